@@ -1,0 +1,27 @@
+"""Errors, told apart by whose fault they are.
+
+Expected refusals are values (`Refusal`), mapped to HTTP in one place, ``gateway/problems.py``; these exceptions are for
+what interrupts the work in hand.
+"""
+
+from __future__ import annotations
+
+
+class StranglerError(Exception):
+    """Base of the errors that this project raises on purpose."""
+
+
+class StoreUnavailable(StranglerError):
+    """The store cannot record right now: the disk is full or failing. Nothing of the commit was kept."""
+
+
+class OperatorError(StranglerError):
+    """A policy, a setting or a file is wrong; its text says where and what was expected."""
+
+
+class InternalError(StranglerError):
+    """A rule of our own was broken: a defect."""
+
+
+class IllegalTransition(InternalError):
+    """A change of state that the table of transitions does not know."""

@@ -1,0 +1,204 @@
+"""Requests and replies as plain values that all sides of the house speak.
+
+Header names and values are bytes exactly as they came: order, case, duplicates and non-ASCII octets are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+Header = tuple[bytes, bytes]
+Headers = Sequence[Header]
+
+CHUNK_SIZE = 256 * 1024
+"""Bytes of a recorded body that are stored, and held in memory, at a time."""
+
+
+class Peer(NamedTuple):
+    """Who is at the other end of the client's connection."""
+
+    address: str  # IP address as text; empty for a Unix socket
+    port: int
+    tls: bool = False
+    tls_subject: str | None = None  # RFC 4514 string of a verified client certificate
+    local: str = ""  # authority of our end, "host:port", for URLs where nothing better is known
+
+
+class BodyReader(Protocol):
+    """The body of a request while it arrives; read once, from begin to end."""
+
+    async def read(self) -> bytes:
+        """The next bytes, at least one; ``b""`` at the end.
+
+        Raises:
+            ClientGone: the client closed the connection before the end of the body.
+            BodyTimeout: no byte came for longer than ``--body-idle-timeout``.
+            BadBody: the framing of the body is broken.
+        """
+        ...
+
+
+class ClientGone(Exception):
+    """The client closed its connection."""
+
+
+class BodyTimeout(Exception):
+    """The client sent no byte of the body for too long."""
+
+
+class BadBody(Exception):
+    """The framing of the body is broken."""
+
+
+class Request:
+    """One request as the front parsed it, once. Everything else takes it from here, never from a second parse."""
+
+    __slots__ = (
+        "_fields",
+        "body",
+        "content_length",
+        "has_body",
+        "headers",
+        "method",
+        "path",
+        "peer",
+        "query",
+        "target",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        target: bytes,
+        headers: Headers,
+        peer: Peer,
+        body: BodyReader,
+        *,
+        has_body: bool = False,
+        content_length: int | None = None,
+    ) -> None:
+        self.method = method
+        self.target = target  # request target as it came, origin form (an absolute form was reduced to it)
+        path, mark, query = target.partition(b"?")
+        self.path = path
+        self.query = query if mark else None  # b"" is an empty query: "/a?"
+        self.headers = headers
+        self.peer = peer
+        self.body = body
+        self.has_body = has_body
+        self.content_length = content_length  # None: none was given (chunked, or no body)
+        self._fields: dict[bytes, bytes] | None = None
+
+    def field(self, name: bytes) -> bytes | None:
+        """The value of the header ``name`` (lower case), all its lines joined by ", "; None where there is none."""
+        if self._fields is None:
+            self._fields = joined_fields(self.headers)
+        return self._fields.get(name)
+
+
+def joined_fields(headers: Headers) -> dict[bytes, bytes]:
+    """Header fields by lower-case name, several lines of one name joined by ", " (RFC 9110 section 5.3)."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        name = name.lower()
+        fields[name] = fields[name] + b", " + value if name in fields else value
+    return fields
+
+
+@dataclass(slots=True)
+class Answer:
+    """What goes back to a client: our own answer, or a recorded reply. The front adds framing, Date and Connection."""
+
+    status: int
+    headers: list[Header] = field(default_factory=list)
+    body: bytes | AsyncIterator[bytes] = b""
+    length: int | None = None  # of an iterated body, where it is known: sent with it as Content-Length, else chunked
+    reason: bytes = b""  # empty: the usual phrase of the status
+
+
+@dataclass(slots=True)
+class PassOn:
+    """The verdict of a handler that the request goes through untouched after all, with what was read of its body."""
+
+    read: Sequence[bytes] = ()
+
+
+class Body(NamedTuple):
+    """A recorded body. Up to `CHUNK_SIZE` bytes it is held here; a longer one lies in chunks in the store."""
+
+    size: int
+    digest: bytes  # SHA-256 over all of it
+    data: bytes | None  # None: in chunks
+    kept: bool = True  # False: it was too large to keep
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks lie in the store."""
+        return 0 if self.data is not None or not self.kept else -(-self.size // CHUNK_SIZE)
+
+
+class RecordedRequest(NamedTuple):
+    """A client's request as it is kept, and sent from, however often."""
+
+    method: str
+    target: bytes
+    headers: Headers  # without those of `credentials`
+    credentials: Sequence[tuple[int, bytes, bytes]]  # (position among all headers, name, value); sealed at rest
+    body: Body
+
+    def all_headers(self) -> list[Header]:
+        """The headers as they came, credentials in their old places."""
+        headers = list(self.headers)
+        for position, name, value in sorted(self.credentials):
+            headers.insert(position, (name, value))
+        return headers
+
+
+class RecordedReply(NamedTuple):
+    """A whole reply of the upstream as it is kept."""
+
+    status: int
+    reason: bytes
+    headers: Headers
+    body: Body
+
+
+class FaultKind(StrEnum):
+    """Why there is no whole reply, as far as it matters for what may be done next."""
+
+    NOT_SENT = "not_sent"  # provably no byte of the request left
+    INTERRUPTED = "interrupted"  # bytes may have left, and no whole reply came
+
+
+class Fault(NamedTuple):
+    """There was no whole reply."""
+
+    kind: FaultKind
+    reason: str  # for people and logs: "connection refused", "timeout after 60 s"
+    timeout: bool = False  # it was a deadline that ran out
+
+
+class AttemptOutcome(StrEnum):
+    """How an attempt ended."""
+
+    NOT_SENT = "not_sent"
+    REFUSED = "refused"  # a status that says: did nothing
+    COMPLETED = "completed"  # a whole reply
+    INTERRUPTED = "interrupted"
+
+
+class Attempt(NamedTuple):
+    """One upstream try of a process; without an outcome it is under way, or was when its worker died."""
+
+    process_id: str
+    number: int  # 1, 2, …
+    fence: int
+    owner: str
+    started_at: int
+    ended_at: int | None = None
+    outcome: AttemptOutcome | None = None
+    status: int | None = None
+    detail: str | None = None  # the fault's reason, or the rule that decided

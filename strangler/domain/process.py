@@ -1,0 +1,148 @@
+"""The process: the durable resource that a slow call becomes.
+
+Instants are integers, milliseconds since the Unix epoch, UTC; their names end in ``_at``. A process is a plain
+immutable value. What may become of it stands in `transitions`, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class State(StrEnum):
+    """The machine's word for where a process is."""
+
+    RECEIVED = "received"  # recorded, not yet sent
+    PROCESSING = "processing"  # an attempt is under way, under a lease with a fencing token
+    WAITING = "waiting"  # the next attempt is due at an instant
+    FOLLOWING = "following"  # the upstream took it and answered "not yet"
+    IN_DOUBT = "in_doubt"  # bytes may have left, no whole reply came
+    COMPLETED = "completed"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+FINAL = frozenset({State.COMPLETED, State.REJECTED, State.FAILED, State.EXPIRED, State.CANCELLED})
+
+
+class PublicState(StrEnum):
+    """The closed set of states that a client can see."""
+
+    RECEIVED = "received"
+    PROCESSING = "processing"
+    UNCONFIRMED = "unconfirmed"  # sent, nobody knows what it did, and only a person can settle it
+    COMPLETED = "completed"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+class Effect(StrEnum):
+    """What the call did to the legacy system: the answer to "can I try again?"."""
+
+    NONE = "none"  # nothing was sent, or the upstream refused: safe to try again
+    APPLIED = "applied"
+    UNKNOWN = "unknown"
+
+
+class Process(NamedTuple):
+    """One process as it stands: the projection of its history.
+
+    A named tuple rather than a dataclass because one is made on every acceptance and every transition, and
+    ``_replace`` on forty fields costs a fifth of `dataclasses.replace`.
+    """
+
+    # What acceptance settles once and for all.
+    id: str  # UUIDv7, canonical text
+    route: str
+    type: str  # the domain's name of the process
+    promise: str  # digest of the promise under which it was accepted
+    base: str  # public base URL, no trailing slash
+    resource: str  # path of the collection, R
+    method: str
+    correlation_id: str
+    created_at: int
+    deadline_at: int
+    retain: int  # milliseconds a final process is kept
+    promised: bool  # the client gets (or got) a 202, and so may rely on the work being done
+    caller: str | None = None  # keyed hash of the caller's identity, hex
+    caller_name: str | None = None  # a plain label for people; decides nothing
+    key: str | None = None  # the idempotency key as the client gave it; a derived one is never shown
+    key_scope: str | None = None  # where the key is unique
+    key_lookup: str | None = None  # the key, given or derived, as it is looked up within its scope
+    key_life: int = 0  # milliseconds that the key outlives the end of the process
+    body_size: int = 0  # bytes of the recorded request body
+    parent_id: str | None = None
+
+    # What transitions change.
+    state: State = State.RECEIVED
+    version: int = 0  # counts public changes
+    sequence: int = 0  # counts events; the compare-and-set token
+    head: bytes = b""  # SHA-256 of the last event: the head of the hash chain
+    updated_at: int = 0  # the last public change
+    due_at: int | None = None  # when it may be claimed; None: not waiting for a claim
+    finished_at: int | None = None
+    owner: str | None = None  # the worker that holds it under its lease
+    fence: int = 0  # counts claims: the fencing token
+    tries: int = 0  # attempts begun
+    attempts: int = 0  # of these, the ones that may have had an effect
+    unresolved: bool = False  # an earlier attempt is unresolved: nobody knows what it did
+    settling: bool = False  # in doubt, and going to be settled without a person
+    status: str | None = None  # the domain's word, where an outcome rule gave one
+    reason: str | None = None
+    effect: Effect | None = None
+    result_status: int | None = None  # HTTP status of the recorded reply
+    result_type: str | None = None  # its Content-Type
+    result_length: int | None = None  # bytes of its body
+    result_kept: bool = False  # the reply's body is stored (a reply over `max_reply` is not)
+
+    @property
+    def final(self) -> bool:
+        """Whether the process has ended; it never changes again."""
+        return self.state in FINAL
+
+    @property
+    def public_state(self) -> PublicState:
+        """The state as a client sees it."""
+        if self.state is State.IN_DOUBT:
+            return PublicState.PROCESSING if self.settling else PublicState.UNCONFIRMED
+        return _PUBLIC[self.state]
+
+    @property
+    def cancellable(self) -> bool:
+        """Whether nothing has been sent that is not known to have done nothing."""
+        return self.state is State.RECEIVED or (self.state is State.WAITING and not self.unresolved)
+
+    @property
+    def has_result(self) -> bool:
+        """Whether a whole reply of the upstream was recorded."""
+        return self.result_status is not None
+
+
+_PUBLIC = {
+    State.RECEIVED: PublicState.RECEIVED,
+    State.PROCESSING: PublicState.PROCESSING,
+    State.WAITING: PublicState.PROCESSING,
+    State.FOLLOWING: PublicState.PROCESSING,
+    State.COMPLETED: PublicState.COMPLETED,
+    State.REJECTED: PublicState.REJECTED,
+    State.FAILED: PublicState.FAILED,
+    State.EXPIRED: PublicState.EXPIRED,
+    State.CANCELLED: PublicState.CANCELLED,
+}
+
+ACCEPTED_FIELDS = Process._fields[: Process._fields.index("state")]
+
+
+class Tombstone(NamedTuple):
+    """What is left of a process after its retention: enough to answer 410 to who might have read it."""
+
+    id: str
+    resource: str
+    caller: str | None
+    promise: str
+    until_at: int

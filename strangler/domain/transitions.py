@@ -1,0 +1,379 @@
+"""The table of legal transitions, and `apply`: nothing else changes a process.
+
+A transition is a plain value. `apply` yields a `Change`: the process after it, the event that says so, and the outbox
+row where the change is public. A store commits a change whole, or says that it is stale. An event carries the fields
+that it set, so that the current row can be rebuilt from the history and compared (`project`), and a SHA-256 over the
+event before it and its own content, so that an edited or removed event shows (`verify`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from strangler.domain.errors import IllegalTransition
+from strangler.domain.process import ACCEPTED_FIELDS, FINAL, Effect, Process, State
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """A request was recorded. The draft holds the accepted fields only."""
+
+    draft: Process
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A worker takes it and is about to send: on disk before the first byte leaves."""
+
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Postpone:
+    """The attempt surely did nothing; the next one is due later."""
+
+    due_at: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Bytes may have left and no whole reply came."""
+
+    reason: str
+    settling: bool  # a repeat or a probe is going to settle it, no person is needed
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """An attempt in doubt is repeated, because the policy says that the upstream takes repeats."""
+
+    due_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """It came to an end: completed, rejected or failed."""
+
+    state: State
+    effect: Effect
+    status: str | None = None
+    reason: str | None = None
+    result_status: int | None = None
+    result_type: str | None = None
+    result_length: int | None = None
+    result_kept: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The client (or an operator) withdrew it before it was sent."""
+
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """Its deadline passed before it could be sent."""
+
+
+Transition = Accept | Claim | Postpone | Doubt | Resume | Finish | Cancel | Expire
+
+_ENDS = frozenset({State.COMPLETED, State.REJECTED, State.FAILED})
+
+TABLE: Mapping[State | None, Mapping[type, frozenset[State]]] = {
+    None: {Accept: frozenset({State.RECEIVED})},
+    State.RECEIVED: {
+        Claim: frozenset({State.PROCESSING}),
+        Cancel: frozenset({State.CANCELLED}),
+        Expire: frozenset({State.EXPIRED}),
+    },
+    State.PROCESSING: {
+        Postpone: frozenset({State.WAITING}),
+        Doubt: frozenset({State.IN_DOUBT}),
+        Finish: _ENDS,
+    },
+    State.WAITING: {
+        Claim: frozenset({State.PROCESSING}),
+        Doubt: frozenset({State.IN_DOUBT}),  # only while an earlier attempt is unresolved
+        Finish: frozenset({State.FAILED}),
+        Cancel: frozenset({State.CANCELLED}),  # only while no earlier attempt is unresolved
+        Expire: frozenset({State.EXPIRED}),  # likewise
+    },
+    State.FOLLOWING: {
+        Doubt: frozenset({State.IN_DOUBT}),
+        Finish: _ENDS,
+    },
+    State.IN_DOUBT: {
+        Doubt: frozenset({State.IN_DOUBT}),  # only from settling to review: what was to settle it could not
+        Resume: frozenset({State.WAITING}),
+        Finish: _ENDS,
+    },
+    **{state: {} for state in FINAL},
+}
+
+
+class Event(NamedTuple):
+    """A durable fact about a process."""
+
+    process_id: str
+    sequence: int  # 1, 2, … without a gap
+    version: int  # the public version after it
+    at: int
+    content: str  # canonical JSON: id, sequence, version, at, transition, from, to, set, and note where there is one
+    digest: bytes  # SHA-256(digest of the event before ‖ content)
+
+
+class OutboxRow(NamedTuple):
+    """A public change, for whoever is to be told. Field names are those that Debezium's outbox router expects."""
+
+    id: str  # UUIDv8 made of the event's digest
+    aggregatetype: str
+    aggregateid: str
+    type: str
+    payload: str
+    created_at: int
+
+
+class Change(NamedTuple):
+    """One or more transitions of one process, committed as one."""
+
+    before: Process | None
+    process: Process
+    events: tuple[Event, ...]
+    outbox: tuple[OutboxRow, ...]
+
+    def then(self, transition: Transition, now: int) -> Change:
+        """This change, and one more transition in the same commit."""
+        following = apply(self.process, transition, now)
+        return Change(self.before, following.process, self.events + following.events, self.outbox + following.outbox)
+
+
+def apply(process: Process | None, transition: Transition, now: int) -> Change:
+    """What becomes of ``process`` (None: there is none yet) by ``transition`` at the instant ``now``.
+
+    Raises:
+        IllegalTransition: the table does not know it, or a guard forbids it.
+    """
+    before = process.state if process is not None else None
+    if type(transition) not in TABLE[before]:
+        raise IllegalTransition(f"{type(transition).__name__} from {before}")
+    fields, note = _fields(process, transition, now)
+    to = fields["state"]
+    if to not in TABLE[before][type(transition)]:
+        raise IllegalTransition(f"{type(transition).__name__} from {before} to {to}")
+    if isinstance(transition, Accept):
+        base = transition.draft
+    else:
+        assert process is not None
+        base = process
+    after = base._replace(**fields)
+    public = process is None or _public(after) != _public(process)
+    if public:
+        fields["version"] = base.version + 1
+        fields["updated_at"] = now
+    return _change(process, base, fields, type(transition).__name__, note, public, now)
+
+
+def _fields(process: Process | None, transition: Transition, now: int) -> tuple[dict[str, Any], str | None]:
+    """The fields that the transition sets, and a note for the history that no client sees."""
+    match transition:
+        case Accept():
+            return {"state": State.RECEIVED, "due_at": now}, None
+        case Claim(owner):
+            assert process is not None
+            return {
+                "state": State.PROCESSING,
+                "owner": owner,
+                "due_at": None,
+                "fence": process.fence + 1,
+                "tries": process.tries + 1,
+                "attempts": process.attempts + 1,
+            }, None
+        case Postpone(due_at, note):
+            assert process is not None
+            return {
+                "state": State.WAITING,
+                "owner": None,
+                "due_at": due_at,
+                "attempts": process.attempts - 1,  # what surely did nothing does not count
+            }, note
+        case Doubt(reason, settling):
+            _guard_doubt(process, settling)
+            return {
+                "state": State.IN_DOUBT,
+                "owner": None,
+                "due_at": None,
+                "unresolved": True,
+                "settling": settling,
+                "reason": None if settling else reason,
+                "effect": None if settling else Effect.UNKNOWN,
+            }, reason if settling else None
+        case Resume(due_at):
+            return {"state": State.WAITING, "due_at": due_at, "settling": False, "reason": None, "effect": None}, None
+        case Finish():
+            return {
+                "state": transition.state,
+                "owner": None,
+                "due_at": None,
+                "unresolved": False,
+                "settling": False,
+                "finished_at": now,
+                "status": transition.status,
+                "reason": transition.reason,
+                "effect": transition.effect,
+                "result_status": transition.result_status,
+                "result_type": transition.result_type,
+                "result_length": transition.result_length,
+                "result_kept": transition.result_kept,
+            }, None
+        case Cancel(reason):
+            return _withdrawn(process, State.CANCELLED, reason, now), None
+        case Expire():
+            return _withdrawn(process, State.EXPIRED, "deadline-passed", now), None
+
+
+def _withdrawn(process: Process | None, state: State, reason: str | None, now: int) -> dict[str, Any]:
+    assert process is not None
+    if not process.cancellable:
+        raise IllegalTransition(f"to {state} while an earlier attempt is unresolved")
+    return {"state": state, "due_at": None, "finished_at": now, "reason": reason, "effect": Effect.NONE}
+
+
+def _guard_doubt(process: Process | None, settling: bool) -> None:
+    assert process is not None
+    if process.state is State.WAITING and not process.unresolved:
+        raise IllegalTransition("Doubt from waiting while nothing is unresolved")
+    if process.state is State.IN_DOUBT and not (process.settling and not settling):
+        raise IllegalTransition("Doubt from in_doubt")
+
+
+def _public(process: Process) -> tuple[Any, ...]:
+    """What of a process a client can see change."""
+    return process.public_state, process.status, process.reason, process.effect
+
+
+def _change(
+    before: Process | None,
+    base: Process,
+    fields: dict[str, Any],
+    name: str,
+    note: str | None,
+    public: bool,
+    now: int,
+) -> Change:
+    """The change that sets ``fields`` on ``base``, with its event and, where it is public, its outbox row."""
+    sequence = base.sequence + 1
+    version = fields.get("version", base.version)
+    written = fields if before is not None else {**_accepted(base), **fields}
+    content: dict[str, Any] = {
+        "id": base.id,
+        "sequence": sequence,
+        "version": version,
+        "at": now,
+        "transition": name,
+        "from": before.state if before is not None else None,
+        "to": fields["state"],
+        "set": written,
+    }
+    if note is not None:
+        content["note"] = note
+    text = _dump(content)
+    digest = chain(base.head, text)
+    fields["sequence"] = sequence
+    fields["head"] = digest
+    process = base._replace(**fields)
+    event = Event(base.id, sequence, version, now, text, digest)
+    return Change(before, process, (event,), (_outbox_row(process, event),) if public else ())
+
+
+def _accepted(draft: Process) -> dict[str, Any]:
+    return {name: value for name, value in zip(ACCEPTED_FIELDS, draft, strict=False) if value is not None}
+
+
+def _outbox_row(process: Process, event: Event) -> OutboxRow:
+    payload: dict[str, Any] = {
+        "id": process.id,
+        "route": process.route,
+        "type": process.type,
+        "state": process.public_state,
+        "version": process.version,
+        "at": event.at,
+        "correlationId": process.correlation_id,
+    }
+    for name, value in (("status", process.status), ("reason", process.reason), ("effect", process.effect)):
+        if value is not None:
+            payload[name] = value
+    return OutboxRow(
+        event_id(event.digest),
+        "process",
+        process.id,
+        f"{process.type}.{process.public_state}",
+        _dump(payload),
+        event.at,
+    )
+
+
+_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+def chain(head: bytes, content: str) -> bytes:
+    """The digest of an event with ``content`` that follows the one whose digest is ``head`` (``b""`` for the first)."""
+    return hashlib.sha256(head + content.encode()).digest()
+
+
+def event_id(digest: bytes) -> str:
+    """A UUIDv8 (RFC 9562 section 5.8) made of an event's digest: the same event has the same id everywhere."""
+    text = digest[:16].hex()
+    return f"{text[:8]}-{text[8:12]}-8{text[13:16]}-{'89ab'[int(text[16], 16) & 3]}{text[17:20]}-{text[20:32]}"
+
+
+def project(events: Iterable[Event]) -> Process:
+    """The process that a history tells of: what the current row must be.
+
+    Raises:
+        ValueError: there is no event, or one does not hold what an event holds.
+    """
+    fields: dict[str, Any] = {}
+    for event in events:
+        content = json.loads(event.content)
+        fields.update(content["set"])
+        fields["sequence"] = event.sequence
+        fields["head"] = event.digest
+    if not fields:
+        raise ValueError("no events")
+    fields["state"] = State(fields["state"])
+    if fields.get("effect") is not None:
+        fields["effect"] = Effect(fields["effect"])
+    try:
+        return Process(**fields)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
+def verify(events: Iterable[Event]) -> str | None:
+    """What is wrong with a history, or None: numbers without a gap, an unbroken hash chain, legal edges, one end."""
+    head, expected, state = b"", 1, None
+    ended = False
+    for event in events:
+        if event.sequence != expected:
+            return f"event {expected} is missing, {event.sequence} stands in its place"
+        if chain(head, event.content) != event.digest:
+            return f"event {event.sequence} does not continue the hash chain"
+        content = json.loads(event.content)
+        if (content["id"], content["sequence"]) != (event.process_id, event.sequence):
+            return f"event {event.sequence} belongs to another process or place"
+        if content["from"] != state:
+            return f"event {event.sequence} starts from {content['from']}, the one before ended in {state}"
+        if ended:
+            return f"event {event.sequence} follows a final transition"
+        state = State(content["to"])
+        if not any(state in targets for targets in TABLE[content["from"] and State(content["from"])].values()):
+            return f"event {event.sequence}: no transition leads from {content['from']} to {state}"
+        ended = state in FINAL
+        head, expected = event.digest, expected + 1
+    return None

@@ -1,0 +1,75 @@
+"""The one seam for the wording of logs and metrics: the rooms say what happened, this says how it is told.
+
+Every method is called on the event loop and returns at once. Label values come from the policy, never from a request;
+no secret and no body is ever logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+from strangler.domain.exchange import Attempt
+from strangler.domain.process import Process
+from strangler.domain.transitions import Change
+
+
+class QueueReading(NamedTuple):
+    """What waits on a route right now."""
+
+    waiting: int
+    waiting_bytes: int
+    running: int
+    oldest_age: float  # seconds that the longest waiting process has been due
+
+
+class Instrument(Protocol):
+    """What the rooms tell."""
+
+    def accepted(self, process: Process, seconds: float) -> None:
+        """A request was recorded, ``seconds`` after its head had arrived."""
+
+    def replayed(self, process: Process) -> None:
+        """A request joined the process of its idempotency key."""
+
+    def refused(self, route: str, code: str) -> None:
+        """A request was refused; ``code`` is the name of the problem."""
+
+    def would_refuse(self, route: str, code: str, detail: str) -> None:
+        """``accept.enforce: report``: it would have been refused."""
+
+    def changed(self, change: Change) -> None:
+        """A change was committed."""
+
+    def attempt_ended(self, process: Process, attempt: Attempt) -> None:
+        """An attempt ended and its outcome was committed."""
+
+    def late_reply(self, process: Process, settled: bool) -> None:
+        """A reply came under a stale fence; it settled the process, or was kept as evidence."""
+
+    def polled(self, route: str, resource: str) -> None:
+        """A process resource was read: "process", "status", "result", "history", "list"."""
+
+    def passed_through(self, route: str, status: int, seconds: float) -> None:
+        """A passthrough exchange ended; status 499 where the client left first."""
+
+    def group_commit(self, size: int, seconds: float) -> None:
+        """The store committed ``size`` changes with one fsync."""
+
+    def store_refuses(self, reason: str | None) -> None:
+        """The store stopped (with a reason), or began again (None), to take new work."""
+
+    def policy_loaded(self, revision: str, routes: int) -> None:
+        """A policy table is in force."""
+
+    def policy_refused(self, errors: str) -> None:
+        """A policy did not load; the one in force stays."""
+
+    def note(self, event: str, level: str = "info", **fields: object) -> None:
+        """Anything else worth a line: starting, draining, recovered, swept."""
+
+    def failed(self, where: str, error: BaseException) -> None:
+        """A defect of ours: an exception that nobody expected, with its traceback."""
+
+    def watch_queues(self, read: Callable[[], Mapping[str, QueueReading]]) -> None:
+        """Where to read the queues at scrape time."""

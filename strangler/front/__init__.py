@@ -1,0 +1,1 @@
+"""The public listener: every public byte passes here."""

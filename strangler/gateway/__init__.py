@@ -1,0 +1,1 @@
+"""What is ours behind the front: acceptance, process resources, problem documents."""

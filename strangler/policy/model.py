@@ -1,0 +1,248 @@
+"""What a route policy says, as plain values: every key of the file with its default filled in.
+
+Durations are seconds, sizes are bytes. `config` makes these from YAML; nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from strangler.domain.process import PublicState
+from strangler.domain.retry import Backoff
+
+
+class Mode(StrEnum):
+    """How a route answers."""
+
+    PASSTHROUGH = "passthrough"
+    COMPAT = "compat"
+    ASYNC = "async"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """How we speak TLS to an upstream; paths of PEM files."""
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    verify: bool = True
+    server_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forward:
+    """Which forwarding headers are set."""
+
+    x_forwarded: bool = True
+    forwarded: bool = False
+    via: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """A legacy system and how to reach it."""
+
+    name: str
+    scheme: Literal["http", "https", "unix"]
+    host: str = ""  # name or address without brackets; empty for unix
+    port: int = 0
+    socket_path: str = ""  # unix only
+    base_path: str = ""  # prepended to every path; no trailing slash
+    connect_timeout: float = 2.0
+    timeout: float = 60.0
+    first_byte_timeout: float = 300.0
+    idle_timeout: float = 300.0
+    tunnel_timeout: float = 3600.0
+    keepalive: float = 2.0
+    max_connections: int = 1024
+    queue_timeout: float = 2.0
+    tls: Tls = field(default_factory=Tls)
+    host_header: Literal["preserve", "upstream"] = "preserve"
+    forward: Forward = field(default_factory=Forward)
+    upgrade: tuple[str, ...] = ("websocket",)
+
+    @property
+    def authority(self) -> str:
+        """Host and port as they stand in a Host header; the port only where it is not the scheme's."""
+        if self.scheme == "unix":
+            return "localhost"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        usual = 443 if self.scheme == "https" else 80
+        return host if self.port == usual else f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """Which requests a route is for. Empty means all, in each part but ``paths``."""
+
+    paths: tuple[str, ...]
+    methods: frozenset[str] = frozenset()
+    hosts: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)  # lower-case names
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """A share of the clients that gets another mode."""
+
+    mode: Mode
+    percent: float
+    seed: str
+    wait: float | None = None  # None: the mode's usual one
+    by: str = "caller"  # caller, header:NAME, cookie:NAME, query:NAME, address
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessPolicy:
+    """What a route's processes look like and how long they live."""
+
+    type: str
+    resource: str = "/processes"
+    id_field: str | None = None
+    deadline: float = 86400.0
+    retain: float = 30 * 86400.0
+    statuses: Mapping[PublicState, str] = field(default_factory=dict)  # states that are absent: in capitals
+    contract: Literal["native"] = "native"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyPolicy:
+    """How repeats of a request are recognised."""
+
+    headers: tuple[str, ...] = ("Idempotency-Key",)
+    required: bool = False
+    ttl: float = 86400.0
+    scope: Literal["caller", "route"] = "caller"
+    derive: str | None = None  # "fingerprint", or an expression (JMESPath)
+    derive_anonymous: bool = False
+    window: float = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptPolicy:
+    """What is accepted for recording."""
+
+    schema: Mapping[str, Any] | None = None  # the JSON Schema itself
+    content_types: tuple[str, ...] = ()
+    require_headers: tuple[str, ...] = ()
+    enforce: Literal["on", "report"] = "on"
+    max_body: int = 10 * 1024 * 1024
+    over_max_body: Literal["413", "passthrough"] = "413"
+    idempotency: IdempotencyPolicy = field(default_factory=IdempotencyPolicy)
+    queue_bytes: int = 1024**3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessPolicy:
+    """Whose a process is, and who may see and cancel it."""
+
+    identity: tuple[str, ...] = ("header:Authorization", "header:X-Api-Key")
+    read: Literal["caller", "anyone"] | None = None  # None: caller where the request had an identity, else anyone
+    cancel: Literal["caller", "anyone", "nobody"] | None = None  # None: as read; nobody where that is anyone
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallPolicy:
+    """How the legacy system is called for a recorded request."""
+
+    timeout: float
+    attempts: int
+    on_in_doubt: Literal["review", "retry", "fail"]
+    settle: float
+    backoff: Backoff = field(default_factory=Backoff)
+    retry_on_not_sent: bool = True
+    retry_on_status: frozenset[int] = frozenset({429, 503})
+    set_headers: tuple[tuple[str, str], ...] = ()
+    remove_headers: frozenset[str] = frozenset()  # lower case
+    credentials: Literal["forward", "drop"] = "forward"
+    forward_idempotency_key: str | None = None
+    concurrency: int = 32
+    queue: int = 10_000
+    max_reply: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewrite:
+    """What is taken from, then put before, the path that goes upstream."""
+
+    strip_prefix: str = ""
+    add_prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deprecation:
+    """Header values for clients that still wait synchronously (RFC 9745, RFC 8594)."""
+
+    since: str | None = None  # "@1735689600"
+    sunset: str | None = None  # HTTP-date
+    link: str | None = None  # URL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """What is promised with a process and therefore kept with it, whatever the policy says later.
+
+    How to reach others (upstreams, secrets, timeouts, concurrency, queue) is always today's policy.
+    """
+
+    digest: str  # SHA-256 of the text it is stored as, hex
+    route: str
+    process: ProcessPolicy
+    access: AccessPolicy
+    on_in_doubt: Literal["review", "retry", "fail"]
+    wait: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One entry of the policy file."""
+
+    name: str
+    match: Match
+    upstream: Upstream
+    mode: Mode
+    wait: float  # of its own mode, default filled in
+    promise: Promise
+    process: ProcessPolicy
+    accept: AcceptPolicy
+    access: AccessPolicy
+    call: CallPolicy
+    prefer: Literal["honor", "ignore"] = "honor"
+    rollout: Rollout | None = None
+    rewrite: Rewrite = field(default_factory=Rewrite)
+    on_store_failure: Literal["refuse", "passthrough"] = "refuse"
+    deprecation: Deprecation | None = None
+    public_url: str | None = None
+
+    @property
+    def records(self) -> bool:
+        """Whether some of its requests become processes."""
+        return self.mode is not Mode.PASSTHROUGH or (
+            self.rollout is not None and self.rollout.mode is not Mode.PASSTHROUGH
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Default:
+    """What serves whatever no route matches."""
+
+    upstream: Upstream
+    rewrite: Rewrite = field(default_factory=Rewrite)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """All routes of all files: one immutable table, swapped whole on reload."""
+
+    revision: str  # digest of all that was read, hex
+    upstreams: Mapping[str, Upstream]
+    routes: Mapping[str, Route]
+    default: Default | None = None

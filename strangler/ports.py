@@ -1,0 +1,334 @@
+"""What the engine and the front need of the world, as small protocols; the rooms outside implement them.
+
+Written from the consumer's need. A port says nothing of SQLite, sockets or one machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+from strangler.domain.exchange import (
+    Answer,
+    Attempt,
+    Body,
+    Fault,
+    Header,
+    Headers,
+    PassOn,
+    RecordedReply,
+    RecordedRequest,
+    Request,
+)
+from strangler.domain.idempotency import KeyRecord
+from strangler.domain.process import Process, PublicState, Tombstone
+from strangler.domain.transitions import Change, Event
+from strangler.policy.model import Rewrite, Upstream
+
+# ── The store ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class End(NamedTuple):
+    """What goes with a final transition; with it the credentials of the request are deleted."""
+
+    key_expires_at: int | None  # None: it has no key
+    retain_until_at: int
+
+
+class Evidence(NamedTuple):
+    """Something that says what an attempt did, and came by another way than its own outcome."""
+
+    process_id: str
+    attempt: int
+    source: Literal["late_reply"]
+    at: int
+    status: int | None
+    headers: Headers
+    body: bytes  # its first `CHUNK_SIZE` bytes
+
+
+class OpenException(NamedTuple):
+    """Something that a person has to look at; at most one is open of a kind and process."""
+
+    process_id: str
+    kind: Literal["in_doubt", "late_reply"]
+    at: int
+    detail: str
+
+
+class Commit(NamedTuple):
+    """All that becomes durable together, or not at all."""
+
+    change: Change | None  # None: evidence and exceptions only
+    request: RecordedRequest | None = None  # with the acceptance
+    key: KeyRecord | None = None  # with the acceptance: claimed, if nobody holds it
+    attempt: Attempt | None = None  # begun, or ended: the row of its number is written over
+    reply: tuple[int, RecordedReply] | None = None  # (attempt number, reply)
+    end: End | None = None
+    evidence: Evidence | None = None
+    opens: OpenException | None = None
+    closes: bool = False  # the open exceptions of the process
+
+
+class Committed(NamedTuple):
+    """It is on disk."""
+
+
+class Stale(NamedTuple):
+    """The process is no longer the one that the change started from; nothing was written."""
+
+
+class KeyTaken(NamedTuple):
+    """Another request holds the key; nothing was written."""
+
+    record: KeyRecord
+
+
+Verdict = Committed | Stale | KeyTaken
+
+
+class ListQuery(NamedTuple):
+    """Which of a caller's processes, newest first."""
+
+    resource: str
+    caller: str
+    state: PublicState | None = None
+    status: str | None = None  # the domain's word, as stored or as the route's `statuses` translate a state
+    correlation_id: str | None = None
+    key: str | None = None
+    created_after: int | None = None
+    created_before: int | None = None
+    before_id: str | None = None  # the cursor: the last id of the page before
+    limit: int = 50
+
+
+class ProcessStore(Protocol):
+    """Where processes are kept. It never decides.
+
+    Every method may raise `StoreUnavailable`. A process of which a commit was answered is there after kill -9.
+    """
+
+    def commit(self, commit: Commit) -> Awaitable[Verdict]:
+        """Write all of it in one transaction. Compare-and-set on sequence and fence of ``change.before``."""
+        ...
+
+    async def process(self, process_id: str) -> Process | Tombstone | None:
+        """One process, or what is left of it."""
+        ...
+
+    async def key(self, scope: str, key: str) -> KeyRecord | None:
+        """Who holds a key; lapsed ones may still be returned."""
+        ...
+
+    async def request(self, process_id: str) -> RecordedRequest | None:
+        """The recorded request; its credentials are gone once the process is final."""
+        ...
+
+    async def reply(self, process_id: str) -> tuple[int, RecordedReply] | None:
+        """The attempt number and the reply that was recorded with the end."""
+        ...
+
+    async def events(self, process_id: str) -> Sequence[Event]:
+        """The history in order."""
+        ...
+
+    async def page(self, query: ListQuery) -> Sequence[Process]:
+        """Up to ``query.limit`` processes, newest first."""
+        ...
+
+
+class Bodies(Protocol):
+    """Chunks of bodies longer than one chunk. They count once a commit names them; what none names is swept."""
+
+    def write_chunk(self, process_id: str, part: str, index: int, data: bytes) -> Awaitable[None]:
+        """Store one chunk of `CHUNK_SIZE` bytes, the last one shorter. ``part`` is "request" or "reply-N"."""
+        ...
+
+    async def read_chunk(self, process_id: str, part: str, index: int) -> bytes:
+        """One chunk.
+
+        Raises:
+            KeyError: there is none.
+        """
+        ...
+
+    async def discard_chunks(self, process_id: str, part: str) -> None:
+        """Forget all chunks of a part that no commit names."""
+        ...
+
+
+class Lease(NamedTuple):
+    """A worker's right to send, until an instant of CLOCK_BOOTTIME of one boot of one machine."""
+
+    owner: str  # UUID of this incarnation of the worker
+    boot_id: str
+    until: int  # nanoseconds of CLOCK_BOOTTIME
+
+
+class Backlog(NamedTuple):
+    """What of a route waits to be sent."""
+
+    processes: int
+    body_bytes: int
+
+
+class Upkeep(Protocol):
+    """What the supervision of processes needs of the store."""
+
+    async def renew(self, lease: Lease) -> None:
+        """Record a lease; it is on disk when this returns."""
+        ...
+
+    async def resign(self, owner: str) -> None:
+        """Forget a worker's lease."""
+        ...
+
+    async def due(self, route: str, now: int, limit: int) -> Sequence[Process]:
+        """Processes of a route that may be claimed, the longest due first."""
+        ...
+
+    async def next_due(self, after: int) -> Mapping[str, int]:
+        """By route, the earliest instant later than ``after`` at which a process falls due."""
+        ...
+
+    async def overdue(self, now: int, limit: int) -> Sequence[Process]:
+        """Processes that wait for a claim and whose deadline has passed."""
+        ...
+
+    async def orphans(self, boot_id: str, boottime: int, limit: int) -> Sequence[Process]:
+        """Processes under way whose owner holds no valid lease."""
+        ...
+
+    async def backlog(self) -> Mapping[str, Backlog]:
+        """What waits, by route."""
+        ...
+
+    async def sweep(self, now: int, limit: int) -> int:
+        """Forget what is past its retention (it becomes a tombstone), lapsed keys and tombstones, chunks that no
+        commit names; at most ``limit`` of each. Returns how many rows went."""
+        ...
+
+
+class Archive(Protocol):
+    """Small texts that outlive a restart: promises by digest, latency sketches by route."""
+
+    async def save(self, kind: Literal["promise", "latency"], name: str, text: str) -> None:
+        """Keep a text under a name; an older one is replaced."""
+        ...
+
+    async def load(self, kind: Literal["promise", "latency"]) -> Mapping[str, str]:
+        """All texts of a kind by name."""
+        ...
+
+
+class StoreHealth(Protocol):
+    """Whether new work may be recorded."""
+
+    def refusal(self) -> str | None:
+        """Why not (the disk is full or failing, its reserve is reached), for people; None: it may."""
+        ...
+
+
+# ── The upstream ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Outgoing(NamedTuple):
+    """A request to the legacy system, ready to be written; the client adds framing and nothing else."""
+
+    method: str
+    target: bytes
+    headers: Headers  # with Host; without hop-by-hop fields and Content-Length
+    body: Body
+    read_chunk: Callable[[int], Awaitable[bytes]]  # for a body in chunks
+
+
+class ReplySink(Protocol):
+    """Where a reply goes as it arrives."""
+
+    def head(self, status: int, reason: bytes, headers: Headers) -> None:
+        """The head is complete; hop-by-hop fields are taken out. Called once, for the final reply only."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """The next bytes of the body, decoded from their framing. Reading goes on when this returns."""
+        ...
+
+
+class UpstreamCaller(Protocol):
+    """The client for recorded calls."""
+
+    async def call(
+        self,
+        upstream: Upstream,
+        request: Outgoing,
+        sink: ReplySink,
+        *,
+        timeout: float,  # seconds, first byte out to last byte in
+        may_send: Callable[[], bool],  # asked immediately before the first byte; no means not_sent
+        fresh: bool,  # never on a connection that has been idle for 200 ms or more
+    ) -> Fault | None:
+        """Send a request, once, and feed the reply to the sink. None: the whole reply came.
+
+        A connection that cannot be opened, and a ``may_send`` that says no, is `not_sent`; whatever goes wrong after
+        the first byte is `interrupted`, cancellation included (it is re-raised).
+        """
+        ...
+
+
+# ── The front ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Passthrough(NamedTuple):
+    """It goes through untouched."""
+
+    upstream: Upstream
+    rewrite: Rewrite
+    route: str  # its name in metrics; "default" for the default
+    add_headers: tuple[Header, ...] = ()  # to the reply, named by the policy (`deprecation`)
+
+
+class Handle(NamedTuple):
+    """It is ours, or is going to be recorded."""
+
+    respond: Callable[[Request], Awaitable[Answer | PassOn]]
+    passthrough: Passthrough | None = None  # where it goes if the handler says `PassOn`
+    route: str = ""  # its name in metrics; empty for process resources
+
+
+Direction = Passthrough | Handle | Answer
+
+Direct = Callable[[Request], Direction]
+"""Which way a request goes; asked once, when its head is parsed. Never blocks."""
+
+
+# ── Time, chance and names ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Clock(Protocol):
+    """Time."""
+
+    boot_id: str
+
+    def now(self) -> int:
+        """Milliseconds since the Unix epoch, UTC."""
+        ...
+
+    def boottime(self) -> int:
+        """Nanoseconds of CLOCK_BOOTTIME: goes on while the machine sleeps, and no one sets it."""
+        ...
+
+
+class Ids(Protocol):
+    """Names and chance."""
+
+    def process_id(self, now: int) -> str:
+        """A UUIDv7 with 74 fresh random bits."""
+        ...
+
+    def correlation_id(self) -> str:
+        """A new correlation id."""
+        ...
+
+    def chance(self) -> float:
+        """A number from [0, 1)."""
+        ...

@@ -1,0 +1,1 @@
+"""Where processes are kept: SQLite (the default) and memory, under one conformance suite."""

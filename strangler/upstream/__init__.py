@@ -1,0 +1,1 @@
+"""The connection pool and the client towards the legacy system."""
