@@ -55,6 +55,15 @@ class Resume:
     due_at: int
 
 
+class Result(NamedTuple):
+    """What a process row says of the recorded reply."""
+
+    status: int
+    type: str | None
+    length: int
+    kept: bool  # False: the reply was larger than `call.max_reply`
+
+
 @dataclass(frozen=True, slots=True)
 class Finish:
     """It came to an end: completed, rejected or failed."""
@@ -63,10 +72,7 @@ class Finish:
     effect: Effect
     status: str | None = None
     reason: str | None = None
-    result_status: int | None = None
-    result_type: str | None = None
-    result_length: int | None = None
-    result_kept: bool = False
+    result: Result | None = None  # None: no whole reply came
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +222,7 @@ def _fields(process: Process | None, transition: Transition, now: int) -> tuple[
         case Resume(due_at):
             return {"state": State.WAITING, "due_at": due_at, "settling": False, "reason": None, "effect": None}, None
         case Finish():
+            status, media_type, length, kept = transition.result or (None, None, None, False)
             return {
                 "state": transition.state,
                 "owner": None,
@@ -226,10 +233,10 @@ def _fields(process: Process | None, transition: Transition, now: int) -> tuple[
                 "status": transition.status,
                 "reason": transition.reason,
                 "effect": transition.effect,
-                "result_status": transition.result_status,
-                "result_type": transition.result_type,
-                "result_length": transition.result_length,
-                "result_kept": transition.result_kept,
+                "result_status": status,
+                "result_type": media_type,
+                "result_length": length,
+                "result_kept": kept,
             }, None
         case Cancel(reason):
             return _withdrawn(process, State.CANCELLED, reason, now), None

@@ -1,0 +1,52 @@
+"""What a reply, or the lack of one, means: the built-in rules."""
+
+from __future__ import annotations
+
+from strangler.domain.exchange import Fault, FaultKind, Headers, joined_fields
+from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Rejected, Retry
+from strangler.domain.process import Effect
+from strangler.domain.retry import parse_retry_after
+from strangler.policy.model import CallPolicy
+
+UNREACHABLE = "upstream-unreachable"
+TIMEOUT = "upstream-timeout"
+REFUSED = "upstream-refused"
+CREDENTIALS_EXPIRED = "credentials-expired"
+UPSTREAM_ERROR = "upstream-error"
+CONNECTION_LOST = "connection-lost"
+GATEWAY_LOST_IT = "gateway-lost-it"
+WORKER_LOST = "worker-lost"
+
+_READS = frozenset({"GET", "HEAD"})
+_GATEWAY_STATUSES = frozenset({502, 504})
+_CREDENTIAL_STATUSES = frozenset({401, 407})
+
+
+def interpret_fault(fault: Fault, call: CallPolicy) -> Outcome:
+    """What it means that no whole reply came."""
+    if fault.kind is FaultKind.INTERRUPTED:
+        return InDoubt(TIMEOUT if fault.timeout else CONNECTION_LOST)
+    reason = TIMEOUT if fault.timeout else UNREACHABLE
+    return Retry(reason) if call.retry_on_not_sent else Failed(reason, Effect.NONE)
+
+
+def interpret_reply(
+    method: str, status: int, headers: Headers, call: CallPolicy, now: int, *, deferred_credentials: bool
+) -> Outcome:
+    """What a whole reply means.
+
+    ``deferred_credentials``: the client's credentials were sent with a call that did not start at once, so that a 401
+    or 407 speaks of their age and not of the client's right.
+    """
+    if status in call.retry_on_status:
+        return Retry(REFUSED, parse_retry_after(joined_fields(headers).get(b"retry-after"), now))
+    if status in _CREDENTIAL_STATUSES and deferred_credentials:
+        return Failed(CREDENTIALS_EXPIRED, Effect.NONE)
+    if status < 400:
+        return Completed()
+    if status < 500:
+        return Rejected()
+    if status in _GATEWAY_STATUSES and method not in _READS:
+        # A gateway lost it, not the system: what stands behind the gateway may have done it all the same.
+        return InDoubt(GATEWAY_LOST_IT)
+    return Failed(UPSTREAM_ERROR, Effect.UNKNOWN)
