@@ -1,0 +1,1 @@
+"""What happens when things break: crashes, freezes, full disks, dead upstreams."""

@@ -1,0 +1,1 @@
+"""The server against a real service that nobody here wrote."""

@@ -1,0 +1,1 @@
+"""What drives the real server from outside: OS processes, signals, sockets, ledgers. Imports nothing of strangler."""

@@ -1,0 +1,40 @@
+"""Waiting for a condition instead of sleeping for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+PAUSE = 0.02  # seconds between two looks at a condition that lives in another OS process
+
+
+async def eventually(look: Callable[[], T | Awaitable[T]], within: float = 15.0, what: str = "") -> T:
+    """What ``look`` gives as soon as that is true; looked at again and again.
+
+    Raises:
+        AssertionError: it was not true for ``within`` seconds.
+    """
+    deadline = time.monotonic() + within
+    while True:
+        seen = look()
+        if inspect.isawaitable(seen):
+            seen = await seen
+        if seen:
+            return seen  # type: ignore[return-value]
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"not within {within:g} s: {what or look}; last seen: {seen!r}")
+        await asyncio.sleep(PAUSE)
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
