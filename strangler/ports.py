@@ -40,7 +40,7 @@ class Evidence(NamedTuple):
 
     process_id: str
     attempt: int
-    source: Literal["late_reply"]
+    source: Literal["reply", "late_reply"]  # a whole reply that settles nothing; one under a stale fence
     at: int
     status: int | None
     headers: Headers
@@ -93,7 +93,8 @@ class ListQuery(NamedTuple):
     resource: str
     caller: str
     state: PublicState | None = None
-    status: str | None = None  # the domain's word, as stored or as the route's `statuses` translate a state
+    status: str | None = None  # the domain's word, as stored, or as `status_means`
+    status_means: Sequence[tuple[str, PublicState]] = ()  # (promise, state) that bear it where no word is stored
     correlation_id: str | None = None
     key: str | None = None
     created_after: int | None = None

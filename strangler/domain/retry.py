@@ -38,7 +38,7 @@ def delay(backoff: Backoff, tries: int, chance: float, retry_after: float | None
 
 
 def parse_retry_after(value: bytes | None, now: int) -> float | None:
-    """Seconds that a ``Retry-After`` asks for, as seconds or as a date (RFC 9110 section 10.2.3); None: it says nothing."""
+    """Seconds that a ``Retry-After`` asks for, as a number or a date (RFC 9110 section 10.2.3); None: nothing."""
     if value is None:
         return None
     text = value.strip().decode("latin-1")

@@ -1,0 +1,121 @@
+"""One attempt: send what was recorded, record what comes back, and conclude."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from strangler.domain.exchange import Attempt, Fault, FaultKind, RecordedRequest
+from strangler.domain.outcome import InDoubt, Outcome, Retry
+from strangler.domain.process import Process
+from strangler.engine.conclude import Concluder, ended
+from strangler.engine.means import Means
+from strangler.engine.outcomes import Outcomes
+from strangler.engine.outgoing import outgoing
+from strangler.engine.recorder import LiveReply, Recorder
+from strangler.policy.interpret import interpret_fault, interpret_reply
+from strangler.policy.model import Route
+
+DEFERRED_AFTER = 1000
+"""Milliseconds from acceptance after which a call counts as one that did not start at once."""
+
+_MIN_TIMEOUT = 0.001
+
+
+class Claimed(NamedTuple):
+    """A process that is ours to call for, on disk."""
+
+    process: Process
+    attempt: Attempt
+    request: RecordedRequest
+    term: int  # of the lease under which it was claimed
+
+
+class AttemptUnderWay:
+    """An attempt whose claim is on disk."""
+
+    def __init__(
+        self,
+        means: Means,
+        concluder: Concluder,
+        outcomes: Outcomes,
+        route: Route,
+        claimed: Claimed,
+    ) -> None:
+        self._means = means
+        self._concluder = concluder
+        self._outcomes = outcomes
+        self._route = route
+        self._process, self._begun, self._request, self._term = claimed
+        self._sending = False
+        self._concluded = False
+
+    async def run(self) -> Process | None:
+        """Send, record, conclude. Returns the process after it; None: another worker has it, or it was concluded."""
+        recorder = Recorder(
+            self._means.bodies,
+            self._process.id,
+            self._begun.number,
+            self._route.call.max_reply,
+            self._too_large,
+        )
+        fault = await self._send(recorder)
+        if self._concluded:
+            await (recorder.close() if fault is None else recorder.break_off())
+            return None
+        if fault is not None:
+            outcome = interpret_fault(fault, self._route.call)
+            return await self._conclude(outcome, fault, None)
+        return await self._conclude(self._interpret(recorder), None, recorder)
+
+    async def _send(self, recorder: Recorder) -> Fault | None:
+        call = self._route.call
+        left = (self._process.deadline_at - self._means.clock.now()) / 1000
+        try:
+            return await self._means.upstream.call(
+                self._route.upstream,
+                outgoing(self._process, self._request, self._route, self._means.bodies),
+                recorder,
+                timeout=max(_MIN_TIMEOUT, min(call.timeout, left)),
+                may_send=self._may_send,
+                fresh=call.on_in_doubt != "retry",
+            )
+        except asyncio.CancelledError:
+            # The drain is over. What was not sent goes back; of what was sent nobody knows.
+            return Fault(FaultKind.INTERRUPTED if self._sending else FaultKind.NOT_SENT, "drained")
+
+    def _may_send(self) -> bool:
+        self._sending = self._means.lease.may_send(self._term)
+        return self._sending
+
+    def _interpret(self, recorder: Recorder) -> Outcome:
+        deferred = self._begun.started_at - self._process.created_at >= DEFERRED_AFTER
+        return interpret_reply(
+            self._process.method,
+            recorder.status,
+            recorder.headers,
+            self._route.call,
+            self._means.clock.now(),
+            deferred_credentials=deferred and bool(self._request.credentials),
+        )
+
+    async def _conclude(
+        self, outcome: Outcome, fault: Fault | None, recorder: Recorder | None, live: LiveReply | None = None
+    ) -> Process | None:
+        status = recorder.status if recorder is not None else None
+        attempt = ended(self._begun, self._means.clock.now(), fault, status, outcome)
+        return await self._concluder.conclude(
+            self._process, outcome, attempt, self._route.call, recorder=recorder, live=live
+        )
+
+    async def _too_large(self, recorder: Recorder) -> LiveReply | None:
+        """The reply is larger than what is kept: its status completes the process; the rest goes to who waits."""
+        outcome = self._interpret(recorder)
+        if isinstance(outcome, Retry | InDoubt):
+            return None
+        live = LiveReply(recorder.status, recorder.reason, recorder.headers)
+        self._concluded = True
+        await self._conclude(outcome, None, recorder, live)
+        if not self._outcomes.awaited(self._process.id):
+            live.abandon()
+        return live

@@ -1,0 +1,171 @@
+"""Concluding an attempt: commit what follows from its outcome, whatever the store does meanwhile, and tell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from strangler.domain.errors import StoreUnavailable
+from strangler.domain.exchange import Attempt, AttemptOutcome, Fault, RecordedReply
+from strangler.domain.idempotency import key_expiry
+from strangler.domain.outcome import InDoubt, Outcome, Retry
+from strangler.domain.process import Process, State
+from strangler.domain.transitions import Change, Transition, apply
+from strangler.engine.means import Means
+from strangler.engine.notify import Notifier
+from strangler.engine.outcomes import Settled
+from strangler.engine.recorder import LiveReply, Recorder
+from strangler.policy.follow_up import follow_up, overdue, settled_late, stricter
+from strangler.policy.interpret import WORKER_LOST
+from strangler.policy.model import CallPolicy
+from strangler.ports import Commit, End, Evidence, OpenException, Stale, Verdict
+
+_STORE_BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+WITHOUT_ROUTE = CallPolicy(timeout=60.0, attempts=1, on_in_doubt="fail", settle=75.0)
+"""How the calls of a route that is no longer in the policy are concluded: by what was promised, and never repeated."""
+
+
+def applied(process: Process, transitions: Sequence[Transition], now: int) -> Change:
+    """The change that all of the transitions make, one after the other."""
+    change = apply(process, transitions[0], now)
+    for transition in transitions[1:]:
+        change = change.then(transition, now)
+    return change
+
+
+def settling(change: Change, attempt: Attempt | None, reply: RecordedReply | None, *, closes: bool = False) -> Commit:
+    """The commit of a change, with what belongs to an end, or to a doubt that only a person can settle."""
+    process = change.process
+    now = change.events[-1].at
+    if process.final:
+        expires = key_expiry(process, now)
+        end = End(expires, max(now, expires or 0) + process.retain)
+        kept = (attempt.number, reply) if attempt is not None and reply is not None else None
+        return Commit(change, attempt=attempt, reply=kept, end=end, closes=closes)
+    if process.state is State.IN_DOUBT and not process.settling:
+        opens = OpenException(process.id, "in_doubt", now, process.reason or "")
+        return Commit(change, attempt=attempt, opens=opens)
+    return Commit(change, attempt=attempt)
+
+
+def ended(begun: Attempt, now: int, fault: Fault | None, status: int | None, outcome: Outcome | None) -> Attempt:
+    """The attempt as it ended: with a fault, or with a whole reply that came to an outcome."""
+    if fault is not None:
+        return begun._replace(ended_at=now, outcome=AttemptOutcome(fault.kind.value), detail=fault.reason)
+    kind = AttemptOutcome.REFUSED if isinstance(outcome, Retry) else AttemptOutcome.COMPLETED
+    return begun._replace(ended_at=now, outcome=kind, status=status)
+
+
+class Concluder:
+    """Commits outcomes."""
+
+    def __init__(self, means: Means, notifier: Notifier) -> None:
+        self._means = means
+        self._notifier = notifier
+
+    async def conclude(
+        self,
+        process: Process,
+        outcome: Outcome,
+        attempt: Attempt,
+        call: CallPolicy,
+        recorder: Recorder | None = None,
+        live: LiveReply | None = None,
+    ) -> Process | None:
+        """Commit what follows from an outcome. Returns the process after it; None: its fence was stale.
+
+        Args:
+            recorder: holds the whole reply; None: there was none.
+            live: the reply is too large to keep and still arrives; it goes to who waits.
+        """
+        means = self._means
+        now = means.clock.now()
+        promise = means.promise_of(process.promise)
+        promised = promise.on_in_doubt if promise is not None else "review"
+        result = recorder.result() if recorder is not None else None
+        on_in_doubt = stricter(promised, call.on_in_doubt)
+        transitions = follow_up(process, outcome, call, on_in_doubt, now, means.ids.chance(), result)
+        change = applied(process, transitions, now)
+        reply = await recorder.finish() if recorder is not None and live is None else None
+        commit = settling(change, attempt, reply)
+        if recorder is not None and isinstance(outcome, InDoubt):
+            commit = commit._replace(evidence=await self._evidence(attempt, recorder, late=False))
+        settled = Settled(change.process, attempt.number, reply if change.process.final else None, live)
+        if isinstance(await self._commit_until(commit, settled), Stale):
+            if recorder is not None and reply is not None:
+                await self._late(process, outcome, attempt, recorder, reply)
+            return None
+        self._notifier.committed(change, settled)
+        means.instrument.attempt_ended(change.process, attempt)
+        return change.process
+
+    async def recover(self, process: Process, call: CallPolicy | None) -> Process | None:
+        """A process under way whose worker is gone: it was sent, or may have been. None: somebody else settled it."""
+        attempt = Attempt(
+            process.id,
+            process.tries,
+            process.fence,
+            process.owner or "",
+            process.updated_at,
+            self._means.clock.now(),
+            AttemptOutcome.INTERRUPTED,
+            detail=WORKER_LOST,
+        )
+        return await self.conclude(process, InDoubt(WORKER_LOST), attempt, call or WITHOUT_ROUTE)
+
+    async def overdue(self, process: Process) -> None:
+        """A process whose deadline passed while it waited for a claim.
+
+        Raises:
+            StoreUnavailable: the store cannot record it now; it is still overdue then.
+        """
+        change = apply(process, overdue(process), self._means.clock.now())
+        if not isinstance(await self._means.store.commit(settling(change, None, None)), Stale):
+            self._notifier.committed(change, Settled(change.process))
+
+    async def _commit_until(self, commit: Commit, settled: Settled) -> Verdict:
+        """Commit an outcome; while the store cannot, hold it, try again, and let who waits go on."""
+        tries = 0
+        while True:
+            try:
+                return await self._means.store.commit(commit)
+            except StoreUnavailable as error:
+                if tries == 0:
+                    self._means.instrument.note("outcome_held", "error", process=settled.process.id, reason=str(error))
+                    self._notifier.held(settled)
+                await asyncio.sleep(_STORE_BACKOFF[min(tries, len(_STORE_BACKOFF) - 1)])
+                tries += 1
+
+    async def _late(
+        self, process: Process, outcome: Outcome, attempt: Attempt, recorder: Recorder, reply: RecordedReply
+    ) -> None:
+        """A reply under a stale fence: it settles a process still in doubt; else it is kept for a person to see."""
+        means = self._means
+        evidence = await self._evidence(attempt, recorder, late=True)
+        while isinstance(current := await means.store.process(process.id), Process):
+            transitions = settled_late(current, outcome, recorder.result())
+            if transitions is None:
+                break
+            change = applied(current, transitions, means.clock.now())
+            settled = Settled(change.process, attempt.number, reply)
+            commit = settling(change, attempt, reply, closes=True)._replace(evidence=evidence)
+            if not isinstance(await self._commit_until(commit, settled), Stale):
+                self._notifier.committed(change, settled)
+                means.instrument.late_reply(change.process, settled=True)
+                return
+        detail = f"attempt {attempt.number} was answered {recorder.status} after it had been given up"
+        opens = OpenException(process.id, "late_reply", means.clock.now(), detail)
+        await self._commit_until(Commit(None, attempt=attempt, evidence=evidence, opens=opens), Settled(process))
+        means.instrument.late_reply(process, settled=False)
+
+    async def _evidence(self, attempt: Attempt, recorder: Recorder, *, late: bool) -> Evidence:
+        return Evidence(
+            attempt.process_id,
+            attempt.number,
+            "late_reply" if late else "reply",
+            self._means.clock.now(),
+            recorder.status,
+            recorder.headers,
+            await recorder.first_bytes(),
+        )

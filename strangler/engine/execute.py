@@ -1,0 +1,233 @@
+"""Execution: claim what is due, call, and go on. One task per call.
+
+The commit that claims a process for an attempt is on disk before its first byte leaves; it may be the same commit as
+the acceptance, where a slot is free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from strangler.domain.errors import StoreUnavailable
+from strangler.domain.exchange import Attempt, Fault, FaultKind
+from strangler.domain.outcome import Retry
+from strangler.domain.process import Process, State
+from strangler.domain.transitions import Claim, apply
+from strangler.engine.attempt import AttemptUnderWay, Claimed
+from strangler.engine.conclude import WITHOUT_ROUTE, Concluder, ended
+from strangler.engine.lanes import STOCK, Lane, Lanes
+from strangler.engine.means import Means
+from strangler.engine.notify import Notifier
+from strangler.engine.outcomes import Outcomes
+from strangler.policy.model import Route
+from strangler.ports import Commit, Stale
+
+_STORE_PAUSE = 1000  # milliseconds until the store is asked again after it could not answer
+_AFTER_CANCEL = 5.0  # seconds for what was cut off to be committed as such
+
+
+class Executor:
+    """The recorded calls of this worker."""
+
+    def __init__(
+        self, means: Means, lanes: Lanes, outcomes: Outcomes, concluder: Concluder, notifier: Notifier
+    ) -> None:
+        self._means = means
+        self._lanes = lanes
+        self._outcomes = outcomes
+        self._concluder = concluder
+        self._notifier = notifier
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wakes: dict[str, tuple[int, asyncio.TimerHandle]] = {}
+        self._draining = False
+
+    # What acceptance asks.
+
+    def reserve(self, route: Route) -> int | None:
+        """Take a slot for a process that is about to be accepted, if it can start at once; then `start` or `release`.
+
+        Returns the term of the lease under which it is claimed; None: it has to wait.
+        """
+        lane = self._lanes.of(route.name)
+        if self._draining or not lane.idle_for(route.call) or not self._means.lease.holds():
+            return None
+        lane.running += 1
+        return self._means.lease.term
+
+    def release(self, route: str) -> None:
+        """A reserved slot is not needed."""
+        lane = self._lanes.of(route)
+        lane.running -= 1
+        self._pump(lane)
+
+    def begun(self, process: Process, now: int) -> Attempt:
+        """The attempt that a claim begins."""
+        return Attempt(process.id, process.tries, process.fence, self._means.lease.owner, now)
+
+    def start(self, claimed: Claimed) -> None:
+        """Call for a process that was claimed with its acceptance; its slot is reserved."""
+        self._spawn(self._run(self._lanes.of(claimed.process.route), claimed))
+
+    def enqueue(self, process: Process) -> None:
+        """A process was accepted and waits for a claim."""
+        lane = self._lanes.of(process.route)
+        lane.offer(process)
+        self._pump(lane)
+
+    # What supervision asks.
+
+    async def restock(self) -> None:
+        """Learn from the store what waits. At start."""
+        for route, waiting in (await self._means.upkeep.backlog()).items():
+            lane = self._lanes.of(route)
+            lane.waiting, lane.waiting_bytes = waiting.processes, waiting.body_bytes
+            lane.stocked = waiting.processes > 0
+        for route, due_at in (await self._means.upkeep.next_due(self._means.clock.now())).items():
+            self.wake(route, due_at)
+        self.pump_all()
+
+    def pump_all(self) -> None:
+        """Start whatever can be started: after a start, and after the policy changed."""
+        for lane in self._lanes.all():
+            self._pump(lane)
+
+    async def drain(self, timeout: float) -> int:
+        """Stop claiming; wait for what is in flight, ``timeout`` seconds at most, and give up the rest.
+
+        Returns how many calls were given up.
+        """
+        self._draining = True
+        for _, handle in self._wakes.values():
+            handle.cancel()
+        self._wakes.clear()
+        if not self._tasks:
+            return 0
+        _, left = await asyncio.wait(self._tasks, timeout=timeout)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=_AFTER_CANCEL)
+        return len(left)
+
+    def wake(self, route: str, due_at: int) -> None:
+        """Look for due processes of a route at an instant; of several wishes the earliest counts."""
+        if self._draining:
+            return
+        known = self._wakes.get(route)
+        if known is not None:
+            if known[0] <= due_at:
+                return
+            known[1].cancel()
+        seconds = max(0.0, (due_at - self._means.clock.now()) / 1000)
+        self._wakes[route] = (due_at, asyncio.get_running_loop().call_later(seconds, self._woken, route))
+
+    def _woken(self, route: str) -> None:
+        del self._wakes[route]
+        lane = self._lanes.of(route)
+        lane.stocked = True
+        self._pump(lane)
+
+    def _pump(self, lane: Lane) -> None:
+        route = self._means.route_of(lane.route)
+        if route is None or self._draining:
+            return  # without a route of today nobody knows how to reach the upstream: it waits
+        while lane.running < route.call.concurrency:
+            process = lane.take()
+            if process is None:
+                if lane.stocked:
+                    lane.stocked = False
+                    self._spawn(self._stock(lane))
+                return
+            lane.running += 1
+            self._spawn(self._claim_and_run(lane, process))
+
+    async def _stock(self, lane: Lane) -> None:
+        """Fill the lane from the store, and see when the next one falls due."""
+        now = self._means.clock.now()
+        try:
+            due = await self._means.upkeep.due(lane.route, now, STOCK)
+            later = (await self._means.upkeep.next_due(now)).get(lane.route)
+        except StoreUnavailable:
+            self.wake(lane.route, now + _STORE_PAUSE)
+            return
+        if later is not None:
+            self.wake(lane.route, later)
+        lane.stock(due, more=len(due) == STOCK)
+        if due:
+            self._pump(lane)
+
+    async def _claim_and_run(self, lane: Lane, process: Process) -> None:
+        claimed = None
+        try:
+            claimed = await self._claim(lane, process)
+        except Exception as error:
+            self._means.instrument.failed("claim", error)
+        if claimed is None:
+            self._freed(lane)
+        else:
+            await self._run(lane, claimed)
+
+    async def _run(self, lane: Lane, claimed: Claimed) -> None:
+        try:
+            await self._call(lane, claimed)
+        except Exception as error:
+            # A defect of ours must not take the slot with it; supervision finds the process.
+            self._means.instrument.failed("execute", error)
+        finally:
+            self._freed(lane)
+
+    def _freed(self, lane: Lane) -> None:
+        lane.running -= 1
+        self._pump(lane)
+
+    async def _claim(self, lane: Lane, process: Process) -> Claimed | None:
+        """Claim a process, on disk; None: somebody else has it, it is over, or the store cannot."""
+        means = self._means
+        now = means.clock.now()
+        term = means.lease.term
+        try:
+            if process.deadline_at <= now:
+                await self._concluder.overdue(process)
+                return None
+            request = await means.store.request(process.id)
+            if request is None:
+                return None  # it was forgotten meanwhile
+            change = apply(process, Claim(means.lease.owner), now)
+            attempt = self.begun(change.process, now)
+            verdict = await means.store.commit(Commit(change, attempt=attempt))
+        except StoreUnavailable:
+            self.wake(lane.route, now + _STORE_PAUSE)  # it is still in the store, and due
+            return None
+        finally:
+            lane.claimed(process.id)
+        if isinstance(verdict, Stale):
+            return None
+        self._notifier.committed(change)
+        return Claimed(change.process, attempt, request, term)
+
+    async def _call(self, lane: Lane, claimed: Claimed) -> None:
+        means = self._means
+        route = means.route_of(claimed.process.route)
+        if route is None or (self._draining and claimed.process.promised):
+            after = await self._give_back(claimed)
+        else:
+            started = means.clock.now()
+            under_way = AttemptUnderWay(means, self._concluder, self._outcomes, route, claimed)
+            after = await under_way.run()
+            lane.measured((means.clock.now() - started) / 1000)
+        if after is not None and after.state is State.WAITING and after.due_at is not None:
+            self.wake(after.route, after.due_at)
+
+    async def _give_back(self, claimed: Claimed) -> Process | None:
+        """Nothing was sent, and nothing is going to be: somebody else, or another day, takes it."""
+        fault = Fault(FaultKind.NOT_SENT, "given back before it was sent")
+        outcome = Retry(fault.reason)
+        attempt = ended(claimed.attempt, self._means.clock.now(), fault, None, outcome)
+        return await self._concluder.conclude(claimed.process, outcome, attempt, WITHOUT_ROUTE)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

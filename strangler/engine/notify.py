@@ -1,0 +1,39 @@
+"""Telling: a change is on disk, and everybody in this worker who counts or waits gets to know. One place for all."""
+
+from __future__ import annotations
+
+from strangler.domain.transitions import Change
+from strangler.engine.instrument import Instrument
+from strangler.engine.lanes import Lanes
+from strangler.engine.latencies import Latencies
+from strangler.engine.outcomes import Outcomes, Settled
+from strangler.engine.signals import Signals
+
+
+class Notifier:
+    """Tells of committed changes."""
+
+    def __init__(
+        self, lanes: Lanes, outcomes: Outcomes, signals: Signals, latencies: Latencies, instrument: Instrument
+    ) -> None:
+        self._lanes = lanes
+        self._outcomes = outcomes
+        self._signals = signals
+        self._latencies = latencies
+        self._instrument = instrument
+
+    def committed(self, change: Change, settled: Settled | None = None) -> None:
+        """A change was committed; ``settled`` spares those who wait here a second read."""
+        process = change.process
+        self._lanes.observe(change)
+        self._instrument.changed(change)
+        if process.final and process.finished_at is not None:
+            self._latencies.observe(process.route, (process.finished_at - process.created_at) / 1000)
+        if settled is not None:
+            self._outcomes.put(settled)
+        self._signals.announce(process)
+
+    def held(self, settled: Settled) -> None:
+        """An outcome is known that the store cannot take yet: who waits goes on all the same."""
+        self._outcomes.put(settled)
+        self._signals.announce(settled.process)

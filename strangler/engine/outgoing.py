@@ -1,0 +1,52 @@
+"""The request that goes upstream, made of the recorded one and today's policy."""
+
+from __future__ import annotations
+
+from strangler.domain.exchange import Header, RecordedRequest
+from strangler.domain.process import Process
+from strangler.policy.forwarding import upstream_target
+from strangler.policy.model import Route
+from strangler.ports import Bodies, Outgoing
+
+REQUEST_PART = "request"
+"""The name of the part under which the chunks of a request lie."""
+
+
+def outgoing(process: Process, recorded: RecordedRequest, route: Route, bodies: Bodies) -> Outgoing:
+    """What is sent for a process, the same on every attempt unless the policy changed.
+
+    The recorded headers are end-to-end already, forwarding headers and correlation id in place.
+    """
+    call = route.call
+    headers = recorded.all_headers() if call.credentials == "forward" else list(recorded.headers)
+    if call.forward_idempotency_key is not None:
+        key = process.key if process.key is not None else process.id
+        headers = _set(headers, call.forward_idempotency_key.encode(), key.encode())
+    for name, value in call.set_headers:
+        headers = _set(headers, name.encode(), value.encode())
+    if call.remove_headers:
+        headers = [header for header in headers if header[0].lower().decode("latin-1") not in call.remove_headers]
+    if route.upstream.host_header == "upstream":
+        headers = _set(headers, b"Host", route.upstream.authority.encode())
+
+    async def read_chunk(index: int) -> bytes:
+        return await bodies.read_chunk(process.id, REQUEST_PART, index)
+
+    target = upstream_target(recorded.target, route.rewrite, route.upstream)
+    return Outgoing(recorded.method, target, headers, recorded.body, read_chunk)
+
+
+def _set(headers: list[Header], name: bytes, value: bytes) -> list[Header]:
+    """The headers with one field of that name, in the place of the first that was there."""
+    lower = name.lower()
+    result: list[Header] = []
+    done = False
+    for header in headers:
+        if header[0].lower() != lower:
+            result.append(header)
+        elif not done:
+            result.append((header[0], value))
+            done = True
+    if not done:
+        result.append((name, value))
+    return result

@@ -1,0 +1,202 @@
+"""Recording a reply while it arrives: the first chunk in memory, the rest in the store, `max_reply` at most."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from strangler.domain.errors import StoreUnavailable
+from strangler.domain.exchange import CHUNK_SIZE, Body, Headers, RecordedReply, joined_fields
+from strangler.domain.transitions import Result
+from strangler.ports import Bodies
+
+STORE_RETRY = 0.2
+"""Seconds between two tries to store what the store refused."""
+
+
+def reply_part(attempt: int) -> str:
+    """The name of the part under which the chunks of an attempt's reply lie."""
+    return f"reply-{attempt}"
+
+
+class Recorder:
+    """A `ReplySink` that records a reply of one attempt."""
+
+    def __init__(
+        self,
+        bodies: Bodies,
+        process_id: str,
+        attempt: int,
+        max_reply: int,
+        on_too_large: Callable[[Recorder], Awaitable[LiveReply | None]],
+    ) -> None:
+        self.status = 0
+        self.reason = b""
+        self.headers: Headers = ()
+        self.size = 0
+        self.too_large = False
+        self._bodies = bodies
+        self._process_id = process_id
+        self._part = reply_part(attempt)
+        self._max = max_reply
+        self._on_too_large = on_too_large
+        self._digest = hashlib.sha256()
+        self._pending = bytearray()
+        self._chunks = 0  # that are cut off, stored or not
+        self._unstored: dict[int, bytes] = {}
+        self._live: LiveReply | None = None
+
+    def head(self, status: int, reason: bytes, headers: Headers) -> None:
+        """Take the head of the reply."""
+        self.status, self.reason, self.headers = status, reason, headers
+
+    async def write(self, data: bytes) -> None:
+        """Take the next bytes of its body."""
+        self.size += len(data)
+        if self.too_large:
+            if self._live is not None:
+                await self._live.put(data)
+            return
+        self._pending += data
+        if self.size > self._max:
+            await self._turn_live()
+            return
+        self._digest.update(data)
+        if self.size > CHUNK_SIZE:
+            await self._cut()
+
+    async def finish(self) -> RecordedReply:
+        """The whole reply as it is to be recorded. What the store refused of its chunks is tried until it is taken."""
+        if self.too_large:
+            await self.close()
+            return RecordedReply(self.status, self.reason, self.headers, Body(self.size, b"", None, kept=False))
+        if self._chunks == 0:
+            data = bytes(self._pending)
+            return RecordedReply(self.status, self.reason, self.headers, Body(self.size, self._digest.digest(), data))
+        if self._pending:
+            await self._store(bytes(self._pending))
+            self._pending.clear()
+        while self._unstored:
+            await asyncio.sleep(STORE_RETRY)
+            await self._store_again()
+        return RecordedReply(self.status, self.reason, self.headers, Body(self.size, self._digest.digest(), None))
+
+    async def close(self) -> None:
+        """No more bytes come: a live reply ends."""
+        if self._live is not None:
+            await self._live.put(b"")
+
+    async def break_off(self) -> None:
+        """No more bytes come, though more should have: a live reply is broken off."""
+        if self._live is not None:
+            self._live.break_off()
+
+    def result(self) -> Result:
+        """What the process row says of the reply."""
+        media_type = joined_fields(self.headers).get(b"content-type")
+        return Result(
+            self.status,
+            media_type.decode("latin-1") if media_type is not None else None,
+            self.size,
+            kept=not self.too_large,
+        )
+
+    async def first_bytes(self) -> bytes:
+        """At most one chunk from the begin of the body, as evidence."""
+        if self._chunks == 0:
+            return bytes(self._pending[:CHUNK_SIZE])
+        if 0 in self._unstored:
+            return self._unstored[0]
+        return await self._bodies.read_chunk(self._process_id, self._part, 0)
+
+    async def _cut(self) -> None:
+        while len(self._pending) >= CHUNK_SIZE:
+            chunk = bytes(self._pending[:CHUNK_SIZE])
+            del self._pending[:CHUNK_SIZE]
+            await self._store(chunk)
+
+    async def _store(self, chunk: bytes) -> None:
+        index = self._chunks
+        self._chunks += 1
+        try:
+            await self._bodies.write_chunk(self._process_id, self._part, index, chunk)
+        except StoreUnavailable:
+            # The upstream goes on while the store cannot: held here, at most `max_reply` of it, and tried again.
+            self._unstored[index] = chunk
+
+    async def _store_again(self) -> None:
+        for index, chunk in list(self._unstored.items()):
+            try:
+                await self._bodies.write_chunk(self._process_id, self._part, index, chunk)
+            except StoreUnavailable:
+                return
+            del self._unstored[index]
+
+    async def _turn_live(self) -> None:
+        """It is larger than what is kept: from here on it goes to a waiter, or nowhere."""
+        self.too_large = True
+        self._live = await self._on_too_large(self)
+        if self._live is None:
+            await self._forget()
+            return
+        for index in range(self._chunks):
+            chunk = self._unstored.get(index)
+            if chunk is None:
+                chunk = await self._bodies.read_chunk(self._process_id, self._part, index)
+            await self._live.put(chunk)
+        await self._live.put(bytes(self._pending))
+        await self._forget()
+
+    async def _forget(self) -> None:
+        self._pending.clear()
+        self._unstored.clear()
+        if self._chunks:
+            await self._bodies.discard_chunks(self._process_id, self._part)
+
+
+class LiveReply:
+    """A reply on its way to the one waiter that takes it, a few pieces at a time."""
+
+    _PIECES = 4
+
+    def __init__(self, status: int, reason: bytes, headers: Headers) -> None:
+        self.status, self.reason, self.headers = status, reason, headers
+        self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(self._PIECES)
+        self._abandoned = False
+        self.taken = False
+
+    def take(self) -> bool:
+        """Claim it; only the first who asks gets it."""
+        first, self.taken = not self.taken, True
+        return first
+
+    async def put(self, data: bytes) -> None:
+        """Hand on the next bytes; ``b""`` is the end. Waits while the waiter is slow."""
+        if not self._abandoned:
+            await self._pieces.put(data)
+
+    def break_off(self) -> None:
+        """The upstream broke off."""
+        self.abandon()
+        self._pieces.put_nowait(None)
+
+    def abandon(self) -> None:
+        """Nobody waits any more: what comes goes nowhere, so that the upstream can end in peace."""
+        self._abandoned = True
+        while not self._pieces.empty():
+            self._pieces.get_nowait()
+
+    async def read(self) -> AsyncIterator[bytes]:
+        """The body, piece by piece.
+
+        Raises:
+            ConnectionError: the upstream broke off.
+        """
+        try:
+            while data := await self._pieces.get():
+                yield data
+            if data is None:
+                raise ConnectionError("the upstream broke off in the middle of its reply")
+        finally:
+            self.abandon()

@@ -1,0 +1,122 @@
+"""What is taken out of and put into a request's head on its way upstream; the same for passthrough and recorded calls."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from strangler.domain.exchange import Header, Headers, Peer
+from strangler.policy.model import Forward, Rewrite, Upstream
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""RFC 9110 section 7.6.1, and what the field treats alike."""
+
+PROTECTED = frozenset(
+    {
+        b"host",
+        b"content-length",
+        b"authorization",
+        b"cookie",
+        b"expect",
+        b"forwarded",
+        b"via",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-prefix",
+    }
+)
+"""Fields that ``Connection`` cannot name away: to drop them would change what the request means."""
+
+_X_FORWARDED = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
+
+VIA_NAME = b"strangler"
+
+
+def nominated(headers: Headers) -> set[bytes]:
+    """The fields that the ``Connection`` lines name, lower case, without the protected ones."""
+    names: set[bytes] = set()
+    for name, value in headers:
+        if name.lower() == b"connection":
+            names.update(token.strip(b" \t").lower() for token in value.split(b","))
+    return names - PROTECTED
+
+
+def end_to_end(headers: Headers) -> list[Header]:
+    """The headers without hop-by-hop fields and those that ``Connection`` names."""
+    dropped = HOP_BY_HOP | nominated(headers)
+    return [header for header in headers if header[0].lower() not in dropped]
+
+
+def upstream_target(target: bytes, rewrite: Rewrite, upstream: Upstream) -> bytes:
+    """The request target as the upstream gets it: prefix stripped, prefix and base path added, the rest as it came."""
+    if rewrite.strip_prefix:
+        prefix = rewrite.strip_prefix.encode()
+        if target.startswith(prefix) and target[len(prefix) : len(prefix) + 1] in (b"", b"/", b"?"):
+            target = target[len(prefix) :]
+            if not target.startswith(b"/"):
+                target = b"/" + target
+    if target == b"*":
+        return target
+    return upstream.base_path.encode() + rewrite.add_prefix.encode() + target
+
+
+def forwarded_headers(headers: Headers, peer: Peer, forward: Forward, *, trusted: bool) -> list[Header]:
+    """``headers`` with the forwarding fields set as the policy says.
+
+    From a trusted peer what it says is extended, from any other it is replaced. A field that equals one of ours but
+    for ``_`` is dropped: CGI and WSGI cannot tell the two apart.
+    """
+    ours = _names(forward)
+    kept = [header for header in headers if (name := header[0].lower()) not in ours and _alias(name) not in ours]
+    earlier = _joined(headers, ours) if trusted else {}
+    host = next((value for name, value in headers if name.lower() == b"host"), b"")
+    scheme = b"https" if peer.tls else b"http"
+    address = peer.address.encode() or b"unknown"
+    if forward.x_forwarded:
+        kept.append((b"X-Forwarded-For", _extended(earlier.get(b"x-forwarded-for"), address)))
+        kept.append((b"X-Forwarded-Proto", earlier.get(b"x-forwarded-proto") or scheme))
+        kept.append((b"X-Forwarded-Host", earlier.get(b"x-forwarded-host") or host))
+    if forward.forwarded:
+        # RFC 7239 section 6: an IPv6 address is bracketed and therefore quoted.
+        node = b'"[%b]"' % address if b":" in address else address
+        element = b'for=%b;host="%b";proto=%b' % (node, host.replace(b'"', b""), scheme)
+        kept.append((b"Forwarded", _extended(earlier.get(b"forwarded"), element)))
+    if forward.via:
+        via = _joined(headers, (b"via",)).get(b"via")  # RFC 9110 section 7.6.3: appended, whoever sent it
+        kept = [header for header in kept if header[0].lower() != b"via"]
+        kept.append((b"Via", _extended(via, b"1.1 " + VIA_NAME)))
+    return kept
+
+
+def _names(forward: Forward) -> Collection[bytes]:
+    return (*(_X_FORWARDED if forward.x_forwarded else ()), *((b"forwarded",) if forward.forwarded else ()))
+
+
+def _alias(name: bytes) -> bytes | None:
+    return name.replace(b"_", b"-") if b"_" in name else None
+
+
+def _joined(headers: Headers, names: Collection[bytes]) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        lower = name.lower()
+        if lower in names:
+            found[lower] = _extended(found.get(lower), value)
+    return found
+
+
+def _extended(earlier: bytes | None, value: bytes) -> bytes:
+    return value if not earlier else earlier + b", " + value
