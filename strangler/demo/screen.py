@@ -92,4 +92,4 @@ def elapsed(seconds: float) -> str:
 
 
 def _beside(text: str, right: str) -> str:
-    return f"{text.ljust(WIDTH - len(right) - 3)} {right}"
+    return f"{text} {right.rjust(WIDTH - len(text) - 3)}"

@@ -21,9 +21,9 @@ class RunningInsurer(NamedTuple):
 
 
 @pytest.fixture
-def insurer(tmp_path: Path) -> Iterator[RunningInsurer]:
-    """An insurer that works two hundred times as fast as usual."""
-    application = Insurer(Register(tmp_path / "insurer.db"), speed=200)
+def insurer(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RunningInsurer]:
+    """An insurer that works two hundred times as fast as usual, or as fast as the parameter says."""
+    application = Insurer(Register(tmp_path / "insurer.db"), getattr(request, "param", 200))
     with Server(("127.0.0.1", 0), application) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

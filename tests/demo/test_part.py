@@ -1,0 +1,118 @@
+"""Programs that are started, watched and ended."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from strangler.demo import part as part_module
+from strangler.demo.part import Part, PartFailed, free_port
+
+Make = Callable[[str], Part]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """A part made of the text of a program; it has ``ready``, the path of a file by which it may say so."""
+
+    def made(program: str) -> Part:
+        (tmp_path / "program.py").write_text(f"import pathlib, signal, sys, threading\n{program}\n")
+        flags = {"ready": str(tmp_path / "ready")}
+        return Part("the program", tmp_path / "log", ("program",), flags, {**os.environ, "PYTHONPATH": str(tmp_path)})
+
+    return made
+
+
+def check_until_it_fails(part: Part) -> None:
+    while True:
+        part.check()
+
+
+READY = "pathlib.Path(sys.argv[1].partition('=')[2]).touch()"
+
+
+def test_a_program_has_started_when_it_answers(make: Make, tmp_path: Path) -> None:
+    part = make(f"{READY}; threading.Event().wait()")
+
+    part.start((tmp_path / "ready").exists)
+    part.check()
+    assert part.pid is not None
+    part.stop()
+
+    assert part.pid is None
+
+
+def test_a_program_that_ends_is_reported_with_the_end_of_its_log(make: Make) -> None:
+    part = make("print('the store is locked'); sys.exit(3)")
+
+    with pytest.raises(PartFailed, match=r"(?s)the program ended with exit code 3.*the store is locked"):
+        part.start(lambda: False)
+
+
+def test_only_the_end_of_a_long_log_is_shown(make: Make) -> None:
+    part = make("print(*range(1000), sep='\\n'); sys.exit(1)")
+
+    with pytest.raises(PartFailed) as failure:
+        part.start(lambda: False)
+
+    assert str(failure.value).splitlines()[-1].strip() == "999"
+    assert len(str(failure.value).splitlines()) == part_module.TAIL_LINES + 2
+
+
+def test_a_program_that_was_killed_is_reported_with_the_signal(make: Make, tmp_path: Path) -> None:
+    part = make(f"{READY}; signal.raise_signal(signal.SIGKILL)")
+    part.start((tmp_path / "ready").exists)
+
+    with pytest.raises(PartFailed, match="the program was ended by SIGKILL"):
+        check_until_it_fails(part)
+
+
+def test_a_program_that_never_answers_is_reported(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part_module, "START_SECONDS", 0.0)
+    part = make("threading.Event().wait()")
+
+    with pytest.raises(PartFailed, match="does not answer after 0 s"):
+        part.start(lambda: False)
+
+    part.kill()
+
+
+def test_a_program_is_asked_to_end(make: Make, tmp_path: Path) -> None:
+    leaving = "signal.signal(signal.SIGTERM, lambda *_: (print('goodbye'), sys.exit()))"
+    part = make(f"{leaving}; {READY}; signal.pause()")
+    part.start((tmp_path / "ready").exists)
+
+    part.stop()
+
+    assert "goodbye" in part.log.read_text()
+
+
+def test_a_program_that_does_not_end_is_killed(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part_module, "END_SECONDS", 0.1)
+    part = make(f"signal.signal(signal.SIGTERM, signal.SIG_IGN); {READY}; threading.Event().wait()")
+    part.start((tmp_path / "ready").exists)
+    pid = part.pid
+    assert pid is not None
+
+    part.stop()
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_what_is_not_running_can_be_stopped(make: Make) -> None:
+    make("pass").stop()
+
+
+def test_the_port_that_is_wished_for_is_taken_where_it_is_free() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        assert free_port(taken) != taken
+
+    assert free_port(taken) == taken
