@@ -1,0 +1,91 @@
+"""Signals: "look again". Lossy, and nothing but (process id, sequence): whoever is woken reads the store again.
+
+A waiter watches first, then reads, then waits, so that no change falls between::
+
+    with signals.watch(process_id) as watch:
+        process = await store.process(process_id)
+        while not settled(process) and await watch.changed(process.sequence, seconds_left()):
+            process = await store.process(process_id)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+
+from strangler.domain.process import Process
+
+
+class Watch:
+    """One waiter's interest in one process, from ``with`` to its end. Costs a future while it waits, and no task."""
+
+    __slots__ = ("_future", "_heard", "_process_id", "_signals")
+
+    def __init__(self, signals: Signals, process_id: str) -> None:
+        self._signals = signals
+        self._process_id = process_id
+        self._heard = 0
+        self._future: asyncio.Future[bool] | None = None
+
+    def __enter__(self) -> Watch:
+        self._signals.watches.setdefault(self._process_id, set()).add(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        watches = self._signals.watches[self._process_id]
+        watches.discard(self)
+        if not watches:
+            del self._signals.watches[self._process_id]
+
+    async def changed(self, seen: int, timeout: float) -> bool:
+        """Wait at most ``timeout`` seconds for an event later than ``seen``; False: none was heard of."""
+        if self._heard > seen:
+            return True
+        if timeout <= 0:
+            return False
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while self._heard <= seen:
+            self._future = future = loop.create_future()
+            timer = loop.call_at(deadline, _lapse, future)
+            try:
+                if not await future:
+                    return False
+            finally:
+                timer.cancel()
+                self._future = None
+        return True
+
+    def hear(self, sequence: int) -> None:
+        """There is an event of this number."""
+        if sequence > self._heard:
+            self._heard = sequence
+        if self._future is not None and not self._future.done():
+            self._future.set_result(True)
+
+
+class Signals:
+    """Who is to be woken when a process changes."""
+
+    def __init__(self) -> None:
+        self.watches: dict[str, set[Watch]] = {}
+
+    def announce(self, process: Process) -> None:
+        """A change of a process was committed here."""
+        self.hear(process.id, process.sequence)
+
+    def hear(self, process_id: str, sequence: int) -> None:
+        """A change was committed, here or by another worker."""
+        for watch in self.watches.get(process_id, ()):
+            watch.hear(sequence)
+
+    def watch(self, process_id: str) -> Watch:
+        """A context manager; what is announced while it is entered is not missed."""
+        return Watch(self, process_id)
+
+
+def _lapse(future: asyncio.Future[bool]) -> None:
+    if not future.done():
+        future.set_result(False)
