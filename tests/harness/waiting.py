@@ -38,3 +38,8 @@ def free_port() -> int:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+async def for_a_while(seconds: float) -> None:
+    """Let time pass, where the moment or the duration itself is what the scenario is about."""
+    await asyncio.sleep(seconds)

@@ -1,0 +1,86 @@
+"""Going away in order: what was sent is waited for, what was not is sent after the restart."""
+
+from __future__ import annotations
+
+import signal
+
+from tests.chaos.policies import one_route
+from tests.harness.legacy import Legacy
+from tests.harness.server import Server
+from tests.harness.stage import Stage
+from tests.harness.waiting import eventually
+
+TWO_AT_ONCE = "mode: async\ncall: {concurrency: 2}"
+
+
+async def with_two_in_flight(stage: Stage, *options: str) -> tuple[Legacy, Server]:
+    """Five accepted, two of them under way."""
+    legacy = await stage.legacy()
+    server = stage.server(one_route(legacy.url, TWO_AT_ONCE), options=options)
+    await server.start()
+    client = await stage.client(server)
+    for number in range(5):
+        assert (await client.submit("/claims", f"m-{number}", script="do=hold", key=f"k-{number}")).status == 202
+    await eventually(lambda: legacy.received() == 2, what="two calls are under way")
+    return legacy, server
+
+
+async def test_sigterm_waits_for_what_is_in_flight_and_the_rest_is_sent_after_the_restart(stage: Stage) -> None:
+    legacy, server = await with_two_in_flight(stage)
+    client = await stage.client(server)
+    server.signal(signal.SIGTERM)
+
+    async def unready() -> bool:
+        return await server.readiness() == 503
+
+    await eventually(unready, what="readiness is off")
+    refused = await client.submit("/claims", "too-late")
+    assert (refused.status, refused.code) == (503, "draining")
+    assert int(refused.headers["Retry-After"]) >= 1
+    listed = await client.all_processes()
+    assert len(listed) == 5, "it can still be asked"
+    await legacy.release()
+    assert await server.ended() == 0
+    assert legacy.received() == 2
+    await server.start()
+    await eventually(lambda: legacy.received() == 4)
+    await legacy.release()
+    await eventually(lambda: legacy.received() == 5)
+    await legacy.release()
+    for document in listed:
+        assert (await client.settled(document["id"]))["state"] == "completed"
+    assert set(legacy.calls().values()) == {1}
+    assert await server.stop() == 0
+    assert server.fsck().returncode == 0
+
+
+async def test_what_is_still_in_flight_at_the_drain_timeout_is_in_doubt(stage: Stage) -> None:
+    legacy, server = await with_two_in_flight(stage, "--drain-timeout", "500ms")
+    client = await stage.client(server)
+    assert await server.stop() == 0
+    await server.start()
+    await eventually(lambda: legacy.received() == 4)
+    states = sorted([document["state"] for document in await client.all_processes()])
+    assert states == ["processing", "processing", "received", "unconfirmed", "unconfirmed"]
+    assert set(legacy.calls().values()) == {1}
+
+
+async def test_a_second_sigterm_ends_it_at_once_and_loses_nothing(stage: Stage) -> None:
+    legacy, server = await with_two_in_flight(stage)
+    client = await stage.client(server)
+    server.signal(signal.SIGTERM)
+
+    async def unready() -> bool:
+        return await server.readiness() != 200
+
+    await eventually(unready, what="readiness is off")
+    server.signal(signal.SIGTERM)
+    await server.ended(within=5)
+    await server.start()
+    await eventually(lambda: legacy.received() == 4)
+
+    async def in_doubt() -> bool:
+        return [document["state"] for document in await client.all_processes()].count("unconfirmed") == 2
+
+    await eventually(in_doubt, what="what was in flight waits for a person")
+    assert set(legacy.calls().values()) == {1}

@@ -1,0 +1,180 @@
+"""Kill and freeze the server at random, start it again, and compare three ledgers: what clients were promised, what the
+store says, and what the legacy system saw.
+
+``STRANGLER_CHAOS_SEED`` replays a run, ``STRANGLER_CHAOS_ROUNDS`` makes it longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import aiohttp
+import pytest
+
+from tests.chaos.policies import of_all_kinds
+from tests.harness.client import SETTLED, Client, Reply
+from tests.harness.legacy import Legacy
+from tests.harness.server import Server
+from tests.harness.stage import Stage
+from tests.harness.waiting import for_a_while
+
+LEASE = 3.0  # seconds; the sender wants two of them left
+NO_ANSWER = (aiohttp.ClientError, OSError, TimeoutError)
+UNSAFE = ("review", "fail", "compat")  # a route whose calls may never be repeated
+
+
+@dataclass(frozen=True)
+class Order:
+    """One thing that a client wants done."""
+
+    marker: str
+    route: str
+    script: str
+    key: str | None
+    start: float  # seconds into its round
+
+    @property
+    def refused(self) -> bool:
+        """Whether the legacy system will say no."""
+        return "status=404" in self.script
+
+
+def orders(dice: random.Random, number: int) -> list[Order]:
+    """What the clients of one round are going to ask for."""
+    made = []
+    for index in range(dice.randint(10, 25)):
+        route = dice.choice(["review", "retry", "fail", "query", "compat"])
+        keyed = route != "query" and dice.random() < 0.5
+        # A key is released by a refusal (nothing happened), so that its repeat is a second call by right.
+        statuses = ["200", "200", "201", "500"] if keyed else ["200", "200", "404", "500"]
+        ending = dice.choices(["", " do=close", " do=half", " do=reset"], [20, 1, 1, 1])[0]
+        marker = f"{number:03}-{index:02}-{route}"
+        script = f"delay={dice.uniform(0, 0.3):.3f} status={dice.choice(statuses)}{ending}"
+        made.append(Order(marker, route, script, marker if keyed else None, dice.uniform(0, 0.4)))
+    return made
+
+
+async def place(client: Client, order: Order, over: asyncio.Event) -> Reply | None:
+    """Send an order; one with a key is sent again, after the trouble, until it is answered."""
+    await for_a_while(order.start)
+    method = "GET" if order.route == "query" else "POST"
+    while True:
+        try:
+            reply = await client.submit(
+                f"/{order.route}", order.marker, method=method, script=order.script, key=order.key
+            )
+        except NO_ANSWER:
+            if order.key is None:
+                return None
+        else:
+            if reply.status != 503 or order.key is None:
+                return reply
+        await over.wait()
+        await for_a_while(0.05)
+
+
+async def trouble(server: Server, dice: random.Random, kill: bool) -> None:
+    """One crash or one freeze at a random moment."""
+    await for_a_while(dice.uniform(0.02, 0.7))
+    if kill:
+        await server.kill()
+        await server.start()
+    else:
+        server.freeze()
+        await for_a_while(LEASE + dice.uniform(0.1, 0.5))
+        server.thaw()
+        await server.ready()
+
+
+async def play(server: Server, client: Client, dice: random.Random, number: int, kill: bool) -> list[Order]:
+    """One round."""
+    over = asyncio.Event()
+    made = orders(dice, number)
+    placed = [asyncio.create_task(place(client, order, over)) for order in made]
+    try:
+        await trouble(server, dice, kill)
+        over.set()
+        await asyncio.gather(*placed)
+    finally:
+        for task in placed:
+            task.cancel()
+        await asyncio.gather(*placed, return_exceptions=True)
+    return made
+
+
+def judge(order: Order, document: dict[str, object], calls: int) -> str | None:
+    """What is wrong with the end of one process, as far as its order and the legacy system's ledger tell."""
+    state, effect = document["state"], document.get("effect")
+    if state not in SETTLED:
+        return f"is neither final nor unconfirmed but {state}"
+    if order.route in UNSAFE and calls > 1:
+        return f"reached the legacy system {calls} times"
+    if calls > 3:
+        return f"reached the legacy system {calls} times, which is more than its attempts"
+    if state == "completed" and (calls == 0 or effect != "applied" or order.refused):
+        return f"is completed with effect {effect} after {calls} calls"
+    if effect == "none" and calls > 0 and not order.refused:
+        return f"is said to have had no effect, after {calls} calls"
+    if state in ("expired", "cancelled"):
+        return f"is {state}"
+    if state == "unconfirmed" and order.route == "fail":
+        return "waits for a person, where the policy says: fail"
+    return None
+
+
+async def compare(client: Client, legacy: Legacy, placed: list[Order]) -> Counter[str]:
+    """All three ledgers; how the processes ended."""
+    for identity in client.promises.values():
+        await client.settled(identity)
+    by_marker = {order.marker: order for order in placed}
+    stored: dict[str, dict[str, object]] = {}
+    wrong = []
+    for document in await client.all_processes():
+        marker = str(document["correlationId"])
+        if marker in stored and by_marker[marker].key is not None:
+            wrong.append(f"{marker}: one key, two processes")
+        stored[marker] = await client.settled(str(document["id"]))
+    calls = legacy.calls()
+    for marker, identity in client.promises.items():
+        if marker not in stored or stored[marker]["id"] != identity:
+            wrong.append(f"{marker}: promised as {identity}, and not in the store")
+    for marker in calls:
+        if marker not in stored:
+            wrong.append(f"{marker}: reached the legacy system and is in no record")
+    for marker, document in stored.items():
+        complaint = judge(by_marker[marker], document, calls[marker])
+        if complaint is not None:
+            wrong.append(f"{marker}: {complaint}: {by_marker[marker].script}: {document}")
+    assert not wrong, "\n".join(wrong)
+    return Counter(f"{document['state']}/{document.get('effect')}" for document in stored.values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_whatever_kills_or_freezes_it_nothing_promised_is_lost_and_nothing_unsafe_is_sent_twice(
+    stage: Stage, record_property: Callable[[str, object], None]
+) -> None:
+    seed = int(os.environ.get("STRANGLER_CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
+    rounds = int(os.environ.get("STRANGLER_CHAOS_ROUNDS", "44"))
+    print(f"STRANGLER_CHAOS_SEED={seed}")
+    record_property("seed", seed)
+    dice = random.Random(seed)
+    legacy = await stage.legacy()
+    server = stage.server(of_all_kinds(legacy.url), environment={"STRANGLER_LEASE": f"{LEASE}s"})
+    client = await stage.client(server)
+    await server.start()
+    placed: list[Order] = []
+    for number in range(rounds):
+        # Every fifth is a freeze: it costs a lease, a kill costs a start.
+        placed += await play(server, client, dice, number, kill=number % 5 != 4)
+    ends = await compare(client, legacy, placed)
+    print(f"{rounds} rounds, {len(placed)} orders, {len(client.promises)} promises, {dict(ends)}")
+    assert ends["completed/applied"] > len(placed) / 4, f"too little went well to show anything: {ends}"
+    assert await server.stop() == 0
+    checked = server.fsck()
+    assert checked.returncode == 0, checked.stdout + checked.stderr
