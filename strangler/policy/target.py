@@ -1,0 +1,58 @@
+"""Paths in normal form, so that no spelling of a path slips past the route that is meant for it.
+
+Only matching uses the normal form: what goes upstream is the target as it came.
+"""
+
+from __future__ import annotations
+
+import re
+
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")  # RFC 3986 section 2.3
+_ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
+_SLASHES = re.compile(rb"//+")
+
+
+def spelled(path: bytes) -> bytes:
+    """The path with hexadecimal digits in capitals and non-ASCII octets encoded (RFC 3986 sections 2.5 and 6.2.2.1).
+
+    Two paths that differ in nothing else are the same for everyone.
+    """
+    if b"%" in path:
+        path = _ENCODED.sub(lambda found: found[0].upper(), path)
+    return path if path.isascii() else _NOT_ASCII.sub(lambda found: b"%%%02X" % found[0][0], path)
+
+
+def normal(path: bytes) -> bytes:
+    """The normal form: unreserved octets decoded, ``//`` merged, dot segments resolved, in this order."""
+    path = spelled(path)
+    if b"%" in path:
+        path = _ENCODED.sub(_decoded, path)
+    if b"//" in path:
+        path = _SLASHES.sub(b"/", path)
+    return _without_dots(path) if b"/." in path else path
+
+
+def plain(path: bytes) -> bool:
+    """Whether a path is in normal form already, as nearly all are; a few dotted names are taken for not plain."""
+    return b"%" not in path and b"/." not in path and b"//" not in path and path.isascii()
+
+
+def _decoded(found: re.Match[bytes]) -> bytes:
+    octet = int(found[1], 16)
+    return bytes((octet,)) if octet in _UNRESERVED else found[0]
+
+
+def _without_dots(path: bytes) -> bytes:
+    """RFC 3986 section 5.2.4; what would climb over the root stays there."""
+    kept: list[bytes] = []
+    segments = path.split(b"/")
+    for segment in segments[1:]:
+        if segment == b"..":
+            if kept:
+                kept.pop()
+        elif segment != b".":
+            kept.append(segment)
+    if segments[-1] in (b".", b".."):
+        kept.append(b"")  # "/a/." is "/a/"
+    return b"/" + b"/".join(kept)
