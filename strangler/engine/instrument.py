@@ -6,11 +6,11 @@ no secret and no body is ever logged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Literal, NamedTuple, Protocol
 
-from strangler.domain.exchange import Attempt
-from strangler.domain.process import Process
+from strangler.domain.exchange import Attempt, Request
+from strangler.domain.process import Process, State
 from strangler.domain.transitions import Change
 
 
@@ -23,8 +23,42 @@ class QueueReading(NamedTuple):
     oldest_age: float  # seconds that the longest waiting process has been due
 
 
+class InFlight(NamedTuple):
+    """How many processes of a route are in a state; ``settling`` matters for those in doubt only."""
+
+    route: str
+    state: State
+    settling: bool
+    processes: int
+
+
+AccessLog = Literal["all", "recorded", "none"]
+"""Which requests get a line of their own: all, those that are not passed through, or none."""
+
+
 class Instrument(Protocol):
-    """What the rooms tell."""
+    """What the rooms tell. ``route`` is empty where no route is concerned."""
+
+    access_log: AccessLog
+    """Whoever could call `answered` looks here first, and spares the call."""
+
+    def answered(
+        self,
+        request: Request,
+        route: str,
+        status: int,
+        seconds: float,
+        *,
+        decision: str = "",
+        process: Process | None = None,
+        correlation_id: str = "",
+        sent: int | None = None,
+    ) -> None:
+        """A request was answered to the end: the one line of the access log.
+
+        ``decision`` is why it went the way it did, in words of ours; ``sent`` the bytes of the answer's body. Status
+        499 where the client left first.
+        """
 
     def accepted(self, process: Process, seconds: float) -> None:
         """A request was recorded, ``seconds`` after its head had arrived."""
@@ -36,7 +70,7 @@ class Instrument(Protocol):
         """A request was refused; ``code`` is the name of the problem."""
 
     def would_refuse(self, route: str, code: str, detail: str) -> None:
-        """``accept.enforce: report``: it would have been refused."""
+        """``accept.enforce: report``: it would have been refused. ``detail`` is not told: it may quote the request."""
 
     def changed(self, change: Change) -> None:
         """A change was committed."""
@@ -48,7 +82,7 @@ class Instrument(Protocol):
         """A reply came under a stale fence; it settled the process, or was kept as evidence."""
 
     def polled(self, route: str, resource: str) -> None:
-        """A process resource was read: "process", "status", "result", "history", "list"."""
+        """A process resource was read: "process", "status", "result", "history", "list", "events", "socket"."""
 
     def passed_through(self, route: str, status: int, seconds: float) -> None:
         """A passthrough exchange ended; status 499 where the client left first."""
@@ -59,8 +93,10 @@ class Instrument(Protocol):
     def store_refuses(self, reason: str | None) -> None:
         """The store stopped (with a reason), or began again (None), to take new work."""
 
-    def policy_loaded(self, revision: str, routes: int) -> None:
-        """A policy table is in force."""
+    def policy_loaded(
+        self, revision: str, routes: int, names: Collection[str] = (), recording: Collection[str] = ()
+    ) -> None:
+        """A policy table is in force; ``names`` are its routes, ``recording`` those of them that make processes."""
 
     def policy_refused(self, errors: str) -> None:
         """A policy did not load; the one in force stays."""
@@ -73,3 +109,9 @@ class Instrument(Protocol):
 
     def watch_queues(self, read: Callable[[], Mapping[str, QueueReading]]) -> None:
         """Where to read the queues at scrape time."""
+
+    def watch_wal(self, read: Callable[[], int | None]) -> None:
+        """Where to read the size in bytes of the store's write-ahead log at scrape time; None: it has none."""
+
+    def seed(self, processes: Iterable[InFlight]) -> None:
+        """What the store held in each state that is not final, before the first `changed`."""

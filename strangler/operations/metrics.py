@@ -1,0 +1,232 @@
+"""The counts of a server, and their exposition in the text format of Prometheus."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from strangler.engine.instrument import QueueReading
+from strangler.operations import catalogue, series
+from strangler.operations.catalogue import Family
+from strangler.operations.series import Histogram, Routes, RouteSeries
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_MAX_PLACES = 100
+
+
+class Readings:
+    """What is read at the moment of a scrape, and not counted as it happens."""
+
+    def __init__(self) -> None:
+        self.queues: Callable[[], Mapping[str, QueueReading]] = dict
+        self.wal: Callable[[], int | None] = lambda: None
+        self.draining: Callable[[], bool] = lambda: False
+        self.lines_dropped: Callable[[], int] = lambda: 0
+
+
+class _Read(NamedTuple):
+    """The readings of one scrape."""
+
+    queues: Mapping[str, QueueReading]
+    wal: int | None
+    draining: bool
+    lines_dropped: int
+
+
+class Counts(Collector):
+    """All counts of a server."""
+
+    def __init__(self, version: str, started_at: int) -> None:
+        self.routes = Routes()
+        self.batch = Histogram(series.BATCH)
+        self.commit = Histogram(series.COMMIT)
+        self.refusing = False
+        self.reloads = 0
+        self.reload_failures = 0
+        self.policy_stale = False
+        self.policy_routes = 0
+        self.revision = ""
+        self.defects: dict[str, int] = {}
+        self.readings = Readings()
+        self._version = version
+        self._started_at = started_at
+        self._read = _Read({}, None, False, 0)
+
+    def name_routes(self, names: Collection[str], recording: Collection[str]) -> None:
+        """Begin the series of routes at nought, so that the first request is an increase."""
+        for name in names:
+            self.routes[name].recording |= name in recording
+
+    def defect(self, place: str) -> None:
+        """Count one exception that nobody expected."""
+        if place not in self.defects and len(self.defects) >= _MAX_PLACES:
+            place = series.OTHER
+        self.defects[place] = self.defects.get(place, 0) + 1
+
+    def read(self) -> None:
+        """Take the readings of this moment; on the event loop, before `collect`."""
+        readings = self.readings
+        self._read = _Read(dict(readings.queues()), readings.wal(), readings.draining(), readings.lines_dropped())
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family with its samples. May run in a thread: a series is read while it grows, never half written."""
+        # One step for all threads, so that a new route does not disturb it.
+        routes = sorted(self.routes.items(), key=lambda item: item[0])
+        recording = [(name, route) for name, route in routes if route.recording]
+        yield from _accepting(routes, recording)
+        yield from _processes(routes, recording)
+        yield from _calling(recording)
+        yield from _queues(self._read.queues)
+        yield from _passing(routes)
+        yield from self._store()
+        yield from self._policy()
+        yield from self._server()
+
+    def _store(self) -> Iterator[Metric]:
+        yield _histograms(catalogue.BATCH, [((), self.batch)])
+        yield _histograms(catalogue.COMMIT, [((), self.commit)])
+        if self._read.wal is not None:
+            yield _one(catalogue.WAL, self._read.wal)
+        yield _one(catalogue.REFUSING, self.refusing)
+
+    def _policy(self) -> Iterator[Metric]:
+        yield _one(catalogue.RELOADS, self.reloads)
+        yield _one(catalogue.RELOAD_FAILURES, self.reload_failures)
+        yield _one(catalogue.POLICY_STALE, self.policy_stale)
+        yield _one(catalogue.POLICY_ROUTES, self.policy_routes)
+        yield _values(catalogue.POLICY_INFO, [((self.revision,), 1)] if self.revision else [])
+
+    def _server(self) -> Iterator[Metric]:
+        yield _one(catalogue.DRAINING, self._read.draining)
+        yield _values(catalogue.DEFECTS, (((place,), count) for place, count in list(self.defects.items())))
+        yield _one(catalogue.LINES_DROPPED, self._read.lines_dropped)
+        yield _values(catalogue.BUILD, [((self._version, platform.python_version()), 1)])
+        yield _one(catalogue.STARTED, self._started_at / 1000)
+
+
+class Exposition:
+    """A registry of this server alone, and its text."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+        self._registry = CollectorRegistry()
+        self._registry.register(counts)
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def render(self) -> bytes:
+        """The text of all metrics, as of the last `Counts.read`."""
+        return generate_latest(self._registry)
+
+
+_Named = list[tuple[str, RouteSeries]]
+
+
+def _accepting(routes: _Named, recording: _Named) -> Iterator[Metric]:
+    yield _values(catalogue.ACCEPTED, (((name,), route.accepted) for name, route in recording))
+    yield _values(catalogue.REPLAYED, (((name,), route.replayed) for name, route in recording))
+    yield _values(
+        catalogue.REFUSED,
+        (((name, code), count) for name, route in routes for code, count in list(route.refused.items())),
+    )
+    yield _values(
+        catalogue.WOULD_REFUSE,
+        (((name, code), count) for name, route in routes for code, count in list(route.would_refuse.items())),
+    )
+    yield _histograms(catalogue.ACKNOWLEDGEMENT, [((name,), route.acknowledgement) for name, route in recording])
+
+
+def _processes(routes: _Named, recording: _Named) -> Iterator[Metric]:
+    yield _values(
+        catalogue.PROCESSES,
+        (((name, state), count) for name, route in recording for state, count in route.in_flight.items()),
+    )
+    yield _values(catalogue.UNCONFIRMED, (((name,), route.unconfirmed) for name, route in recording))
+    yield _values(catalogue.DOUBTS, (((name,), route.doubts) for name, route in recording))
+    yield _values(
+        catalogue.ENDED,
+        (((name, state), count) for name, route in recording for state, count in route.ended.items()),
+    )
+    yield _histograms(catalogue.COMPLETION, [((name,), route.completion) for name, route in recording])
+    yield _values(
+        catalogue.POLLS,
+        (
+            ((name, resource), count)
+            for name, route in routes
+            for resource, count in route.polls.items()
+            if count or (route.recording and resource != series.OTHER)
+        ),
+    )
+
+
+def _calling(recording: _Named) -> Iterator[Metric]:
+    yield _values(
+        catalogue.ATTEMPTS,
+        (((name, outcome), count) for name, route in recording for outcome, count in route.attempts.items()),
+    )
+    yield _histograms(catalogue.ATTEMPT_SECONDS, [((name,), route.attempt_seconds) for name, route in recording])
+    yield _values(
+        catalogue.LATE_REPLIES,
+        (
+            ((name, settled), route.late[index])
+            for name, route in recording
+            for index, settled in enumerate(("no", "yes"))
+        ),
+    )
+
+
+def _queues(queues: Mapping[str, QueueReading]) -> Iterator[Metric]:
+    readings = sorted(queues.items())
+    yield _values(catalogue.QUEUE_PROCESSES, (((name,), queue.waiting) for name, queue in readings))
+    yield _values(catalogue.QUEUE_BYTES, (((name,), queue.waiting_bytes) for name, queue in readings))
+    yield _values(catalogue.QUEUE_AGE, (((name,), queue.oldest_age) for name, queue in readings))
+    yield _values(catalogue.RUNNING, (((name,), queue.running) for name, queue in readings))
+
+
+def _passing(routes: _Named) -> Iterator[Metric]:
+    # A route that records passes something through only now and then: its series begin with the first.
+    passing = [(name, route) for name, route in routes if any(route.passed) or not route.recording]
+    yield _values(
+        catalogue.PASSED,
+        (
+            ((name, series.STATUS_CLASSES[index]), count)
+            for name, route in passing
+            for index, count in enumerate(route.passed)
+            if count or 0 < index < 5
+        ),
+    )
+    yield _histograms(catalogue.PASSTHROUGH, [((name,), route.passthrough) for name, route in passing])
+
+
+def _one(family: Family, value: float) -> Metric:
+    return _values(family, [((), value)])
+
+
+def _values(family: Family, values: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
+    made = (CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily)(
+        family.name, family.help, labels=family.labels
+    )
+    for labels, value in values:
+        made.add_metric(labels, float(value))
+    return made
+
+
+def _histograms(family: Family, histograms: Iterable[tuple[tuple[str, ...], Histogram]]) -> Metric:
+    made = HistogramMetricFamily(family.name, family.help, labels=family.labels)
+    names = [*(repr(bound) for bound in family.buckets), "+Inf"]
+    for labels, histogram in histograms:
+        counts = list(histogram.counts)
+        below = 0
+        buckets = []
+        for name, count in zip(names, counts, strict=True):
+            below += count
+            buckets.append((name, below))
+        made.add_metric(labels, buckets, histogram.sum)
+    return made

@@ -1,0 +1,263 @@
+"""The instrument: what the rooms tell becomes a count or a line."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from strangler.domain.exchange import Attempt, AttemptOutcome, Request
+from strangler.domain.process import Process, State
+from strangler.domain.transitions import Change
+from strangler.engine.instrument import AccessLog, InFlight, QueueReading
+from strangler.operations import series
+from strangler.operations.lines import describe, trace
+from strangler.operations.logs import Logs
+from strangler.operations.metrics import Counts, Exposition
+
+
+class Telemetry:
+    """An `Instrument` that counts for Prometheus and logs lines.
+
+    Never told are: bodies, header values, the query of a target, idempotency keys, the hashes of callers, and the
+    reason of a process, which a policy may have taken from a body.
+    """
+
+    def __init__(self, logs: Logs, *, version: str, started_at: int, access_log: AccessLog = "recorded") -> None:
+        self.access_log: AccessLog = access_log
+        self.counts = Counts(version, started_at)
+        self.exposition = Exposition(self.counts)
+        self._logs = logs
+        self._routes = self.counts.routes
+        self._store_reason: str | None = None
+        self._policy_errors: str | None = None
+        self.counts.readings.lines_dropped = lambda: logs.dropped
+
+    # ── Requests ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def accepted(self, process: Process, seconds: float) -> None:
+        """A request was recorded, ``seconds`` after its head had arrived."""
+        route = self._routes[process.route]
+        route.recording = True
+        route.accepted += 1
+        route.acknowledgement.observe(seconds)
+
+    def replayed(self, process: Process) -> None:
+        """A request joined the process of its idempotency key."""
+        route = self._routes[process.route]
+        route.recording = True
+        route.replayed += 1
+
+    def refused(self, route: str, code: str) -> None:
+        """A request was refused; ``code`` is the name of the problem."""
+        _count(self._routes[route].refused, code)
+
+    def would_refuse(self, route: str, code: str, detail: str) -> None:
+        """It would have been refused. ``detail`` is not told: it may quote the request."""
+        _count(self._routes[route].would_refuse, code)
+        self._logs.line("info", "would-refuse", {"route": route, "code": code})
+
+    def answered(
+        self,
+        request: Request,
+        route: str,
+        status: int,
+        seconds: float,
+        *,
+        decision: str = "",
+        process: Process | None = None,
+        correlation_id: str = "",
+        sent: int | None = None,
+    ) -> None:
+        """A request was answered to the end: the one line of the access log."""
+        self._logs.line(
+            "info",
+            "request",
+            {
+                "route": route or None,
+                "method": request.method,
+                "path": request.path,
+                "status": status,
+                "ms": seconds * 1000,
+                "bytes": sent,
+                "decision": decision or None,
+                "correlationId": correlation_id or (process.correlation_id if process is not None else None),
+                "process": process.id if process is not None else None,
+                "caller": process.caller_name if process is not None else None,
+                "address": request.peer.address or None,
+            },
+        )
+
+    def polled(self, route: str, resource: str) -> None:
+        """A process resource was read."""
+        polls = self._routes[route].polls
+        polls[resource if resource in polls else series.OTHER] += 1
+
+    def passed_through(self, route: str, status: int, seconds: float) -> None:
+        """A passthrough exchange ended; status 499 where the client left first."""
+        counted = self._routes[route]
+        counted.passed[series.STATUS_CLASS[status] if 0 <= status < 1000 else -1] += 1
+        histogram = counted.passthrough
+        histogram.counts[bisect_left(series.PASSTHROUGH, seconds)] += 1
+        histogram.sum += seconds
+
+    # ── Processes ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def changed(self, change: Change) -> None:
+        """A change was committed."""
+        before, process = change.before, change.process
+        route = self._routes[process.route]
+        route.recording = True
+        in_flight = route.in_flight
+        if before is not None and before.state in in_flight:
+            in_flight[before.state] -= 1
+            route.unconfirmed -= _unconfirmed(before)
+        if process.state in in_flight:
+            in_flight[process.state] += 1
+            route.unconfirmed += _unconfirmed(process)
+        elif before is None or before.state in in_flight:
+            route.ended[process.state] += 1
+            route.completion.observe(((process.finished_at or process.updated_at) - process.created_at) / 1000)
+        if process.state is State.IN_DOUBT and (before is None or before.state is not State.IN_DOUBT):
+            route.doubts += 1
+        self._tell_change(before, process)
+
+    def _tell_change(self, before: Process | None, process: Process) -> None:
+        level, event = "debug", "changed"
+        if _unconfirmed(process):
+            level, event = "warning", "in-doubt"  # a person is needed
+        elif process.state in (State.EXPIRED, State.CANCELLED):
+            level, event = "info", "ended"  # without an attempt that could say so
+        if not self._logs.enabled(level):
+            return
+        fields = _about(process)
+        fields["state"] = process.state
+        if before is not None:
+            fields["from"] = before.state
+        self._logs.line(level, event, fields)
+
+    def attempt_ended(self, process: Process, attempt: Attempt) -> None:
+        """An attempt ended and its outcome was committed."""
+        route = self._routes[process.route]
+        route.recording = True
+        seconds = None
+        if attempt.outcome is not None:
+            route.attempts[attempt.outcome] += 1
+        if attempt.ended_at is not None:
+            seconds = max(0, attempt.ended_at - attempt.started_at) / 1000
+            route.attempt_seconds.observe(seconds)
+        interrupted = attempt.outcome is AttemptOutcome.INTERRUPTED
+        if self.access_log == "none" and not interrupted:
+            return
+        fields = _about(process)
+        fields |= {
+            "attempt": attempt.number,
+            "outcome": attempt.outcome,
+            "status": attempt.status,
+            "detail": attempt.detail,
+            "ms": seconds * 1000 if seconds is not None else None,
+            "state": process.state,
+            "effect": process.effect,
+        }
+        self._logs.line("warning" if interrupted else "info", "attempt", fields)
+
+    def late_reply(self, process: Process, settled: bool) -> None:
+        """A reply came under a stale fence; it settled the process, or was kept as evidence."""
+        route = self._routes[process.route]
+        route.recording = True
+        route.late[settled] += 1
+        fields = _about(process)
+        fields |= {"settled": settled, "state": process.state}
+        self._logs.line("warning", "late-reply", fields)
+
+    def seed(self, processes: Iterable[InFlight]) -> None:
+        """What the store held in each state that is not final, before the first `changed`."""
+        for held in processes:
+            route = self._routes[held.route]
+            route.recording = True
+            route.in_flight[held.state] += held.processes
+            if held.state is State.IN_DOUBT and not held.settling:
+                route.unconfirmed += held.processes
+
+    # ── The server ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def group_commit(self, size: int, seconds: float) -> None:
+        """The store committed ``size`` changes with one fsync."""
+        self.counts.batch.observe(size)
+        self.counts.commit.observe(seconds)
+
+    def store_refuses(self, reason: str | None) -> None:
+        """The store stopped (with a reason), or began again (None), to take new work."""
+        self.counts.refusing = reason is not None
+        if reason != self._store_reason:
+            if reason is None:
+                self._logs.line("info", "store-takes-work", {})
+            else:
+                self._logs.line("error", "store-refuses", {"detail": reason})
+        self._store_reason = reason
+
+    def policy_loaded(
+        self, revision: str, routes: int, names: Collection[str] = (), recording: Collection[str] = ()
+    ) -> None:
+        """A policy table is in force."""
+        counts = self.counts
+        counts.reloads += 1
+        counts.policy_routes = routes
+        counts.policy_stale = False
+        counts.revision = revision
+        counts.name_routes(names, recording)
+        self._policy_errors = None
+        self._logs.line("info", "policy-loaded", {"revision": revision, "routes": routes})
+
+    def policy_refused(self, errors: str) -> None:
+        """A policy did not load; the one in force stays."""
+        self.counts.reload_failures += 1
+        self.counts.policy_stale = True
+        self._policy_errors = errors
+        self._logs.line("error", "policy-refused", {"detail": errors})
+
+    def note(self, event: str, level: str = "info", **fields: object) -> None:
+        """Anything else worth a line."""
+        self._logs.line(level, event, fields)
+
+    def failed(self, where: str, error: BaseException) -> None:
+        """A defect of ours: counted by place, and told with its traceback."""
+        self.counts.defect(where)
+        self._logs.line("error", "defect", {"place": where, "error": describe(error), "traceback": trace(error)})
+
+    def degraded(self) -> dict[str, str]:
+        """What does not work as it should, by name, with the reason."""
+        reasons = {"store": self._store_reason, "policy": self._policy_errors}
+        return {name: reason for name, reason in reasons.items() if reason is not None}
+
+    # ── Read at the moment of a scrape ───────────────────────────────────────────────────────────────────────────────
+
+    def watch_queues(self, read: Callable[[], Mapping[str, QueueReading]]) -> None:
+        """Where to read the queues."""
+        self.counts.readings.queues = read
+
+    def watch_wal(self, read: Callable[[], int | None]) -> None:
+        """Where to read the size in bytes of the store's write-ahead log."""
+        self.counts.readings.wal = read
+
+    def watch_draining(self, read: Callable[[], bool]) -> None:
+        """Where to read whether the server is going away."""
+        self.counts.readings.draining = read
+
+
+def _count(counts: dict[str, int], code: str) -> None:
+    if code not in series.CODES:
+        code = series.OTHER
+    counts[code] = counts.get(code, 0) + 1
+
+
+def _unconfirmed(process: Process) -> bool:
+    return process.state is State.IN_DOUBT and not process.settling
+
+
+def _about(process: Process) -> dict[str, object]:
+    return {
+        "route": process.route,
+        "process": process.id,
+        "correlationId": process.correlation_id,
+        "caller": process.caller_name,
+    }
