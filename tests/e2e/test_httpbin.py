@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from tests.e2e.httpbin import Httpbin
 from tests.harness.client import Client, Reply
 from tests.harness.server import Server
-from tests.harness.stage import Stage
+
+pytestmark = pytest.mark.slow
 
 POLICY = """
 upstreams:
@@ -51,24 +55,46 @@ PATHS = [
 OF_THE_CONNECTION = {"date", "connection", "keep-alive", "transfer-encoding", "server"}
 
 
-class Room:
-    """The service, the server before it, and clients of both."""
+class House:
+    """The service and the server before it, for all tests of this module; each test is a caller of its own."""
 
-    def __init__(self, server: Server, client: Client, direct: Client) -> None:
-        self.server = server
-        self.client = client
-        self.direct = direct
+    def __init__(self, directory: Path) -> None:
+        self.httpbin = Httpbin(directory)
+        self.server = Server(directory, POLICY.format(url=self.httpbin.url))
+        self.children = [self.httpbin, self.server]
+
+    async def open(self) -> None:
+        await self.httpbin.start()
+        await self.server.start()
+
+    async def close(self) -> None:
+        for child in self.children:
+            await child.kill()
+
+
+class Room(NamedTuple):
+    """The server, and clients of it and of the service itself."""
+
+    server: Server
+    client: Client
+    direct: Client
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    house = House(tmp_path_factory.mktemp("house"))
+    try:
+        asyncio.run(house.open())
+        yield house
+    finally:
+        asyncio.run(house.close())
 
 
 @pytest.fixture
-async def room(stage: Stage) -> AsyncIterator[Room]:
-    httpbin = Httpbin(stage.directory)
-    stage.keep(httpbin)
-    await httpbin.start()
-    server = stage.server(POLICY.format(url=httpbin.url))
-    await server.start()
-    async with Client(httpbin.url, "alice") as direct:
-        yield Room(server, await stage.client(server), direct)
+async def room(house: House, request: pytest.FixtureRequest) -> AsyncIterator[Room]:
+    caller = re.sub(r"[^a-z0-9]+", "-", request.node.name)
+    async with Client(house.server.url, caller) as client, Client(house.httpbin.url, caller) as direct:
+        yield Room(house.server, client, direct)
 
 
 def end_to_end(reply: Reply) -> list[tuple[str, str]]:
@@ -80,7 +106,6 @@ def without(headers: list[tuple[str, str]], *names: str) -> list[tuple[str, str]
     return [(name, value) for name, value in headers if name.lower() not in names]
 
 
-@pytest.mark.slow
 async def test_what_passes_through_is_what_the_service_says(room: Room) -> None:
     for path in PATHS:
         ours, theirs = await room.client.request("GET", path), await room.direct.request("GET", path)
@@ -88,7 +113,6 @@ async def test_what_passes_through_is_what_the_service_says(room: Room) -> None:
         assert end_to_end(ours) == end_to_end(theirs), path
 
 
-@pytest.mark.slow
 async def test_a_client_that_waits_gets_the_same_status_headers_and_bytes(room: Room) -> None:
     for path in PATHS:
         ours, theirs = await room.client.request("GET", f"/compat{path}"), await room.direct.request("GET", path)
@@ -97,7 +121,6 @@ async def test_a_client_that_waits_gets_the_same_status_headers_and_bytes(room: 
         assert ours.headers["Strangler-Process"].startswith(room.server.url)
 
 
-@pytest.mark.slow
 async def test_the_result_of_a_process_is_the_bytes_of_the_service(room: Room) -> None:
     for path in PATHS:
         accepted = await room.client.submit(f"/async{path}", path, method="GET")
@@ -112,7 +135,6 @@ async def test_the_result_of_a_process_is_the_bytes_of_the_service(room: Room) -
         assert result.headers["Cache-Control"] == "private, no-store"
 
 
-@pytest.mark.slow
 async def test_a_stream_arrives_whole_in_every_mode(room: Room) -> None:
     through = await room.client.request("GET", "/stream/20")
     waited = await room.client.request("GET", "/compat/stream/20")
@@ -124,7 +146,6 @@ async def test_a_stream_arrives_whole_in_every_mode(room: Room) -> None:
         assert reply.body.count(b"\n") == 20
 
 
-@pytest.mark.slow
 async def test_a_slow_call_is_a_process_that_one_can_follow_to_its_result(room: Room) -> None:
     began = time.monotonic()
     accepted = await room.client.request("POST", "/async/delay/2", body={"claim": 17})
@@ -145,7 +166,6 @@ async def test_a_slow_call_is_a_process_that_one_can_follow_to_its_result(room: 
     assert "completed" in str(history)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "prefer", "status", "applied"),
     [
@@ -177,7 +197,6 @@ async def test_every_row_of_the_table_of_preferences(
         assert document["state"] == "completed"
 
 
-@pytest.mark.slow
 async def test_an_honoured_preference_does_not_go_upstream_and_one_of_a_passthrough_does(room: Room) -> None:
     prefer = {"Prefer": "respond-async, return=minimal"}
     accepted = await room.client.request("POST", "/async/anything", body={}, headers=prefer)
@@ -188,7 +207,6 @@ async def test_an_honoured_preference_does_not_go_upstream_and_one_of_a_passthro
     assert through.json()["headers"]["Prefer"] == "respond-async, return=minimal"
 
 
-@pytest.mark.slow
 async def test_the_service_sees_the_request_as_the_client_made_it(room: Room) -> None:
     target = "/anything/a%2Fb//c?x=1&x=2&empty=&y=%C3%A4"
     body = {"text": "Grüße", "n": 1.50}
@@ -201,11 +219,10 @@ async def test_the_service_sees_the_request_as_the_client_made_it(room: Room) ->
     for seen in (through, waited, deferred):
         for member in ("args", "data", "files", "form", "json", "method"):
             assert seen[member] == direct[member], member
-        assert seen["headers"]["X-Api-Key"] == "alice"
+        assert seen["headers"]["X-Api-Key"] == room.client.caller
         assert seen["headers"]["Content-Type"] == "application/json"
 
 
-@pytest.mark.slow
 async def test_a_large_answer_and_a_large_request_arrive_whole(room: Room) -> None:
     document = b'{"padding": "' + b"x" * 3_000_000 + b'"}'
     for prefix in ("", "/compat", "/patient"):
@@ -219,7 +236,6 @@ async def test_a_large_answer_and_a_large_request_arrive_whole(room: Room) -> No
         assert len(reply.json()["json"]["padding"]) == 3_000_000
 
 
-@pytest.mark.slow
 async def test_a_repeat_with_the_same_key_is_the_same_process_and_another_request_is_refused(room: Room) -> None:
     first = await room.client.request("POST", "/async/delay/1", body={"a": 1}, headers={"Idempotency-Key": '"k-1"'})
     again = await room.client.request("POST", "/async/delay/1", body={"a": 1}, headers={"Idempotency-Key": "k-1"})
@@ -234,7 +250,6 @@ async def test_a_repeat_with_the_same_key_is_the_same_process_and_another_reques
     assert len(await room.client.all_processes()) == 1
 
 
-@pytest.mark.slow
 async def test_a_waiting_repeat_joins_the_first_and_both_get_the_same_bytes(room: Room) -> None:
     headers = {"Idempotency-Key": "k-2"}
     replies = await asyncio.gather(
@@ -246,7 +261,6 @@ async def test_a_waiting_repeat_joins_the_first_and_both_get_the_same_bytes(room
     assert len(await room.client.all_processes()) == 1
 
 
-@pytest.mark.slow
 async def test_what_the_service_answers_decides_the_state(room: Room) -> None:
     expected = {
         "200": ("completed", "applied"),

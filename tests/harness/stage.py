@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -72,8 +71,8 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put the last lines of what the OS processes of a failed test said into its report."""
     report = yield
-    standing: Any = getattr(item, "funcargs", {}).get("stage")
-    if report.failed and report.when == "call" and standing is not None:
-        for child in standing.children:
-            report.sections.append((f"output of {child.name} (pid log {child.log})", child.tail()))
+    if report.failed and report.when == "call":
+        for standing in getattr(item, "funcargs", {}).values():
+            for child in getattr(standing, "children", ()):
+                report.sections.append((f"output of {child.name} ({child.log})", child.tail()))
     return report
