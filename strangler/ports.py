@@ -6,6 +6,7 @@ Written from the consumer's need. A port says nothing of SQLite, sockets or one 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 from strangler.domain.exchange import (
@@ -70,11 +71,13 @@ class Commit(NamedTuple):
     closes: bool = False  # the open exceptions of the process
 
 
-class Committed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Committed:
     """It is on disk."""
 
 
-class Stale(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Stale:
     """The process is no longer the one that the change started from; nothing was written."""
 
 

@@ -1,1 +1,30 @@
-"""Where processes are kept: SQLite (the default) and memory, under one conformance suite."""
+"""The stores: where processes are kept. In memory, or in one SQLite file."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from strangler.ports import Archive, Bodies, ProcessStore, StoreHealth, Upkeep
+from strangler.store.ledger import Ledgers
+
+
+class Store(ProcessStore, Bodies, Upkeep, Archive, StoreHealth, Protocol):
+    """All that one store does."""
+
+    @property
+    def location(self) -> str:
+        """Where it is, for people: an absolute path, or "memory:"."""
+        ...
+
+    def wal_size(self) -> int:
+        """Bytes of the write-ahead log."""
+        ...
+
+    def ledgers(self) -> AbstractContextManager[Ledgers]:
+        """A read-only view over all of it, on a connection of its own."""
+        ...
+
+    async def close(self) -> None:
+        """Record what waits, then close; commits after this raise `StoreUnavailable`. Twice is once."""
+        ...

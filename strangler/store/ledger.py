@@ -1,0 +1,58 @@
+"""All that a store holds of one process, as plain values: what `fsck` checks, and tests look into."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from strangler.domain.exchange import Attempt, RecordedReply, RecordedRequest
+from strangler.domain.idempotency import KeyRecord
+from strangler.domain.process import Process
+from strangler.domain.transitions import Event, OutboxRow
+from strangler.ports import Evidence
+
+
+class ExceptionRecord(NamedTuple):
+    """Something that a person had, or has, to look at."""
+
+    process_id: str
+    kind: str
+    opened_at: int
+    detail: str
+    closed_at: int | None = None  # None: it is open
+
+
+class Ledger(NamedTuple):
+    """One process and everything that belongs to it."""
+
+    process: Process
+    retain_until_at: int | None
+    events: Sequence[Event]
+    outbox: Sequence[OutboxRow]
+    request: RecordedRequest | None  # without credentials
+    sealed: bool  # its credentials are still there
+    reply: tuple[int, RecordedReply] | None
+    attempts: Sequence[Attempt]
+    evidence: Sequence[Evidence]
+    exceptions: Sequence[ExceptionRecord]
+    key: KeyRecord | None  # what is recorded under the scope and key of the process, whosever it is
+
+
+class Ledgers(Protocol):
+    """A read-only view over a whole store, which may be in use; it is read in steps and holds no long snapshot."""
+
+    def all(self) -> Iterator[Ledger]:
+        """Every process, in the order of their ids."""
+        ...
+
+    def one(self, process_id: str) -> Ledger | None:
+        """One process; None where there is none."""
+        ...
+
+    def chunk(self, process_id: str, part: str, index: int) -> bytes | None:
+        """One chunk of a body; None where there is none."""
+        ...
+
+    def strays(self) -> Iterator[tuple[str, str]]:
+        """Rows whose process does not exist, as (table, process id); chunks are not among them: they are swept."""
+        ...

@@ -1,0 +1,376 @@
+"""The store of `memory:`, which forgets everything at the end: for trying things out, and for tests.
+
+What it answers is what the SQLite store answers; tests/store/conformance.py holds both to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from strangler.domain.errors import StoreUnavailable
+from strangler.domain.exchange import Attempt, RecordedReply, RecordedRequest
+from strangler.domain.idempotency import KeyRecord
+from strangler.domain.process import Process, State, Tombstone
+from strangler.domain.transitions import Change, Event, OutboxRow
+from strangler.ports import (
+    Backlog,
+    Clock,
+    Commit,
+    Committed,
+    End,
+    Evidence,
+    KeyTaken,
+    Lease,
+    ListQuery,
+    OpenException,
+    Stale,
+    Verdict,
+)
+from strangler.store.ledger import ExceptionRecord, Ledger, Ledgers
+from strangler.store.listing import listed
+from strangler.store.retention import ORPHAN_AGE, created_before, subject, tombstone
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One process and what belongs to it."""
+
+    process: Process
+    retain_until_at: int | None = None
+    events: list[Event] = field(default_factory=list)
+    outbox: list[OutboxRow] = field(default_factory=list)
+    request: RecordedRequest | None = None
+    reply: tuple[int, RecordedReply] | None = None
+    attempts: dict[int, Attempt] = field(default_factory=dict)
+    evidence: list[Evidence] = field(default_factory=list)
+    exceptions: list[ExceptionRecord] = field(default_factory=list)
+
+    @property
+    def watched(self) -> bool:
+        """Whether a person still has to look at it."""
+        return any(exception.closed_at is None for exception in self.exceptions)
+
+
+class MemoryStore:
+    """All store ports over dictionaries."""
+
+    location = "memory:"
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._entries: dict[str, _Entry] = {}
+        self._tombstones: dict[str, Tombstone] = {}
+        self._keys: dict[tuple[str, str], KeyRecord] = {}
+        self._chunks: dict[str, dict[tuple[str, int], bytes]] = {}
+        self._leases: dict[str, Lease] = {}
+        self._archive: dict[str, dict[str, str]] = {"promise": {}, "latency": {}}
+        self._waiting: dict[str, Process] = {}  # those that are due some time
+        self._under_way: dict[str, Process] = {}
+        self._closed = False
+
+    # ProcessStore
+
+    def commit(self, commit: Commit) -> asyncio.Future[Verdict]:
+        """See `ProcessStore.commit`."""
+        future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            future.set_exception(StoreUnavailable("the store is closed"))
+        else:
+            obstacle = self._obstacle(commit)
+            future.set_result(obstacle if obstacle is not None else self._write(commit))
+        return future
+
+    def _obstacle(self, commit: Commit) -> Stale | KeyTaken | None:
+        entry = self._entries.get(subject(commit))
+        change = commit.change
+        if change is None:
+            return None if entry is not None else Stale()
+        if (entry and _token(entry.process)) != (change.before and _token(change.before)):
+            return Stale()
+        if change.before is None and change.process.id in self._tombstones:
+            return Stale()
+        if commit.key is not None:
+            held = self._keys.get((commit.key.scope, commit.key.key))
+            if held is not None and (held.expires_at is None or held.expires_at > change.process.created_at):
+                return KeyTaken(held)
+        return None
+
+    def _write(self, commit: Commit) -> Committed:
+        if commit.change is not None:
+            self._write_change(commit.change)
+        entry = self._entries[subject(commit)]
+        if commit.request is not None:
+            entry.request = commit.request
+        if commit.key is not None:
+            self._keys[commit.key.scope, commit.key.key] = commit.key
+        if commit.attempt is not None:
+            entry.attempts[commit.attempt.number] = commit.attempt
+        if commit.reply is not None:
+            entry.reply = commit.reply
+        if commit.end is not None:
+            self._write_end(entry, commit.end)
+        if commit.evidence is not None:
+            entry.evidence.append(commit.evidence)
+        if commit.closes:
+            self._close_exceptions(entry, commit)
+        if commit.opens is not None:
+            self._open_exception(entry, commit.opens)
+        return Committed()
+
+    def _write_change(self, change: Change) -> None:
+        process = change.process
+        entry = self._entries.setdefault(process.id, _Entry(process))
+        entry.process = process
+        entry.events.extend(change.events)
+        entry.outbox.extend(change.outbox)
+        self._waiting.pop(process.id, None)
+        self._under_way.pop(process.id, None)
+        if process.due_at is not None:
+            self._waiting[process.id] = process
+        elif process.state is State.PROCESSING:
+            self._under_way[process.id] = process
+
+    def _write_end(self, entry: _Entry, end: End) -> None:
+        process = entry.process
+        entry.retain_until_at = end.retain_until_at
+        if entry.request is not None:
+            entry.request = entry.request._replace(credentials=())
+        if end.key_expires_at is not None and process.key_scope is not None and process.key_lookup is not None:
+            held = self._keys.get((process.key_scope, process.key_lookup))
+            if held is not None and held.process_id == process.id:
+                self._keys[held.scope, held.key] = held._replace(expires_at=end.key_expires_at)
+
+    def _close_exceptions(self, entry: _Entry, commit: Commit) -> None:
+        at = commit.change.events[-1].at if commit.change is not None else self._clock.now()
+        closed = any(exception.closed_at is None for exception in entry.exceptions)
+        entry.exceptions = [
+            exception if exception.closed_at is not None else exception._replace(closed_at=at)
+            for exception in entry.exceptions
+        ]
+        if closed and entry.retain_until_at is not None:
+            entry.retain_until_at = max(entry.retain_until_at, at + entry.process.retain)
+
+    def _open_exception(self, entry: _Entry, opens: OpenException) -> None:
+        if any(held.kind == opens.kind and held.closed_at is None for held in entry.exceptions):
+            return
+        entry.exceptions.append(ExceptionRecord(opens.process_id, opens.kind, opens.at, opens.detail))
+
+    async def process(self, process_id: str) -> Process | Tombstone | None:
+        """See `ProcessStore.process`."""
+        entry = self._entries.get(process_id)
+        return entry.process if entry is not None else self._tombstones.get(process_id)
+
+    async def key(self, scope: str, key: str) -> KeyRecord | None:
+        """See `ProcessStore.key`."""
+        return self._keys.get((scope, key))
+
+    async def request(self, process_id: str) -> RecordedRequest | None:
+        """See `ProcessStore.request`."""
+        entry = self._entries.get(process_id)
+        return entry.request if entry is not None else None
+
+    async def reply(self, process_id: str) -> tuple[int, RecordedReply] | None:
+        """See `ProcessStore.reply`."""
+        entry = self._entries.get(process_id)
+        return entry.reply if entry is not None else None
+
+    async def events(self, process_id: str) -> Sequence[Event]:
+        """See `ProcessStore.events`."""
+        entry = self._entries.get(process_id)
+        return tuple(entry.events) if entry is not None else ()
+
+    async def page(self, query: ListQuery) -> Sequence[Process]:
+        """See `ProcessStore.page`."""
+        found = [entry.process for entry in self._entries.values() if listed(entry.process, query)]
+        return sorted(found, key=_id, reverse=True)[: query.limit]
+
+    # Bodies
+
+    def write_chunk(self, process_id: str, part: str, index: int, data: bytes) -> asyncio.Future[None]:
+        """See `Bodies.write_chunk`."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            future.set_exception(StoreUnavailable("the store is closed"))
+        else:
+            self._chunks.setdefault(process_id, {})[part, index] = bytes(data)
+            future.set_result(None)
+        return future
+
+    async def read_chunk(self, process_id: str, part: str, index: int) -> bytes:
+        """See `Bodies.read_chunk`."""
+        return self._chunks[process_id][part, index]
+
+    async def discard_chunks(self, process_id: str, part: str) -> None:
+        """See `Bodies.discard_chunks`."""
+        self._require_open()
+        chunks = self._chunks.get(process_id, {})
+        for place in [place for place in chunks if place[0] == part]:
+            del chunks[place]
+
+    # Upkeep
+
+    async def renew(self, lease: Lease) -> None:
+        """See `Upkeep.renew`."""
+        self._require_open()
+        self._leases[lease.owner] = lease
+
+    async def resign(self, owner: str) -> None:
+        """See `Upkeep.resign`."""
+        self._require_open()
+        self._leases.pop(owner, None)
+
+    async def due(self, route: str, now: int, limit: int) -> Sequence[Process]:
+        """See `Upkeep.due`."""
+        found = [(due, process) for due, process in self._due() if process.route == route and due <= now]
+        return [process for _, process in sorted(found, key=lambda pair: (pair[0], pair[1].id))[:limit]]
+
+    async def next_due(self, after: int) -> Mapping[str, int]:
+        """See `Upkeep.next_due`."""
+        earliest: dict[str, int] = {}
+        for due, process in self._due():
+            if due > after:
+                earliest[process.route] = min(due, earliest.get(process.route, due))
+        return earliest
+
+    async def overdue(self, now: int, limit: int) -> Sequence[Process]:
+        """See `Upkeep.overdue`."""
+        found = [process for _, process in self._due() if process.deadline_at <= now]
+        return found[:limit]
+
+    async def orphans(self, boot_id: str, boottime: int, limit: int) -> Sequence[Process]:
+        """See `Upkeep.orphans`."""
+        held = {owner for owner, lease in self._leases.items() if lease.boot_id == boot_id and lease.until > boottime}
+        return [process for process in self._under_way.values() if process.owner not in held][:limit]
+
+    async def backlog(self) -> Mapping[str, Backlog]:
+        """See `Upkeep.backlog`."""
+        waiting: dict[str, Backlog] = {}
+        for _, process in self._due():
+            before = waiting.get(process.route, Backlog(0, 0))
+            waiting[process.route] = Backlog(before.processes + 1, before.body_bytes + process.body_size)
+        return waiting
+
+    def _due(self) -> Iterator[tuple[int, Process]]:
+        for process in self._waiting.values():
+            if process.due_at is not None:
+                yield process.due_at, process
+
+    async def sweep(self, now: int, limit: int) -> int:
+        """See `Upkeep.sweep`."""
+        self._require_open()
+        past = [
+            entry
+            for entry in self._entries.values()
+            if entry.retain_until_at is not None and entry.retain_until_at <= now and not entry.watched
+        ][:limit]
+        for entry in past:
+            assert entry.retain_until_at is not None
+            self._tombstones[entry.process.id] = tombstone(entry.process, entry.retain_until_at)
+            del self._entries[entry.process.id]
+        keys = [place for place, held in self._keys.items() if held.expires_at is not None and held.expires_at <= now][
+            :limit
+        ]
+        for place in keys:
+            del self._keys[place]
+        graves = [grave.id for grave in self._tombstones.values() if grave.until_at <= now][:limit]
+        for process_id in graves:
+            del self._tombstones[process_id]
+        return len(past) + len(keys) + len(graves) + self._sweep_chunks(now, limit)
+
+    def _sweep_chunks(self, now: int, limit: int) -> int:
+        loose = [
+            (process_id, place)
+            for process_id, chunks in self._chunks.items()
+            if process_id not in self._entries and created_before(process_id, now - ORPHAN_AGE)
+            for place in chunks
+        ][:limit]
+        for process_id, place in loose:
+            del self._chunks[process_id][place]
+        return len(loose)
+
+    # Archive
+
+    async def save(self, kind: Literal["promise", "latency"], name: str, text: str) -> None:
+        """See `Archive.save`."""
+        self._require_open()
+        self._archive[kind][name] = text
+
+    async def load(self, kind: Literal["promise", "latency"]) -> Mapping[str, str]:
+        """See `Archive.load`."""
+        return dict(self._archive[kind])
+
+    # StoreHealth and the rest
+
+    def refusal(self) -> str | None:
+        """See `StoreHealth.refusal`."""
+        return "the store is closed" if self._closed else None
+
+    def wal_size(self) -> int:
+        """Bytes of the write-ahead log: there is none."""
+        return 0
+
+    async def close(self) -> None:
+        """Take no more commits."""
+        self._closed = True
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+
+    # Ledgers
+
+    @contextmanager
+    def ledgers(self) -> Iterator[Ledgers]:
+        """A view over all that is kept."""
+        yield self
+
+    def all(self) -> Iterator[Ledger]:
+        """See `Ledgers.all`."""
+        for process_id in sorted(self._entries):
+            yield self._ledger(self._entries[process_id])
+
+    def one(self, process_id: str) -> Ledger | None:
+        """See `Ledgers.one`."""
+        entry = self._entries.get(process_id)
+        return self._ledger(entry) if entry is not None else None
+
+    def chunk(self, process_id: str, part: str, index: int) -> bytes | None:
+        """See `Ledgers.chunk`."""
+        return self._chunks.get(process_id, {}).get((part, index))
+
+    def strays(self) -> Iterator[tuple[str, str]]:
+        """See `Ledgers.strays`."""
+        for held in self._keys.values():
+            if held.process_id not in self._entries:
+                yield "idempotency", held.process_id
+
+    def _ledger(self, entry: _Entry) -> Ledger:
+        process, request = entry.process, entry.request
+        held = None
+        if process.key_scope is not None and process.key_lookup is not None:
+            held = self._keys.get((process.key_scope, process.key_lookup))
+        return Ledger(
+            process,
+            entry.retain_until_at,
+            tuple(entry.events),
+            tuple(entry.outbox),
+            request._replace(credentials=()) if request is not None else None,
+            request is not None and len(request.credentials) > 0,
+            entry.reply,
+            tuple(entry.attempts[number] for number in sorted(entry.attempts)),
+            tuple(entry.evidence),
+            tuple(entry.exceptions),
+            held,
+        )
+
+
+def _token(process: Process) -> tuple[int, int]:
+    return process.sequence, process.fence
+
+
+def _id(process: Process) -> str:
+    return process.id

@@ -1,0 +1,38 @@
+"""What is kept how long: the rules that all stores share."""
+
+from __future__ import annotations
+
+from strangler.domain.process import Process, Tombstone
+from strangler.ports import Commit
+
+ORPHAN_AGE = 3_600_000
+"""Milliseconds after which a chunk of a process that does not exist is swept: no acceptance reads a body so long."""
+
+
+def subject(commit: Commit) -> str:
+    """The id of the process that a commit is about.
+
+    Raises:
+        ValueError: it is about none.
+    """
+    if commit.change is not None:
+        return commit.change.process.id
+    for part in (commit.attempt, commit.evidence, commit.opens):
+        if part is not None:
+            return part.process_id
+    raise ValueError("a commit without a change needs an attempt, evidence or an exception")
+
+
+def tombstone(process: Process, retain_until_at: int) -> Tombstone:
+    """What is left of a process: for as long again as it was kept."""
+    return Tombstone(process.id, process.resource, process.caller, process.promise, retain_until_at + process.retain)
+
+
+def born_at(process_id: str) -> int:
+    """The instant in a UUIDv7: its first 48 bits (RFC 9562 section 5.7)."""
+    return int(process_id[:8] + process_id[9:13], 16)
+
+
+def created_before(process_id: str, instant: int) -> bool:
+    """Whether a process id was made before an instant."""
+    return born_at(process_id) < instant

@@ -1,0 +1,209 @@
+"""What every store does for those who keep the processes going, and when things grow old."""
+
+from __future__ import annotations
+
+import pytest
+
+from strangler.domain.process import Tombstone
+from strangler.domain.transitions import Cancel
+from strangler.ports import Backlog, Commit, Committed, Evidence, Lease, OpenException
+from strangler.store import Store
+from tests.store import builders as make
+from tests.store.builders import CALLER, DAY, HOUR, NOON, RETAIN, FakeClock, after
+from tests.store.test_conformance import done
+
+
+async def test_what_is_due_comes_longest_due_first_and_only_of_its_route(store: Store) -> None:
+    late = after(await done(store, make.accept(make.draft(NOON + 20))))
+    early = after(await done(store, make.accept(make.draft(NOON + 10))))
+    await done(store, make.accept(make.draft(NOON, route="other")))
+    future = after(await done(store, make.accept(make.draft(NOON + 5000))))
+    await done(store, make.claim(after(await done(store, make.accept()))))
+    assert list(await store.due("submit-claim", NOON + 20, 10)) == [early, late]
+    assert list(await store.due("submit-claim", NOON + 20, 1)) == [early]
+    assert list(await store.due("submit-claim", NOON + 9, 10)) == []
+    assert list(await store.due("submit-claim", NOON + 5000, 10)) == [early, late, future]
+    assert list(await store.due("nothing", NOON + 5000, 10)) == []
+
+
+async def test_a_postponed_process_is_due_again_at_its_instant(store: Store) -> None:
+    claimed = await done(store, make.claim(after(await done(store, make.accept()))))
+    postponed = await done(store, make.postpone(after(claimed), NOON + HOUR))
+    assert list(await store.due("submit-claim", NOON + HOUR - 1, 10)) == []
+    assert list(await store.due("submit-claim", NOON + HOUR, 10)) == [after(postponed)]
+    await done(store, make.claim(after(postponed)))
+    assert list(await store.due("submit-claim", NOON + HOUR, 10)) == []
+
+
+async def test_the_next_instant_of_each_route_is_known(store: Store) -> None:
+    assert await store.next_due(NOON) == {}
+    for route, due_at in [("a", NOON), ("a", NOON + 30), ("a", NOON + 20), ("b", NOON + 7), ("c", NOON - 5)]:
+        await done(store, make.accept(make.draft(due_at, route=route)))
+    assert await store.next_due(NOON) == {"a": NOON + 20, "b": NOON + 7}
+    assert await store.next_due(NOON - 6) == {"a": NOON, "b": NOON + 7, "c": NOON - 5}
+    assert await store.next_due(NOON + 30) == {}
+
+
+async def test_overdue_is_what_waits_past_its_deadline(store: Store) -> None:
+    waiting = after(await done(store, make.accept(make.draft(deadline_at=NOON + 10))))
+    await done(store, make.accept(make.draft(deadline_at=NOON + 11)))
+    await done(store, make.claim(after(await done(store, make.accept(make.draft(deadline_at=NOON + 10))))))
+    assert list(await store.overdue(NOON + 9, 10)) == []
+    assert list(await store.overdue(NOON + 10, 10)) == [waiting]
+    assert len(await store.overdue(NOON + 11, 1)) == 1
+
+
+async def test_the_backlog_counts_what_waits_and_its_bytes(store: Store) -> None:
+    assert await store.backlog() == {}
+    await done(store, make.accept(make.draft(body_size=5)))
+    claimed = await done(store, make.claim(after(await done(store, make.accept(make.draft(body_size=7))))))
+    await done(store, make.accept(make.draft(route="other", body_size=11)))
+    assert await store.backlog() == {"submit-claim": Backlog(1, 5), "other": Backlog(1, 11)}
+    await done(store, make.postpone(after(claimed), NOON + DAY))
+    assert (await store.backlog())["submit-claim"] == Backlog(2, 12)
+
+
+async def test_orphans_are_under_way_and_nobody_holds_a_lease_for_them(store: Store) -> None:
+    claimed = after(await done(store, make.claim(after(await done(store, make.accept())), owner="w-1")))
+    other = after(await done(store, make.claim(after(await done(store, make.accept())), owner="w-2")))
+    await done(store, make.accept())
+    await store.renew(Lease("w-1", "boot-1", 1000))
+    await store.renew(Lease("w-2", "boot-1", 2000))
+    assert list(await store.orphans("boot-1", 999, 10)) == []
+    assert list(await store.orphans("boot-1", 1000, 10)) == [claimed]
+    assert {process.id for process in await store.orphans("boot-1", 2000, 10)} == {claimed.id, other.id}
+    assert len(await store.orphans("boot-1", 2000, 1)) == 1
+    await store.renew(Lease("w-1", "boot-1", 3000))
+    assert list(await store.orphans("boot-1", 2000, 10)) == [other]
+
+
+async def test_a_lease_of_another_boot_holds_nothing(store: Store) -> None:
+    claimed = after(await done(store, make.claim(after(await done(store, make.accept())), owner="w-1")))
+    await store.renew(Lease("w-1", "boot-1", 1000))
+    assert list(await store.orphans("boot-2", 5, 10)) == [claimed]
+
+
+async def test_who_resigns_leaves_orphans(store: Store) -> None:
+    claimed = after(await done(store, make.claim(after(await done(store, make.accept())), owner="w-1")))
+    await store.renew(Lease("w-1", "boot-1", 1000))
+    await store.resign("w-1")
+    await store.resign("nobody")
+    assert list(await store.orphans("boot-1", 5, 10)) == [claimed]
+
+
+async def test_texts_are_kept_by_kind_and_name(store: Store) -> None:
+    assert await store.load("promise") == {}
+    await store.save("promise", "d1", "one")
+    await store.save("promise", "d2", "zwei ünd ☃")
+    await store.save("promise", "d1", "uno")
+    await store.save("latency", "d1", "sketch")
+    assert await store.load("promise") == {"d1": "uno", "d2": "zwei ünd ☃"}
+    assert await store.load("latency") == {"d1": "sketch"}
+
+
+# ── What grows old ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def finished_process(store: Store, key: str | None = None) -> Commit:
+    accepted = await done(store, make.accept(make.keyed(key) if key is not None else make.draft()))
+    claimed = await done(store, make.claim(after(accepted), at=NOON))
+    return await done(store, make.finish(after(claimed), at=NOON))
+
+
+async def test_a_process_past_its_retention_becomes_a_tombstone_and_then_nothing(store: Store) -> None:
+    process = after(await finished_process(store))
+    kept_on = after(await done(store, make.accept()))
+    assert await store.sweep(NOON + RETAIN - 1, 100) == 0
+    assert await store.process(process.id) == process
+    assert await store.sweep(NOON + RETAIN, 100) == 1
+    grave = Tombstone(process.id, "/claim-submissions", CALLER, "p" * 64, NOON + 2 * RETAIN)
+    assert await store.process(process.id) == grave
+    assert await store.events(process.id) == ()
+    assert await store.request(process.id) is None
+    assert await store.reply(process.id) is None
+    with store.ledgers() as ledgers:
+        assert [ledger.process for ledger in ledgers.all()] == [kept_on]
+        assert list(ledgers.strays()) == []
+    assert await store.sweep(NOON + 2 * RETAIN - 1, 100) == 0
+    assert await store.sweep(NOON + 2 * RETAIN, 100) == 1
+    assert await store.process(process.id) is None
+
+
+async def test_an_id_that_was_buried_is_not_accepted_again(store: Store) -> None:
+    process = after(await finished_process(store))
+    await store.sweep(NOON + RETAIN, 100)
+    again = make.accept(make.draft(id=process.id))
+    assert await store.commit(again) != Committed()
+
+
+async def test_a_sweep_takes_no_more_than_it_is_told(store: Store) -> None:
+    for _ in range(5):
+        await finished_process(store)
+    swept = []
+    while rows := await store.sweep(NOON + RETAIN, 2):
+        swept.append(rows)
+    assert swept == [2, 2, 1]
+
+
+async def test_a_process_that_a_person_has_to_look_at_is_kept(store: Store) -> None:
+    process = after(await finished_process(store))
+    await done(store, Commit(None, opens=OpenException(process.id, "late_reply", NOON, "x")))
+    assert await store.sweep(NOON + RETAIN, 100) == 0
+    assert await store.process(process.id) == process
+
+
+async def test_retention_counts_anew_from_the_closing_of_an_exception(store: Store, clock: FakeClock) -> None:
+    process = after(await finished_process(store))
+    await done(store, Commit(None, opens=OpenException(process.id, "late_reply", NOON, "x")))
+    clock.instant = NOON + RETAIN + DAY
+    note = Evidence(process.id, 1, "late_reply", clock.instant, None, (), b"")
+    await done(store, Commit(None, evidence=note, closes=True))
+    assert await store.sweep(NOON + 2 * RETAIN + DAY - 1, 100) == 0
+    assert await store.sweep(NOON + 2 * RETAIN + DAY, 100) == 1
+
+
+async def test_closing_nothing_keeps_the_retention_as_it_was(store: Store, clock: FakeClock) -> None:
+    process = after(await finished_process(store))
+    clock.instant = NOON + DAY
+    note = Evidence(process.id, 1, "late_reply", clock.instant, None, (), b"")
+    await done(store, Commit(None, evidence=note, closes=True))
+    assert await store.sweep(NOON + RETAIN, 100) == 1
+
+
+async def test_lapsed_keys_go_and_living_ones_stay(store: Store) -> None:
+    lapsed = after(await finished_process(store, "old"))
+    living = after(await done(store, make.accept(make.keyed("living"))))
+    assert await store.sweep(NOON + DAY - 1, 100) == 0
+    assert await store.sweep(NOON + DAY, 100) == 1
+    assert await store.key(make.key_of(lapsed).scope, "old") is None
+    assert await store.key(make.key_of(living).scope, "living") == make.key_of(living)
+    assert await store.process(lapsed.id) == lapsed
+
+
+async def test_chunks_of_no_process_are_swept_after_an_hour(store: Store) -> None:
+    loose, named = make.make_id(NOON), make.draft(NOON)
+    for process_id in (loose, named.id):
+        for index in range(3):
+            await store.write_chunk(process_id, "request", index, b"x")
+    await done(store, make.accept(named))
+    assert await store.sweep(NOON + HOUR, 100) == 0
+    assert await store.sweep(NOON + HOUR + 1, 2) == 2
+    assert await store.sweep(NOON + HOUR + 1, 100) == 1
+    assert await store.read_chunk(named.id, "request", 2) == b"x"
+    with pytest.raises(KeyError):
+        await store.read_chunk(loose, "request", 2)
+
+
+async def test_the_chunks_of_a_process_go_after_it(store: Store) -> None:
+    process = after(await finished_process(store))
+    await store.write_chunk(process.id, "reply-1", 0, b"x")
+    assert await store.sweep(NOON + RETAIN, 100) == 2
+    with pytest.raises(KeyError):
+        await store.read_chunk(process.id, "reply-1", 0)
+
+
+async def test_a_cancelled_process_without_a_key_is_kept_for_its_retention(store: Store) -> None:
+    cancelled = after(await done(store, make.withdraw(after(await done(store, make.accept())), Cancel(), at=NOON)))
+    assert await store.sweep(NOON + RETAIN - 1, 100) == 0
+    assert await store.process(cancelled.id) == cancelled
+    assert await store.sweep(NOON + RETAIN, 100) == 1
