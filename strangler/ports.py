@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
 
 from strangler.domain.exchange import (
@@ -25,6 +26,7 @@ from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process, PublicState, Tombstone
 from strangler.domain.transitions import Change, Event
 from strangler.policy.model import Rewrite, Upstream
+from strangler.wire.reply_head import ReplyHead
 
 # ── The store ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -279,6 +281,121 @@ class UpstreamCaller(Protocol):
         ...
 
 
+class Trouble(StrEnum):
+    """Why the upstream gave no reply, or not all of it."""
+
+    UNREACHABLE = "unreachable"  # no connection, or no TLS: nothing was sent
+    TIMEOUT = "timeout"  # no connection in time: nothing was sent
+    OVERLOADED = "overloaded"  # no connection was free in time: nothing was sent
+    BROKEN = "broken"  # the connection ended before the reply did
+    GARBAGE = "garbage"  # what came is no HTTP/1.1 reply
+
+
+class Failure(NamedTuple):
+    """What went wrong on the way to the upstream."""
+
+    trouble: Trouble
+    reason: str  # for logs: "connection refused"
+    reply_begun: bool = False  # a byte of the reply had come
+
+
+class Link(Protocol):
+    """One connection to an upstream, lent for one exchange at a time."""
+
+    reused: bool  # it served an exchange before this one
+    closed: bool
+    congested: bool  # the last write did not fit; the receiver hears of it when there is room
+
+    def send(self, data: bytes, receiver: Receiver, *, to_head: bool, decode: bool, upgrade: bool = False) -> None:
+        """Begin an exchange with the first bytes of a request. ``to_head``: its method is HEAD. ``decode``: the
+        receiver wants the body without its chunked framing. ``upgrade``: a 101 is welcome."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """More bytes of the request, or of the tunnel."""
+        ...
+
+    def write_eof(self) -> None:
+        """Nothing more comes, in a tunnel."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Deliver nothing for now."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Deliver again."""
+        ...
+
+    def release(self) -> None:
+        """The exchange is over, in both directions: the link is kept for the next one if it can be."""
+        ...
+
+    def abort(self) -> None:
+        """Close it at once; the receiver hears nothing more."""
+        ...
+
+
+class Receiver(Protocol):
+    """Who uses a link: told what comes from the upstream."""
+
+    def interim(self, head: ReplyHead) -> None:
+        """A 1xx reply other than 101."""
+        ...
+
+    def reply(self, head: ReplyHead, body: bytes, complete: bool) -> None:
+        """The head of the final reply with as much of its body as came along. Status 101: a tunnel begins."""
+        ...
+
+    def data(self, data: bytes, complete: bool) -> None:
+        """More of the body, or of the tunnel."""
+        ...
+
+    def half_closed(self) -> None:
+        """The upstream says nothing more, in a tunnel."""
+        ...
+
+    def lost(self, failure: Failure | None) -> None:
+        """The link broke; None: a tunnel ended in order."""
+        ...
+
+    def pause_writing(self) -> None:
+        """The upstream is slow to read."""
+        ...
+
+    def resume_writing(self) -> None:
+        """There is room again."""
+        ...
+
+
+class Borrower(Protocol):
+    """Who waits for a link."""
+
+    def lent(self, link: Link) -> None:
+        """Here it is."""
+        ...
+
+    def unavailable(self, failure: Failure) -> None:
+        """There is none."""
+        ...
+
+
+class Wait(Protocol):
+    """A place in the queue for a link."""
+
+    def cancel(self) -> None:
+        """No longer wanted; the borrower hears nothing more."""
+        ...
+
+
+class Links(Protocol):
+    """The connections for passthrough, by upstream."""
+
+    def borrow(self, upstream: Upstream, borrower: Borrower, *, fresh: bool = False) -> Link | Wait:
+        """A link at once where one is idle (and ``fresh`` does not ask for a new one), else a place in the queue."""
+        ...
+
+
 # ── The front ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -292,7 +409,11 @@ class Passthrough(NamedTuple):
 
 
 class Handle(NamedTuple):
-    """It is ours, or is going to be recorded."""
+    """It is ours, or is going to be recorded.
+
+    The handler runs in a task of its own. It is cancelled when the client leaves, at whatever it awaits then: what must
+    go on, goes on in a task of the handler's making. A read of the body that is under way raises `ClientGone` instead.
+    """
 
     respond: Callable[[Request], Awaitable[Answer | PassOn]]
     passthrough: Passthrough | None = None  # where it goes if the handler says `PassOn`
