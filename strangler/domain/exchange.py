@@ -5,7 +5,7 @@ Header names and values are bytes exactly as they came: order, case, duplicates 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -97,6 +97,12 @@ class Request:
         if self._fields is None:
             self._fields = joined_fields(self.headers)
         return self._fields.get(name)
+
+    def fields(self) -> Mapping[bytes, bytes]:
+        """All header fields by lower-case name, the lines of one name joined."""
+        if self._fields is None:
+            self._fields = joined_fields(self.headers)
+        return self._fields
 
 
 def joined_fields(headers: Headers) -> dict[bytes, bytes]:

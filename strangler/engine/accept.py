@@ -1,0 +1,366 @@
+"""Acceptance: persist, then promise. The checks come in the wire contract's order of refusal; none of them records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from strangler.domain.errors import StoreUnavailable
+from strangler.domain.exchange import BadBody, Body, BodyTimeout, Peer, Request
+from strangler.domain.idempotency import Judgement, KeyRecord, KeySyntaxError, judge
+from strangler.domain.process import Process
+from strangler.domain.transitions import Accept, Claim, apply
+from strangler.engine.attempt import Claimed
+from strangler.engine.content import Schemas, Unparsable, Violation
+from strangler.engine.execute import Executor
+from strangler.engine.identity import caller_name, identify
+from strangler.engine.intake import TooLarge, correlation_id, read_body, recorded, whole_body
+from strangler.engine.keys import Key, Keys, given_key, given_lookup, key_scope
+from strangler.engine.lanes import Lanes
+from strangler.engine.means import Means
+from strangler.engine.notify import Notifier
+from strangler.engine.outgoing import REQUEST_PART
+from strangler.policy.decide import Decision
+from strangler.policy.model import Route
+from strangler.ports import Commit, Committed, KeyTaken
+
+
+class Submission(NamedTuple):
+    """A request that a route may record."""
+
+    request: Request
+    route: Route
+    parameters: Mapping[str, str]  # of the path
+    decision: Decision
+    base: str  # public base URL for what is answered
+
+
+class Accepted(NamedTuple):
+    """It is recorded, on disk."""
+
+    process: Process
+
+
+class Joined(NamedTuple):
+    """It is the same request again as one that is recorded."""
+
+    process_id: str
+
+
+class Refused(NamedTuple):
+    """It is not recorded. ``name`` is that of the problem."""
+
+    name: str
+    detail: str
+    retry_after: int | None = None
+    violations: Sequence[Violation] = ()
+
+
+class Pass(NamedTuple):
+    """It goes through untouched; ``read`` of its body was read."""
+
+    read: Sequence[bytes] = ()
+
+
+Acceptance = Accepted | Joined | Refused | Pass
+
+
+class _Stop(Exception):
+    """The checks came to a verdict."""
+
+    def __init__(self, verdict: Acceptance) -> None:
+        super().__init__(verdict)
+        self.verdict = verdict
+
+
+class Acceptor:
+    """Judges submissions and records them.
+
+    Args:
+        identity_key: for the keyed hash of callers.
+        trusted: whether a peer's forwarding headers are believed.
+        draining: whether the server is going away.
+    """
+
+    def __init__(
+        self,
+        means: Means,
+        lanes: Lanes,
+        executor: Executor,
+        notifier: Notifier,
+        *,
+        identity_key: bytes,
+        trusted: Callable[[Peer], bool],
+        draining: Callable[[], bool],
+    ) -> None:
+        self._means = means
+        self._lanes = lanes
+        self._executor = executor
+        self._notifier = notifier
+        self._identity_key = identity_key
+        self._trusted = trusted
+        self._draining = draining
+        self._schemas = Schemas()
+        self._keys = Keys()
+
+    async def accept(self, submission: Submission) -> Acceptance:
+        """Record a submission, unless it is refused, passed on, or known.
+
+        Raises:
+            ClientGone: the client left before its body was complete; nothing is recorded.
+        """
+        try:
+            return await self._accept(submission)
+        except _Stop as stop:
+            return stop.verdict
+        except BodyTimeout:
+            return Refused("request-timeout", "no byte of the body came for too long")
+        except BadBody as error:
+            return Refused("bad-request", f"the framing of the body is broken: {error}")
+        except StoreUnavailable as error:
+            return self._without_store(submission, str(error))
+
+    async def known(self, submission: Submission) -> Acceptance:
+        """For a route that went back to passthrough: the process of a key that is still known, else `Pass`.
+
+        So that going back does not make a retry a second call.
+        """
+        route, request = submission.route, submission.request
+        try:
+            given = given_key(request, route.accept.idempotency)
+            caller = identify(request, route.access, self._identity_key)
+            if given is not None:
+                # Most keys are not known, and then nothing of the body needs to be read.
+                record = await self._means.store.key(key_scope(route, caller), given_lookup(given))
+                if record is None:
+                    return Pass()
+            elif route.accept.idempotency.derive is None:
+                return Pass()
+            process_id = self._means.ids.process_id(self._means.clock.now())
+            body = await read_body(request, self._means.bodies, process_id, route.accept.max_body, keep_pieces=True)
+            if isinstance(body, TooLarge):
+                return Pass(body.read)
+            data = await whole_body(body, self._means.bodies, process_id)
+            await self._discard(body, process_id)
+            key = await self._keys.key(request, route, submission.parameters, caller, body, data, given)
+            if key is None:
+                return Pass((data,))
+            return await self._judged(key) or Pass((data,))
+        except (_Stop, KeySyntaxError, StoreUnavailable):
+            return Pass()
+        except (BodyTimeout, BadBody) as error:
+            return Refused("bad-request", f"the body did not arrive whole: {error}")
+
+    async def _accept(self, submission: Submission) -> Acceptance:
+        route, request = submission.route, submission.request
+        now = self._means.clock.now()
+        self._check_head(submission)
+        caller = identify(request, route.access, self._identity_key)
+        process_id = self._means.ids.process_id(now)
+        body = await self._read(submission, process_id)
+        try:
+            key = await self._checked(submission, caller, body, process_id)
+            return await self._record(submission, caller, body, key, process_id, now)
+        except BaseException:
+            await self._discard(body, process_id)
+            raise
+
+    def _check_head(self, submission: Submission) -> None:
+        """What can be judged before the body: its length, its type, required headers."""
+        route, request = submission.route, submission.request
+        accept = route.accept
+        if request.content_length is not None and request.content_length > accept.max_body:
+            self._too_large(route, ())
+        if accept.content_types and request.has_body:
+            given = (request.field(b"content-type") or b"").partition(b";")[0].strip().lower().decode("latin-1")
+            if given not in accept.content_types:
+                expected = ", ".join(accept.content_types)
+                self._refuse(route, "unsupported-media-type", f"{given or 'no type'} was sent; taken are: {expected}")
+        for name in accept.require_headers:
+            if not request.field(name.lower().encode()):
+                self._refuse(route, "header-required", f"the header {name} is required")
+
+    async def _read(self, submission: Submission, process_id: str) -> Body:
+        route, request = submission.route, submission.request
+        passes = route.accept.over_max_body == "passthrough" or route.accept.enforce == "report"
+        body = await read_body(
+            request,
+            self._means.bodies,
+            process_id,
+            route.accept.max_body,
+            keep_pieces=passes and request.content_length is None,
+        )
+        if isinstance(body, TooLarge):
+            self._too_large(route, body.read)
+            raise AssertionError("unreachable")
+        return body
+
+    async def _checked(self, submission: Submission, caller: str | None, body: Body, process_id: str) -> Key | None:
+        """What can be judged once the body is there; a known key comes before all that could refuse."""
+        route, request = submission.route, submission.request
+        accept = route.accept
+        try:
+            given = given_key(request, route.accept.idempotency)
+        except KeySyntaxError as error:
+            raise _Stop(Refused("idempotency-key-invalid", str(error))) from None
+        if given is None and accept.idempotency.required:
+            self._refuse(route, "idempotency-key-missing", f"the header {accept.idempotency.headers[0]} is required")
+        looks = accept.schema is not None or accept.idempotency.derive not in (None, "fingerprint")
+        data = await whole_body(body, self._means.bodies, process_id) if looks else b""
+        key = await self._keys.key(request, route, submission.parameters, caller, body, data, given)
+        if key is not None and (verdict := await self._judged(key)) is not None:
+            raise _Stop(verdict)
+        if accept.schema is not None:
+            try:
+                violations = await self._schemas.violations(route.name, accept.schema, data)
+            except Unparsable as error:
+                self._refuse(route, "bad-request", f"the body is not readable JSON: {error}")
+            else:
+                if violations:
+                    self._refuse(route, "invalid-request", _sentence(violations), violations)
+        self._check_room(submission, body)
+        return key
+
+    def _check_room(self, submission: Submission, body: Body) -> None:
+        """Whether new work can be taken at all."""
+        route = submission.route
+        lane = self._lanes.of(route.name)
+        if self._draining():
+            raise _Stop(Refused("draining", "this server takes no new work; another one will", 1))
+        if (reason := self._means.health.refusal()) is not None:
+            raise _Stop(self._without_store(submission, reason))
+        if lane.waiting >= route.call.queue:
+            detail = f"{lane.waiting} requests wait for the upstream"
+            raise _Stop(Refused("overloaded", detail, lane.retry_after(route.call)))
+        if lane.waiting_bytes + body.size > route.accept.queue_bytes:
+            detail = f"{lane.waiting_bytes} bytes wait for the upstream"
+            raise _Stop(Refused("overloaded", detail, lane.retry_after(route.call)))
+
+    async def _record(
+        self,
+        submission: Submission,
+        caller: str | None,
+        body: Body,
+        key: Key | None,
+        process_id: str,
+        now: int,
+    ) -> Acceptance:
+        """Commit the acceptance, and with it the claim where a slot is free."""
+        route, request = submission.route, submission.request
+        correlation = correlation_id(request) or self._means.ids.correlation_id()
+        draft = _draft(submission, caller, body, key, process_id, correlation, now)
+        kept = recorded(
+            request,
+            body,
+            route,
+            correlation,
+            submission.decision.honoured,
+            trusted=self._trusted(request.peer),
+        )
+        record = KeyRecord(key.scope, key.lookup, key.fingerprint, process_id) if key is not None else None
+        change = apply(None, Accept(draft), now)
+        attempt = None
+        term = self._executor.reserve(route)
+        if term is not None:
+            change = change.then(Claim(self._means.lease.owner), now)
+            attempt = self._executor.begun(change.process, now)
+        try:
+            verdict = await self._means.store.commit(Commit(change, request=kept, key=record, attempt=attempt))
+        except BaseException:
+            if term is not None:
+                self._executor.release(route.name)
+            raise
+        if not isinstance(verdict, Committed):
+            if term is not None:
+                self._executor.release(route.name)
+            assert isinstance(verdict, KeyTaken)
+            assert key is not None
+            await self._discard(body, process_id)
+            return _verdict(verdict.record, key, self._means.clock.now()) or Joined(verdict.record.process_id)
+        self._notifier.committed(change)
+        if attempt is not None and term is not None:
+            self._executor.start(Claimed(change.process, attempt, kept, term))
+        else:
+            self._executor.enqueue(change.process)
+        return Accepted(change.process)
+
+    async def _judged(self, key: Key) -> Acceptance | None:
+        record = await self._means.store.key(key.scope, key.lookup)
+        return _verdict(record, key, self._means.clock.now()) if record is not None else None
+
+    async def _discard(self, body: Body, process_id: str) -> None:
+        if body.chunks:
+            await self._means.bodies.discard_chunks(process_id, REQUEST_PART)
+
+    def _too_large(self, route: Route, read: Sequence[bytes]) -> None:
+        if route.accept.over_max_body == "passthrough":
+            raise _Stop(Pass(read))
+        if route.accept.enforce == "report":
+            # It cannot be recorded, and nothing is to be refused: it goes through.
+            self._means.instrument.would_refuse(route.name, "body-too-large", "")
+            raise _Stop(Pass(read))
+        raise _Stop(Refused("body-too-large", f"at most {route.accept.max_body} bytes are taken"))
+
+    def _refuse(self, route: Route, name: str, detail: str, violations: Sequence[Violation] = ()) -> None:
+        """Refuse, or only say so where the route reports."""
+        if route.accept.enforce == "report":
+            self._means.instrument.would_refuse(route.name, name, detail)
+            return
+        raise _Stop(Refused(name, detail, violations=violations))
+
+    def _without_store(self, submission: Submission, reason: str) -> Acceptance:
+        route = submission.route
+        if route.on_store_failure == "passthrough" and not submission.decision.accepts_202:
+            self._means.instrument.note("passed_without_record", "warning", route=route.name, reason=reason)
+            return Pass()
+        return Refused("store-unavailable", "the request cannot be recorded now; nothing was sent", 5)
+
+
+def _verdict(record: KeyRecord, key: Key, now: int) -> Acceptance | None:
+    match judge(record, key.fingerprint, now):
+        case Judgement.FRESH:
+            return None
+        case Judgement.REPLAY:
+            return Joined(record.process_id)
+        case Judgement.MISMATCH:
+            return Refused("idempotency-key-reused", "the key was used for another request; take a new one")
+
+
+def _draft(
+    submission: Submission,
+    caller: str | None,
+    body: Body,
+    key: Key | None,
+    process_id: str,
+    correlation: str,
+    now: int,
+) -> Process:
+    route = submission.route
+    return Process(
+        id=process_id,
+        route=route.name,
+        type=route.process.type,
+        promise=route.promise.digest,
+        base=submission.base,
+        resource=route.process.resource,
+        method=submission.request.method,
+        correlation_id=correlation,
+        created_at=now,
+        deadline_at=now + round(route.process.deadline * 1000),
+        retain=round(route.process.retain * 1000),
+        promised=submission.decision.accepts_202,
+        caller=caller,
+        caller_name=caller_name(submission.request, route.access),
+        key=key.shown if key is not None else None,
+        key_scope=key.scope if key is not None else None,
+        key_lookup=key.lookup if key is not None else None,
+        key_life=key.life if key is not None else 0,
+        body_size=body.size,
+    )
+
+
+def _sentence(violations: Sequence[Violation]) -> str:
+    first = violations[0]
+    where = first.pointer or "the body"
+    more = f", and {len(violations) - 1} more" if len(violations) > 1 else ""
+    return f"{where}: {first.detail}{more}"

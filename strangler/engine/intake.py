@@ -1,0 +1,152 @@
+"""Taking a request in: its body while it arrives, its correlation id, and the form in which it is recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+from strangler.domain.exchange import CHUNK_SIZE, Body, Header, RecordedRequest, Request
+from strangler.engine.outgoing import REQUEST_PART
+from strangler.policy import prefer
+from strangler.policy.forwarding import end_to_end, forwarded_headers
+from strangler.policy.model import AccessPolicy, Route
+from strangler.ports import Bodies
+
+_EMPTY = Body(0, hashlib.sha256(b"").digest(), b"")
+
+_CORRELATION = re.compile(rb"[\x21-\x7e]{1,200}")
+_TRACE_ID = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
+
+_ALWAYS_CREDENTIALS = frozenset({b"authorization", b"cookie"})
+_FRAMING = frozenset({b"content-length", b"expect"})
+
+
+class TooLarge(NamedTuple):
+    """The body is longer than may be recorded; ``read`` of it were read already, if they were to be kept."""
+
+    read: tuple[bytes, ...]
+
+
+async def read_body(
+    request: Request, bodies: Bodies, process_id: str, limit: int, *, keep_pieces: bool
+) -> Body | TooLarge:
+    """Read the whole body, and store it chunk by chunk where it is longer than one.
+
+    ``keep_pieces``: hold what was read, so that a body that turns out too large can still be passed on.
+
+    Raises:
+        ClientGone, BodyTimeout, BadBody: see `BodyReader`; what was stored is discarded.
+        StoreUnavailable: a chunk could not be stored.
+    """
+    if not request.has_body:
+        return _EMPTY
+    intake = _Intake(bodies, process_id)
+    pieces: list[bytes] = []
+    try:
+        while data := await request.body.read():
+            if keep_pieces:
+                pieces.append(data)
+            if intake.size + len(data) > limit:
+                await intake.discard()
+                return TooLarge(tuple(pieces))
+            await intake.take(data)
+        return await intake.finish()
+    except BaseException:
+        await intake.discard()
+        raise
+
+
+class _Intake:
+    """A body that arrives: the first chunk in memory, and from the second on all of it in the store."""
+
+    def __init__(self, bodies: Bodies, process_id: str) -> None:
+        self.size = 0
+        self._bodies = bodies
+        self._process_id = process_id
+        self._digest = hashlib.sha256()
+        self._pending: list[bytes] = []
+        self._chunks = 0
+
+    async def take(self, data: bytes) -> None:
+        self.size += len(data)
+        self._digest.update(data)
+        self._pending.append(data)
+        if self.size - self._chunks * CHUNK_SIZE > CHUNK_SIZE:
+            await self._store_whole_chunks()
+
+    async def finish(self) -> Body:
+        data = b"".join(self._pending)
+        if self._chunks == 0:
+            return Body(self.size, self._digest.digest(), data)
+        if data:
+            await self._bodies.write_chunk(self._process_id, REQUEST_PART, self._chunks, data)
+        return Body(self.size, self._digest.digest(), None)
+
+    async def discard(self) -> None:
+        if self._chunks:
+            await self._bodies.discard_chunks(self._process_id, REQUEST_PART)
+
+    async def _store_whole_chunks(self) -> None:
+        data = b"".join(self._pending)
+        self._pending.clear()
+        while len(data) > CHUNK_SIZE or (self._chunks and len(data) == CHUNK_SIZE):
+            self._chunks += 1
+            await self._bodies.write_chunk(self._process_id, REQUEST_PART, self._chunks - 1, data[:CHUNK_SIZE])
+            data = data[CHUNK_SIZE:]
+        if data:
+            self._pending.append(data)
+
+
+async def whole_body(body: Body, bodies: Bodies, process_id: str) -> bytes:
+    """The bytes of a recorded body, read back where it lies in chunks."""
+    if body.data is not None:
+        return body.data
+    return b"".join([await bodies.read_chunk(process_id, REQUEST_PART, index) for index in range(body.chunks)])
+
+
+def correlation_id(request: Request) -> str | None:
+    """The client's: ``X-Correlation-ID``, else ``X-Request-ID``, else the trace id of ``traceparent``."""
+    for name in (b"x-correlation-id", b"x-request-id"):
+        value = request.field(name)
+        if value is not None and _CORRELATION.fullmatch(value):
+            return value.decode("ascii")
+    trace = request.field(b"traceparent")
+    found = _TRACE_ID.fullmatch(trace) if trace is not None else None
+    return found.group(1).decode("ascii") if found else None
+
+
+def recorded(
+    request: Request, body: Body, route: Route, correlation: str, honoured: Collection[str], *, trusted: bool
+) -> RecordedRequest:
+    """The request as it is kept and sent from: end-to-end headers, forwarding fields set, preferences that we honoured
+    taken out, credentials apart.
+    """
+    headers = forwarded_headers(end_to_end(request.headers), request.peer, route.upstream.forward, trusted=trusted)
+    headers = [header for header in prefer.without(headers, honoured) if header[0].lower() not in _FRAMING]
+    _set_correlation(headers, correlation.encode("ascii"))
+    secret = _ALWAYS_CREDENTIALS | set(_identity_headers(route.access))
+    plain: list[Header] = []
+    credentials: list[tuple[int, bytes, bytes]] = []
+    for position, (name, value) in enumerate(headers):
+        if name.lower() in secret:
+            credentials.append((position, name, value))
+        else:
+            plain.append((name, value))
+    return RecordedRequest(request.method, request.target, tuple(plain), tuple(credentials), body)
+
+
+def _identity_headers(access: AccessPolicy) -> Iterator[bytes]:
+    for source in access.identity:
+        kind, _, name = source.partition(":")
+        if kind == "header":
+            yield name.lower().encode()
+
+
+def _set_correlation(headers: list[Header], value: bytes) -> None:
+    for index, (name, _) in enumerate(headers):
+        if name.lower() == b"x-correlation-id":
+            headers[index] = (name, value)
+            return
+    headers.append((b"X-Correlation-ID", value))

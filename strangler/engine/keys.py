@@ -1,0 +1,133 @@
+"""Under what a repeat of a request is recognised: the client's key, or one that the policy derives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+from strangler.domain.exchange import Body, Request
+from strangler.domain.idempotency import fingerprint, parse_key
+from strangler.engine.content import parsed_for_expressions
+from strangler.engine.identity import caller_name
+from strangler.policy.expressions import REQUEST_NAMES, Expression, ExpressionError
+from strangler.policy.model import IdempotencyPolicy, Route
+
+
+class Key(NamedTuple):
+    """Under what a repeat of a request is recognised."""
+
+    scope: str
+    lookup: str
+    shown: str | None  # the client's own; None: derived
+    fingerprint: bytes
+    life: int  # milliseconds that it outlives the end of its process
+
+
+def given_key(request: Request, policy: IdempotencyPolicy) -> str | None:
+    """The client's own key: of the policy's headers, the first one present.
+
+    Raises:
+        KeySyntaxError: it is no key.
+    """
+    for name in policy.headers:
+        value = request.field(name.lower().encode())
+        if value is not None and (key := parse_key(value)) is not None:
+            return key
+    return None
+
+
+def given_lookup(key: str) -> str:
+    """How a client's own key is looked up; no derived one looks the same."""
+    return f"key:{key}"
+
+
+def key_scope(route: Route, caller: str | None) -> str:
+    """Where a key is unique: the route, and within it the caller unless the policy says otherwise."""
+    if route.accept.idempotency.scope == "route":
+        return route.name
+    return f"{route.name}\n{caller or ''}"
+
+
+class Keys:
+    """Makes keys; holds the compiled expressions of the routes."""
+
+    def __init__(self) -> None:
+        self._expressions: dict[str, Expression] = {}
+
+    async def key(
+        self,
+        request: Request,
+        route: Route,
+        parameters: Mapping[str, str],
+        caller: str | None,
+        body: Body,
+        data: bytes,
+        given: str | None,
+    ) -> Key | None:
+        """The key of a request; None: it has none, and every repeat is another request.
+
+        Args:
+            data: the bytes of ``body``, where ``derive`` is an expression.
+            given: the client's own key; it beats a derived one.
+        """
+        policy = route.accept.idempotency
+        if given is None and (policy.derive is None or (caller is None and not policy.derive_anonymous)):
+            return None
+        same = fingerprint(request.method, request.path, request.query, request.field(b"content-type"), body.digest)
+        scope = key_scope(route, caller)
+        if given is not None:
+            return Key(scope, given_lookup(given), given, same, round(policy.ttl * 1000))
+        window = round(policy.window * 1000)
+        if policy.derive == "fingerprint":
+            return Key(scope, f"fingerprint:{same.hex()}", None, same, window)
+        assert policy.derive is not None
+        document = request_document(
+            request, parameters, await parsed_for_expressions(data), caller_name(request, route.access)
+        )
+        try:
+            value = self._expression(policy.derive).evaluate(document)
+        except ExpressionError:
+            return None
+        if not _can_be_key(value):
+            return None
+        text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+        # What is derived alike is the same request, whatever else differs in it.
+        return Key(scope, f"derived:{text}", None, b"", window)
+
+    def _expression(self, text: str) -> Expression:
+        expression = self._expressions.get(text)
+        if expression is None:
+            expression = self._expressions[text] = Expression(text, REQUEST_NAMES)
+        return expression
+
+
+def request_document(request: Request, parameters: Mapping[str, str], body: Any, name: str | None) -> dict[str, Any]:
+    """A request as expressions see it; of a query parameter that comes twice, the first value."""
+    query: dict[str, str] = {}
+    for key, value in parse_qsl((request.query or b"").decode("latin-1"), keep_blank_values=True):
+        query.setdefault(key, value)
+    return {
+        "method": request.method,
+        "path": dict(parameters),
+        "query": query,
+        "headers": {field.decode("latin-1"): value.decode("latin-1") for field, value in request.fields().items()},
+        "body": body,
+        "caller": {"name": name} if name is not None else {},
+    }
+
+
+def _can_be_key(value: Any) -> bool:
+    """Whether a derived value can be a key: null, false, empty, or one with a null in it is none."""
+    if isinstance(value, Mapping | list):
+        return bool(value) and _whole(value)
+    return value is not None and value is not False and value != ""
+
+
+def _whole(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(_whole(part) for part in value.values())
+    if isinstance(value, list):
+        return all(_whole(part) for part in value)
+    return value is not None

@@ -1,0 +1,81 @@
+"""Supervision: what falls to nobody is found by looking at the state of the store, again and again.
+
+Not a job among jobs that could itself be lost: a loop that asks for orphans (under way, but their worker's lease is
+over), for what is overdue, and for what is past its retention.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from strangler.domain.errors import StoreUnavailable
+from strangler.domain.process import State
+from strangler.engine.conclude import Concluder
+from strangler.engine.execute import Executor
+from strangler.engine.means import Means
+
+_BATCH = 100
+_LOOK_EVERY = 1.0  # seconds
+_SWEEP_EVERY = 10.0
+_SWEEP_BATCH = 500
+
+
+class Supervisor:
+    """Watches over the processes of the store."""
+
+    def __init__(self, means: Means, executor: Executor, concluder: Concluder) -> None:
+        self._means = means
+        self._executor = executor
+        self._concluder = concluder
+
+    async def recover(self) -> None:
+        """At start: take the lease, settle what the last incarnation left under way, and learn what waits."""
+        await self._means.lease.renew()
+        while await self._settle_orphans():
+            pass
+        await self._executor.restock()
+
+    async def watch(self) -> None:
+        """Look for orphans and for what is overdue, for ever."""
+        await self._forever(_LOOK_EVERY, self._look)
+
+    async def sweep(self) -> None:
+        """Forget what is past its retention, in small batches, for ever."""
+        await self._forever(_SWEEP_EVERY, self._sweep)
+
+    async def _look(self) -> None:
+        if self._means.lease.holds():
+            # A worker that has just thawed would take its own calls for orphans; it renews its lease first.
+            await self._settle_orphans()
+        for process in await self._means.upkeep.overdue(self._means.clock.now(), _BATCH):
+            await self._concluder.overdue(process)
+
+    async def _settle_orphans(self) -> bool:
+        """Settle a batch of orphans; False: there was none."""
+        clock = self._means.clock
+        orphans = await self._means.upkeep.orphans(clock.boot_id, clock.boottime(), _BATCH)
+        for process in orphans:
+            route = self._means.route_of(process.route)
+            after = await self._concluder.recover(process, route.call if route is not None else None)
+            if after is not None and after.state is State.WAITING and after.due_at is not None:
+                self._executor.wake(after.route, after.due_at)
+        if orphans:
+            self._means.instrument.note("recovered", "warning", processes=len(orphans))
+        return bool(orphans)
+
+    async def _sweep(self) -> None:
+        swept = _SWEEP_BATCH
+        while swept >= _SWEEP_BATCH:
+            swept = await self._means.upkeep.sweep(self._means.clock.now(), _SWEEP_BATCH)
+
+    async def _forever(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except StoreUnavailable as error:
+                self._means.instrument.note("supervision_waits", "warning", reason=str(error))
+            except Exception as error:
+                # A defect in one look must not end all later ones.
+                self._means.instrument.failed("supervise", error)
