@@ -38,6 +38,7 @@ TITLES: dict[str, tuple[int, str]] = {
     "idempotency-key-reused": (422, "Idempotency-Key is already used"),
     "invalid-request": (422, "The request does not match its schema"),
     "callback-not-allowed": (422, "The callback is not allowed"),
+    "policy-invalid": (422, "The policy did not load"),  # on the private listener only
     "too-many-requests": (429, "Too many requests"),
     "head-too-large": (431, "The request head is too large"),
     "internal-error": (500, "Something went wrong in the proxy"),

@@ -93,7 +93,7 @@ class Logs:
     def _write_batch(self, batch: list[Line]) -> None:
         text = "".join(f"{self._text(line)}\n" for line in batch)
         if (dropped := self.dropped) > self._told:
-            told = Line(self._now() // 1_000_000, "warning", "lines-dropped", {"lines": dropped - self._told})
+            told = Line(self._now() // 1_000_000, "warning", "lines_dropped", {"lines": dropped - self._told})
             text += f"{self._text(told)}\n"
         try:
             self._write(text.encode())
@@ -107,7 +107,7 @@ class Logs:
         try:
             return self._form(line)
         except Exception as error:  # a defect in one line must not end all the others
-            return self._form(Line(line.at, "error", "line-not-shown", {"line": line.event, "error": describe(error)}))
+            return self._form(Line(line.at, "error", "line_not_shown", {"line": line.event, "error": describe(error)}))
 
 
 def descriptor_writer(descriptor: int) -> Callable[[bytes], None]:

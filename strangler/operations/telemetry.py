@@ -54,7 +54,7 @@ class Telemetry:
     def would_refuse(self, route: str, code: str, detail: str) -> None:
         """It would have been refused. ``detail`` is not told: it may quote the request."""
         _count(self._routes[route].would_refuse, code)
-        self._logs.line("info", "would-refuse", {"route": route, "code": code})
+        self._logs.line("info", "would_refuse", {"route": route, "code": code})
 
     def answered(
         self,
@@ -124,7 +124,7 @@ class Telemetry:
     def _tell_change(self, before: Process | None, process: Process) -> None:
         level, event = "debug", "changed"
         if _unconfirmed(process):
-            level, event = "warning", "in-doubt"  # a person is needed
+            level, event = "warning", "in_doubt"  # a person is needed
         elif process.state in (State.EXPIRED, State.CANCELLED):
             level, event = "info", "ended"  # without an attempt that could say so
         if not self._logs.enabled(level):
@@ -167,7 +167,7 @@ class Telemetry:
         route.late[settled] += 1
         fields = _about(process)
         fields |= {"settled": settled, "state": process.state}
-        self._logs.line("warning", "late-reply", fields)
+        self._logs.line("warning", "late_reply", fields)
 
     def seed(self, processes: Iterable[InFlight]) -> None:
         """What the store held in each state that is not final, before the first `changed`."""
@@ -190,9 +190,9 @@ class Telemetry:
         self.counts.refusing = reason is not None
         if reason != self._store_reason:
             if reason is None:
-                self._logs.line("info", "store-takes-work", {})
+                self._logs.line("info", "store_takes_work", {})
             else:
-                self._logs.line("error", "store-refuses", {"detail": reason})
+                self._logs.line("error", "store_refuses", {"detail": reason})
         self._store_reason = reason
 
     def policy_loaded(
@@ -206,14 +206,14 @@ class Telemetry:
         counts.revision = revision
         counts.name_routes(names, recording)
         self._policy_errors = None
-        self._logs.line("info", "policy-loaded", {"revision": revision, "routes": routes})
+        self._logs.line("info", "policy_loaded", {"revision": revision, "routes": routes})
 
     def policy_refused(self, errors: str) -> None:
         """A policy did not load; the one in force stays."""
         self.counts.reload_failures += 1
         self.counts.policy_stale = True
         self._policy_errors = errors
-        self._logs.line("error", "policy-refused", {"detail": errors})
+        self._logs.line("error", "policy_refused", {"detail": errors})
 
     def note(self, event: str, level: str = "info", **fields: object) -> None:
         """Anything else worth a line."""

@@ -1,0 +1,255 @@
+"""The private listener over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from strangler.operations.application import Health, Operations, Phase, Reloaded, ReloadRefused
+from tests.operations.samples import Heard, a_process, parsed, value
+
+
+class Runtime:
+    """What the private listener asks of the rest of the server."""
+
+    def __init__(self) -> None:
+        self.phase: Phase = "serving"
+        self.degraded: dict[str, str] = {}
+        self.reloads = 0
+        self.answer: Reloaded | ReloadRefused = Reloaded("beef", 3, ["routes.yaml:7: a warning"])
+        self.asked, self.switching = asyncio.Event(), asyncio.Event()
+        self.switching.set()
+        self.defect: Exception | None = None
+
+    async def reload(self) -> Reloaded | ReloadRefused:
+        self.reloads += 1
+        self.asked.set()
+        await self.switching.wait()
+        if self.defect is not None:
+            raise self.defect
+        return self.answer
+
+
+class Stage:
+    """A listener, what it asks, and a client of it."""
+
+    def __init__(self, heard: Heard, runtime: Runtime, operations: Operations, port: int) -> None:
+        self.heard, self.runtime, self.operations, self.port = heard, runtime, operations, port
+        self.session = aiohttp.ClientSession(f"http://127.0.0.1:{port}")
+
+    async def ask(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        async with self.session.request(method, path, headers=headers) as answer:
+            return answer.status, answer.headers, await answer.read()
+
+    async def problem(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, dict[str, Any], Mapping[str, str]]:
+        status, answered, body = await self.ask(method, path, headers)
+        assert answered["Content-Type"] == "application/problem+json"
+        assert answered["Strangler-Source"] == "proxy"
+        document = json.loads(body)
+        assert document["status"] == status
+        assert document["instance"] == path
+        return status, document, answered
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    heard, runtime = Heard(), Runtime()
+    with heard as telemetry:
+        health = Health(lambda: runtime.phase, lambda: runtime.degraded)
+        operations = Operations(telemetry, health, runtime.reload, hosts=["Ops.Example", "[2001:db8::7]"])
+        stage = Stage(heard, runtime, operations, await operations.start("127.0.0.1", 0))
+        yield stage
+        await stage.session.close()
+        await operations.stop()
+
+
+async def test_the_port_that_was_bound_is_known_when_any_was_asked_for(stage: Stage) -> None:
+    assert stage.port > 0
+    assert stage.operations.addresses == [f"127.0.0.1:{stage.port}"]
+
+
+@pytest.mark.parametrize("phase", ["starting", "serving", "draining"])
+async def test_it_is_alive_in_every_phase(stage: Stage, phase: Phase) -> None:
+    stage.runtime.phase = phase
+    status, headers, body = await stage.ask("GET", "/healthz")
+    assert (status, json.loads(body)) == (200, {"status": "alive"})
+    assert headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(("phase", "expected"), [("starting", 503), ("serving", 200), ("draining", 503)])
+async def test_it_is_ready_only_while_it_serves(stage: Stage, phase: Phase, expected: int) -> None:
+    stage.runtime.phase = phase
+    status, _, body = await stage.ask("GET", "/readyz")
+    assert (status, json.loads(body)) == (expected, {"phase": phase, "degraded": {}})
+
+
+async def test_degraded_is_ready_and_says_what_is_wrong(stage: Stage) -> None:
+    stage.heard.telemetry.store_refuses("the disk is full")
+    stage.heard.telemetry.policy_refused("routes.yaml:3:5: unknown key")
+    stage.runtime.degraded = {"upstream": "one is not reachable"}
+    status, _, body = await stage.ask("GET", "/readyz")
+    assert status == 200
+    assert json.loads(body)["degraded"] == {
+        "store": "the disk is full",
+        "policy": "routes.yaml:3:5: unknown key",
+        "upstream": "one is not reachable",
+    }
+
+
+async def test_a_scrape_is_read_by_a_parser_and_holds_what_was_counted(stage: Stage) -> None:
+    stage.heard.telemetry.accepted(a_process(route='odd "route"\\\n'), 0.003)
+    stage.runtime.phase = "draining"
+    status, headers, body = await stage.ask("GET", "/metrics", {"Accept": "application/openmetrics-text; version=x.y"})
+    assert status == 200
+    assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    samples = parsed(body.decode())
+    assert value(samples, "strangler_accepted_total", route='odd "route"\\\n') == 1
+    assert value(samples, "strangler_draining") == 1
+
+
+async def test_counting_goes_on_while_a_scrape_is_rendered(stage: Stage) -> None:
+    scrapes = [asyncio.create_task(stage.ask("GET", "/metrics")) for _ in range(4)]
+    counted = 0
+    while not all(scrape.done() for scrape in scrapes):
+        stage.heard.telemetry.passed_through(f"route-{counted % 500}", 200, 0.001)
+        counted += 1
+        await asyncio.sleep(0)
+    for scrape in scrapes:
+        samples = parsed((await scrape)[2].decode())
+        for (name, labels), count in samples.items():
+            if name == "strangler_passthrough_seconds_count":
+                assert count == value(samples, "strangler_passthrough_seconds_bucket", **dict(labels), le="+Inf")
+    samples = parsed((await stage.ask("GET", "/metrics"))[2].decode())
+    total = sum(count for (name, _), count in samples.items() if name == "strangler_passthrough_requests_total")
+    assert total == counted
+
+
+async def test_a_reload_is_answered_when_all_have_switched(stage: Stage) -> None:
+    stage.runtime.switching.clear()
+    asked = asyncio.create_task(stage.ask("POST", "/-/reload"))
+    await stage.runtime.asked.wait()
+    assert not asked.done()
+    stage.runtime.switching.set()
+    status, _, body = await asked
+    assert status == 200
+    assert json.loads(body) == {"revision": "beef", "routes": 3, "warnings": ["routes.yaml:7: a warning"]}
+
+
+async def test_a_policy_that_does_not_load_is_answered_with_all_its_errors(stage: Stage) -> None:
+    errors = [{"pointer": "/routes/0/mode", "detail": "routes.yaml:3:5: unknown"}, {"detail": "routes.yaml:9:1: more"}]
+    stage.runtime.answer = ReloadRefused(errors)
+    status, document, _ = await stage.problem("POST", "/-/reload")
+    assert status == 422
+    assert document["code"] == "policy-invalid"
+    assert document["errors"] == errors
+
+
+async def test_a_reload_that_breaks_is_a_defect_that_is_logged_and_not_shown(stage: Stage) -> None:
+    stage.runtime.defect = RuntimeError("hunter2")
+    status, document, _ = await stage.problem("POST", "/-/reload")
+    assert (status, document["code"]) == (500, "internal-error")
+    assert "hunter2" not in json.dumps(document)
+    stage.heard.logs.close()
+    assert [line["place"] for line in stage.heard.lines if line["event"] == "defect"] == ["operations"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [("GET", "/-/reload", "POST"), ("POST", "/metrics", "GET, HEAD"), ("DELETE", "/healthz", "GET, HEAD")],
+)
+async def test_another_method_is_refused_with_those_that_serve(
+    stage: Stage, method: str, path: str, allow: str
+) -> None:
+    status, document, headers = await stage.problem(method, path)
+    assert (status, document["code"], headers["Allow"]) == (405, "method-not-allowed", allow)
+    assert stage.runtime.reloads == 0
+
+
+async def test_another_path_is_a_problem_document_too(stage: Stage) -> None:
+    status, document, _ = await stage.problem("GET", "/admin")
+    assert (status, document["code"]) == (404, "no-route")
+
+
+async def test_a_head_of_health_has_no_body(stage: Stage) -> None:
+    status, _, body = await stage.ask("HEAD", "/readyz")
+    assert (status, body) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", 200),
+        ("127.9.9.9:1", 200),
+        ("[::1]:9901", 200),
+        ("OPS.example:9901", 200),
+        ("[2001:db8::7]", 200),
+        ("evil.example", 403),
+        ("192.0.2.1", 403),
+    ],
+)
+@pytest.mark.parametrize(("method", "path"), [("GET", "/metrics"), ("POST", "/-/reload")])
+async def test_only_names_that_are_ours_come_in(stage: Stage, method: str, path: str, host: str, expected: int) -> None:
+    status, _, _ = await stage.ask(method, path, {"Host": host})
+    assert status == expected
+    assert stage.runtime.reloads == (1 if method == "POST" and expected == 200 else 0)
+
+
+async def test_a_request_without_a_host_is_refused(stage: Stage) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+    writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert b" 403 " in answer.split(b"\r\n")[0]
+    assert b"strangler_" not in answer
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
+)
+async def test_a_page_of_another_origin_cannot_reload(stage: Stage, headers: dict[str, str]) -> None:
+    status, document, _ = await stage.problem("POST", "/-/reload", headers)
+    assert (status, document["code"]) == (403, "forbidden")
+    assert stage.runtime.reloads == 0
+
+
+async def test_a_page_of_the_listener_itself_can_reload(stage: Stage) -> None:
+    own = f"127.0.0.1:{stage.port}"
+    headers = {"Host": own, "Origin": f"http://{own}", "Sec-Fetch-Site": "same-origin"}
+    assert (await stage.ask("POST", "/-/reload", headers))[0] == 200
+
+
+async def test_it_listens_on_a_unix_socket_too_and_is_gone_after_the_stop(stage: Stage, tmp_path: Path) -> None:
+    path = str(tmp_path / "ops.sock")
+    await stage.operations.start_unix(path)
+    assert stage.operations.addresses == [f"127.0.0.1:{stage.port}", f"unix:{path}"]
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as session:
+        async with session.get("http://whatever/healthz") as answer:
+            assert answer.status == 200
+    await stage.operations.stop()
+    assert stage.operations.addresses == []
+    with pytest.raises(OSError):
+        await asyncio.open_unix_connection(path)
+    with pytest.raises(OSError):
+        await asyncio.open_connection("127.0.0.1", stage.port)
+
+
+async def test_an_address_that_is_taken_is_an_error(stage: Stage) -> None:
+    with pytest.raises(OSError):
+        await stage.operations.start("127.0.0.1", stage.port)
+
+
+async def test_a_name_of_several_addresses_gives_a_port_that_serves(stage: Stage) -> None:
+    port = await stage.operations.start("localhost", 0)
+    async with aiohttp.ClientSession() as session, session.get(f"http://localhost:{port}/healthz") as answer:
+        assert answer.status == 200
