@@ -1,0 +1,71 @@
+"""Who may see a process, and who may cancel it, by the promise under which it was accepted."""
+
+from __future__ import annotations
+
+from hmac import compare_digest
+
+from strangler.domain.exchange import Request
+from strangler.domain.process import Process, Tombstone
+from strangler.engine.identity import identify, presented
+from strangler.policy.model import AccessPolicy
+
+_NOBODY = "0" * 32
+"""Stands for a caller where there is none, so that every request is compared with something."""
+
+
+def may_read(request: Request, found: Process | Tombstone | None, access: AccessPolicy, key: bytes) -> bool:
+    """Whether a request may see what was found, if anything was.
+
+    Nothing found costs the same work as something that is somebody else's, so that the time does not tell them apart.
+    """
+    caller = found.caller if found is not None else None
+    same = compare_digest(identify(request, access, key) or "", caller or _NOBODY)
+    if found is None:
+        return False
+    return same or _readers(caller, access) == "anyone"
+
+
+def may_cancel(request: Request, process: Process, access: AccessPolicy, key: bytes) -> bool:
+    """Whether a request that may see a process may cancel it too, as far as access goes."""
+    who = access.cancel or ("caller" if _readers(process.caller, access) == "caller" else "nobody")
+    if who == "caller":
+        return process.caller is not None and compare_digest(identify(request, access, key) or "", process.caller)
+    return who == "anyone"
+
+
+def foreign_page(request: Request, process: Process, access: AccessPolicy) -> bool:
+    """Whether a request may come from a page of another origin, with a cookie that the browser added by itself."""
+    found = presented(request, access)
+    if found is None or not found.source.startswith("cookie:"):
+        return False
+    return request.field(b"origin") != _origin(process.base)
+
+
+def challenge(access: AccessPolicy) -> bytes:
+    """The ``WWW-Authenticate`` value that asks for an identity (RFC 9110 section 11.6.1)."""
+    if any(source.lower() == "header:authorization" for source in access.identity):
+        return b"Bearer"
+    # No registered scheme says "send this header"; a scheme of our own at least tells a person what to send.
+    return b'Strangler identity="%b"' % " ".join(access.identity).encode().replace(b'"', b"")
+
+
+def vary(access: AccessPolicy) -> bytes:
+    """The ``Vary`` value: the header fields that an identity may stand in; empty where it stands in none."""
+    names: list[str] = []
+    for source in access.identity:
+        kind, _, name = source.partition(":")
+        if kind == "header":
+            names.append(name)
+        elif kind == "cookie" and "Cookie" not in names:
+            names.append("Cookie")
+    return ", ".join(names).encode()
+
+
+def _readers(caller: str | None, access: AccessPolicy) -> str:
+    return access.read or ("caller" if caller is not None else "anyone")
+
+
+def _origin(base: str) -> bytes:
+    """Scheme and authority of a URL, as a browser sends them (RFC 6454 section 6.2)."""
+    scheme, _, rest = base.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}".encode()
