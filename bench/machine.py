@@ -82,6 +82,11 @@ class Program:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
+    @property
+    def pid(self) -> int:
+        """Its OS process id."""
+        return self._process.pid
+
     def log(self) -> str:
         """The end of what it printed."""
         return Path(self._log.name).read_text(errors="replace")[-3000:]
@@ -95,7 +100,7 @@ class Program:
         return self._memory("VmRSS")
 
     def _memory(self, name: str) -> int:
-        for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
         raise RuntimeError(f"{self.name} is gone:\n{self.log()}")

@@ -1,0 +1,68 @@
+"""``python -m bench [--quick] [NAME…]``: measure, and print what came out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.accepts import accepts, complete
+from bench.machine import LOAD_CORE, SERVER_CORE
+from bench.passthrough import passthrough
+from bench.reads import reads, stored
+from bench.report import Row, Settings, table
+from bench.slow_calls import slow
+from bench.start_up import start_up
+
+SCENARIOS: dict[str, Callable[[Settings], list[Row]]] = {
+    "accepts": accepts,
+    "complete": complete,
+    "reads": reads,
+    "stored": stored,
+    "slow": slow,
+    "start-up": start_up,
+    "passthrough": passthrough,
+}
+
+
+def main() -> int:
+    """Run the scenarios that were named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="What strangler does on one core.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(SCENARIOS)}; all without one")
+    parser.add_argument("--quick", action="store_true", help="short rounds and smaller stores, for a first look")
+    arguments = parser.parse_args()
+    for name in arguments.names:
+        if name not in SCENARIOS:
+            parser.error(f"no scenario is called {name}; there are {', '.join(SCENARIOS)}")
+    settings = Settings(rounds=3, seconds=1.0, quick=True) if arguments.quick else Settings()
+    print(f"{_processor()}, {os.cpu_count()} cores, Linux {platform.release()}, ", end="")
+    print(f"CPython {platform.python_version()}; server on core {SERVER_CORE}, load and upstream on core {LOAD_CORE}")
+    if SERVER_CORE == LOAD_CORE:
+        print("One core only: server and load take time from each other, and the figures say little.")
+    print(f"{settings.rounds} interleaved rounds of {settings.seconds:g} s, median (lowest-highest)", flush=True)
+    verdicts: list[bool] = []
+    for name in arguments.names or SCENARIOS:
+        began = time.monotonic()
+        scenario = SCENARIOS[name]
+        rows = scenario(settings)
+        verdicts += [row.met for row in rows if row.met is not None]
+        print()
+        print(table(f"{name}: {(scenario.__doc__ or '').strip()}", rows))
+        again = f"python -m bench {'--quick ' if settings.quick else ''}{name}"
+        print(f"      again: {again}   ({time.monotonic() - began:.0f} s)", flush=True)
+    print(f"\n{sum(verdicts)} of {len(verdicts)} targets met")
+    return 0
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
