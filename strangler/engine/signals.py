@@ -19,12 +19,12 @@ from strangler.domain.process import Process
 class Watch:
     """One waiter's interest in one process, from ``with`` to its end. Costs a future while it waits, and no task."""
 
-    __slots__ = ("_future", "_heard", "_process_id", "_signals")
+    __slots__ = ("_future", "_news", "_process_id", "_signals")
 
     def __init__(self, signals: Signals, process_id: str) -> None:
         self._signals = signals
         self._process_id = process_id
-        self._heard = 0
+        self._news = 0  # the latest event heard of and not yet told; 0: none
         self._future: asyncio.Future[bool] | None = None
 
     def __enter__(self) -> Watch:
@@ -40,28 +40,33 @@ class Watch:
             del self._signals.watches[self._process_id]
 
     async def changed(self, seen: int, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds for an event later than ``seen``; False: none was heard of."""
-        if self._heard > seen:
-            return True
-        if timeout <= 0:
-            return False
+        """Wait at most ``timeout`` seconds for an event later than ``seen``; False: none was heard of.
+
+        Each announcement is told once. So one that runs ahead of the store (an end that the store refuses to record
+        for now) wakes its waiters once, and again when it is announced as recorded.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        while self._heard <= seen:
-            self._future = future = loop.create_future()
-            timer = loop.call_at(deadline, _lapse, future)
-            try:
-                if not await future:
-                    return False
-            finally:
-                timer.cancel()
-                self._future = None
+        while self._news <= seen:
+            if loop.time() >= deadline or not await self._next(loop, deadline):
+                return False
+        self._news = 0
         return True
+
+    async def _next(self, loop: asyncio.AbstractEventLoop, deadline: float) -> bool:
+        """Wait for any announcement; False: the deadline came first."""
+        self._future = future = loop.create_future()
+        timer = loop.call_at(deadline, _lapse, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+            self._future = None
 
     def hear(self, sequence: int) -> None:
         """There is an event of this number."""
-        if sequence > self._heard:
-            self._heard = sequence
+        if sequence > self._news:
+            self._news = sequence
         if self._future is not None and not self._future.done():
             self._future.set_result(True)
 

@@ -1,0 +1,42 @@
+"""What a client may do to a process: withdraw it before it was sent."""
+
+from __future__ import annotations
+
+from strangler.domain.errors import InternalError
+from strangler.domain.process import Process
+from strangler.domain.transitions import Cancel, apply
+from strangler.engine.conclude import settling
+from strangler.engine.notify import Notifier
+from strangler.engine.outcomes import Settled
+from strangler.ports import Clock, Committed, ProcessStore
+
+
+class Commands:
+    """Commands over processes."""
+
+    def __init__(self, store: ProcessStore, notifier: Notifier, clock: Clock) -> None:
+        self._store = store
+        self._notifier = notifier
+        self._clock = clock
+
+    async def cancel(self, process: Process, reason: str | None = None) -> Process | None:
+        """Withdraw a process that was not sent. Returns it as it is then: cancelled, or ended otherwise before.
+
+        None: it is with the legacy system, and nothing is promised that cannot be kept.
+
+        Raises:
+            StoreUnavailable: the store cannot record it; nothing changed.
+        """
+        while not process.final:
+            if not process.cancellable:
+                return None
+            change = apply(process, Cancel(reason), self._clock.now())
+            if isinstance(await self._store.commit(settling(change, None, None)), Committed):
+                self._notifier.committed(change, Settled(change.process))
+                return change.process
+            # Somebody was quicker: judge what has become of it.
+            found = await self._store.process(process.id)
+            if not isinstance(found, Process) or found.sequence == process.sequence:
+                raise InternalError(f"{process.id} is stale at {process.sequence} and has not gone on")
+            process = found
+        return process
