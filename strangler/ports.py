@@ -295,8 +295,8 @@ class Failure(NamedTuple):
     """What went wrong on the way to the upstream."""
 
     trouble: Trouble
-    reason: str  # for logs: "connection refused"
-    reply_begun: bool = False  # a byte of the reply had come
+    reason: str  # for people and logs: "the connection was refused"
+    silent: bool = True  # no byte of the reply had come
 
 
 class Link(Protocol):
@@ -325,6 +325,10 @@ class Link(Protocol):
 
     def resume_reading(self) -> None:
         """Deliver again."""
+        ...
+
+    def divert(self, receiver: Receiver) -> None:
+        """Another one receives from now on."""
         ...
 
     def release(self) -> None:
@@ -391,8 +395,9 @@ class Wait(Protocol):
 class Links(Protocol):
     """The connections for passthrough, by upstream."""
 
-    def borrow(self, upstream: Upstream, borrower: Borrower, *, fresh: bool = False) -> Link | Wait:
-        """A link at once where one is idle (and ``fresh`` does not ask for a new one), else a place in the queue."""
+    def borrow(self, upstream: Upstream, borrower: Borrower, *, fresh: bool = False) -> Wait | None:
+        """Ask for a link. Where one is idle (and ``fresh`` does not ask for a new one), or the queue is full, the
+        borrower hears of it before this returns, which is then None; else it has a place in the queue."""
         ...
 
 

@@ -1,1 +1,16 @@
-"""The connection pool and the client towards the legacy system."""
+"""The way to the legacy systems: connections that passthrough borrows, and the client for recorded calls.
+
+    connections = Connections()            # strangler.ports.Links, for the front
+    caller = Caller()                      # strangler.ports.UpstreamCaller, for the engine
+    ...
+    connections.close()
+    caller.close()
+
+Both know an upstream by its name, and open new connections when its policy has changed. They share no connection, so
+that slow calls never starve passthrough.
+"""
+
+from strangler.upstream.caller import Caller
+from strangler.upstream.connections import Connections
+
+__all__ = ["Caller", "Connections"]

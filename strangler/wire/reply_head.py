@@ -86,7 +86,7 @@ def find_reply_head(data: bytes) -> tuple[ReplyHead, int] | None:
             line = data[: block_start - 2]
             if b"\n" not in line:
                 return _parse(line, block), end + 4
-    match = _END.search(data)
+    match = _END.search(data) if b"\n\n" in data or b"\n\r\n" in data else None
     if match is None:
         if data and not (data.startswith(b"HTTP/1.") or b"HTTP/1.".startswith(data[:7])):
             raise bad("It is not an HTTP/1.x reply.")

@@ -1,0 +1,41 @@
+"""The connections for passthrough of all upstreams."""
+
+from __future__ import annotations
+
+from strangler.policy.model import Upstream
+from strangler.ports import Borrower, Wait
+from strangler.upstream.pool import Pool
+
+MAX_HEAD = 256 * 1024
+"""Bytes of a reply's head. Larger than what we take from clients: what the upstream says was asked for."""
+
+
+class Connections:
+    """See `strangler.ports.Links`. An upstream that a reload changed gets a new pool; the old one ends by itself."""
+
+    def __init__(self, *, max_head: int = MAX_HEAD) -> None:
+        self._max_head = max_head
+        self._pools: dict[str, Pool] = {}
+
+    def borrow(self, upstream: Upstream, borrower: Borrower, *, fresh: bool = False) -> Wait | None:
+        """See `strangler.ports.Links`."""
+        pool = self._pools.get(upstream.name)
+        if pool is None or pool.upstream is not upstream:
+            pool = self._renew(pool, upstream)
+        return pool.borrow(borrower, fresh=fresh)
+
+    def close(self) -> None:
+        """Close all connections that are idle, and the others when they come back."""
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()
+
+    def _renew(self, pool: Pool | None, upstream: Upstream) -> Pool:
+        if pool is not None and pool.upstream == upstream:
+            pool.upstream = upstream  # the same, loaded again: the next look-up needs no comparison
+            return pool
+        if pool is not None:
+            pool.close()
+        fresh = Pool(upstream, self._max_head)
+        self._pools[upstream.name] = fresh
+        return fresh

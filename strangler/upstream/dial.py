@@ -1,0 +1,74 @@
+"""Opening a connection: every address of a name, TLS, Unix sockets, within ``connect_timeout``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Callable
+
+from aiohappyeyeballs import start_connection
+
+from strangler.policy.model import Tls, Upstream
+from strangler.ports import Failure, Trouble
+from strangler.upstream.link import UpstreamLink
+
+NEXT_ADDRESS_AFTER = 0.25
+"""Seconds after which the next address of a name is tried beside the one before (RFC 8305 section 5)."""
+
+
+class Dialer:
+    """Opens connections to one upstream. The name is resolved anew for each, so that a moved service is found."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._context: ssl.SSLContext | None = None
+
+    async def open(self, make: Callable[[], UpstreamLink]) -> UpstreamLink | Failure:
+        """A connected link, or why there is none."""
+        try:
+            async with asyncio.timeout(self._upstream.connect_timeout):
+                return await self._connect(make)
+        except TimeoutError:
+            limit = self._upstream.connect_timeout
+            return Failure(Trouble.TIMEOUT, f"no connection to the upstream within {limit:g} s")
+        except socket.gaierror:
+            return Failure(Trouble.UNREACHABLE, "the name of the upstream does not resolve")
+        except ssl.SSLError as error:
+            return Failure(Trouble.UNREACHABLE, f"TLS with the upstream failed: {error.reason or 'handshake failed'}")
+        except ConnectionRefusedError:
+            return Failure(Trouble.UNREACHABLE, "the connection to the upstream was refused")
+        except OSError as error:
+            cause = os.strerror(error.errno) if error.errno else "it was closed while it was being opened"
+            return Failure(Trouble.UNREACHABLE, f"no connection to the upstream: {cause}")
+
+    async def _connect(self, make: Callable[[], UpstreamLink]) -> UpstreamLink:
+        loop = asyncio.get_running_loop()
+        upstream = self._upstream
+        if upstream.scheme == "unix":
+            return (await loop.create_unix_connection(make, upstream.socket_path))[1]
+        addresses = await loop.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
+        connected = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_AFTER, interleave=1, loop=loop)
+        if upstream.scheme == "http":
+            return (await loop.create_connection(make, sock=connected))[1]
+        if self._context is None:
+            self._context = client_context(upstream.tls)
+        name = upstream.tls.server_name or upstream.host
+        return (await loop.create_connection(make, sock=connected, ssl=self._context, server_hostname=name))[1]
+
+
+def client_context(tls: Tls) -> ssl.SSLContext:
+    """How we speak TLS to an upstream. Blocks while it reads the certificates.
+
+    Raises:
+        OSError: a file cannot be read, or is none of what it should be (`ssl.SSLError`).
+    """
+    context = ssl.create_default_context(cafile=tls.ca)
+    context.set_alpn_protocols(["http/1.1"])
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if tls.cert is not None:
+        context.load_cert_chain(tls.cert, tls.key)
+    return context

@@ -1,0 +1,273 @@
+"""One connection to an upstream: requests go out as bytes, replies come in parsed and framed."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum, auto
+from typing import Protocol, cast
+
+from strangler.ports import Failure, Receiver, Trouble
+from strangler.wire.body import ChunkedBody, LengthBody
+from strangler.wire.malformed import Malformed
+from strangler.wire.reply_head import CHUNKED, UNTIL_CLOSE, ReplyHead, find_reply_head
+
+
+class Home(Protocol):
+    """Where a link belongs."""
+
+    def returned(self, link: UpstreamLink) -> None:
+        """It is idle and may be lent again."""
+        ...
+
+    def detached(self, link: UpstreamLink) -> None:
+        """It has become a tunnel and no longer counts as a connection."""
+        ...
+
+    def gone(self, link: UpstreamLink) -> None:
+        """It is closed."""
+        ...
+
+
+class _Phase(Enum):
+    IDLE = auto()
+    HEAD = auto()
+    BODY = auto()
+    UNTIL_CLOSE = auto()
+    ANSWERED = auto()  # the reply is complete, the request may not be
+    TUNNEL = auto()
+
+
+class UpstreamLink(asyncio.Protocol):
+    """See `strangler.ports.Link`."""
+
+    def __init__(self, home: Home, max_head: int) -> None:
+        self.reused = False
+        self.closed = False
+        self.congested = False
+        self.idle_since = 0.0
+        self.counted = False  # among the connections of its home
+        self._home = home
+        self._max_head = max_head
+        self._transport: asyncio.Transport | None = None
+        self._receiver: Receiver | None = None
+        self._phase = _Phase.IDLE
+        self._body: LengthBody | ChunkedBody | None = None
+        self._begin = b""  # of a head whose end has not come yet
+        self._silent = True
+        self._keep = False  # it can be used again after this exchange
+        self._to_head = self._decode = self._upgrade = self._paused = self._half_closed = False
+
+    # What the borrower does.
+
+    def send(self, data: bytes, receiver: Receiver, *, to_head: bool, decode: bool, upgrade: bool = False) -> None:
+        """Begin an exchange."""
+        self._receiver = receiver
+        self._phase = _Phase.HEAD
+        self._silent = True
+        self._keep = False
+        self._to_head, self._decode, self._upgrade = to_head, decode, upgrade
+        self._socket().write(data)
+
+    def write(self, data: bytes) -> None:
+        """Send more."""
+        if not self.closed:
+            self._socket().write(data)
+
+    def write_eof(self) -> None:
+        """Say that nothing more comes. TLS knows no half of a close: there it is the whole."""
+        if self.closed:
+            return
+        if self._half_closed or not self._socket().can_write_eof():
+            self._socket().close()
+        else:
+            self._socket().write_eof()
+
+    def pause_reading(self) -> None:
+        """Let the upstream wait."""
+        if not self._paused and not self.closed:
+            self._paused = True
+            self._socket().pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on."""
+        if self._paused and not self.closed:
+            self._paused = False
+            self._socket().resume_reading()
+
+    def divert(self, receiver: Receiver) -> None:
+        """Another one receives from now on."""
+        if self._receiver is not None:
+            self._receiver = receiver
+
+    def release(self) -> None:
+        """Give it back."""
+        self._receiver = None
+        self.resume_reading()
+        if self.closed or not self._keep or self._phase is not _Phase.ANSWERED or self.congested:
+            self.abort()
+            return
+        self._phase = _Phase.IDLE
+        self.reused = True
+        self._home.returned(self)
+
+    def abort(self) -> None:
+        """Close it at once."""
+        self._receiver = None
+        if not self.closed:
+            self.closed = True
+            self._socket().abort()
+
+    def _socket(self) -> asyncio.Transport:
+        assert self._transport is not None, "a link is lent once it is connected"
+        return self._transport
+
+    # What the event loop says.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is open."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the upstream."""
+        receiver = self._receiver
+        if receiver is None:
+            # What nobody asked for would be taken for the answer to the next request.
+            self.abort()
+        elif self._phase is _Phase.HEAD:
+            self._silent = False
+            self._take_head(receiver, self._begin + data if self._begin else data)
+        elif self._phase is _Phase.BODY:
+            self._take_body(receiver, data)
+        elif self._phase is _Phase.ANSWERED:
+            self._keep = False
+        else:
+            receiver.data(data, False)
+
+    def eof_received(self) -> bool:
+        """The upstream sends nothing more."""
+        receiver = self._receiver
+        if receiver is None or self._phase is _Phase.ANSWERED:
+            self._keep = False
+            return False
+        if self._phase is _Phase.TUNNEL:
+            self._half_closed = True
+            receiver.half_closed()
+            return not self.closed and self._socket().can_write_eof()
+        if self._phase is _Phase.UNTIL_CLOSE:
+            self._phase = _Phase.ANSWERED
+            receiver.data(b"", True)
+        else:
+            self._fail(Trouble.BROKEN, "the upstream closed the connection before its reply was complete")
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """It is closed, by whomever."""
+        self.closed = True
+        receiver, self._receiver = self._receiver, None
+        self._home.gone(self)
+        if receiver is None or self._phase is _Phase.ANSWERED:
+            return
+        if self._phase is _Phase.TUNNEL and error is None:
+            receiver.lost(None)
+        else:
+            receiver.lost(Failure(Trouble.BROKEN, "the connection to the upstream broke", self._silent))
+
+    def pause_writing(self) -> None:
+        """The upstream is slow to read."""
+        self.congested = True
+        if self._receiver is not None:
+            self._receiver.pause_writing()
+
+    def resume_writing(self) -> None:
+        """There is room again."""
+        self.congested = False
+        if self._receiver is not None:
+            self._receiver.resume_writing()
+
+    # The reply.
+
+    def _take_head(self, receiver: Receiver, data: bytes) -> None:
+        while True:
+            try:
+                found = find_reply_head(data)
+            except Malformed as malformed:
+                self._fail(Trouble.GARBAGE, f"the reply is not well formed: {malformed.detail}")
+                return
+            if (len(data) if found is None else found[1]) > self._max_head:
+                self._fail(Trouble.GARBAGE, "the head of the reply is too large")
+                return
+            if found is None:
+                self._begin = data
+                return
+            head, start = found
+            if head.status >= 200 or head.status == 101:
+                break
+            receiver.interim(head)
+            if self._receiver is None:
+                return
+            data = data[start:]
+            if not data:
+                self._begin = b""
+                return
+        self._begin = b""
+        self._begin_body(receiver, head, data[start:] if len(data) > start else b"")
+
+    def _begin_body(self, receiver: Receiver, head: ReplyHead, rest: bytes) -> None:
+        if head.status == 101:
+            self._begin_tunnel(receiver, head, rest)
+            return
+        framing = head.framing(to_head=self._to_head)
+        if framing == UNTIL_CLOSE:
+            self._phase = _Phase.UNTIL_CLOSE
+            receiver.reply(head, rest, False)
+            return
+        self._phase = _Phase.BODY
+        self._keep = head.persistent
+        if framing == CHUNKED:
+            self._body = ChunkedBody(decoding=self._decode)
+        elif framing == len(rest):  # most replies come in one piece
+            self._phase = _Phase.ANSWERED
+            receiver.reply(head, rest, True)
+            return
+        else:
+            self._body = LengthBody(framing)
+        content = self._content(rest)
+        if content is not None:
+            receiver.reply(head, content, self._phase is _Phase.ANSWERED)
+
+    def _take_body(self, receiver: Receiver, data: bytes) -> None:
+        content = self._content(data)
+        if content is not None and (content or self._phase is _Phase.ANSWERED):
+            receiver.data(content, self._phase is _Phase.ANSWERED)
+
+    def _content(self, data: bytes) -> bytes | None:
+        """What of ``data`` is body; None: its framing is broken, and the receiver knows."""
+        body = self._body
+        assert body is not None
+        try:
+            end = body.feed(data)
+        except Malformed as malformed:
+            self._fail(Trouble.GARBAGE, f"the body of the reply is not well formed: {malformed.detail}")
+            return None
+        if body.complete:
+            self._phase = _Phase.ANSWERED
+            self._body = None
+            if end < len(data):
+                self._keep = False  # more than the reply: it answers nothing
+        if isinstance(body, ChunkedBody) and body.decoding:
+            return body.take()
+        return data if end == len(data) else data[:end]
+
+    def _begin_tunnel(self, receiver: Receiver, head: ReplyHead, rest: bytes) -> None:
+        if not self._upgrade:
+            self._fail(Trouble.GARBAGE, "the upstream switched protocols without being asked")
+            return
+        self._phase = _Phase.TUNNEL
+        self._home.detached(self)
+        receiver.reply(head, rest, False)
+
+    def _fail(self, trouble: Trouble, reason: str) -> None:
+        receiver = self._receiver
+        self.abort()
+        if receiver is not None:
+            receiver.lost(Failure(trouble, reason, self._silent))
