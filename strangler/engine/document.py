@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from json.encoder import encode_basestring as _quoted
 
 from strangler.domain import instant
@@ -63,3 +65,21 @@ def _links(process: Process, may_cancel: bool) -> str:
     url = _quoted(process_url(process))[:-1]
     cancel = f',"cancel":{url}"' if may_cancel and process.cancellable else ""
     return f'{{"self":{url}","status":{url}/status","result":{url}/result","history":{url}/history"{cancel}}}'
+
+
+def history_document(process_id: str, versions: Iterable[Process], policy: ProcessPolicy) -> bytes:
+    """Every public change of a process, the first one first, as JSON; ``versions`` is the process after each."""
+    changes: list[dict[str, object]] = []
+    for version in versions:
+        state = version.public_state
+        change: dict[str, object] = {
+            "version": version.version,
+            "changedAt": instant.to_text(version.updated_at),
+            "state": state,
+            "status": status_word(version.status, state, policy),
+        }
+        if version.reason is not None:
+            change["reason"] = version.reason
+        changes.append(change)
+    document = {"id": process_id, "history": changes}
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")

@@ -55,7 +55,8 @@ class Watch:
 
     async def _next(self, loop: asyncio.AbstractEventLoop, deadline: float) -> bool:
         """Wait for any announcement; False: the deadline came first."""
-        self._future = future = loop.create_future()
+        future: asyncio.Future[bool] = loop.create_future()
+        self._future = future
         timer = loop.call_at(deadline, _lapse, future)
         try:
             return await future

@@ -1,0 +1,255 @@
+"""The process resources: ``R/{id}``, its status, result and history, its cancellation, and the list ``R``.
+
+Plain functions from a parsed request to an answer. They ignore ``Idempotency-Key``, ``Content-Type`` and unknown
+preferences, because pollers send again whatever they sent first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from strangler.domain.errors import InternalError, StoreUnavailable
+from strangler.domain.exchange import Answer, Header, Request
+from strangler.domain.problem import SOURCE, problem
+from strangler.domain.process import Process, Tombstone
+from strangler.engine.commands import Commands
+from strangler.engine.document import history_document, process_url, status_document
+from strangler.engine.instrument import Instrument
+from strangler.engine.latencies import Latencies
+from strangler.engine.queries import Queries
+from strangler.gateway import listing
+from strangler.gateway.access import foreign_page, may_cancel, may_read, vary
+from strangler.gateway.conditional import none_match
+from strangler.gateway.result import Results, not_ready
+from strangler.policy import prefer
+from strangler.policy.match import ResourcePath
+from strangler.policy.model import AccessPolicy, Promise
+from strangler.ports import Bodies, Clock
+
+MAX_WAIT = 45
+"""Seconds that a poll is held at most: below the 60 s after which proxies in the field give up."""
+
+_STORE_RETRY = 5  # seconds
+_JSON: Header = (b"Content-Type", b"application/json")
+_STRANGER = AccessPolicy()
+
+
+class _Read(NamedTuple):
+    """A request that may see the process that it is for."""
+
+    request: Request
+    process: Process
+    promise: Promise
+
+
+class Resources:
+    """Answers requests for process resources.
+
+    Args:
+        promise_of: a promise by its digest; None: it is not known.
+        promises_of: all promises, of today and kept ones, whose processes lie under a resource path R.
+        identity_key: for the keyed hash of callers.
+    """
+
+    def __init__(
+        self,
+        queries: Queries,
+        commands: Commands,
+        bodies: Bodies,
+        latencies: Latencies,
+        clock: Clock,
+        instrument: Instrument,
+        *,
+        promise_of: Callable[[str], Promise | None],
+        promises_of: Callable[[str], Sequence[Promise]],
+        identity_key: bytes,
+    ) -> None:
+        self._queries = queries
+        self._commands = commands
+        self._latencies = latencies
+        self._clock = clock
+        self._instrument = instrument
+        self._promise_of = promise_of
+        self._promises_of = promises_of
+        self._key = identity_key
+        self._results = Results(queries, bodies)
+        self._served: Mapping[bytes, Mapping[str, Callable[[_Read], Awaitable[Answer]]]] = {
+            b"": {"GET": self._process, "HEAD": self._process, "DELETE": self._cancel},
+            b"/status": {"GET": self._status, "HEAD": self._status},
+            b"/result": {"GET": self._result, "HEAD": self._result},
+            b"/history": {"GET": self._history, "HEAD": self._history},
+        }
+
+    async def respond(self, request: Request, path: ResourcePath) -> Answer:
+        """The answer to a request for ``path``. HEAD gets that to GET, body and all; the front leaves the body out."""
+        try:
+            if path.process_id is None:
+                return await self._list(request, path.resource)
+            return await self._respond(request, path, path.process_id)
+        except StoreUnavailable:
+            return problem("store-unavailable", "the record cannot be read or written now", retry_after=_STORE_RETRY)
+
+    async def _respond(self, request: Request, path: ResourcePath, process_id: str) -> Answer:
+        methods = self._served.get(path.rest)
+        if methods is None:
+            return problem("no-route", "a process has status, result and history, and nothing at this path")
+        serve = methods.get(request.method)
+        if serve is None:
+            return _not_allowed(request.method, methods)
+        found = await self._queries.find(process_id)
+        if found is not None and found.resource != path.resource:
+            found = None
+        promise = self._promised(found) if found is not None else None
+        access = promise.access if promise is not None else _STRANGER
+        if not may_read(request, found, access, self._key):
+            return problem("no-such-process", "there is no such process, or it is not yours to see")
+        if isinstance(found, Tombstone):
+            return problem("no-longer-kept", "the process ended and its record is no longer kept")
+        assert found is not None
+        assert promise is not None
+        return await serve(_Read(request, found, promise))
+
+    # ── The process and its status ────────────────────────────────────────────────────────────────────────────────
+
+    async def _process(self, read: _Read) -> Answer:
+        """202 with the document while it runs; then 303 to the result."""
+        headers: list[Header] = [_JSON, (b"Cache-Control", b"no-store"), SOURCE]
+        read, applied = await self._held(read, _is_final)
+        headers.extend(applied)
+        process = read.process
+        self._instrument.polled(process.route, "process")
+        url = process_url(process).encode()
+        if process.final:
+            headers.append((b"Location", url + b"/result"))
+            return Answer(303, headers, self._document(read))
+        headers.append((b"Location", url))
+        headers.append(self._retry_after(process))
+        return Answer(202, headers, self._document(read))
+
+    async def _status(self, read: _Read) -> Answer:
+        """Always 200 with the document, unless the client has it already."""
+        known = read.request.field(b"if-none-match")
+        if known is None:
+            read, applied = await self._held(read, _is_final)
+        else:
+            # A final version never changes: nothing to be held for.
+            read, applied = await self._held(read, lambda process: process.final or none_match(known, _tag(process)))
+        process = read.process
+        self._instrument.polled(process.route, "status")
+        tag = _tag(process)
+        headers: list[Header] = [
+            (b"ETag", tag),
+            (b"Cache-Control", b"private, max-age=60" if process.final else b"private, no-cache"),
+            SOURCE,
+            *applied,
+        ]
+        if names := vary(read.promise.access):
+            headers.append((b"Vary", names))
+        if not process.final:
+            headers.append(self._retry_after(process))
+        if known is not None and not none_match(known, tag):
+            return Answer(304, headers)
+        headers.append(_JSON)
+        return Answer(200, headers, self._document(read))
+
+    async def _held(self, read: _Read, settled: Callable[[Process], bool]) -> tuple[_Read, tuple[Header, ...]]:
+        """``Prefer: wait=N``: hold the request until ``settled``, or for N seconds; and what was applied."""
+        field = read.request.field(b"prefer")
+        wait = prefer.parse(field).wait if field is not None else None
+        if wait is None:
+            return read, ()
+        wait = min(wait, MAX_WAIT)
+        if wait and not settled(read.process):
+            read = read._replace(process=await self._queries.find_when(read.process, settled, wait))
+        return read, ((b"Preference-Applied", b"wait=%d" % wait),)
+
+    # ── Result, history, cancellation ─────────────────────────────────────────────────────────────────────────────
+
+    async def _result(self, read: _Read) -> Answer:
+        self._instrument.polled(read.process.route, "result")
+        if not read.process.final:
+            return not_ready(read.process, self._latencies.retry_after(read.process, self._clock.now()))
+        return await self._results.answer(read.request, read.process)
+
+    async def _history(self, read: _Read) -> Answer:
+        self._instrument.polled(read.process.route, "history")
+        versions = await self._queries.history(read.process.id)
+        headers: list[Header] = [_JSON, (b"Cache-Control", b"private, no-cache"), SOURCE]
+        if names := vary(read.promise.access):
+            headers.append((b"Vary", names))
+        return Answer(200, headers, history_document(read.process.id, versions, read.promise.process))
+
+    async def _cancel(self, read: _Read) -> Answer:
+        request, process, promise = read
+        if not process.final:
+            if foreign_page(request, process, promise.access):
+                return _refused(process, "forbidden", "a cookie is taken from pages of this origin only")
+            if not may_cancel(request, process, promise.access, self._key):
+                return _refused(process, "not-cancellable", "this route does not let you cancel it")
+            cancelled = await self._commands.cancel(process)
+            if cancelled is None:
+                return _refused(process, "not-cancellable", "it is with the legacy system already, or may be")
+            read = read._replace(process=cancelled)
+        headers: list[Header] = [_JSON, (b"Cache-Control", b"no-store"), SOURCE]
+        return Answer(200, headers, self._document(read))
+
+    # ── The list ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _list(self, request: Request, resource: str) -> Answer:
+        if request.method not in ("GET", "HEAD"):
+            return _not_allowed(request.method, ("GET", "HEAD"))
+        promises = self._promises_of(resource)
+        callers = listing.callers(request, promises, self._key)
+        if not callers:
+            return listing.unauthenticated(promises)
+        try:
+            query = listing.parse(request, resource, promises)
+        except listing.BadParameter as error:
+            return problem("bad-request", str(error))
+        page = await self._queries.page(query, callers)
+        self._instrument.polled("", "list")
+        return listing.answer(request, page, self._promised, self._key)
+
+    # ── What all of them need ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _promised(self, found: Process | Tombstone) -> Promise:
+        promise = self._promise_of(found.promise)
+        if promise is None:
+            raise InternalError(f"the promise of {found.id} is not kept: {found.promise}")
+        return promise
+
+    def _document(self, read: _Read) -> bytes:
+        cancel = read.process.cancellable and may_cancel(read.request, read.process, read.promise.access, self._key)
+        return status_document(read.process, read.promise.process, may_cancel=cancel)
+
+    def _retry_after(self, process: Process) -> Header:
+        return b"Retry-After", b"%d" % self._latencies.retry_after(process, self._clock.now())
+
+
+def _is_final(process: Process) -> bool:
+    return process.final
+
+
+def _tag(process: Process) -> bytes:
+    """The weak entity tag of the status document: its version and the representation that it is in."""
+    return b'W/"%d-native"' % process.version
+
+
+def _not_allowed(method: str, methods: Mapping[str, object] | Sequence[str]) -> Answer:
+    allow = ", ".join(methods)
+    return problem(
+        "method-not-allowed",
+        f"{method} means nothing here; allowed are {allow}",
+        headers=[(b"Allow", allow.encode())],
+    )
+
+
+def _refused(process: Process, name: str, detail: str) -> Answer:
+    return problem(
+        name,
+        detail,
+        correlation_id=process.correlation_id,
+        process=process_url(process),
+        effect=process.effect,
+    )
