@@ -32,6 +32,9 @@ class InFlight(NamedTuple):
     processes: int
 
 
+Level = Literal["debug", "info", "warning", "error"]
+"""How much a line matters. A warning wants to be seen, an error wants somebody to act."""
+
 AccessLog = Literal["all", "recorded", "none"]
 """Which requests get a line of their own: all, those that are not passed through, or none."""
 
@@ -101,8 +104,8 @@ class Instrument(Protocol):
     def policy_refused(self, errors: str) -> None:
         """A policy did not load; the one in force stays."""
 
-    def note(self, event: str, level: str = "info", **fields: object) -> None:
-        """Anything else worth a line: starting, draining, recovered, swept."""
+    def note(self, event: str, level: Level = "info", **fields: object) -> None:
+        """Anything else worth a line: starting, draining, recovered, swept. Fields are scalars."""
 
     def failed(self, where: str, error: BaseException) -> None:
         """A defect of ours: an exception that nobody expected, with its traceback."""

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 from strangler.domain.errors import StranglerError
+from strangler.engine.instrument import Level
 
 LogFormat = Literal["json", "text"]
-LogLevel = Literal["debug", "info", "warning", "error"]
 
-RANKS: Mapping[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+RANKS: Mapping[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 MAX_FIELD = 2048
 MAX_TRACEBACK = 16 * 1024
@@ -38,7 +38,7 @@ class Line(NamedTuple):
     """One thing that happened."""
 
     at: int  # milliseconds since the epoch
-    level: str
+    level: Level
     event: str
     fields: Mapping[str, object]
 

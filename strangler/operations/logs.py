@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 from threading import Thread
 
-from strangler.operations.lines import RANKS, Line, LogFormat, LogLevel, describe, formatter, trace
+from strangler.engine.instrument import Level
+from strangler.operations.lines import RANKS, Line, LogFormat, describe, formatter, trace
 
 CAPACITY = 10_000
 """Lines that may wait; from warnings on, a tenth more."""
@@ -26,7 +27,7 @@ class Logs:
         write: Callable[[bytes], None],
         *,
         form: LogFormat = "json",
-        level: LogLevel = "info",
+        level: Level = "info",
         capacity: int = CAPACITY,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -60,11 +61,11 @@ class Logs:
             self._thread.join(timeout)
             self._thread = None
 
-    def enabled(self, level: str) -> bool:
+    def enabled(self, level: Level) -> bool:
         """Whether lines of a level are wanted."""
         return RANKS[level] >= self._rank
 
-    def line(self, level: str, event: str, fields: Mapping[str, object]) -> None:
+    def line(self, level: Level, event: str, fields: Mapping[str, object]) -> None:
         """Say that something happened. The fields are read later: they must not change."""
         rank = RANKS[level]
         if rank < self._rank:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from strangler.domain.exchange import Attempt, AttemptOutcome, Request
 from strangler.domain.process import Process, State
 from strangler.domain.transitions import Change
-from strangler.engine.instrument import AccessLog, InFlight, QueueReading
+from strangler.engine.instrument import AccessLog, InFlight, Level, QueueReading
 from strangler.operations import series
 from strangler.operations.lines import describe, trace
 from strangler.operations.logs import Logs
@@ -69,6 +69,8 @@ class Telemetry:
         sent: int | None = None,
     ) -> None:
         """A request was answered to the end: the one line of the access log."""
+        if self.access_log == "none":
+            return
         self._logs.line(
             "info",
             "request",
@@ -122,7 +124,8 @@ class Telemetry:
         self._tell_change(before, process)
 
     def _tell_change(self, before: Process | None, process: Process) -> None:
-        level, event = "debug", "changed"
+        level: Level = "debug"
+        event = "changed"
         if _unconfirmed(process):
             level, event = "warning", "in_doubt"  # a person is needed
         elif process.state in (State.EXPIRED, State.CANCELLED):
@@ -215,7 +218,7 @@ class Telemetry:
         self._policy_errors = errors
         self._logs.line("error", "policy_refused", {"detail": errors})
 
-    def note(self, event: str, level: str = "info", **fields: object) -> None:
+    def note(self, event: str, level: Level = "info", **fields: object) -> None:
         """Anything else worth a line."""
         self._logs.line(level, event, fields)
 

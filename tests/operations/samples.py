@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from strangler.domain.exchange import Attempt, AttemptOutcome, Peer, Request
 from strangler.domain.process import Process
-from strangler.engine.instrument import AccessLog
-from strangler.operations.lines import LogFormat, LogLevel
+from strangler.engine.instrument import AccessLog, Level
+from strangler.operations.lines import LogFormat
 from strangler.operations.logs import Logs
 from strangler.operations.telemetry import Telemetry
 
@@ -58,7 +58,7 @@ def an_attempt(outcome: AttemptOutcome | None = AttemptOutcome.COMPLETED, **fiel
 class Heard:
     """A telemetry whose lines are kept; read them after the block."""
 
-    def __init__(self, form: LogFormat = "json", level: LogLevel = "debug", access_log: AccessLog = "all") -> None:
+    def __init__(self, form: LogFormat = "json", level: Level = "debug", access_log: AccessLog = "all") -> None:
         self.written = bytearray()
         self.logs = Logs(self.written.extend, form=form, level=level)
         self.telemetry = Telemetry(self.logs, version="1.2.3", started_at=STARTED_AT, access_log=access_log)
