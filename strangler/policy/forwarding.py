@@ -1,8 +1,8 @@
-"""What is taken out of and put into a request's head on its way upstream; the same for passthrough and recorded calls."""
+"""What is taken out of and put into a request head on its way upstream, for passthrough and recorded calls alike."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from strangler.domain.exchange import Header, Headers, Peer
 from strangler.policy.model import Forward, Rewrite, Upstream
@@ -79,33 +79,47 @@ def forwarded_headers(headers: Headers, peer: Peer, forward: Forward, *, trusted
     From a trusted peer what it says is extended, from any other it is replaced. A field that equals one of ours but
     for ``_`` is dropped: CGI and WSGI cannot tell the two apart.
     """
-    ours = _names(forward)
-    kept = [header for header in headers if (name := header[0].lower()) not in ours and _alias(name) not in ours]
-    earlier = _joined(headers, ours) if trusted else {}
+    ours = owned(forward)
+    kept = [header for header in headers if (name := header[0].lower()) not in ours and alias(name) not in ours]
     host = next((value for name, value in headers if name.lower() == b"host"), b"")
+    kept += forwarding_fields(_joined(headers, ours), host, peer, forward, trusted=trusted)
+    return kept
+
+
+def forwarding_fields(
+    earlier: Mapping[bytes, bytes], host: bytes, peer: Peer, forward: Forward, *, trusted: bool
+) -> list[Header]:
+    """The forwarding fields as they go upstream. ``earlier``: what the request says in those that we own, joined, by
+    lower-case name."""
+    fields: list[Header] = []
     scheme = b"https" if peer.tls else b"http"
     address = peer.address.encode() or b"unknown"
+    said = earlier if trusted else {}
     if forward.x_forwarded:
-        kept.append((b"X-Forwarded-For", _extended(earlier.get(b"x-forwarded-for"), address)))
-        kept.append((b"X-Forwarded-Proto", earlier.get(b"x-forwarded-proto") or scheme))
-        kept.append((b"X-Forwarded-Host", earlier.get(b"x-forwarded-host") or host))
+        fields.append((b"X-Forwarded-For", _extended(said.get(b"x-forwarded-for"), address)))
+        fields.append((b"X-Forwarded-Proto", said.get(b"x-forwarded-proto") or scheme))
+        fields.append((b"X-Forwarded-Host", said.get(b"x-forwarded-host") or host))
     if forward.forwarded:
         # RFC 7239 section 6: an IPv6 address is bracketed and therefore quoted.
         node = b'"[%b]"' % address if b":" in address else address
         element = b'for=%b;host="%b";proto=%b' % (node, host.replace(b'"', b""), scheme)
-        kept.append((b"Forwarded", _extended(earlier.get(b"forwarded"), element)))
-    if forward.via:
-        via = _joined(headers, (b"via",)).get(b"via")  # RFC 9110 section 7.6.3: appended, whoever sent it
-        kept = [header for header in kept if header[0].lower() != b"via"]
-        kept.append((b"Via", _extended(via, b"1.1 " + VIA_NAME)))
-    return kept
+        fields.append((b"Forwarded", _extended(said.get(b"forwarded"), element)))
+    if forward.via:  # RFC 9110 section 7.6.3: appended, whoever sent it
+        fields.append((b"Via", _extended(earlier.get(b"via"), b"1.1 " + VIA_NAME)))
+    return fields
 
 
-def _names(forward: Forward) -> Collection[bytes]:
-    return (*(_X_FORWARDED if forward.x_forwarded else ()), *((b"forwarded",) if forward.forwarded else ()))
+def owned(forward: Forward) -> frozenset[bytes]:
+    """The names of the forwarding fields that we set, lower case."""
+    return frozenset(
+        (_X_FORWARDED if forward.x_forwarded else ())
+        + ((b"forwarded",) if forward.forwarded else ())
+        + ((b"via",) if forward.via else ())
+    )
 
 
-def _alias(name: bytes) -> bytes | None:
+def alias(name: bytes) -> bytes | None:
+    """What a server that takes ``_`` for ``-`` reads for a name; None where that is the same."""
     return name.replace(b"_", b"-") if b"_" in name else None
 
 
