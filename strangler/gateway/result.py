@@ -43,11 +43,9 @@ class Results:
 
     async def answer(self, request: Request, process: Process) -> Answer:
         """The answer to a GET or HEAD for the result of a final process."""
-        if not process.has_result:
-            return without_reply(process)
-        recorded = await self._queries.reply(process.id)
-        if recorded is None or not process.result_kept or not recorded[1].body.kept:
-            return _problem(process, "result-too-large", "the legacy system's reply was larger than this route keeps")
+        recorded = await self._queries.reply(process.id) if process.has_result else None
+        if recorded is None or not recorded[1].body.kept:
+            return no_reply(process)
         attempt, reply = recorded
         fields = joined_fields(reply.headers)
         headers = await self._headers(process, reply)
@@ -107,8 +105,10 @@ def not_ready(process: Process, retry_after: int) -> Answer:
     return _problem(process, "result-not-ready", "the process has not come to its end", retry_after)
 
 
-def without_reply(process: Process) -> Answer:
-    """The answer for a process that ended without a reply of the legacy system."""
+def no_reply(process: Process) -> Answer:
+    """The answer for a final process of which no reply of the legacy system is kept."""
+    if process.has_result:
+        return _problem(process, "result-too-large", "the legacy system's reply was larger than this route keeps")
     match process.state:
         case State.COMPLETED | State.REJECTED:
             return Answer(204, [_NOT_STORED, (b"Strangler-Process", process_url(process).encode()), SOURCE])
