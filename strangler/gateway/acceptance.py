@@ -1,0 +1,249 @@
+"""Recorded requests as HTTP: acceptance, the wait of a synchronous client, and what it gets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from strangler.domain.exchange import Answer, Header, Headers, PassOn, RecordedReply, Request
+from strangler.domain.problem import SOURCE, problem
+from strangler.domain.process import Process, State
+from strangler.engine.accept import Acceptance, Accepted, Acceptor, Joined, Pass, Refused, Submission
+from strangler.engine.document import process_url, status_document
+from strangler.engine.instrument import Instrument
+from strangler.engine.latencies import Latencies
+from strangler.engine.outcomes import Outcomes, Settled
+from strangler.engine.recorder import reply_part
+from strangler.engine.signals import Signals
+from strangler.gateway.access import may_cancel
+from strangler.gateway.result import LEFT_TO_THE_FRONT, no_reply
+from strangler.policy.decide import Decision
+from strangler.policy.interpret import UNREACHABLE
+from strangler.policy.model import Deprecation, Promise, Route
+from strangler.ports import Bodies, Clock, ProcessStore
+
+
+class Recording:
+    """Answers the requests that routes record.
+
+    Args:
+        base_of: the public base URL for a request on a route.
+        promise_of: a promise by its digest.
+    """
+
+    def __init__(
+        self,
+        acceptor: Acceptor,
+        store: ProcessStore,
+        bodies: Bodies,
+        signals: Signals,
+        outcomes: Outcomes,
+        latencies: Latencies,
+        clock: Clock,
+        instrument: Instrument,
+        base_of: Callable[[Request, Route], str],
+        promise_of: Callable[[str], Promise | None],
+        identity_key: bytes,
+    ) -> None:
+        self._acceptor = acceptor
+        self._store = store
+        self._bodies = bodies
+        self._signals = signals
+        self._outcomes = outcomes
+        self._latencies = latencies
+        self._clock = clock
+        self._instrument = instrument
+        self._base_of = base_of
+        self._promise_of = promise_of
+        self._identity_key = identity_key
+
+    async def record(
+        self, request: Request, route: Route, parameters: Mapping[str, str], decision: Decision
+    ) -> Answer | PassOn:
+        """Accept a request, and answer when its mode says so."""
+        started = time.perf_counter()
+        submission = Submission(request, route, parameters, decision, self._base_of(request, route))
+        acceptance = await self._acceptor.accept(submission)
+        if isinstance(acceptance, Accepted):
+            self._instrument.accepted(acceptance.process, time.perf_counter() - started)
+        return await self._answer(request, acceptance, route, decision)
+
+    async def look_up(
+        self, request: Request, route: Route, parameters: Mapping[str, str], decision: Decision
+    ) -> Answer | PassOn:
+        """For a route that went back to passthrough: answer what its known keys promise, pass on all else."""
+        submission = Submission(request, route, parameters, decision, self._base_of(request, route))
+        return await self._answer(request, await self._acceptor.known(submission), route, decision)
+
+    async def _answer(
+        self, request: Request, acceptance: Acceptance, route: Route, decision: Decision
+    ) -> Answer | PassOn:
+        match acceptance:
+            case Accepted(process):
+                return await self._promised(request, process, route, decision, replayed=False)
+            case Joined(process_id):
+                known = await self._store.process(process_id)
+                if not isinstance(known, Process):
+                    return problem("no-longer-kept", "the process of this idempotency key is no longer kept")
+                self._instrument.replayed(known)
+                return await self._promised(request, known, route, decision, replayed=True)
+            case Refused():
+                self._instrument.refused(route.name, acceptance.name)
+                return _refusal(acceptance)
+            case Pass(read):
+                return PassOn(read)
+
+    async def _promised(
+        self, request: Request, process: Process, route: Route, decision: Decision, *, replayed: bool
+    ) -> Answer:
+        """The answer to a request whose process is on disk."""
+        settled = None
+        if decision.wait > 0 or not decision.accepts_202:
+            settled = await self._settled(process, decision.wait, fresh=not replayed)
+        if settled is not None and settled.process.final:
+            answer = await self._result(settled)
+        elif decision.accepts_202:
+            answer = self._accepted(request, settled.process if settled is not None else process, route)
+        elif settled is not None:
+            answer = _unknown(settled.process)
+        else:
+            answer = _wait_over(process)
+        if decision.applied:
+            answer.headers.append((b"Preference-Applied", ", ".join(decision.applied).encode()))
+        if replayed:
+            answer.headers.append((b"Idempotency-Replayed", b"true"))
+        if route.deprecation is not None and not decision.accepts_202:
+            answer.headers.extend(deprecation_headers(route.deprecation))
+        return answer
+
+    async def _settled(self, process: Process, seconds: float, *, fresh: bool) -> Settled | None:
+        """The process once it ended, or only a person can settle it; None: the wait is over before.
+
+        ``fresh``: the process is as the store has it, read or written without a pause since.
+        """
+        deadline = time.monotonic() + seconds
+        with self._outcomes.interest(process.id), self._signals.watch(process.id) as watch:
+            while True:
+                if not fresh and (found := await self._look(process.id)) is not None:
+                    if isinstance(found, Settled):
+                        return found
+                    process = found
+                if not await watch.changed(process.sequence, deadline - time.monotonic()):
+                    return None
+                fresh = False
+
+    async def _look(self, process_id: str) -> Settled | Process | None:
+        settled = self._outcomes.get(process_id)
+        if settled is not None and _released(settled.process):
+            return settled
+        process = await self._store.process(process_id)
+        if not isinstance(process, Process):
+            return None
+        if not _released(process):
+            return process
+        reply = await self._store.reply(process_id) if process.has_result else None
+        attempt, recorded = reply if reply is not None else (0, None)
+        return Settled(process, attempt, recorded)
+
+    async def _result(self, settled: Settled) -> Answer:
+        """What the synchronous client would have got without us, and the URL of the process."""
+        process, attempt, reply, live = settled
+        url = (b"Strangler-Process", process_url(process).encode())
+        if live is not None and live.take():
+            return Answer(live.status, [*_unframed(live.headers), url], live.read(), _length(live.headers), live.reason)
+        if reply is None or not reply.body.kept:
+            return _unreachable(process) if process.reason == UNREACHABLE else no_reply(process)
+        body = reply.body
+        headers = [*_unframed(reply.headers), url]
+        if process.method == "HEAD":
+            # A reply to HEAD tells the length of a body that it does not have.
+            return Answer(reply.status, headers, b"", _length(reply.headers), reply.reason)
+        if body.data is not None:
+            return Answer(reply.status, headers, body.data, body.size, reply.reason)
+        return Answer(reply.status, headers, self._chunks(process.id, attempt, reply), body.size, reply.reason)
+
+    async def _chunks(self, process_id: str, attempt: int, reply: RecordedReply) -> AsyncIterator[bytes]:
+        for index in range(reply.body.chunks):
+            yield await self._bodies.read_chunk(process_id, reply_part(attempt), index)
+
+    def _accepted(self, request: Request, process: Process, route: Route) -> Answer:
+        url = process_url(process).encode()
+        promise = self._promise_of(process.promise) or route.promise
+        retry_after = self._latencies.retry_after(process, self._clock.now())
+        document = status_document(
+            process, promise.process, may_cancel=may_cancel(request, process, promise.access, self._identity_key)
+        )
+        headers: list[Header] = [
+            (b"Content-Type", b"application/json"),
+            (b"Location", url),
+            (b"Retry-After", b"%d" % retry_after),
+            (b"Vary", b"Prefer"),
+            (b"Link", b'<%b/status>; rel="monitor"' % url),
+            (b"X-Correlation-ID", process.correlation_id.encode()),
+            (b"Cache-Control", b"no-store"),
+            SOURCE,
+        ]
+        return Answer(202, headers, document)
+
+
+def deprecation_headers(deprecation: Deprecation) -> list[Header]:
+    """What a client that still waits synchronously is told (RFC 9745, RFC 8594)."""
+    headers: list[Header] = []
+    if deprecation.since is not None:
+        headers.append((b"Deprecation", deprecation.since.encode()))
+    if deprecation.sunset is not None:
+        headers.append((b"Sunset", deprecation.sunset.encode()))
+    if deprecation.link is not None:
+        headers.append((b"Link", b'<%b>; rel="deprecation"' % deprecation.link.encode()))
+    return headers
+
+
+def _released(process: Process) -> bool:
+    """Whether a waiting client is let go: it ended, or only a person (or a probe) can settle it."""
+    return process.final or (process.state is State.IN_DOUBT and not process.settling)
+
+
+def _unframed(headers: Headers) -> list[Header]:
+    return [header for header in headers if header[0].lower() not in LEFT_TO_THE_FRONT]
+
+
+def _length(headers: Headers) -> int | None:
+    for name, value in headers:
+        if name.lower() == b"content-length" and value.isdigit():
+            return int(value)
+    return None
+
+
+def _refusal(refused: Refused) -> Answer:
+    errors = [{"pointer": violation.pointer, "detail": violation.detail} for violation in refused.violations]
+    return problem(refused.name, refused.detail, retry_after=refused.retry_after, errors=errors)
+
+
+def _unreachable(process: Process) -> Answer:
+    return problem(
+        "upstream-unreachable",
+        "the legacy system could not be reached; nothing was sent",
+        correlation_id=process.correlation_id,
+        process=process_url(process),
+        effect=process.effect,
+    )
+
+
+def _unknown(process: Process) -> Answer:
+    return problem(
+        "outcome-unknown",
+        "the call was sent and no whole reply came; do not send it again before somebody has looked",
+        correlation_id=process.correlation_id,
+        process=process_url(process),
+        effect="unknown",
+    )
+
+
+def _wait_over(process: Process) -> Answer:
+    return problem(
+        "wait-over",
+        "the call is still under way; its outcome will be at the URL of the process",
+        correlation_id=process.correlation_id,
+        process=process_url(process),
+        effect="unknown",
+    )

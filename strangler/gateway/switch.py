@@ -1,0 +1,108 @@
+"""Which way a request goes: to a process resource, into a recording, or through. Asked once per request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from functools import partial
+
+from strangler.domain.exchange import Answer, PassOn, Request
+from strangler.domain.problem import problem
+from strangler.engine.identity import identify, source_value
+from strangler.engine.instrument import Instrument
+from strangler.gateway.acceptance import Recording, deprecation_headers
+from strangler.policy import prefer
+from strangler.policy.decide import decide
+from strangler.policy.match import Matched, Matcher, ResourcePath
+from strangler.policy.model import Mode, Rollout, Route, Table
+from strangler.ports import Direction, Handle, Passthrough
+
+Respond = Callable[[Request, ResourcePath], Awaitable[Answer]]
+
+
+class Switch:
+    """Directs requests by the table in force; the table is swapped whole.
+
+    Args:
+        resources: answers for the process resources.
+        identity_key: for the keyed hash of callers, by which a rollout may go.
+    """
+
+    def __init__(self, recording: Recording, resources: Respond, identity_key: bytes, instrument: Instrument) -> None:
+        self._recording = recording
+        self._resources = resources
+        self._identity_key = identity_key
+        self._instrument = instrument
+        self._matcher: Matcher | None = None
+        self._default: Passthrough | None = None
+        self._passthrough: dict[str, Passthrough] = {}
+        self._remembered: Collection[str] = ()
+
+    def load(self, table: Table, matcher: Matcher, remembered: Collection[str]) -> None:
+        """Put a table in force. ``remembered``: the routes of which the store may hold idempotency keys."""
+        self._matcher = matcher
+        self._remembered = frozenset(remembered)
+        default = table.default
+        self._default = Passthrough(default.upstream, default.rewrite, "default") if default is not None else None
+        self._passthrough = {
+            route.name: Passthrough(
+                route.upstream,
+                route.rewrite,
+                route.name,
+                tuple(deprecation_headers(route.deprecation)) if route.deprecation is not None else (),
+            )
+            for route in table.routes.values()
+        }
+
+    def direct(self, request: Request) -> Direction:
+        """Which way a request goes."""
+        matcher = self._matcher
+        if matcher is None:
+            return problem("draining", "the server is starting", retry_after=1)
+        resource = matcher.resource_at(request.method, request.field(b"host"), request.path)
+        if resource is not None:
+            return Handle(partial(self._resource, resource))
+        matched = matcher.match_request(request)
+        if matched.ambiguous:
+            return problem("ambiguous-target", "the raw and the normal form of the target fall on different routes")
+        if matched.route is None:
+            return self._default or problem("no-route", "no route serves the request, and there is no default")
+        return self._direct_route(request, matched, matched.route)
+
+    async def _resource(self, resource: ResourcePath, request: Request) -> Answer:
+        return await self._resources(request, resource)
+
+    def _direct_route(self, request: Request, matched: Matched, route: Route) -> Direction:
+        passthrough = self._passthrough[route.name]
+        if not route.records and route.name not in self._remembered:
+            return passthrough
+        decision = decide(
+            route,
+            prefer.parse(request.field(b"prefer")) if route.records else prefer.NONE,
+            self._client_value(request, route, route.rollout) if route.rollout is not None else None,
+        )
+        respond = self._recording.record
+        if decision.mode is Mode.PASSTHROUGH:
+            if not self._may_be_known(request, route):
+                return passthrough
+            respond = self._recording.look_up
+        answer: Callable[[Request], Awaitable[Answer | PassOn]] = partial(
+            respond, route=route, parameters=matched.parameters, decision=decision
+        )
+        return Handle(answer, passthrough, route.name)
+
+    def _may_be_known(self, request: Request, route: Route) -> bool:
+        """Whether a request on a route that passes through could be the repeat of a recorded one."""
+        if route.name not in self._remembered:
+            return False
+        policy = route.accept.idempotency
+        if policy.derive is not None:
+            return True
+        return any(request.field(name.lower().encode()) for name in policy.headers)
+
+    def _client_value(self, request: Request, route: Route, rollout: Rollout) -> str | None:
+        if rollout.by == "caller":
+            return identify(request, route.access, self._identity_key)
+        if rollout.by == "address":
+            return request.peer.address or None
+        value = source_value(request, rollout.by)
+        return value.decode("utf-8", "backslashreplace") if value is not None else None

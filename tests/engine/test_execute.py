@@ -1,0 +1,453 @@
+"""From acceptance to the end: what an attempt comes to, and what becomes of the process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from strangler.domain.exchange import CHUNK_SIZE, AttemptOutcome, Fault, FaultKind
+from strangler.domain.process import Effect, PublicState, State
+from strangler.domain.transitions import Claim, apply
+from strangler.ports import Commit, Outgoing, ReplySink
+from tests.engine.world import COMPAT, Reply, World, a_request, a_route, feed
+
+NOT_SENT = Fault(FaultKind.NOT_SENT, "connection refused")
+LOST = Fault(FaultKind.INTERRUPTED, "connection reset")
+TIMEOUT = Fault(FaultKind.INTERRUPTED, "no whole reply within 60 s", timeout=True)
+
+
+class Gate:
+    """A call that waits at the upstream until it is let through."""
+
+    def __init__(self, reply: Reply | Fault | None = None) -> None:
+        self.reached = asyncio.Event()
+        self.open = asyncio.Event()
+        self._reply = reply if reply is not None else Reply()
+
+    async def __call__(self, request: Outgoing, sink: ReplySink, may_send: Callable[[], bool]) -> Fault | None:
+        self.reached.set()
+        await self.open.wait()
+        if isinstance(self._reply, Fault):
+            return self._reply
+        await feed(sink, self._reply)
+        return None
+
+
+async def test_a_process_is_called_once_and_completes_with_the_whole_reply(world: World) -> None:
+    world.upstream.script = [Reply(201, b'{"claim": 7}', [(b"Content-Type", b"application/json")])]
+    process = await world.ended((await world.accepted()).id)
+    assert (process.state, process.effect, process.result_status) == (State.COMPLETED, Effect.APPLIED, 201)
+    assert (process.result_type, process.result_length) == ("application/json", 12)
+    found = await world.store.reply(process.id)
+    assert found is not None
+    assert found[1].body.data == b'{"claim": 7}'
+    assert len(world.upstream.sent) == 1
+
+
+async def test_the_claim_is_on_disk_before_the_call_starts(world: World) -> None:
+    gate = Gate()
+    world.upstream.script = [gate]
+    process = await world.accepted()
+    await gate.reached.wait()
+    assert (await world.process(process.id)).state is State.PROCESSING
+    gate.open.set()
+    await world.ended(process.id)
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "effect"),
+    [
+        (200, State.COMPLETED, Effect.APPLIED),
+        (302, State.COMPLETED, Effect.APPLIED),
+        (404, State.REJECTED, Effect.NONE),
+        (500, State.FAILED, Effect.UNKNOWN),
+    ],
+)
+async def test_a_status_decides_by_the_built_in_rules(world: World, status: int, state: State, effect: Effect) -> None:
+    world.upstream.script = [Reply(status)]
+    process = await world.ended((await world.accepted()).id)
+    assert (process.state, process.effect) == (state, effect)
+
+
+@pytest.mark.parametrize("status", [502, 504])
+async def test_a_gateway_that_lost_a_post_leaves_it_in_doubt_and_its_reply_is_evidence(
+    world: World, status: int
+) -> None:
+    world.upstream.script = [Reply(status, b"bad gateway")]
+    accepted = await world.accepted()
+    process = await world.until(accepted.id, lambda process: process.state is State.IN_DOUBT)
+    assert process.public_state is PublicState.UNCONFIRMED
+    assert process.effect is Effect.UNKNOWN
+    with world.store.ledgers() as ledgers:
+        ledger = ledgers.one(process.id)
+    assert ledger is not None
+    assert [evidence.source for evidence in ledger.evidence] == ["reply"]
+
+
+async def test_what_was_not_sent_is_repeated_until_it_succeeds_once_a_202_has_left(world: World) -> None:
+    world.upstream.script = [NOT_SENT, NOT_SENT, Reply()]
+    accepted = await world.accepted()
+    await world.tried_again(accepted.id)
+    await world.tried_again(accepted.id)
+    process = await world.ended(accepted.id)
+    assert (process.state, process.tries, process.attempts) == (State.COMPLETED, 3, 1)
+    assert len(world.upstream.sent) == 1
+
+
+async def test_a_refusal_by_status_is_repeated_after_its_retry_after(world: World) -> None:
+    world.upstream.script = [Reply(503, b"", [(b"Retry-After", b"120")]), Reply()]
+    accepted = await world.accepted()
+    process = await world.until(accepted.id, lambda process: process.state is State.WAITING)
+    assert process.due_at == world.clock.now() + 120_000
+    assert process.public_state is PublicState.PROCESSING
+
+
+async def test_while_a_synchronous_client_waits_a_refusal_ends_it_without_effect(world: World) -> None:
+    world.upstream.script = [Reply(503, b"busy")]
+    accepted = await world.accepted(decision=COMPAT)
+    process = await world.ended(accepted.id)
+    assert (process.state, process.effect, process.result_status) == (State.FAILED, Effect.NONE, 503)
+
+
+@pytest.mark.parametrize("fault", [LOST, TIMEOUT])
+async def test_an_interrupted_post_is_never_repeated_and_waits_for_a_person(world: World, fault: Fault) -> None:
+    world.upstream.script = [fault, Reply()]
+    accepted = await world.accepted()
+    process = await world.until(accepted.id, lambda process: process.state is State.IN_DOUBT)
+    assert process.public_state is PublicState.UNCONFIRMED
+    world.clock.pass_(3600)
+    world.executor.pump_all()
+    assert len(world.upstream.sent) == 1
+
+
+async def test_on_in_doubt_fail_ends_it_with_an_unknown_effect() -> None:
+    world = World(a_route(on_in_doubt="fail"))
+    await world.lease.renew()
+    world.upstream.script = [TIMEOUT]
+    process = await world.ended((await world.accepted()).id)
+    assert (process.state, process.effect, process.reason) == (State.FAILED, Effect.UNKNOWN, "upstream-timeout")
+
+
+async def test_on_in_doubt_retry_repeats_after_the_settle_time_and_within_attempts() -> None:
+    world = World(a_route(on_in_doubt="retry", attempts=2, settle=75.0))
+    await world.lease.renew()
+    world.upstream.script = [LOST]
+    accepted = await world.accepted()
+    process = await world.until(accepted.id, lambda process: process.state is State.WAITING)
+    assert process.public_state is PublicState.PROCESSING
+    assert process.due_at is not None
+    assert process.due_at >= world.clock.now() + 75_000
+    await world.tried_again(accepted.id)
+    process = await world.until(accepted.id, lambda process: process.state is State.IN_DOUBT and not process.settling)
+    assert len(world.upstream.sent) == 2
+    assert process.public_state is PublicState.UNCONFIRMED
+
+
+async def test_a_rejection_of_the_repeat_does_not_claim_that_nothing_happened() -> None:
+    world = World(a_route(on_in_doubt="retry", attempts=2))
+    await world.lease.renew()
+    world.upstream.script = [LOST, Reply(409)]
+    accepted = await world.accepted()
+    await world.tried_again(accepted.id)
+    process = await world.ended(accepted.id)
+    assert (process.state, process.effect) == (State.REJECTED, Effect.UNKNOWN)
+
+
+async def test_a_frozen_worker_does_not_send_when_it_thaws_past_its_lease(world: World) -> None:
+    async def freeze(request: Outgoing, sink: ReplySink, may_send: Callable[[], bool]) -> Fault | None:
+        raise AssertionError("it was sent")
+
+    world.upstream.script = [freeze]
+    term = world.lease.term
+    world.clock.pass_(16)
+    assert not world.lease.may_send(term)
+    await world.lease.renew()
+    # The lease is ours again, but what was claimed under the old one may have been given to somebody else.
+    assert world.lease.holds()
+    assert not world.lease.may_send(term)
+
+
+async def test_a_renewal_in_time_continues_the_term(world: World) -> None:
+    term = world.lease.term
+    world.clock.pass_(5)
+    await world.lease.renew()
+    assert world.lease.may_send(term)
+
+
+async def test_only_so_many_calls_run_at_once_and_the_rest_follow_in_order() -> None:
+    world = World(a_route(concurrency=2))
+    await world.lease.renew()
+    gates = [Gate() for _ in range(5)]
+    world.upstream.script = [*gates]
+    accepted = [await world.accepted(a_request(b"%d" % number)) for number in range(5)]
+    await gates[1].reached.wait()
+    assert [process.state for process in accepted] == [State.PROCESSING, State.PROCESSING, *[State.RECEIVED] * 3]
+    assert world.lanes.of("submit-claim").waiting == 3
+    for gate in gates:
+        gate.open.set()
+        await gate.reached.wait()
+    for process in accepted:
+        assert (await world.ended(process.id)).state is State.COMPLETED
+    assert [sent.body.data for sent in world.upstream.sent] == [b"0", b"1", b"2", b"3", b"4"]
+    assert world.lanes.of("submit-claim").waiting == 0
+
+
+async def test_more_than_a_lane_holds_in_memory_is_fetched_from_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("strangler.engine.lanes.STOCK", 3)
+    monkeypatch.setattr("strangler.engine.execute.STOCK", 3)
+    world = World(a_route(concurrency=1))
+    await world.lease.renew()
+    gate = Gate()
+    world.upstream.script = [gate, Reply()]
+    accepted = [await world.accepted(a_request(b"%d" % number)) for number in range(12)]
+    gate.open.set()
+    for process in accepted:
+        assert (await world.ended(process.id)).state is State.COMPLETED
+    assert [sent.body.data for sent in world.upstream.sent] == [b"%d" % number for number in range(12)]
+
+
+async def test_an_outcome_that_the_store_refuses_is_held_and_committed_when_it_can_be(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strangler.engine.conclude._STORE_BACKOFF", (0.0,))
+    world.store.refuses = lambda commit: commit.end is not None
+    accepted = await world.accepted(decision=COMPAT)
+    with world.outcomes.interest(accepted.id), world.signals.watch(accepted.id) as watch:
+        await world.store.refused.wait()
+        assert await watch.changed(accepted.sequence, 5.0)
+        held = world.outcomes.get(accepted.id)
+    assert held is not None
+    assert held.reply is not None
+    assert held.reply.body.data == b"done"
+    assert (await world.process(accepted.id)).state is State.PROCESSING
+    world.store.refuses = lambda commit: False
+    assert (await world.ended(accepted.id)).state is State.COMPLETED
+    assert len(world.upstream.sent) == 1
+
+
+async def test_a_late_reply_settles_a_process_that_is_still_in_doubt(world: World) -> None:
+    gate = Gate(Reply(200, b"late"))
+    world.upstream.script = [gate]
+    accepted = await world.accepted()
+    await gate.reached.wait()
+    # Meanwhile another worker finds our lease run out.
+    world.clock.pass_(16)
+    await world.concluder.recover(await world.process(accepted.id), world.route.call)
+    assert (await world.process(accepted.id)).public_state is PublicState.UNCONFIRMED
+    gate.open.set()
+    process = await world.ended(accepted.id)
+    assert (process.state, process.effect, process.result_status) == (State.COMPLETED, Effect.APPLIED, 200)
+    with world.store.ledgers() as ledgers:
+        ledger = ledgers.one(process.id)
+    assert ledger is not None
+    assert [evidence.source for evidence in ledger.evidence] == ["late_reply"]
+    assert [exception.kind for exception in ledger.exceptions if exception.closed_at is None] == []
+
+
+async def test_a_late_reply_against_a_settled_end_is_evidence_and_an_exception_and_changes_nothing() -> None:
+    world = World(a_route(on_in_doubt="fail"))
+    await world.lease.renew()
+    gate = Gate(Reply(200, b"late"))
+    world.upstream.script = [gate]
+    accepted = await world.accepted()
+    await gate.reached.wait()
+    world.clock.pass_(16)
+    await world.concluder.recover(await world.process(accepted.id), world.route.call)
+    settled = await world.process(accepted.id)
+    assert settled.state is State.FAILED
+    gate.open.set()
+    await world.executor.drain(5.0)
+    assert await world.process(accepted.id) == settled
+    with world.store.ledgers() as ledgers:
+        ledger = ledgers.one(accepted.id)
+    assert ledger is not None
+    assert [exception.kind for exception in ledger.exceptions] == ["late_reply"]
+    assert [evidence.status for evidence in ledger.evidence] == [200]
+
+
+async def test_after_a_crash_what_was_received_is_executed_and_what_was_sent_is_in_doubt(world: World) -> None:
+    world.load(a_route(concurrency=1))
+    gate = Gate()
+    world.upstream.script = [gate]
+    sent, waiting = await world.accepted(), await world.accepted(a_request(b"2"))
+    await gate.reached.wait()
+    world.upstream.script = [Reply()]
+    world.clock.pass_(16)  # the lease of the first incarnation runs out
+    world.restart("worker-2")
+    await world.supervisor.recover()
+    assert (await world.ended(waiting.id)).state is State.COMPLETED
+    assert (await world.process(sent.id)).public_state is PublicState.UNCONFIRMED
+
+
+async def test_a_process_whose_deadline_passes_while_it_waits_expires_without_effect(world: World) -> None:
+    world.load(a_route(concurrency=1, deadline=60.0))
+    gate = Gate()
+    world.upstream.script = [gate, Reply()]
+    first, second = await world.accepted(), await world.accepted(a_request(b"2"))
+    await gate.reached.wait()
+    world.clock.pass_(61)
+    await world.lease.renew()
+    gate.open.set()
+    process = await world.ended(second.id)
+    assert (process.state, process.effect) == (State.EXPIRED, Effect.NONE)
+    assert (await world.ended(first.id)).state is State.COMPLETED
+    assert len(world.upstream.sent) == 1
+
+
+async def test_a_deadline_that_passes_while_an_earlier_attempt_is_unresolved_leaves_it_to_a_person() -> None:
+    world = World(a_route(on_in_doubt="retry", attempts=3, deadline=60.0))
+    await world.lease.renew()
+    world.upstream.script = [LOST]
+    accepted = await world.accepted()
+    waiting = await world.until(accepted.id, lambda process: process.state is State.WAITING)
+    world.clock.pass_(61)
+    await world.concluder.overdue(waiting)
+    process = await world.process(accepted.id)
+    assert (process.public_state, process.effect) == (PublicState.UNCONFIRMED, Effect.UNKNOWN)
+
+
+async def test_a_call_has_no_more_time_than_its_deadline_leaves() -> None:
+    world = World(a_route(timeout=60.0, deadline=10.0))
+    await world.lease.renew()
+    await world.ended((await world.accepted()).id)
+    assert world.upstream.calls[0]["timeout"] == 10.0
+
+
+@pytest.mark.parametrize(("on_in_doubt", "attempts", "fresh"), [("review", 1, True), ("retry", 3, False)])
+async def test_a_call_that_may_not_be_repeated_asks_for_a_fresh_connection(
+    on_in_doubt: str, attempts: int, fresh: bool
+) -> None:
+    world = World(a_route(on_in_doubt=on_in_doubt, attempts=attempts))
+    await world.lease.renew()
+    await world.ended((await world.accepted()).id)
+    assert world.upstream.calls[0]["fresh"] is fresh
+
+
+async def test_a_drain_lets_calls_end_and_gives_back_what_was_not_sent(world: World) -> None:
+    world.load(a_route(concurrency=1))
+    gate = Gate()
+    world.upstream.script = [gate, Reply()]
+    running, waiting = await world.accepted(), await world.accepted(a_request(b"2"))
+    await gate.reached.wait()
+    drain = asyncio.create_task(world.executor.drain(5.0))
+    await asyncio.sleep(0)
+    gate.open.set()
+    assert await drain == 0
+    assert (await world.process(running.id)).state is State.COMPLETED
+    assert (await world.process(waiting.id)).state is State.RECEIVED
+
+
+async def test_what_is_still_in_flight_when_the_drain_is_over_is_in_doubt(world: World) -> None:
+    gate = Gate()
+    world.upstream.script = [gate]
+    running = await world.accepted()
+    await gate.reached.wait()
+    assert await world.executor.drain(0.0) == 1
+    assert (await world.process(running.id)).public_state is PublicState.UNCONFIRMED
+
+
+async def test_a_long_reply_lies_in_chunks_and_comes_back_whole(world: World) -> None:
+    body = bytes(range(256)) * 3000
+    reply = Reply(200, body)
+    reply.pieces = 7
+    world.upstream.script = [reply]
+    process = await world.ended((await world.accepted()).id)
+    found = await world.store.reply(process.id)
+    assert found is not None
+    attempt, recorded = found
+    assert recorded.body.chunks == -(-len(body) // CHUNK_SIZE)
+    chunks = [
+        await world.store.read_chunk(process.id, f"reply-{attempt}", index) for index in range(recorded.body.chunks)
+    ]
+    assert b"".join(chunks) == body
+
+
+async def test_a_reply_that_is_too_large_completes_by_its_status_and_streams_to_who_waits() -> None:
+    world = World(a_route(max_reply=1000))
+    await world.lease.renew()
+    reply = Reply(200, b"x" * 5000)
+    reply.pieces = 10
+    gate = Gate(reply)
+    world.upstream.script = [gate]
+    accepted = await world.accepted(decision=COMPAT)
+    with world.outcomes.interest(accepted.id):
+        gate.open.set()
+        process = await world.ended(accepted.id)
+        settled = world.outcomes.get(accepted.id)
+        assert settled is not None
+        assert settled.live is not None
+        assert settled.live.take()
+    assert (process.state, process.result_kept) == (State.COMPLETED, False)
+    assert b"".join([data async for data in settled.live.read()]) == reply.body
+
+
+async def test_a_reply_that_is_too_large_ends_in_peace_when_nobody_waits() -> None:
+    world = World(a_route(max_reply=1000))
+    await world.lease.renew()
+    reply = Reply(200, b"x" * 100_000)
+    reply.pieces = 100
+    world.upstream.script = [reply]
+    process = await world.ended((await world.accepted()).id)
+    assert not process.result_kept
+    assert await world.executor.drain(5.0) == 0
+
+
+async def test_credentials_that_expired_while_the_call_waited_are_named_as_the_reason(world: World) -> None:
+    world.load(a_route(concurrency=1))
+    gate = Gate()
+    world.upstream.script = [gate, Reply(401)]
+    await world.accepted()
+    late = await world.accepted(a_request(b"2", headers=[(b"Authorization", b"Bearer old")]))
+    await gate.reached.wait()
+    world.clock.pass_(30)
+    await world.lease.renew()
+    gate.open.set()
+    process = await world.ended(late.id)
+    assert (process.state, process.reason, process.effect) == (State.FAILED, "credentials-expired", Effect.NONE)
+
+
+async def test_a_process_of_a_route_that_left_the_policy_waits(world: World) -> None:
+    world.load(a_route(concurrency=1))
+    gate = Gate()
+    world.upstream.script = [gate, Reply()]
+    await world.accepted()
+    waiting = await world.accepted(a_request(b"2"))
+    route = world.routes.pop("submit-claim")
+    gate.open.set()
+    await world.executor.drain(5.0)
+    assert (await world.process(waiting.id)).due_at is not None
+    world.load(route)
+
+
+async def test_a_claim_that_somebody_else_won_is_dropped(world: World) -> None:
+    world.load(a_route(concurrency=1))
+    gate = Gate()
+    world.upstream.script = [gate, Reply()]
+    await world.accepted()
+    contested = await world.accepted(a_request(b"2"))
+    change = apply(contested, Claim("worker-9"), world.clock.now())
+    await world.store.commit(Commit(change))
+    await gate.reached.wait()
+    gate.open.set()
+    await world.executor.drain(5.0)
+    after = await world.process(contested.id)
+    assert (after.owner, after.state) == ("worker-9", State.PROCESSING)
+    assert len(world.upstream.sent) == 1
+
+
+async def test_attempts_tell_how_they_ended(world: World) -> None:
+    world.upstream.script = [NOT_SENT, Reply(429), Reply(200)]
+    accepted = await world.accepted()
+    await world.tried_again(accepted.id)
+    await world.tried_again(accepted.id)
+    await world.ended(accepted.id)
+    with world.store.ledgers() as ledgers:
+        ledger = ledgers.one(accepted.id)
+    assert ledger is not None
+    assert [attempt.outcome for attempt in ledger.attempts] == [
+        AttemptOutcome.NOT_SENT,
+        AttemptOutcome.REFUSED,
+        AttemptOutcome.COMPLETED,
+    ]
