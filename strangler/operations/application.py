@@ -7,6 +7,7 @@ that was led here by somebody else's page (`doors`).
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -93,14 +94,20 @@ class Operations:
             self._runner = None
         self.addresses.clear()
 
+    def application(self) -> web.Application:
+        """All that is served, and the guard before it."""
+        application = web.Application(middlewares=[self._guard])
+        application.router.add_get("/healthz", self._healthz)
+        application.router.add_get("/readyz", self._readyz)
+        application.router.add_get("/metrics", self._metrics)
+        application.router.add_post("/-/reload", self._reload_policy)
+        return application
+
     async def _running(self) -> web.AppRunner:
         if self._runner is None:
-            application = web.Application(middlewares=[self._guard], client_max_size=64 * 1024)
-            application.router.add_get("/healthz", self._healthz)
-            application.router.add_get("/readyz", self._readyz)
-            application.router.add_get("/metrics", self._metrics)
-            application.router.add_post("/-/reload", self._reload_policy)
-            self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN)
+            self._runner = web.AppRunner(
+                self.application(), access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN
+            )
             await self._runner.setup()
         return self._runner
 
@@ -154,9 +161,12 @@ class Operations:
 
 
 def _local_address(request: web.Request) -> str | None:
-    """The address on our side; None for a Unix socket."""
-    name = request.transport.get_extra_info("sockname") if request.transport is not None else None
-    return str(name[0]).partition("%")[0] if isinstance(name, tuple) else None
+    """The address on our side; None for a Unix socket, empty where it is not known."""
+    transport = request.transport
+    own = transport.get_extra_info("socket") if transport is not None else None
+    if own is None:  # the client is gone already; what it sent must pass the same doors
+        return ""
+    return None if own.family == socket.AF_UNIX else str(own.getsockname()[0]).partition("%")[0]
 
 
 def _json(document: dict[str, Any], status: int = 200) -> web.StreamResponse:

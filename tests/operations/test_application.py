@@ -10,6 +10,8 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
 from strangler.operations.application import Health, Operations, Phase, Reloaded, ReloadRefused
 from tests.operations.samples import Heard, a_process, parsed, value
@@ -227,6 +229,17 @@ async def test_a_page_of_the_listener_itself_can_reload(stage: Stage) -> None:
     own = f"127.0.0.1:{stage.port}"
     headers = {"Host": own, "Origin": f"http://{own}", "Sec-Fetch-Site": "same-origin"}
     assert (await stage.ask("POST", "/-/reload", headers))[0] == 200
+
+
+async def test_a_client_that_is_gone_already_gets_past_no_door(stage: Stage) -> None:
+    request = make_mocked_request("POST", "/-/reload", headers={"Host": "evil.example"}, transport=asyncio.Transport())
+    [guard] = stage.operations.application().middlewares
+
+    async def inside(request: web.Request) -> web.StreamResponse:
+        raise AssertionError("it came in")
+
+    answer = await guard(request, inside)
+    assert answer.status == 403
 
 
 async def test_it_listens_on_a_unix_socket_too_and_is_gone_after_the_stop(stage: Stage, tmp_path: Path) -> None:

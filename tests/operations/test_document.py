@@ -1,0 +1,90 @@
+"""docs/operations.md says what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from strangler.domain.exchange import AttemptOutcome
+from strangler.domain.process import State
+from strangler.domain.transitions import Change
+from strangler.operations import series
+from strangler.operations.application import Health, Operations, Reloaded
+from strangler.operations.catalogue import FAMILIES
+from strangler.operations.logs import CAPACITY
+from tests.operations.samples import Heard, a_process, a_request, an_attempt
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+
+
+def table(heading: str) -> list[list[str]]:
+    """The rows of the table whose first column is headed so."""
+    lines = DOCUMENT.split(f"| {heading} |")[1].split("\n\n")[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_every_metric_is_in_the_table_as_it_is_in_the_code() -> None:
+    assert table("name") == [
+        [f"`{family.shown_name}`", family.kind, ", ".join(f"`{label}`" for label in family.labels), family.help]
+        for family in FAMILIES
+    ]
+
+
+def test_the_values_of_labels_are_those_of_the_code() -> None:
+    values = {row[0]: set(re.findall(r"`([^`]+)`", row[1])) for row in table("label")}
+    assert values["`state`"] - {"strangler_processes", "strangler_ended_total"} == set(State)
+    assert values["`outcome`"] == set(AttemptOutcome)
+    assert values["`resource`"] == set(series.RESOURCES)
+    assert values["`status`"] == {"1xx", "5xx", "client_left", "other"} <= set(series.STATUS_CLASSES)
+    assert f"`{series.NO_ROUTE}`" in DOCUMENT
+    assert f"`{series.OTHER}`" in DOCUMENT
+    assert f"beyond the first\n{series.MAX_ROUTES}." in DOCUMENT
+    assert f"a queue of {CAPACITY:,} " in DOCUMENT
+
+
+def test_every_line_has_the_fields_of_the_table_and_no_other() -> None:
+    heard = Heard()
+    process = a_process(caller_name="broker-a")
+    doubted = process._replace(state=State.IN_DOUBT)
+    with heard as telemetry:
+        telemetry.answered(a_request(), "submit-claim", 202, 0.1, decision="async", process=process, sent=1)
+        ended = process._replace(effect="applied")
+        telemetry.attempt_ended(ended, an_attempt(AttemptOutcome.INTERRUPTED, detail="cut"))
+        telemetry.changed(Change(process, doubted, (), ()))
+        telemetry.changed(Change(process, process._replace(state=State.EXPIRED), (), ()))
+        telemetry.changed(Change(process, process._replace(state=State.PROCESSING), (), ()))
+        telemetry.late_reply(process, settled=True)
+        telemetry.would_refuse("submit-claim", "invalid-request", "")
+        telemetry.store_refuses("full")
+        telemetry.store_refuses(None)
+        telemetry.policy_loaded("beef", 1)
+        telemetry.policy_refused("wrong")
+        telemetry.failed("executor", ValueError())
+        telemetry.note("odd", number=10**5000)
+    told = {line["event"]: set(line) - {"at", "level", "event"} for line in heard.lines}
+    written: dict[str, set[str]] = {}
+    fields: set[str] = set()
+    for row in table("event"):
+        fields = fields if row[1] == "the same" else set(re.findall(r"`([^`]+)`", row[1]))
+        written[row[0].strip("`")] = fields
+    elsewhere = {"library", "lines_dropped"}  # test_logs.py
+    assert {event: names for event, names in written.items() if event not in elsewhere} == told
+
+
+@pytest.fixture
+def served() -> set[tuple[str, str]]:
+    async def reload() -> Reloaded:
+        return Reloaded("beef", 1)
+
+    application = Operations(Heard().telemetry, Health(lambda: "serving"), reload).application()
+    return {
+        (route.method, route.resource.canonical)
+        for route in application.router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    }
+
+
+def test_every_endpoint_is_in_the_table(served: set[tuple[str, str]]) -> None:
+    assert {tuple(row[0].strip("`").split(" ")) for row in table("request")} == served
