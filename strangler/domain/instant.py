@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -14,15 +15,21 @@ _RFC_3339 = re.compile(r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9
 
 def to_text(at: int) -> str:
     """``2026-11-21T10:00:00.000Z``; for instants from year 1 to 9999."""
-    # By arithmetic, because datetime.isoformat takes twice as long, and a status document holds four of them.
+    # By arithmetic, because datetime.isoformat takes four times as long, and a status document holds four of them.
     days, rest = divmod(at, _DAY)
     return "%sT%02d:%02d:%02d.%03dZ" % (  # noqa: UP031 - measured a third faster than an f-string
-        date.fromordinal(_EPOCH_ORDINAL + days),
+        _day(days),
         rest // 3_600_000,
         rest // 60_000 % 60,
         rest // 1000 % 60,
         rest % 1000,
     )
+
+
+@lru_cache(maxsize=64)
+def _day(days: int) -> str:
+    """The date so many days after the epoch; nearly all instants that are written lie in a few days."""
+    return date.fromordinal(_EPOCH_ORDINAL + days).isoformat()
 
 
 def from_text(text: str) -> int:

@@ -33,11 +33,11 @@ def status_document(process: Process, policy: ProcessPolicy, *, may_cancel: bool
     if policy.id_field is not None:
         text += f"{_quoted(policy.id_field)}:{name},"
     status = status_word(process.status, state, policy)
-    text += f'"type":{_quoted(process.type)},"state":"{state.value}","status":{_quoted(status)}'
+    text += f'"type":{_quoted(process.type)},"state":"{state}","status":{_quoted(status)}'
     if process.reason is not None:
         text += f',"reason":{_quoted(process.reason)}'
     if process.effect is not None:
-        text += f',"effect":"{process.effect.value}"'
+        text += f',"effect":"{process.effect}"'
     text += f',"createdAt":"{instant.to_text(process.created_at)}","updatedAt":"{instant.to_text(process.updated_at)}"'
     if process.finished_at is not None:
         text += f',"finishedAt":"{instant.to_text(process.finished_at)}"'
