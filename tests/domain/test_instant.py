@@ -1,0 +1,46 @@
+"""Instants as text and back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strangler.domain import instant
+
+LAST = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
+
+
+@given(st.integers(min_value=-62_135_596_800_000, max_value=LAST))
+def test_every_instant_is_the_same_after_text_and_back(at: int) -> None:
+    assert instant.from_text(instant.to_text(at)) == at
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_the_text_is_what_datetime_would_write(moment: datetime) -> None:
+    at = instant.from_text(moment.isoformat(timespec="milliseconds"))
+
+    assert instant.to_text(at) == moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("2026-11-21T10:00:00Z", 1_795_255_200_000),
+        ("2026-11-21t11:00:00.5+01:00", 1_795_255_200_500),
+        ("2026-11-21T10:00:00.123987654Z", 1_795_255_200_123),
+        ("1970-01-01T00:00:00.000Z", 0),
+    ],
+)
+def test_what_rfc_3339_allows_is_read(text: str, at: int) -> None:
+    assert instant.from_text(text) == at
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "2026-11-21", "2026-11-21T10:00:00", "2026-13-01T10:00:00Z", "2026-11-21T10:00:00Z ", "1"]
+)
+def test_what_is_no_instant_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        instant.from_text(text)

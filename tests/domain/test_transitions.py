@@ -1,0 +1,278 @@
+"""The table of transitions: what may follow what, and that the history tells the whole of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from strangler.domain.errors import IllegalTransition
+from strangler.domain.process import FINAL, Effect, Process, PublicState, State
+from strangler.domain.transitions import (
+    TABLE,
+    Accept,
+    Cancel,
+    Change,
+    Claim,
+    Doubt,
+    Event,
+    Expire,
+    Finish,
+    Postpone,
+    Result,
+    Resume,
+    Transition,
+    apply,
+    event_id,
+    project,
+    verify,
+)
+
+NOON = 1_800_000_000_000
+
+
+def a_draft(**fields: Any) -> Process:
+    draft = Process(
+        id="01a3185c-5000-7000-8000-000000000001",
+        route="submit-claim",
+        type="ClaimSubmission",
+        promise="p",
+        base="https://public.example",
+        resource="/processes",
+        method="POST",
+        correlation_id="c-1",
+        created_at=NOON,
+        deadline_at=NOON + 1000,
+        retain=1000,
+        promised=True,
+    )
+    return draft._replace(**fields)
+
+
+def walk(*transitions: Transition) -> tuple[Process, list[Event]]:
+    """The process after some transitions, and its history."""
+    process, events = None, []
+    for step, transition in enumerate(transitions):
+        change = apply(process, transition, NOON + step)
+        process, events = change.process, [*events, *change.events]
+    assert process is not None
+    return process, events
+
+
+ACCEPT, CLAIM = Accept(a_draft()), Claim("worker-1")
+DONE = Finish(State.COMPLETED, Effect.APPLIED, result=Result(200, "text/plain", 4, kept=True))
+TO_EACH_STATE: dict[State, tuple[Transition, ...]] = {
+    State.RECEIVED: (ACCEPT,),
+    State.PROCESSING: (ACCEPT, CLAIM),
+    State.WAITING: (ACCEPT, CLAIM, Postpone(NOON + 9, "refused")),
+    State.IN_DOUBT: (ACCEPT, CLAIM, Doubt("lost", settling=False)),
+    State.COMPLETED: (ACCEPT, CLAIM, DONE),
+    State.REJECTED: (ACCEPT, CLAIM, Finish(State.REJECTED, Effect.NONE)),
+    State.FAILED: (ACCEPT, CLAIM, Finish(State.FAILED, Effect.UNKNOWN)),
+    State.CANCELLED: (ACCEPT, Cancel()),
+    State.EXPIRED: (ACCEPT, Expire()),
+}
+ALL: list[Transition] = [
+    ACCEPT,
+    CLAIM,
+    Postpone(NOON, "x"),
+    Doubt("x", settling=True),
+    Doubt("x", settling=False),
+    Resume(NOON),
+    DONE,
+    Finish(State.REJECTED, Effect.NONE),
+    Finish(State.FAILED, Effect.UNKNOWN),
+    Cancel(),
+    Expire(),
+]
+
+
+@pytest.mark.parametrize("state", sorted(FINAL))
+@pytest.mark.parametrize("transition", ALL, ids=repr)
+def test_final_means_final(state: State, transition: Transition) -> None:
+    process, _ = walk(*TO_EACH_STATE[state])
+    with pytest.raises(IllegalTransition):
+        apply(process, transition, NOON)
+
+
+@pytest.mark.parametrize("state", [state for state in TO_EACH_STATE if state not in FINAL])
+@pytest.mark.parametrize("transition", ALL, ids=repr)
+def test_only_what_the_table_knows_happens(state: State, transition: Transition) -> None:
+    process, _ = walk(*TO_EACH_STATE[state])
+    try:
+        change = apply(process, transition, NOON)
+    except IllegalTransition:
+        return
+    assert change.process.state in TABLE[state][type(transition)]
+
+
+def test_what_was_sent_and_is_unresolved_can_neither_be_cancelled_nor_expire() -> None:
+    process, _ = walk(ACCEPT, CLAIM, Doubt("lost", settling=True), Resume(NOON + 9))
+    assert process.state is State.WAITING
+    for transition in (Cancel(), Expire()):
+        with pytest.raises(IllegalTransition):
+            apply(process, transition, NOON)
+    assert apply(process, Doubt("deadline-passed", settling=False), NOON).process.state is State.IN_DOUBT
+
+
+def test_a_draft_that_was_postponed_can_still_be_cancelled() -> None:
+    process, _ = walk(*TO_EACH_STATE[State.WAITING])
+    assert apply(process, Cancel("changed my mind"), NOON).process.effect is Effect.NONE
+
+
+def test_repeated_attempts_are_not_public() -> None:
+    process, _ = walk(ACCEPT, CLAIM)
+    again, _ = walk(ACCEPT, CLAIM, Postpone(NOON + 9, "refused"), CLAIM, Postpone(NOON + 10, "refused"), CLAIM)
+    assert (again.version, again.updated_at) == (process.version, process.updated_at) == (2, NOON + 1)
+    assert again.sequence == 6
+    assert (again.tries, again.attempts) == (3, 1)
+
+
+def test_each_public_change_has_one_outbox_row_that_can_be_joined_by_its_names() -> None:
+    change = apply(None, ACCEPT, NOON).then(CLAIM, NOON + 1).then(DONE, NOON + 2)
+    assert [(row.aggregatetype, row.aggregateid, row.type) for row in change.outbox] == [
+        ("process", change.process.id, f"ClaimSubmission.{state}") for state in ("received", "processing", "completed")
+    ]
+    assert [json.loads(row.payload)["version"] for row in change.outbox] == [1, 2, 3]
+    assert len({row.id for row in change.outbox}) == 3
+
+
+def test_an_event_id_is_a_uuid_of_version_8() -> None:
+    text = event_id(bytes(range(32)))
+    assert (len(text), text[14], text[19] in "89ab") == (36, "8", True)
+
+
+def test_unconfirmed_is_said_only_when_a_person_has_to_settle_it() -> None:
+    settling, _ = walk(ACCEPT, CLAIM, Doubt("lost", settling=True))
+    assert (settling.public_state, settling.effect, settling.reason) == (PublicState.PROCESSING, None, None)
+    left, _ = walk(ACCEPT, CLAIM, Doubt("lost", settling=True), Doubt("lost", settling=False))
+    assert (left.public_state, left.effect, left.reason) == (PublicState.UNCONFIRMED, Effect.UNKNOWN, "lost")
+
+
+HISTORY = walk(ACCEPT, CLAIM, Postpone(NOON + 9, "busy"), CLAIM, DONE)[1]
+
+
+def test_a_history_rebuilds_its_process() -> None:
+    process, events = walk(ACCEPT, CLAIM, Postpone(NOON + 9, "busy"), CLAIM, DONE)
+    assert project(events) == process
+    assert verify(events) is None
+
+
+@pytest.mark.parametrize("index", range(len(HISTORY)))
+def test_an_edited_event_shows(index: int) -> None:
+    events = [*HISTORY]
+    events[index] = events[index]._replace(content=events[index].content.replace('"at":18', '"at":19'))
+    assert verify(events) is not None
+
+
+@pytest.mark.parametrize("index", range(len(HISTORY) - 1))
+def test_a_removed_event_shows(index: int) -> None:
+    assert verify([*HISTORY[:index], *HISTORY[index + 1 :]]) is not None
+
+
+def test_a_history_that_is_cut_off_no_longer_ends_in_the_head_of_its_process() -> None:
+    process, events = walk(ACCEPT, CLAIM, DONE)
+    assert verify(events[:-1]) is None
+    assert events[-2].digest != process.head
+
+
+def test_two_events_in_each_others_place_show() -> None:
+    assert verify([HISTORY[1], HISTORY[0], *HISTORY[2:]]) is not None
+
+
+class Life(RuleBasedStateMachine):
+    """Any sequence of legal transitions keeps row and history of one mind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        change = apply(None, ACCEPT, NOON)
+        self.process = change.process
+        self.events = [*change.events]
+        self.outbox = [*change.outbox]
+        self.now = NOON
+        self.finals = 0
+
+    def _apply(self, transition: Transition) -> None:
+        self.now += 1
+        before = self.process
+        try:
+            change: Change = apply(before, transition, self.now)
+        except IllegalTransition:
+            return
+        self.process = change.process
+        self.events += change.events
+        self.outbox += change.outbox
+        self.finals += change.process.final
+
+    @rule(owner=st.sampled_from(["a", "b"]))
+    def claim(self, owner: str) -> None:
+        self._apply(Claim(owner))
+
+    @rule(later=st.integers(0, 10**6))
+    def postpone(self, later: int) -> None:
+        self._apply(Postpone(self.now + later, "refused"))
+
+    @rule(settling=st.booleans(), reason=st.text(max_size=5))
+    def doubt(self, settling: bool, reason: str) -> None:
+        self._apply(Doubt(reason, settling))
+
+    @rule()
+    def resume(self) -> None:
+        self._apply(Resume(self.now))
+
+    @rule(
+        state=st.sampled_from([State.COMPLETED, State.REJECTED, State.FAILED]),
+        effect=st.sampled_from(Effect),
+        reason=st.none() | st.text(max_size=5),
+    )
+    def finish(self, state: State, effect: Effect, reason: str | None) -> None:
+        self._apply(Finish(state, effect, None, reason, Result(200, None, 0, kept=True)))
+
+    @rule()
+    def cancel(self) -> None:
+        self._apply(Cancel())
+
+    @precondition(lambda self: self.process.state is State.WAITING)
+    @rule()
+    def expire(self) -> None:
+        self._apply(Expire())
+
+    @invariant()
+    def the_history_is_the_process(self) -> None:
+        assert project(self.events) == self.process
+        assert verify(self.events) is None
+        assert self.events[-1].digest == self.process.head
+
+    @invariant()
+    def each_public_version_has_one_row_in_the_outbox(self) -> None:
+        assert [json.loads(row.payload)["version"] for row in self.outbox] == [*range(1, self.process.version + 1)]
+
+    @invariant()
+    def there_is_at_most_one_end(self) -> None:
+        assert self.finals <= 1
+        assert (self.process.finished_at is not None) == self.process.final
+
+    @invariant()
+    def only_what_is_under_way_has_an_owner_and_only_what_waits_is_due(self) -> None:
+        assert (self.process.owner is not None) == (self.process.state is State.PROCESSING)
+        assert (self.process.due_at is not None) == (self.process.state in (State.RECEIVED, State.WAITING))
+
+    @invariant()
+    def attempts_that_may_have_had_an_effect_are_counted(self) -> None:
+        assert 0 <= self.process.attempts <= self.process.tries == self.process.fence
+
+
+Life.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+test_any_life_keeps_row_and_history_of_one_mind = Life.TestCase
+
+
+@given(content=st.text(), head=st.binary(max_size=32))
+def test_a_digest_depends_on_what_came_before(content: str, head: bytes) -> None:
+    from strangler.domain.transitions import chain
+
+    text = content.encode("utf-8", "replace").decode()
+    assert chain(head, text) != chain(head + b"\0", text)
