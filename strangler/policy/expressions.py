@@ -124,9 +124,10 @@ def multiselect(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping) and value:
-        return "{%s}" % ", ".join(f"{json.dumps(str(k))}: {multiselect(v)}" for k, v in value.items())
+        members = ", ".join(f"{json.dumps(str(name))}: {multiselect(part)}" for name, part in value.items())
+        return f"{{{members}}}"
     if isinstance(value, Sequence) and value:
-        return "[%s]" % ", ".join(multiselect(v) for v in value)
+        return f"[{', '.join(multiselect(part) for part in value)}]"
     raise ExpressionSyntaxError("expected an expression, or a mapping of names to expressions")
 
 

@@ -1,4 +1,4 @@
-"""What a route matches, as patterns: of paths, of hosts, and whether two routes can both win."""
+"""What a route matches, as patterns: of paths and of hosts, and whether two of them can both win."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from strangler.policy import wildcard
-from strangler.policy.model import Match, Route
+from strangler.policy.model import Match
 from strangler.policy.target import normal
 
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_.-]*)\}")
@@ -76,20 +76,8 @@ def hosts_overlap(some: tuple[str, ...], others: tuple[str, ...]) -> bool:
     )
 
 
-def rivals(one: Route, other: Route) -> tuple[str, str] | None:
-    """Two path patterns, one of each route, under which a request can fit both routes with nothing to choose by."""
-    if not _equally_specific(one.match, other.match):
-        return None
-    for path in one.match.paths:
-        for other_path in other.match.paths:
-            mine, theirs = parse_path(path), parse_path(other_path)
-            if (mine.segments, mine.prefix) == (theirs.segments, theirs.prefix):
-                return path, other_path
-    return None
-
-
-def _equally_specific(one: Match, other: Match) -> bool:
-    """Whether host, method and terms leave the choice open."""
+def equally_specific(one: Match, other: Match) -> bool:
+    """Whether two matches with the same path pattern can both take a request, with nothing to choose by."""
     if (one.hosts or other.hosts) and not set(one.hosts) & set(other.hosts):
         return False
     if bool(one.methods) != bool(other.methods) or (one.methods and not one.methods & other.methods):

@@ -1,0 +1,101 @@
+"""What is legal in a policy but unwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from strangler.config.located import KeyPath, Level
+from strangler.config.scalars import duration_text
+from strangler.config.section import Section
+from strangler.policy.model import Mode, Route, Table
+from strangler.policy.pattern import matchable
+
+_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # safe, RFC 9110 section 9.2.1
+_NEVER_ROUTED = frozenset({"CONNECT", "TRACE"})
+
+
+class Advice(NamedTuple):
+    """One piece of it."""
+
+    keys: KeyPath
+    text: str
+    level: Level = "warning"
+
+
+def advise(table: Table, routes: Mapping[str, Section], upstreams: Mapping[str, Section], public_url: bool) -> None:
+    """Tell the sections what is unwise; ``public_url`` says whether there is one for all routes."""
+    for name, route in table.routes.items():
+        for advice in _of_route(route, routes[name], public_url):
+            routes[name].complain(*advice)
+    used = {route.upstream.name for route in table.routes.values()}
+    if table.default is not None:
+        used.add(table.default.upstream.name)
+    for name, section in upstreams.items():
+        if name not in used:
+            section.complain((), f"no route uses the upstream {name}", "warning")
+        elif table.upstreams[name].scheme == "https" and not table.upstreams[name].tls.verify:
+            section.complain(("tls", "verify"), "whoever answers is taken for the upstream", "warning")
+
+
+def _of_route(route: Route, section: Section, public_url: bool) -> Iterator[Advice]:
+    yield from _never_matched(route)
+    if not route.records:
+        return
+    yield from _repeated(route)
+    yield from _lost_callers(route)
+    yield from _times(route)
+    rollout = route.rollout
+    modes = {route.mode} | ({rollout.mode} if rollout is not None else set())
+    if rollout is not None and rollout.mode is route.mode and rollout.wait in (None, route.wait):
+        yield Advice(("rollout", "mode"), "has no effect: it is the route's mode already")
+    if rollout is not None and rollout.percent == 0 and not rollout.include:
+        yield Advice(("rollout", "percent"), "has no effect: nobody is in it")
+    if section.given("on_store_failure") and Mode.COMPAT not in modes:
+        yield Advice(("on_store_failure",), "has no effect: only compat can let a request pass through")
+    if not public_url and route.public_url is None:
+        yield Advice(
+            (), f"links of route {route.name} are made from what requests say, unless --public-url is set", "note"
+        )
+
+
+def _never_matched(route: Route) -> Iterator[Advice]:
+    for path in route.match.paths:
+        if not matchable(path):
+            yield Advice(("match", "path"), f"{path} never matches: matching is on paths without dot segments and //")
+    if route.match.methods and route.match.methods <= _NEVER_ROUTED:
+        yield Advice(("match", "methods"), "never matches: CONNECT and TRACE are refused before")
+
+
+def _repeated(route: Route) -> Iterator[Advice]:
+    unsafe = sorted(route.match.methods - _REPEATABLE) or ([] if route.match.methods else ["POST"])
+    if route.call.on_in_doubt == "retry" and unsafe and route.call.forward_idempotency_key is None:
+        yield Advice(
+            ("call", "on_in_doubt"),
+            f"a {unsafe[0]} of which nobody knows what it did is repeated; does the upstream take repeats? "
+            "forward_idempotency_key lets it see them",
+        )
+
+
+def _lost_callers(route: Route) -> Iterator[Advice]:
+    if any(source.lower() == "header:authorization" for source in route.access.identity):
+        yield Advice(
+            ("access", "identity"),
+            "if Authorization holds bearer tokens, callers lose their processes when a token is refreshed; "
+            "name an identity that stays",
+        )
+
+
+def _times(route: Route) -> Iterator[Advice]:
+    timeout, deadline = route.call.timeout, route.process.deadline
+    if timeout > deadline:
+        yield Advice(
+            ("process", "deadline"),
+            f"the deadline ({duration_text(deadline)}) is shorter than the timeout of one call "
+            f"({duration_text(timeout)}), which is cut to it",
+        )
+    if route.mode is Mode.COMPAT and route.wait < timeout:
+        yield Advice(
+            ("wait",),
+            f"clients are told 504 after {duration_text(route.wait)}, while a call may take {duration_text(timeout)}",
+        )

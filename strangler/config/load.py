@@ -1,0 +1,255 @@
+"""Files to a policy table: all files together make one table, and all errors of a load come together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from strangler.config.advice import advise
+from strangler.config.crosscheck import check_routes
+from strangler.config.document import MAX_BYTES, read_document
+from strangler.config.files import Reading, Stamps, policy_files, why
+from strangler.config.located import Finding, KeyPath, Node, Place, PolicyErrors, Report, nearest
+from strangler.config.routes import build_route
+from strangler.config.schema import (
+    policy_schema,
+    secrets_in_stored,
+    settle_types,
+    validate,
+    with_defaults,
+)
+from strangler.config.section import Context, Section
+from strangler.config.upstreams import build_rewrite, build_upstream
+from strangler.config.variables import Variables
+from strangler.policy.model import Default, Route, Table, Upstream
+
+LEASE = 15.0
+"""Seconds of a worker's lease, unless the settings say otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A policy that loads."""
+
+    table: Table
+    findings: tuple[Finding, ...]  # warnings and notes, in the order of files and lines
+    promises: Mapping[str, str]  # digest to text, of every route
+    stamps: Stamps  # of every file that was read
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """What is legal but unwise."""
+        return tuple(finding for finding in self.findings if finding.level == "warning")
+
+
+def load_policy(
+    paths: Sequence[Path], environ: Mapping[str, str], *, offline: bool = False, lease: float = LEASE
+) -> Loaded:
+    """The table that policy files, and folders of them, make together.
+
+    Offline, variables, schemas and certificates that cannot be resolved are notes; the table is then good for
+    checking only.
+
+    Raises:
+        PolicyErrors: it does not load; the text is the full report.
+    """
+    reading = Reading()
+    load = _Load(Context(reading, offline, lease), Variables(environ, reading, offline=offline))
+    load.read(paths)
+    table = load.table()
+    errors = load.report.errors()
+    if errors:
+        raise PolicyErrors(errors, reading.stamps)
+    advise(table, load.route_sections, load.upstream_sections, bool(environ.get("STRANGLER_PUBLIC_URL")))
+    findings = sorted(dict.fromkeys(load.report.findings))
+    return Loaded(table, tuple(findings), load.promises, reading.stamps)
+
+
+class _Load:
+    """One load: what was gathered so far, over all files."""
+
+    def __init__(self, context: Context, variables: Variables) -> None:
+        self.context = context
+        self.variables = variables
+        self.report = Report()
+        self.documents: list[Node] = []
+        self.unread = False  # some file could not be read at all, so what it holds is not known
+        self.upstream_sections: dict[str, Section] = {}
+        self.route_sections: dict[str, Section] = {}
+        self.promises: dict[str, str] = {}
+
+    def read(self, paths: Sequence[Path]) -> None:
+        """Read all files, each as far as it goes."""
+        files = policy_files(paths)
+        if not files:
+            names = ", ".join(str(path) for path in paths) or "nothing"
+            self.report.add(Place(names), (), "no policy files here: names that end in .yaml or .yml")
+        for file in files:
+            shown = _shown(file)
+            try:
+                document = read_document(self.context.reading.read(file, MAX_BYTES), shown)
+            except OSError as error:
+                self.unread = True
+                self.report.add(Place(shown), (), f"cannot be read: {why(error)}")
+            except PolicyErrors as error:
+                self.unread = True
+                self.report.findings.extend(error.findings)
+            else:
+                self.documents.append(self._prepared(document))
+
+    def _prepared(self, document: Node) -> Node:
+        """A file's document with variables inserted and defaults merged, checked against the schema."""
+        document = settle_types(self.variables.insert(document, self.report))
+        document = self._merged(document)
+        validate(document, self.report)
+        for path, node in secrets_in_stored(document):
+            self.report.add(node.place, path, "a secret cannot stand here: this is stored with each process")
+        return document
+
+    def _merged(self, document: Node) -> Node:
+        """The document with its route_defaults under every route."""
+        if not isinstance(document.value, dict):
+            return document
+        defaults, routes = document.value.get("route_defaults"), document.value.get("routes")
+        if defaults is None or not isinstance(defaults.value, dict):
+            return document
+        if "name" in defaults.value:
+            self.report.add(
+                defaults.value["name"].named_at, ("route_defaults", "name"), "each route has a name of its own"
+            )
+        if routes is None or not isinstance(routes.value, list):
+            return document
+        merged = [route.merged_over(defaults) for route in routes.value]
+        whole = Node(merged, routes.place, routes.key_place)
+        return Node({**document.value, "routes": whole}, document.place)
+
+    def table(self) -> Table:
+        """The table of all that is right so far; what is wrong goes to the report."""
+        upstreams = dict(self._upstreams())
+        routes = dict(self._routes(upstreams))
+        check_routes(routes.values(), self.route_sections)
+        default = self._default(upstreams)
+        if not routes and default is None and not self.report.errors():
+            self.report.add(
+                self.documents[0].place, (), "expected routes, or a default: nothing here serves any request"
+            )
+        return Table(revision=self._revision(), upstreams=upstreams, routes=routes, default=default)
+
+    def _upstreams(self) -> Iterator[tuple[str, Upstream]]:
+        schema = policy_schema()["$defs"]["upstream"]
+        for document in self.documents:
+            for name, node in document.at(("upstreams",)).children() if _has(document, "upstreams", dict) else ():
+                path: KeyPath = ("upstreams", name)
+                if self._taken(self.upstream_sections, str(name), node, path, "upstream"):
+                    continue
+                values = node.plain()
+                sound = isinstance(values, dict) and not self._broken(node, path)
+                section = Section(node, path, with_defaults(values, schema) if sound else {}, self.report)
+                self.upstream_sections[str(name)] = section
+                upstream = build_upstream(str(name), section, self.context) if sound else None
+                if upstream is not None:
+                    yield str(name), upstream
+
+    def _routes(self, upstreams: Mapping[str, Upstream]) -> Iterator[tuple[str, Route]]:
+        schema = policy_schema()["$defs"]["route"]
+        for document in self.documents:
+            for index, node in document.at(("routes",)).children() if _has(document, "routes", list) else ():
+                path: KeyPath = ("routes", index)
+                values = node.plain()
+                if self._broken(node, path):
+                    self._note_name(node, path)
+                    continue
+                name: str = values["name"]
+                if self._taken(self.route_sections, name, node.at(("name",)), (*path, "name"), "route"):
+                    continue
+                section = Section(node, path, with_defaults(values, schema), self.report)
+                self.route_sections[name] = section
+                upstream = self._upstream(values["upstream"], upstreams, section)
+                built = build_route(section, upstream, self.context) if upstream is not None else None
+                if built is not None:
+                    self.promises[built.route.promise.digest] = built.promise_text
+                    yield name, built.route
+
+    def _note_name(self, node: Node, path: KeyPath) -> None:
+        """A route with errors still holds its name."""
+        name = node.at(("name",))
+        if isinstance(name.value, str):
+            section = Section(node, path, {}, self.report)
+            if not self._taken(self.route_sections, name.value, name, (*path, "name"), "route"):
+                self.route_sections[name.value] = section
+
+    def _default(self, upstreams: Mapping[str, Upstream]) -> Default | None:
+        first: Node | None = None
+        default = None
+        for document in self.documents:
+            node = document.at(("default",))
+            if node is document:
+                continue
+            if first is not None:
+                self.report.add(node.named_at, ("default",), f"there is a default already, at {first.named_at}")
+                continue
+            first = node
+            if self._broken(node, ("default",)):
+                continue
+            values = with_defaults(node.plain(), policy_schema()["$defs"]["default"])
+            section = Section(node, ("default",), values, self.report)
+            upstream = self._upstream(values["upstream"], upstreams, section)
+            if upstream is not None:
+                default = Default(upstream=upstream, rewrite=build_rewrite(values["rewrite"]))
+        return default
+
+    def _upstream(self, name: str, upstreams: Mapping[str, Upstream], section: Section) -> Upstream | None:
+        # One that is broken, or may stand in a file that could not be read, has been told of already.
+        if name not in self.upstream_sections and not self.unread:
+            hint = nearest(name, self.upstream_sections)
+            section.complain(("upstream",), f"there is no upstream {name}; {hint}")
+        return upstreams.get(name)
+
+    def _taken(self, known: Mapping[str, Section], name: str, node: Node, path: KeyPath, kind: str) -> bool:
+        if name not in known:
+            return False
+        text = f"there is {'an' if kind == 'upstream' else 'a'} {kind} {name} already, at {known[name].node.named_at}"
+        self.report.add(node.named_at, path, text)
+        return True
+
+    def _broken(self, node: Node, path: KeyPath) -> bool:
+        """Whether the schema found something wrong in this part."""
+        return self.report.broken(node.place.file, path)
+
+    def _revision(self) -> str:
+        """A digest of what the table was made from.
+
+        A secret counts by the stamp of its file only: a digest of it could be used to try guesses.
+        """
+        reading = self.context.reading
+        content: list[Any] = [_masked(document) for document in self.documents]
+        policy = {document.place.file for document in self.documents}
+        for path, stamp in sorted(reading.stamps.items()):
+            if _shown(path) not in policy:
+                content.append(reading.digests.get(path) or [path, stamp])
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _shown(path: str) -> str:
+    """A path as it is shown: relative, where it lies below the working directory."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
+
+
+def _has(document: Node, key: str, kind: type) -> bool:
+    return isinstance(document.value, dict) and key in document.value and isinstance(document.value[key].value, kind)
+
+
+def _masked(node: Node) -> Any:
+    if node.secret:
+        return "a secret"
+    if isinstance(node.value, dict):
+        return {key: _masked(child) for key, child in node.value.items()}
+    if isinstance(node.value, list):
+        return [_masked(child) for child in node.value]
+    return node.value

@@ -1,0 +1,222 @@
+"""Routes of a policy from their checked values, with the defaults that depend on other keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from strangler.config import promise
+from strangler.config.accepting import build_accept
+from strangler.config.deprecation import build_deprecation
+from strangler.config.scalars import duration_text, seconds, size
+from strangler.config.section import Context, Section
+from strangler.config.upstreams import build_rewrite
+from strangler.domain.process import PublicState
+from strangler.domain.retry import Backoff
+from strangler.policy.decide import usual_wait
+from strangler.policy.model import (
+    AccessPolicy,
+    CallPolicy,
+    Match,
+    Mode,
+    ProcessPolicy,
+    Promise,
+    Rollout,
+    Route,
+    Upstream,
+)
+from strangler.policy.pattern import PathSyntaxError, parse_path
+
+_SAFE = frozenset({"GET", "HEAD"})
+
+# The client that sends sets these, and needs to: what a policy put there would break the framing.
+_FRAMING = frozenset(
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+
+class BuiltRoute(NamedTuple):
+    """A route, and its promise as text."""
+
+    route: Route
+    promise_text: str
+
+
+def build_route(section: Section, upstream: Upstream, context: Context) -> BuiltRoute | None:
+    """The route; None where something is wrong with it, which the section has been told."""
+    before = len(section.report.errors())
+    values = section.values
+    mode = Mode(values["mode"])
+    match = _match(section)
+    call = _call(section, match, upstream, context)
+    process = _process(values)
+    access = _access(values["access"])
+    wait = seconds(values["wait"]) if "wait" in values else usual_wait(mode, call.timeout)
+    rollout = _rollout(values)
+    accept = build_accept(section, mode, rollout, context)
+    deprecation = build_deprecation(section)
+    if len(section.report.errors()) > before:
+        return None
+    name: str = values["name"]
+    digest, text = promise.write(name, process, access, call.on_in_doubt, wait)
+    route = Route(
+        name=name,
+        match=match,
+        upstream=upstream,
+        mode=mode,
+        wait=wait,
+        promise=Promise(
+            digest=digest, route=name, process=process, access=access, on_in_doubt=call.on_in_doubt, wait=wait
+        ),
+        process=process,
+        accept=accept,
+        access=access,
+        call=call,
+        prefer=values["prefer"],
+        rollout=rollout,
+        rewrite=build_rewrite(values["rewrite"]),
+        on_store_failure=values["on_store_failure"],
+        deprecation=deprecation,
+        public_url=values["public_url"].rstrip("/") if "public_url" in values else None,
+    )
+    return BuiltRoute(route, text)
+
+
+def _match(section: Section) -> Match:
+    values = section.values["match"]
+    paths = values["path"] if isinstance(values["path"], list) else [values["path"]]
+    shapes: dict[Any, str] = {}
+    for index, path in enumerate(paths):
+        keys = ("match", "path", index) if isinstance(values["path"], list) else ("match", "path")
+        try:
+            parsed = parse_path(path)
+        except PathSyntaxError as error:
+            section.complain(keys, str(error))
+            continue
+        if (parsed.segments, parsed.prefix) in shapes:
+            section.complain(keys, f"the same as {shapes[parsed.segments, parsed.prefix]}")
+        shapes[parsed.segments, parsed.prefix] = path
+    _refuse_repeated(section, ("match", "headers"), values["headers"])
+    return Match(
+        paths=tuple(paths),
+        methods=frozenset(values.get("methods", ())),
+        hosts=tuple(dict.fromkeys(host.lower() for host in values.get("hosts", ()))),
+        headers={name.lower(): term for name, term in values["headers"].items()},
+        query=dict(values["query"]),
+    )
+
+
+def _refuse_repeated(section: Section, keys: tuple[str, ...], headers: Mapping[str, str]) -> None:
+    """Names of headers have no case: two that differ in nothing else are one."""
+    seen: dict[str, str] = {}
+    for name in headers:
+        if name.lower() in seen:
+            section.complain((*keys, name), f"the same header as {seen[name.lower()]}")
+        seen[name.lower()] = name
+
+
+def _process(values: Mapping[str, Any]) -> ProcessPolicy:
+    process = values["process"]
+    return ProcessPolicy(
+        type=process.get("type", values["name"]),
+        resource=process["resource"],
+        id_field=process.get("id_field"),
+        deadline=seconds(process["deadline"]),
+        retain=seconds(process["retain"]),
+        statuses={PublicState(state): word for state, word in process["statuses"].items()},
+        contract=process["contract"],
+    )
+
+
+def _access(access: Mapping[str, Any]) -> AccessPolicy:
+    return AccessPolicy(
+        identity=tuple(access["identity"]),
+        read=access.get("read"),
+        cancel=access.get("cancel"),
+        name=access.get("name"),
+    )
+
+
+def _rollout(values: Mapping[str, Any]) -> Rollout | None:
+    rollout = values.get("rollout")
+    if rollout is None:
+        return None
+    return Rollout(
+        mode=Mode(rollout["mode"]),
+        percent=float(rollout["percent"]),
+        seed=rollout.get("seed", values["name"]),
+        wait=seconds(rollout["wait"]) if "wait" in rollout else None,
+        by=rollout["by"],
+        include=tuple(rollout["include"]),
+        exclude=tuple(rollout["exclude"]),
+    )
+
+
+def _call(section: Section, match: Match, upstream: Upstream, context: Context) -> CallPolicy:
+    call = section.values["call"]
+    timeout = seconds(call["timeout"]) if "timeout" in call else upstream.timeout
+    # A route that serves other methods too takes the careful default for all of them.
+    safe = bool(match.methods) and match.methods <= _SAFE
+    attempts = int(call.get("attempts", 3 if safe else 1))
+    on_in_doubt = call.get("on_in_doubt", "retry" if safe and attempts > 1 else "review")
+    if on_in_doubt == "retry" and attempts < 2:
+        section.complain(
+            ("call", "on_in_doubt"), "expected attempts of at least 2: with one attempt there is nothing to retry"
+        )
+    least = context.lease + timeout
+    settle = seconds(call["settle"]) if "settle" in call else least
+    if settle < least:
+        section.complain(
+            ("call", "settle"),
+            f"expected at least {duration_text(least)}: the lease ({duration_text(context.lease)}) and "
+            f"the timeout ({duration_text(timeout)})",
+        )
+    set_headers = _set_headers(section)
+    return CallPolicy(
+        timeout=timeout,
+        attempts=attempts,
+        on_in_doubt=on_in_doubt,
+        settle=settle,
+        backoff=_backoff(call["backoff"]),
+        retry_on_not_sent="not_sent" in call["retry_on"],
+        retry_on_status=frozenset(int(status) for status in call["retry_on"] if status != "not_sent"),
+        set_headers=set_headers,
+        remove_headers=frozenset(name.lower() for name in call["headers"]["remove"]),
+        credentials=call["credentials"],
+        forward_idempotency_key=call.get("forward_idempotency_key"),
+        concurrency=int(call["concurrency"]),
+        queue=int(call["queue"]),
+        max_reply=size(call["max_reply"]),
+    )
+
+
+def _set_headers(section: Section) -> tuple[tuple[str, str], ...]:
+    headers = section.values["call"]["headers"]
+    _refuse_repeated(section, ("call", "headers", "set"), headers["set"])
+    for name in headers["set"]:
+        if name.lower() in _FRAMING:
+            section.complain(("call", "headers", "set", name), "this header is not the policy's to set")
+    key_header = section.values["call"].get("forward_idempotency_key")
+    if key_header is not None and key_header.lower() in _FRAMING:
+        section.complain(("call", "forward_idempotency_key"), "this header is not the policy's to set")
+    return tuple(headers["set"].items())
+
+
+def _backoff(values: Mapping[str, Any]) -> Backoff:
+    return Backoff(
+        initial=seconds(values["initial"]),
+        factor=float(values["factor"]),
+        max=seconds(values["max"]),
+        jitter=values["jitter"],
+    )

@@ -1,0 +1,238 @@
+"""The JSON Schema of the policy, the one list of its keys: checking values against it, and filling in its defaults.
+
+Beyond JSON Schema 2020-12 it has annotations of our own: ``x-expected`` says in words what is expected, ``x-later``
+marks a key, and ``x-later-pattern`` values, whose work has not been done yet, ``x-default`` describes a default that
+depends on other keys, ``x-stored`` marks what is stored with each process and so may hold no secret.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend
+
+from strangler.config.located import KeyPath, Node, Report, nearest, similar
+from strangler.config.scalars import typed
+
+Schema = Mapping[str, Any]
+
+_NOT_YET = "not available yet"
+_QUOTE = 'if it is meant as text, write it in quotes, as in "{…}"'
+
+
+@cache
+def policy_schema() -> Schema:
+    """The schema of a policy file."""
+    text = files("strangler.config").joinpath("policy.schema.json").read_text("utf-8")
+    schema: Schema = json.loads(text)
+    return schema
+
+
+def resolved(schema: Schema) -> Schema:
+    """A schema with its ``$ref`` followed; what stands beside the ``$ref`` wins."""
+    while "$ref" in schema:
+        name = schema["$ref"].removeprefix("#/$defs/")
+        schema = {**policy_schema()["$defs"][name], **{k: v for k, v in schema.items() if k != "$ref"}}
+    return schema
+
+
+def _pattern(_: Any, pattern: str, instance: object, __: Schema) -> Iterator[ValidationError]:
+    # In ECMA 262 a final $ is the very end; in Python a line break may follow it.
+    strict = pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
+    if isinstance(instance, str) and not re.search(strict, instance):
+        yield ValidationError("pattern")
+
+
+def _later(_: Any, __: bool, ___: object, ____: Schema) -> Iterator[ValidationError]:
+    yield ValidationError("later")
+
+
+@cache
+def _validator() -> Any:
+    extended: Any = extend(Draft202012Validator, {"pattern": _pattern, "x-later": _later})  # type: ignore[no-untyped-call]
+    return extended(policy_schema())
+
+
+def validate(root: Node, report: Report) -> None:
+    """Check a whole policy file; every error goes to the report with its place. Stand-ins are passed over."""
+    for error in _validator().iter_errors(root.plain()):
+        _report(error, (), root, report)
+
+
+def _report(error: ValidationError, base: KeyPath, root: Node, report: Report) -> None:
+    path = (*base, *error.path)
+    node = root.at(path)
+    if node.unresolved:
+        return
+    schema = resolved(error.schema) if isinstance(error.schema, Mapping) else {}
+    if "propertyNames" in error.schema_path and isinstance(node.value, dict):
+        key = str(error.instance)
+        report.add(node.value[key].named_at, (*path, key), f"expected {expected(schema)} as the key")
+        return
+    match error.validator:
+        case "additionalProperties":
+            known = schema["properties"]
+            for step, child in node.children():
+                if step not in known:
+                    report.add(child.named_at, (*path, step), f"unknown key; {_nearest_key(str(step), known)}")
+        case "required":
+            for key in schema["required"]:
+                if isinstance(node.value, dict) and key not in node.value:
+                    report.add(node.named_at, (*path, key), "this key is required")
+        case "x-later":
+            report.add(node.named_at, path, _NOT_YET)
+        case "anyOf":
+            if not _report_branch(error, path, root, report):
+                report.add(node.place, path, _mismatch(node, schema))
+        case _:
+            report.add(node.place, path, _mismatch(node, schema))
+
+
+def _nearest_key(key: str, known: Mapping[str, Any]) -> str:
+    if key == "<<":
+        return "YAML 1.2 has no merge keys; `route_defaults` is merged under every route of a file"
+    return nearest(key, [name for name, schema in known.items() if "x-later" not in schema])
+
+
+def _report_branch(error: ValidationError, path: KeyPath, root: Node, report: Report) -> bool:
+    """Report the errors of the alternative that has the right type but wrong contents; whether there is one."""
+    branches: dict[Any, list[ValidationError]] = {}
+    for below in error.context or ():
+        branches.setdefault(below.schema_path[0], []).append(below)
+    for errors in branches.values():
+        if all(below.path for below in errors):
+            for below in errors:
+                _report(below, path, root, report)
+            return True
+    return False
+
+
+def _mismatch(node: Node, schema: Schema) -> str:
+    """What was expected, and what was found."""
+    later = schema.get("x-later-pattern")
+    if later and isinstance(node.value, str) and re.search(later, node.value):
+        return f"{node.shown()} is {_NOT_YET}"
+    text = f"expected {expected(schema)}, found {node.shown()}"
+    if "enum" in schema and isinstance(node.value, str) and not node.secret:
+        meant = similar(node.value, [str(value) for value in schema["enum"]])
+        text += f"; did you mean {meant}?" if meant else ""
+    elif node.flow and schema.get("type") == "string":
+        text += f"; {_QUOTE}"
+    elif schema.get("type") == "string" and isinstance(node.value, bool | int | float) and "x-expected" not in schema:
+        text += "; write it in quotes"
+    return text
+
+
+_TYPES = {
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+}
+
+
+def expected(schema: Schema) -> str:
+    """What a schema expects, in words."""
+    if "x-expected" in schema:
+        return str(schema["x-expected"])
+    if "enum" in schema:
+        return " or ".join(dict.fromkeys(str(value) for value in schema["enum"]))
+    text = _TYPES[schema["type"]]
+    if "minimum" in schema and "maximum" in schema:
+        return f"{text} from {schema['minimum']} to {schema['maximum']}"
+    if "minimum" in schema:
+        return f"{text} of at least {schema['minimum']}"
+    if schema.get("minItems"):
+        return f"{text} that is not empty"
+    return text
+
+
+# ── Variables ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def settle_types(root: Node) -> Node:
+    """Give what was inserted by variables the type that is expected in its place: text where text may stand there."""
+    return _settled(root, [policy_schema()])
+
+
+def _settled(node: Node, schemas: list[Schema]) -> Node:
+    if isinstance(node.value, dict):
+        return replace(node, value={k: _settled(c, _below(schemas, k)) for k, c in node.value.items()})
+    if isinstance(node.value, list):
+        return replace(node, value=[_settled(c, _below(schemas, i)) for i, c in enumerate(node.value)])
+    if not node.inserted or not isinstance(node.value, str):
+        return node
+    candidates: list[Any] = [node.value, typed(node.value)]
+    if node.unresolved:
+        candidates.extend(_stand_ins(schemas))
+    for value in candidates:
+        if any(_validator().evolve(schema=schema).is_valid(value) for schema in schemas):
+            return replace(node, value=value)
+    return node
+
+
+def _stand_ins(schemas: list[Schema]) -> Iterator[Any]:
+    for schema in schemas:
+        whole = resolved(schema)
+        yield from whole.get("examples", ())
+        if "default" in whole:
+            yield whole["default"]
+        yield from whole.get("enum", ())
+        yield from (whole.get("minimum", 1), True)
+
+
+def _below(schemas: list[Schema], step: str | int) -> list[Schema]:
+    """The schemas that a member of a mapping, or an item of a list, may be held to."""
+    found: list[Schema] = []
+    waiting = list(schemas)
+    while waiting:
+        schema = resolved(waiting.pop())
+        waiting.extend(schema.get("anyOf", ()))
+        if isinstance(step, int):
+            below = schema.get("items")
+        else:
+            below = schema.get("properties", {}).get(step, schema.get("additionalProperties"))
+        if isinstance(below, Mapping):
+            found.append(below)
+    return found
+
+
+# ── Defaults ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def with_defaults(value: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+    """A mapping with the schema's defaults where keys are absent, at every depth."""
+    filled = dict(value)
+    for key, below in resolved(schema)["properties"].items():
+        below = resolved(below)
+        if key not in filled and "default" in below:
+            filled[key] = below["default"]
+        if "properties" in below and isinstance(filled.get(key), Mapping):
+            filled[key] = with_defaults(filled[key], below)
+    return filled
+
+
+def secrets_in_stored(root: Node) -> Iterator[tuple[KeyPath, Node]]:
+    """Secrets that stand where the policy is stored with each process."""
+    for path, node in root.walk():
+        if node.secret and _stored(path):
+            yield path, node
+
+
+def _stored(path: KeyPath) -> bool:
+    schemas: list[Schema] = [policy_schema()]
+    for step in path:
+        schemas = _below(schemas, step)
+        if any(resolved(schema).get("x-stored") for schema in schemas):
+            return True
+    return False

@@ -1,0 +1,103 @@
+"""Upstreams of a policy, and the default, from their checked values."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from strangler.config.scalars import seconds
+from strangler.config.section import Context, Section
+from strangler.policy.model import Forward, Rewrite, Tls, Upstream
+from strangler.policy.target import normal
+
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%25[A-Za-z0-9]+)?")
+
+
+class _Address(NamedTuple):
+    scheme: Any  # http, https or unix
+    host: str = ""
+    port: int = 0
+    socket_path: str = ""
+    base_path: str = ""
+
+
+def build_upstream(name: str, section: Section, context: Context) -> Upstream | None:
+    """The upstream; None where something is wrong with it, which the section has been told."""
+    values = section.values
+    try:
+        address = _address(values["url"])
+    except ValueError as error:
+        section.complain(("url",), str(error))
+        return None
+    if "h2c" in (token.lower() for token in values["upgrade"]):
+        section.complain(("upgrade",), "h2c is never tunnelled: what runs in it could not be seen")
+        return None
+    if section.given("tls") and address.scheme != "https":
+        section.complain(("tls",), "has no effect on a URL that is not https", "warning")
+    return Upstream(
+        name=name,
+        scheme=address.scheme,
+        host=address.host,
+        port=address.port,
+        socket_path=address.socket_path,
+        base_path=address.base_path,
+        connect_timeout=seconds(values["connect_timeout"]),
+        timeout=seconds(values["timeout"]),
+        first_byte_timeout=seconds(values["first_byte_timeout"]),
+        idle_timeout=seconds(values["idle_timeout"]),
+        tunnel_timeout=seconds(values["tunnel_timeout"]),
+        keepalive=seconds(values["keepalive"]),
+        queue_timeout=seconds(values["queue_timeout"]),
+        max_connections=int(values["max_connections"]),
+        tls=_tls(values["tls"], section, context),
+        host_header=values["host_header"],
+        forward=Forward(**values["forward"]),
+        upgrade=tuple(token.lower() for token in values["upgrade"]),
+    )
+
+
+def build_rewrite(values: Mapping[str, str]) -> Rewrite:
+    """What is taken from, and put before, a path; a final slash is nobody's."""
+    return Rewrite(strip_prefix=values["strip_prefix"].rstrip("/"), add_prefix=values["add_prefix"].rstrip("/"))
+
+
+def _address(url: str) -> _Address:
+    if url.startswith("unix:"):
+        path = "/" + url.removeprefix("unix:").lstrip("/")
+        if path == "/":
+            raise ValueError("expected the path of a socket: unix:/path.sock")
+        return _Address("unix", socket_path=path)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError("expected a URL: http://host:port/base; its host or port is not one") from None
+    if "@" in parts.netloc:
+        raise ValueError("a URL holds no credentials here; send them with call.headers.set and ${secret-env:NAME}")
+    if parts.query or parts.fragment or url.endswith(("?", "#")):
+        raise ValueError("expected a URL without query and fragment")
+    host = parts.hostname or ""
+    if not _HOST.fullmatch(host) or port == 0 or parts.netloc.endswith(":"):
+        raise ValueError("expected a URL: http://host:port/base; its host or port is not one")
+    base = parts.path.rstrip("/")
+    if not base.isascii() or " " in base or (base and normal(base.encode()) != base.encode()):
+        raise ValueError("expected a base path in normal form: without dot segments, //, or encoded plain letters")
+    return _Address(parts.scheme, host, port or (443 if parts.scheme == "https" else 80), "", base)
+
+
+def _tls(values: Mapping[str, Any], section: Section, context: Context) -> Tls:
+    folder = os.path.dirname(section.node.place.file)
+    paths = {}
+    for key in ("ca", "cert", "key"):
+        if key in values:
+            path = os.path.abspath(os.path.join(folder, values[key]))
+            # They are opened by whoever speaks TLS; here they are noted, so that a new certificate shows as a change.
+            if context.reading.look(path) is None:
+                section.complain(("tls", key), f"{path} cannot be read", "note" if context.offline else "error")
+            paths[key] = path
+    if "key" in paths and "cert" not in paths:
+        section.complain(("tls", "key"), "a private key needs its certificate, `cert`")
+    return Tls(**paths, verify=values["verify"], server_name=values.get("server_name"))
