@@ -1,35 +1,35 @@
-"""Places at which a test can have this program die as kill -9 would: nothing is flushed, nothing is closed.
-
-``STRANGLER_FAILPOINT=NAME`` dies when NAME is reached, ``NAME:3`` when it is reached for the third time.
-"""
+"""Places where a test may have the process die, as if by the power: ``STRANGLER_FAILPOINT=name`` or ``name:nth``."""
 
 from __future__ import annotations
 
+import itertools
 import os
 from functools import cache
 
-KILLED = 137
-"""The exit status of a program that was killed by SIGKILL, as a shell reports it."""
-
-
-class _Failpoint:
-    """The one place that is armed, and how often it may still be passed."""
-
-    def __init__(self, setting: str) -> None:
-        self.name, _, nth = setting.partition(":")
-        self.left = int(nth or 1)
-
-
-@cache
-def _armed() -> _Failpoint:
-    return _Failpoint(os.environ.get("STRANGLER_FAILPOINT", ""))
+EXIT_CODE = 137  # what a shell says of a process that was killed
 
 
 def reach(name: str) -> None:
-    """Die here, if the environment says so."""
-    failpoint = _armed()
-    if failpoint.name != name:
-        return
-    failpoint.left -= 1
-    if failpoint.left == 0:
-        os._exit(KILLED)
+    """Say that a place is reached; it is the end, if the environment says so. Otherwise it costs a look-up."""
+    trap = _trap()
+    if trap is not None:
+        trap.spring(name)
+
+
+class _Trap:
+    """Dies at the ``nth`` time that ``name`` is reached."""
+
+    def __init__(self, text: str) -> None:
+        self._name, _, nth = text.partition(":")
+        self._nth = int(nth or 1)
+        self._count = itertools.count(1)
+
+    def spring(self, name: str) -> None:
+        if name == self._name and next(self._count) == self._nth:
+            os._exit(EXIT_CODE)
+
+
+@cache
+def _trap() -> _Trap | None:
+    text = os.environ.get("STRANGLER_FAILPOINT")
+    return _Trap(text) if text else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from strangler.domain.process import Process, PublicState, State
 from strangler.ports import ListQuery
+from strangler.store.ids import is_id
 
 MACHINE: dict[PublicState, frozenset[tuple[State, bool | None]]] = {
     PublicState.RECEIVED: frozenset({(State.RECEIVED, None)}),
@@ -25,7 +26,7 @@ def listed(process: Process, query: ListQuery) -> bool:
     return (
         process.caller == query.caller
         and process.resource == query.resource
-        and (query.before_id is None or process.id < query.before_id)
+        and (query.before_id is None or (is_id(query.before_id) and process.id < query.before_id))
         and (query.state is None or process.public_state is query.state)
         and (query.status is None or _bears(process, query))
         and (query.correlation_id is None or process.correlation_id == query.correlation_id)

@@ -30,9 +30,10 @@ from strangler.ports import (
     Stale,
     Verdict,
 )
+from strangler.store.ids import created_before
 from strangler.store.ledger import ExceptionRecord, Ledger, Ledgers
 from strangler.store.listing import listed
-from strangler.store.retention import ORPHAN_AGE, created_before, subject, tombstone
+from strangler.store.retention import ORPHAN_AGE, subject, tombstone
 
 
 @dataclass(slots=True)
@@ -90,8 +91,6 @@ class MemoryStore:
         if change is None:
             return None if entry is not None else Stale()
         if (entry and _token(entry.process)) != (change.before and _token(change.before)):
-            return Stale()
-        if change.before is None and change.process.id in self._tombstones:
             return Stale()
         if commit.key is not None:
             held = self._keys.get((commit.key.scope, commit.key.key))

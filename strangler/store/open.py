@@ -5,6 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from strangler.domain.errors import OperatorError
+from strangler.ports import Clock
+from strangler.store import Store
+from strangler.store.memory import MemoryStore
+from strangler.store.sealing import Sealer
+from strangler.store.sqlite.library import Library, choose_library
+from strangler.store.sqlite.store import SqliteStore
+from strangler.store.sqlite.writer import GroupCommit
 
 MEMORY = "memory:"
 
@@ -23,7 +30,8 @@ def store_path(url: str) -> Path | None:
         raise OperatorError(f"{scheme} is not available yet as a store; use sqlite:///strangler.db, or memory:")
     if scheme != "sqlite" or not rest.startswith("/") or len(rest) == 1 or rest.endswith("/"):
         raise OperatorError(
-            f"{_without_password(url)!r} is not a store; expected sqlite:///relative.db, sqlite:////absolute.db or memory:"
+            f"{_without_password(url)!r} is not a store; "
+            "expected sqlite:///relative.db, sqlite:////absolute.db or memory:"
         )
     return Path(rest[1:]).absolute()
 
@@ -32,3 +40,32 @@ def _without_password(url: str) -> str:
     """A mistyped URL as it may be shown: what stands before an @ may hold a password."""
     scheme, separator, rest = url.partition("://")
     return f"{scheme}://…@{rest.rpartition('@')[2]}" if separator and "@" in rest else url
+
+
+def open_store(
+    url: str,
+    sealer: Sealer,
+    clock: Clock,
+    *,
+    on_group_commit: GroupCommit | None = None,
+    disk_reserve: int = 0,
+    library: Library | None = None,
+) -> Store:
+    """Open the store that a URL names. Called, used and closed on one event loop.
+
+    Args:
+        url: as `store_path` takes it.
+        sealer: seals the credentials of recorded requests.
+        clock: the time.
+        on_group_commit: told on the event loop of each transaction: items in it, seconds until it was on disk.
+        disk_reserve: bytes that have to stay free on the disk; below it no new work is recorded.
+        library: the SQLite to use; None: the soundest that is installed.
+
+    Raises:
+        OperatorError: the URL names no store, or one that is in use or not ours.
+    """
+    path = store_path(url)
+    if path is None:
+        return MemoryStore(clock)
+    chosen = library if library is not None else choose_library()
+    return SqliteStore(path, chosen, sealer, clock, on_group_commit=on_group_commit, disk_reserve=disk_reserve)

@@ -26,13 +26,3 @@ def subject(commit: Commit) -> str:
 def tombstone(process: Process, retain_until_at: int) -> Tombstone:
     """What is left of a process: for as long again as it was kept."""
     return Tombstone(process.id, process.resource, process.caller, process.promise, retain_until_at + process.retain)
-
-
-def born_at(process_id: str) -> int:
-    """The instant in a UUIDv7: its first 48 bits (RFC 9562 section 5.7)."""
-    return int(process_id[:8] + process_id[9:13], 16)
-
-
-def created_before(process_id: str, instant: int) -> bool:
-    """Whether a process id was made before an instant."""
-    return born_at(process_id) < instant

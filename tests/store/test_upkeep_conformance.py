@@ -6,7 +6,7 @@ import pytest
 
 from strangler.domain.process import Tombstone
 from strangler.domain.transitions import Cancel
-from strangler.ports import Backlog, Commit, Committed, Evidence, Lease, OpenException
+from strangler.ports import Backlog, Commit, Evidence, Lease, OpenException
 from strangler.store import Store
 from tests.store import builders as make
 from tests.store.builders import CALLER, DAY, HOUR, NOON, RETAIN, FakeClock, after
@@ -127,13 +127,6 @@ async def test_a_process_past_its_retention_becomes_a_tombstone_and_then_nothing
     assert await store.sweep(NOON + 2 * RETAIN - 1, 100) == 0
     assert await store.sweep(NOON + 2 * RETAIN, 100) == 1
     assert await store.process(process.id) is None
-
-
-async def test_an_id_that_was_buried_is_not_accepted_again(store: Store) -> None:
-    process = after(await finished_process(store))
-    await store.sweep(NOON + RETAIN, 100)
-    again = make.accept(make.draft(id=process.id))
-    assert await store.commit(again) != Committed()
 
 
 async def test_a_sweep_takes_no_more_than_it_is_told(store: Store) -> None:

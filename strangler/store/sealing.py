@@ -1,0 +1,120 @@
+"""The identity key, and what is sealed with it: the credentials of recorded requests never lie on a disk in clear."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from strangler.domain.errors import OperatorError
+
+KEY_BYTES = 32
+_SHORTEST = 16  # bytes of a key that an operator gives
+_NONCE = 12  # bytes, NIST SP 800-38D section 5.2.1.1: the length that GCM is made for
+
+
+class Sealer(Protocol):
+    """Makes bytes unreadable, and readable again."""
+
+    def seal(self, data: bytes, context: bytes) -> bytes:
+        """``data`` encrypted and authenticated, for this context (the bytes of a process id) only."""
+        ...
+
+    def open(self, sealed: bytes, context: bytes) -> bytes:
+        """What was sealed for this context.
+
+        Raises:
+            OperatorError: another key, another context, or somebody changed it.
+        """
+        ...
+
+
+class AesGcmSealer:
+    """AES-256-GCM under a key that is derived from the identity key (HKDF, RFC 5869); a fresh nonce each time."""
+
+    def __init__(self, identity_key: bytes) -> None:
+        derived = HKDF(SHA256(), length=32, salt=None, info=b"strangler credentials v1").derive(identity_key)
+        self._cipher = AESGCM(derived)
+
+    def seal(self, data: bytes, context: bytes) -> bytes:
+        """See `Sealer.seal`."""
+        nonce = os.urandom(_NONCE)
+        return nonce + self._cipher.encrypt(nonce, data, context)
+
+    def open(self, sealed: bytes, context: bytes) -> bytes:
+        """See `Sealer.open`."""
+        try:
+            return self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], context)
+        except InvalidTag as error:
+            raise OperatorError(
+                "stored credentials do not open: --identity-key is not the key that they were sealed with, "
+                "or somebody changed them"
+            ) from error
+
+
+def load_identity_key(setting: str | bytes | None, store_path: Path | None) -> bytes:
+    """The identity key: what ``--identity-key`` holds (the content of a file, its line end is cut), else the one beside
+    the store, which is made if there is none; without a store it is new each time.
+
+    Raises:
+        OperatorError: the key is too short, or its file cannot be read or written.
+    """
+    if setting is not None:
+        key = (setting.encode() if isinstance(setting, str) else setting).rstrip(b"\r\n")
+        if len(key) < _SHORTEST:
+            raise OperatorError(f"--identity-key holds {len(key)} bytes; at least {_SHORTEST} are needed")
+        return key
+    if store_path is None:
+        return secrets.token_bytes(KEY_BYTES)
+    path = store_path.with_name(store_path.name + ".identity-key")
+    try:
+        return _read(path)
+    except FileNotFoundError:
+        try:
+            return _make(path)
+        except OSError as error:
+            raise OperatorError(f"{path}: {error.strerror}; it would hold the key of the store") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        text = path.read_text("ascii")
+        key = bytes.fromhex(text)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise OperatorError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise OperatorError(f"{path}: expected the {KEY_BYTES} bytes of an identity key in hexadecimal") from error
+    if len(key) != KEY_BYTES:
+        raise OperatorError(f"{path}: expected {KEY_BYTES} bytes in hexadecimal, found {len(key)}")
+    return key
+
+
+def _make(path: Path) -> bytes:
+    """A new key, whole and on disk under its name before it is used; if two make one, both use the first."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_hex(KEY_BYTES).encode("ascii") + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return _read(path)
+    finally:
+        os.unlink(draft)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return _read(path)

@@ -1,0 +1,90 @@
+"""The schema and how it came about: plain SQL files, applied once each, in order, by sqlite-utils.
+
+The DDL is run as it stands in the file: what rebuilds a table (`transform`) would drop WITHOUT ROWID. The caller holds
+the owner's lock, because `Migrations.apply` is not made for two that start at once.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+from strangler.domain.errors import OperatorError
+from strangler.store.sqlite.connection import APPLICATION_ID, Connection
+
+_SET = "strangler"
+_FILES = ("0001_first.sql",)
+
+
+def migrate(connection: Connection, path: Path) -> None:
+    """Bring the schema up to date.
+
+    Raises:
+        OperatorError: the file is not ours, is of a newer release, or its schema is not what we made.
+    """
+    _require_ours(connection, path)
+    database = Database(connection.raw, recursive_triggers=False, execute_plugins=False)
+    migrations = _migrations()
+    applied = {migration.name for migration in migrations.applied(database)}
+    if unknown := sorted(applied - {Path(name).stem for name in _FILES}):
+        raise OperatorError(f"{path} was written by a newer release (it has {unknown[-1]}); use that one")
+    migrations.apply(database)
+    _require_schema(connection, path)
+
+
+def _migrations() -> Migrations:
+    migrations = Migrations(_SET)
+    for name in _FILES:
+        migrations(name=Path(name).stem)(_runner(name))
+    return migrations
+
+
+def _runner(name: str) -> Callable[[Any], None]:
+    def run(database: Any) -> None:
+        for statement in statements(name):
+            database.conn.execute(statement)
+
+    return run
+
+
+def statements(name: str) -> Iterator[str]:
+    """The statements of a file of the schema, one by one: `executescript` would commit what runs."""
+    text = files(__package__).joinpath("schema", name).read_text("utf-8")
+    collected = ""
+    for line in text.splitlines(keepends=True):
+        collected += line
+        if sqlite3.complete_statement(collected):
+            yield collected.strip()
+            collected = ""
+
+
+def _require_ours(connection: Connection, path: Path) -> None:
+    """Mark an empty file as ours, before there is a table in it; refuse any other that is not marked."""
+    if connection.row("PRAGMA application_id") == (APPLICATION_ID,):
+        return
+    if connection.rows("SELECT name FROM sqlite_schema LIMIT 1"):
+        raise OperatorError(f"{path} is a SQLite database, but not one of strangler; it is left as it is")
+    connection.rows(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def _require_schema(connection: Connection, path: Path) -> None:
+    """Compare the schema in the file with what its statements make of an empty one; what others added may stay."""
+    pattern = Connection(connection.library, connection.library.dbapi.connect(":memory:", isolation_level=None))
+    try:
+        for name in _FILES:
+            for statement in statements(name):
+                pattern.rows(statement)
+        expected = set(pattern.rows(_SCHEMA))
+    finally:
+        pattern.close()
+    if differing := sorted(name for name, _ in expected - set(connection.rows(_SCHEMA))):
+        raise OperatorError(f"{path}: its schema was changed by somebody else: {', '.join(differing)}")
+
+
+_SCHEMA = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"

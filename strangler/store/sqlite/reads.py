@@ -1,0 +1,107 @@
+"""What is read on the event loop: single rows by their key, some microseconds each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from strangler.domain.errors import StoreUnavailable
+from strangler.domain.exchange import RecordedReply, RecordedRequest
+from strangler.domain.idempotency import KeyRecord
+from strangler.domain.process import Process, Tombstone
+from strangler.domain.transitions import Event
+from strangler.store.ids import id_bytes
+from strangler.store.sealing import Sealer
+from strangler.store.sqlite import rows
+from strangler.store.sqlite.connection import Connection, is_trouble
+
+_PROCESS = f"SELECT {rows.PROCESS_COLUMNS} FROM process WHERE id = ?"  # noqa: S608
+_TOMBSTONE = f"SELECT {rows.TOMBSTONE_COLUMNS} FROM tombstone WHERE id = ?"  # noqa: S608
+_KEY = f"SELECT {rows.KEY_COLUMNS} FROM idempotency WHERE scope = ? AND key = ?"  # noqa: S608
+_REQUEST = f"SELECT {rows.REQUEST_COLUMNS} FROM request WHERE process_id = ?"  # noqa: S608
+_CREDENTIAL = "SELECT sealed FROM credential WHERE process_id = ?"
+_REPLY = f"SELECT {rows.REPLY_COLUMNS} FROM reply WHERE process_id = ?"  # noqa: S608
+_EVENTS = f"SELECT {rows.EVENT_COLUMNS} FROM event WHERE process_id = ? ORDER BY sequence"  # noqa: S608
+_CHUNK = "SELECT data FROM chunk WHERE process_id = ? AND part = ? AND number = ?"
+
+
+@contextmanager
+def guarded(connection: Connection) -> Iterator[None]:
+    """Turn what the disk or the file does wrong while reading into `StoreUnavailable`."""
+    try:
+        yield
+    except connection.library.dbapi.Error as error:
+        if is_trouble(connection.library, error):
+            raise StoreUnavailable(str(error)) from error
+        raise
+
+
+class Reads:
+    """Reads by key. What is no id in canonical form is no key of anything."""
+
+    def __init__(self, connection: Connection, sealer: Sealer) -> None:
+        self._connection = connection
+        self._sealer = sealer
+
+    def process(self, process_id: str) -> Process | Tombstone | None:
+        """See `ProcessStore.process`."""
+        key = _key(process_id)
+        if key is None:
+            return None
+        row = self._row(_PROCESS, key)
+        if row is not None:
+            return rows.process_of(row)
+        row = self._row(_TOMBSTONE, key)
+        return rows.tombstone_of(row) if row is not None else None
+
+    def by_key(self, key: bytes) -> Process | None:
+        """A process by the 16 bytes of its id."""
+        row = self._row(_PROCESS, (bytearray(key),))
+        return rows.process_of(row) if row is not None else None
+
+    def key(self, scope: str, key: str) -> KeyRecord | None:
+        """See `ProcessStore.key`."""
+        row = self._row(_KEY, (scope, key))
+        return rows.key_of(row) if row is not None else None
+
+    def request(self, process_id: str) -> RecordedRequest | None:
+        """See `ProcessStore.request`."""
+        key = _key(process_id)
+        row = self._row(_REQUEST, key) if key is not None else None
+        if key is None or row is None:
+            return None
+        sealed = self._row(_CREDENTIAL, key)
+        credentials = rows.open_credentials(sealed[0], self._sealer, bytes(key[0])) if sealed is not None else ()
+        return rows.request_of(row, credentials)
+
+    def reply(self, process_id: str) -> tuple[int, RecordedReply] | None:
+        """See `ProcessStore.reply`."""
+        key = _key(process_id)
+        row = self._row(_REPLY, key) if key is not None else None
+        return rows.reply_of(row) if row is not None else None
+
+    def events(self, process_id: str) -> Sequence[Event]:
+        """See `ProcessStore.events`."""
+        key = _key(process_id)
+        if key is None:
+            return ()
+        with guarded(self._connection):
+            return tuple(map(rows.event_of, self._connection.rows(_EVENTS, key)))
+
+    def chunk(self, process_id: str, part: str, number: int) -> bytes | None:
+        """One chunk, or none."""
+        key = _key(process_id)
+        row = self._row(_CHUNK, (*key, part, number)) if key is not None else None
+        return row[0] if row is not None else None
+
+    def _row(self, sql: str, parameters: Sequence[Any]) -> tuple[Any, ...] | None:
+        with guarded(self._connection):
+            return self._connection.row(sql, parameters)
+
+
+def _key(process_id: str) -> tuple[bytearray] | None:
+    try:
+        return (id_bytes(process_id),)
+    except ValueError:
+        return None

@@ -1,0 +1,349 @@
+"""From values to rows, and back."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from strangler.domain.exchange import Attempt, AttemptOutcome, Body, Header, Headers, RecordedReply, RecordedRequest
+from strangler.domain.idempotency import KeyRecord
+from strangler.domain.process import Effect, Process, State, Tombstone
+from strangler.domain.transitions import Change, Event, OutboxRow
+from strangler.ports import Commit, End, Evidence
+from strangler.store.ids import id_bytes, id_text
+from strangler.store.ledger import ExceptionRecord
+from strangler.store.retention import subject
+from strangler.store.sealing import Sealer
+from strangler.store.sqlite import statements as sql
+from strangler.store.sqlite.statements import NULL, Row, Statement
+
+_STATES = {state.value: state for state in State}
+_EFFECTS: dict[str | None, Effect | None] = {None: None, **{effect.value: effect for effect in Effect}}
+_COPIED = 4096  # a bytes object up to this size is bound as a bytearray: copying it costs less than binding it as it is
+
+_ID = Process._fields.index("id")
+_PROMISED = Process._fields.index("promised")
+_PARENT = Process._fields.index("parent_id")
+_STATE = Process._fields.index("state")
+_HEAD = Process._fields.index("head")
+_BEGUN_UNTIL = Process._fields.index("attempts") + 1
+_FINISHED_AT = Process._fields.index("finished_at")
+_UNRESOLVED = Process._fields.index("unresolved")
+_SETTLING = Process._fields.index("settling")
+_EFFECT = Process._fields.index("effect")
+_KEPT = Process._fields.index("result_kept")
+_LATER = Process._fields[_BEGUN_UNTIL:]
+_UNTOUCHED = tuple(Process._field_defaults[name] for name in _LATER)
+
+
+@dataclass(slots=True)
+class Written:
+    """A commit as rows, with what decides whether they may be written."""
+
+    rows: list[tuple[Statement, Row]]
+    process_id: bytearray
+    before: tuple[int, int] | None  # sequence and fence that it has to have; None: it must not exist
+    exists: bool  # nothing is compared: it only has to exist
+    key: tuple[str, str, int] | None  # scope, key and the instant at which it must be free
+    touches: tuple[object, ...]  # two commits that touch one thing are not written by one statement
+    size: int  # bytes, roughly
+
+
+# ── Headers and credentials ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def pack(parts: Sequence[bytes]) -> bytearray:
+    """Byte strings as one: their count, their lengths, and themselves; any octet may be in them."""
+    lengths = struct.pack(f"<{len(parts) + 1}I", len(parts), *map(len, parts))
+    return bytearray(lengths + b"".join(parts))
+
+
+def unpack(data: bytes) -> list[bytes]:
+    """The byte strings that were packed."""
+    (count,) = struct.unpack_from("<I", data)
+    lengths = struct.unpack_from(f"<{count}I", data, 4)
+    parts, start = [], 4 * (count + 1)
+    for length in lengths:
+        parts.append(data[start : start + length])
+        start += length
+    return parts
+
+
+def pack_headers(headers: Headers) -> bytearray:
+    """A header list, octet for octet."""
+    return pack([part for header in headers for part in header])
+
+
+def unpack_headers(data: bytes) -> tuple[Header, ...]:
+    """The header list that was packed."""
+    parts = unpack(data)
+    return tuple(zip(parts[::2], parts[1::2], strict=True))
+
+
+def seal_credentials(credentials: Sequence[tuple[int, bytes, bytes]], sealer: Sealer, context: bytes) -> bytearray:
+    """Credentials as they may lie on a disk."""
+    parts = [part for position, name, value in credentials for part in (b"%d" % position, name, value)]
+    return bytearray(sealer.seal(bytes(pack(parts)), context))
+
+
+def open_credentials(sealed: bytes, sealer: Sealer, context: bytes) -> tuple[tuple[int, bytes, bytes], ...]:
+    """The credentials that were sealed."""
+    parts = unpack(sealer.open(sealed, context))
+    return tuple(
+        (int(position), name, value) for position, name, value in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    )
+
+
+def _blob(data: bytes) -> bytes | bytearray:
+    return bytearray(data) if len(data) <= _COPIED else data
+
+
+def _or_null(value: Any) -> Any:
+    return NULL if value is None else value
+
+
+# ── A commit ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def written(commit: Commit, sealer: Sealer, now: int) -> Written:
+    """A commit as rows. ``now`` is when its exceptions are closed, if no event says when."""
+    text = subject(commit)
+    process_id = id_bytes(text)
+    rows: list[tuple[Statement, Row]] = []
+    touches: list[object] = [text]
+    before, key = None, None
+    size = 512
+    change = commit.change
+    if change is not None:
+        before = None if change.before is None else (change.before.sequence, change.before.fence)
+        rows.append(_process_row(process_id, change, commit.end))
+        size += _add_events(rows, process_id, change)
+    if commit.request is not None:
+        size += _add_request(rows, process_id, commit.request, sealer, sealed=commit.end is None)
+    if commit.key is not None and change is not None:
+        key = (commit.key.scope, commit.key.key, change.process.created_at)
+        touches.append(key[:2])
+        rows.append((sql.KEY, _key_row(commit.key)))
+    if commit.attempt is not None:
+        rows.append((sql.ATTEMPT, _attempt_row(process_id, commit.attempt)))
+    if commit.reply is not None:
+        rows.append((sql.REPLY, _reply_row(process_id, *commit.reply)))
+        size += len(commit.reply[1].body.data or b"")
+    if commit.end is not None and change is not None:
+        rows.append((sql.FORGET_CREDENTIAL, (process_id,)))
+        scope, name, expires_at = change.process.key_scope, change.process.key_lookup, commit.end.key_expires_at
+        if scope is not None and name is not None and expires_at is not None:
+            touches.append((scope, name))
+            rows.append((sql.KEY_EXPIRY, (scope, name, process_id, expires_at)))
+    if commit.closes:
+        at = change.events[-1].at if change is not None else now
+        rows.extend(((sql.KEEP_ON, (process_id, at)), (sql.CLOSE, (process_id, at))))
+    if commit.opens is not None:
+        rows.append((sql.OPEN, (process_id, commit.opens.kind, commit.opens.at, commit.opens.detail)))
+    if commit.evidence is not None:
+        rows.append((sql.EVIDENCE, _evidence_row(process_id, commit.evidence)))
+        size += len(commit.evidence.body)
+    return Written(rows, process_id, before, change is None, key, tuple(touches), size)
+
+
+def _process_row(process_id: bytearray, change: Change, end: End | None) -> tuple[Statement, Row]:
+    process = change.process
+    retain_until_at = end.retain_until_at if end is not None else None
+    if change.before is not None:
+        token = (process_id, change.before.sequence, change.before.fence)
+        return sql.UPDATE, (*token, *_moved(process), _or_null(retain_until_at))
+    accepted: list[Any] = [NULL if value is None else value for value in process[:_STATE]]
+    accepted[_ID] = process_id
+    accepted[_PROMISED] = 1 if process.promised else 0
+    if process.parent_id is not None:
+        accepted[_PARENT] = id_bytes(process.parent_id)
+    if retain_until_at is None and process.finished_at is None and process[_BEGUN_UNTIL:] == _UNTOUCHED:
+        moved = _moved(process)
+        skipped = _FINISHED_AT - _STATE
+        return sql.ACCEPT, (*accepted, *moved[:skipped], *moved[skipped + 1 : _BEGUN_UNTIL - _STATE])
+    return sql.INSERT, (*accepted, *_moved(process), _or_null(retain_until_at))
+
+
+def _moved(process: Process) -> list[Any]:
+    """The values from `state` on."""
+    values: list[Any] = [NULL if value is None else value for value in process[_STATE:]]
+    values[0] = process.state.value
+    values[_HEAD - _STATE] = bytearray(process.head)
+    values[_UNRESOLVED - _STATE] = 1 if process.unresolved else 0
+    values[_SETTLING - _STATE] = 1 if process.settling else 0
+    if process.effect is not None:
+        values[_EFFECT - _STATE] = process.effect.value
+    values[_KEPT - _STATE] = 1 if process.result_kept else 0
+    return values
+
+
+def _add_events(rows: list[tuple[Statement, Row]], process_id: bytearray, change: Change) -> int:
+    size = 0
+    for event in change.events:
+        digest = bytearray(event.digest)
+        rows.append((sql.EVENT, (process_id, event.sequence, event.version, event.at, event.content, digest)))
+        size += len(event.content)
+    for told in change.outbox:
+        identity = id_bytes(told.id)
+        rows.append((sql.OUTBOX, (identity, told.aggregatetype, process_id, told.type, told.payload, told.created_at)))
+        size += len(told.payload)
+    return size
+
+
+def _add_request(
+    rows: list[tuple[Statement, Row]], process_id: bytearray, request: RecordedRequest, sealer: Sealer, *, sealed: bool
+) -> int:
+    headers, body = pack_headers(request.headers), request.body
+    data = None if body.data is None else _blob(body.data)
+    row = (process_id, request.method, _blob(request.target), headers, body.size, bytearray(body.digest), data)
+    rows.append((sql.REQUEST, row))
+    if request.credentials and sealed:
+        secret = seal_credentials(request.credentials, sealer, bytes(process_id))
+        rows.append((sql.CREDENTIAL, (process_id, secret)))
+    return len(headers) + len(data or b"")
+
+
+def _key_row(key: KeyRecord) -> Row:
+    return (key.scope, key.key, bytearray(key.fingerprint), id_bytes(key.process_id), _or_null(key.expires_at))
+
+
+def _attempt_row(process_id: bytearray, attempt: Attempt) -> Row:
+    return (
+        process_id,
+        attempt.number,
+        attempt.fence,
+        attempt.owner,
+        attempt.started_at,
+        _or_null(attempt.ended_at),
+        NULL if attempt.outcome is None else attempt.outcome.value,
+        _or_null(attempt.status),
+        _or_null(attempt.detail),
+    )
+
+
+def _reply_row(process_id: bytearray, number: int, reply: RecordedReply) -> Row:
+    body = reply.body
+    return (
+        process_id,
+        number,
+        reply.status,
+        _blob(reply.reason),
+        pack_headers(reply.headers),
+        body.size,
+        bytearray(body.digest),
+        1 if body.kept else 0,
+        None if body.data is None else _blob(body.data),
+    )
+
+
+def _evidence_row(process_id: bytearray, evidence: Evidence) -> Row:
+    return (
+        process_id,
+        evidence.attempt,
+        evidence.source,
+        evidence.at,
+        _or_null(evidence.status),
+        pack_headers(evidence.headers),
+        _blob(evidence.body),
+    )
+
+
+# ── And back ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+PROCESS_COLUMNS = ", ".join(Process._fields)
+
+
+def process_of(row: Sequence[Any]) -> Process:
+    """A process from its columns, in the order of its fields."""
+    values = list(row[: len(Process._fields)])
+    values[_ID] = id_text(values[_ID])
+    values[_PROMISED] = values[_PROMISED] == 1
+    if values[_PARENT] is not None:
+        values[_PARENT] = id_text(values[_PARENT])
+    values[_STATE] = _STATES[values[_STATE]]
+    values[_UNRESOLVED] = values[_UNRESOLVED] == 1
+    values[_SETTLING] = values[_SETTLING] == 1
+    values[_EFFECT] = _EFFECTS[values[_EFFECT]]
+    values[_KEPT] = values[_KEPT] == 1
+    return Process._make(values)
+
+
+TOMBSTONE_COLUMNS = "id, resource, caller, promise, until_at"
+
+
+def tombstone_of(row: Sequence[Any]) -> Tombstone:
+    """A tombstone from its columns."""
+    return Tombstone(id_text(row[0]), *row[1:])
+
+
+KEY_COLUMNS = "scope, key, fingerprint, process_id, expires_at"
+
+
+def key_of(row: Sequence[Any]) -> KeyRecord:
+    """A key record from its columns."""
+    scope, key, fingerprint, process_id, expires_at = row
+    return KeyRecord(scope, key, fingerprint, id_text(process_id), expires_at)
+
+
+EVENT_COLUMNS = "process_id, sequence, version, at, content, digest"
+
+
+def event_of(row: Sequence[Any]) -> Event:
+    """An event from its columns."""
+    return Event(id_text(row[0]), *row[1:])
+
+
+REQUEST_COLUMNS = "method, target, headers, size, digest, data"
+
+
+def request_of(row: Sequence[Any], credentials: Sequence[tuple[int, bytes, bytes]] = ()) -> RecordedRequest:
+    """A recorded request from its columns."""
+    method, target, headers, size, digest, data = row
+    return RecordedRequest(method, target, unpack_headers(headers), credentials, Body(size, digest, data))
+
+
+REPLY_COLUMNS = "attempt, status, reason, headers, size, digest, kept, data"
+
+
+def reply_of(row: Sequence[Any]) -> tuple[int, RecordedReply]:
+    """An attempt number and its reply from their columns."""
+    attempt, status, reason, headers, size, digest, kept, data = row
+    return attempt, RecordedReply(status, reason, unpack_headers(headers), Body(size, digest, data, kept == 1))
+
+
+OUTBOX_COLUMNS = "id, aggregatetype, aggregateid, type, payload, created_at"
+
+
+def outbox_of(row: Sequence[Any]) -> OutboxRow:
+    """An outbox row from its columns."""
+    identity, aggregatetype, aggregateid, kind, payload, created_at = row
+    return OutboxRow(id_text(identity), aggregatetype, id_text(aggregateid), kind, payload, created_at)
+
+
+ATTEMPT_COLUMNS = "process_id, number, fence, owner, started_at, ended_at, outcome, status, detail"
+
+
+def attempt_of(row: Sequence[Any]) -> Attempt:
+    """An attempt from its columns."""
+    process_id, number, fence, owner, started_at, ended_at, outcome, status, detail = row
+    ended = None if outcome is None else AttemptOutcome(outcome)
+    return Attempt(id_text(process_id), number, fence, owner, started_at, ended_at, ended, status, detail)
+
+
+EVIDENCE_COLUMNS = "process_id, attempt, source, at, status, headers, body"
+
+
+def evidence_of(row: Sequence[Any]) -> Evidence:
+    """Evidence from its columns."""
+    process_id, attempt, source, at, status, headers, body = row
+    return Evidence(id_text(process_id), attempt, source, at, status, unpack_headers(headers), body)
+
+
+EXCEPTION_COLUMNS = "process_id, kind, opened_at, detail, closed_at"
+
+
+def exception_of(row: Sequence[Any]) -> ExceptionRecord:
+    """An exception from its columns."""
+    return ExceptionRecord(id_text(row[0]), *row[1:])

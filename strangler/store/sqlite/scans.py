@@ -1,0 +1,157 @@
+"""Reads that may take long: lists and what keeps the processes going. They run in a thread with its own connection.
+
+A thread gets the interpreter's lock back row by row, beside a busy event loop one switch interval each. So each scan
+yields one row with one text: ids, or JSON. The rows themselves are then read by their keys on the loop, where each is
+judged again, because it may have changed in between.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from strangler.domain.process import PublicState
+from strangler.ports import Backlog, ListQuery
+from strangler.store.ids import id_bytes, is_id
+from strangler.store.listing import MACHINE
+from strangler.store.sqlite.connection import Connection
+from strangler.store.sqlite.reads import guarded
+
+_ID_LENGTH = 16
+
+_DUE = "SELECT id FROM process INDEXED BY process_due WHERE route = ? AND due_at <= ? ORDER BY due_at LIMIT ?"
+_OVERDUE = (
+    "SELECT id FROM process INDEXED BY process_due WHERE due_at IS NOT NULL AND deadline_at <= ? "
+    "ORDER BY deadline_at LIMIT ?"
+)
+_ORPHANS = (
+    "SELECT id FROM process INDEXED BY process_under_way WHERE state = 'processing' AND NOT EXISTS "
+    "(SELECT 1 FROM lease WHERE lease.owner = process.owner AND lease.boot_id = ? AND lease.until > ?) LIMIT ?"
+)
+_ROUTES = (
+    "WITH RECURSIVE routes (route) AS (SELECT min(route) FROM process WHERE due_at IS NOT NULL UNION ALL "
+    "SELECT (SELECT min(route) FROM process WHERE due_at IS NOT NULL AND process.route > routes.route) "
+    "FROM routes WHERE routes.route IS NOT NULL) "
+)
+"""From route to route by the index, however many processes wait for each."""
+
+_NEXT_DUE = _ROUTES + (  # noqa: S608
+    "SELECT json_group_object(route, due_at) FROM (SELECT route, (SELECT min(due_at) FROM process "
+    "WHERE process.route = routes.route AND process.due_at > ?) AS due_at FROM routes WHERE route IS NOT NULL) "
+    "WHERE due_at IS NOT NULL"
+)
+_BACKLOG = (
+    "SELECT json_group_array(json_array(route, processes, bytes)) FROM (SELECT route, count(*) AS processes, "
+    "sum(body_size) AS bytes FROM process INDEXED BY process_due WHERE due_at IS NOT NULL GROUP BY route)"
+)
+_LOOSE = (
+    "WITH RECURSIVE owners (id) AS (SELECT min(process_id) FROM chunk UNION ALL "
+    "SELECT (SELECT min(process_id) FROM chunk WHERE process_id > owners.id) FROM owners WHERE owners.id IS NOT NULL) "
+    "SELECT id FROM owners WHERE id < ? AND NOT EXISTS (SELECT 1 FROM process WHERE process.id = owners.id) LIMIT ?"
+)
+_ARCHIVE = "SELECT json_group_object(name, text) FROM archive WHERE kind = ?"
+
+
+class Scans:
+    """Scans over one connection, each in one step."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def page(self, query: ListQuery) -> list[bytes]:
+        """Ids of a page."""
+        text, parameters = _page(query)
+        return self._ids(text, parameters)
+
+    def due(self, route: str, now: int, limit: int) -> list[bytes]:
+        """Ids of what may be claimed."""
+        return self._ids(_DUE, (route, now, limit))
+
+    def overdue(self, now: int, limit: int) -> list[bytes]:
+        """Ids of what waits past its deadline."""
+        return self._ids(_OVERDUE, (now, limit))
+
+    def orphans(self, boot_id: str, boottime: int, limit: int) -> list[bytes]:
+        """Ids of what is under way and nobody's."""
+        return self._ids(_ORPHANS, (boot_id, boottime, limit))
+
+    def loose(self, before: bytes, limit: int) -> list[bytes]:
+        """Ids below one that have chunks and are those of no process."""
+        return self._ids(_LOOSE, (bytearray(before), limit))
+
+    def next_due(self, after: int) -> dict[str, int]:
+        """See `Upkeep.next_due`."""
+        found: dict[str, int] = self._json(_NEXT_DUE, (after,))
+        return found
+
+    def backlog(self) -> dict[str, Backlog]:
+        """See `Upkeep.backlog`."""
+        return {route: Backlog(processes, size) for route, processes, size in self._json(_BACKLOG, ())}
+
+    def archive(self, kind: str) -> dict[str, str]:
+        """See `Archive.load`."""
+        found: dict[str, str] = self._json(_ARCHIVE, (kind,))
+        return found
+
+    def pages(self) -> tuple[int, int]:
+        """Pages of the file, and how many of them hold nothing."""
+        with guarded(self._connection):
+            ((count,),) = self._connection.rows("PRAGMA page_count")
+            ((free,),) = self._connection.rows("PRAGMA freelist_count")
+        return count, free
+
+    def _ids(self, sql: str, parameters: Sequence[Any]) -> list[bytes]:
+        with guarded(self._connection):
+            ((text,),) = self._connection.rows(f"SELECT group_concat(hex(id), '') FROM ({sql})", parameters)  # noqa: S608
+        data = bytes.fromhex(text or "")
+        return [data[start : start + _ID_LENGTH] for start in range(0, len(data), _ID_LENGTH)]
+
+    def _json(self, sql: str, parameters: Sequence[Any]) -> Any:
+        with guarded(self._connection):
+            ((text,),) = self._connection.rows(sql, parameters)
+        return json.loads(text)
+
+
+def _page(query: ListQuery) -> tuple[str, list[Any]]:
+    """A query for the ids of a page; `listing.listed` says the same of one process."""
+    conditions = ["caller = ?", "resource = ?"]
+    parameters: list[Any] = [query.caller, query.resource]
+    for condition, value in (
+        ("correlation_id = ?", query.correlation_id),
+        ("key = ?", query.key),
+        ("created_at > ?", query.created_after),
+        ("created_at < ?", query.created_before),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            parameters.append(value)
+    if query.before_id is not None:
+        conditions.append("id < ?")
+        parameters.append(id_bytes(query.before_id) if is_id(query.before_id) else b"")
+    if query.state is not None:
+        conditions.append(_in_state(query.state, parameters))
+    if query.status is not None:
+        parameters.append(query.status)
+        means = [
+            f"(promise = {_mark(promise, parameters)} AND {_in_state(state, parameters)})"
+            for promise, state in query.status_means
+        ]
+        conditions.append(f"(status = ? OR (status IS NULL AND ({' OR '.join(means) or '0'})))")
+    parameters.append(query.limit)
+    text = f"SELECT id FROM process INDEXED BY process_caller WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?"  # noqa: S608
+    return text, parameters
+
+
+def _mark(value: Any, parameters: list[Any]) -> str:
+    parameters.append(value)
+    return "?"
+
+
+def _in_state(state: PublicState, parameters: list[Any]) -> str:
+    """A condition for a public state."""
+    ways = []
+    for machine, settling in sorted(MACHINE[state], key=str):
+        way = f"state = {_mark(machine.value, parameters)}"
+        ways.append(way if settling is None else f"({way} AND settling = {_mark(int(settling), parameters)})")
+    return f"({' OR '.join(ways)})"

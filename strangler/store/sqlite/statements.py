@@ -1,0 +1,165 @@
+"""The statements by which a commit is written, each for many rows at once.
+
+A thread that runs a statement gives up the interpreter's lock and has to get it back, which beside a busy event loop
+costs up to a switch interval each time. So the rows of one table of all commits of a turn go into one statement of many
+``VALUES``, in sizes that are powers of two, so that few texts are prepared, and each once.
+
+Binding None costs twenty times as much as binding an integer (the adapter protocol is asked), and so does `bytes`: rows
+hold `bytearray` for blobs and `NULL` for None, an empty blob that the statement turns into NULL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from strangler.domain.process import ACCEPTED_FIELDS, Process
+
+Row = tuple[Any, ...]
+
+NULL = bytearray()
+"""Stands for None in a column that `nullable` names; no text and no number is an empty blob."""
+
+LARGEST = 64  # rows of one statement
+
+_BEGUN = ("state", "version", "sequence", "head", "updated_at", "due_at", "owner", "fence", "tries", "attempts")
+_MOVED = Process._fields[len(ACCEPTED_FIELDS) :]  # what a transition may set
+_PROCESS_NULLABLE = frozenset(
+    {
+        *("caller", "caller_name", "key", "key_scope", "key_lookup", "parent_id", "due_at", "finished_at", "owner"),
+        *("status", "reason", "effect", "result_status", "result_type", "result_length", "retain_until_at"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Statement:
+    """One statement for any number of rows. ``text`` holds ``{values}`` where they go."""
+
+    text: str
+    columns: tuple[str, ...]
+    nullable: frozenset[str] = frozenset()
+    every: bool = False  # every row must change one row of the table, else something is wrong
+
+    @property
+    def width(self) -> int:
+        """How many values a row has."""
+        return len(self.columns)
+
+    def slices(self, rows: int) -> Iterator[tuple[str, int, int]]:
+        """The text for a part of ``rows`` rows, with the first of its rows and the one after its last."""
+        start = 0
+        while start < rows:
+            size = min(LARGEST, 1 << ((rows - start).bit_length() - 1))
+            yield _text(self, size), start, start + size
+            start += size
+
+
+@cache
+def _text(statement: Statement, size: int) -> str:
+    marks = ("NULLIF(?, x'')" if column in statement.nullable else "?" for column in statement.columns)
+    row = f"({', '.join(marks)})"
+    return statement.text.replace("{values}", ", ".join([row] * size))
+
+
+def _insert(
+    table: str, columns: Sequence[str], nullable: frozenset[str] = frozenset(), verb: str = "INSERT"
+) -> Statement:
+    names = ", ".join(columns)
+    every = verb != "INSERT OR IGNORE"
+    return Statement(f"{verb} INTO {table} ({names}) VALUES {{values}}", tuple(columns), nullable, every)
+
+
+def _update_process() -> Statement:
+    """Compare-and-set: (id, sequence before, fence before, all that a transition may set, retain_until_at)."""
+    columns = ("id", "was_sequence", "was_fence", *_MOVED, "retain_until_at")
+    sets = [f"{name} = v.column{number}" for number, name in enumerate(_MOVED, 4)]
+    sets.append(f"retain_until_at = COALESCE(v.column{len(columns)}, process.retain_until_at)")
+    text = (
+        f"UPDATE process SET {', '.join(sets)} FROM (VALUES {{values}}) AS v "  # noqa: S608
+        "WHERE process.id = v.column1 AND process.sequence = v.column2 AND process.fence = v.column3"
+    )
+    return Statement(text, columns, _PROCESS_NULLABLE, every=True)
+
+
+PROCESS = (*Process._fields, "retain_until_at")
+
+ACCEPT = _insert("process", (*ACCEPTED_FIELDS, *_BEGUN), _PROCESS_NULLABLE)
+"""A process of which no more is set than acceptance and a first claim set."""
+
+INSERT = _insert("process", PROCESS, _PROCESS_NULLABLE)
+UPDATE = _update_process()
+REQUEST = _insert("request", ("process_id", "method", "target", "headers", "size", "digest", "data"))
+CREDENTIAL = _insert("credential", ("process_id", "sealed"))
+EVENT = _insert("event", ("process_id", "sequence", "version", "at", "content", "digest"))
+OUTBOX = _insert("outbox", ("id", "aggregatetype", "aggregateid", "type", "payload", "created_at"))
+KEY = _insert(
+    "idempotency",
+    ("scope", "key", "fingerprint", "process_id", "expires_at"),
+    frozenset({"expires_at"}),
+    "INSERT OR REPLACE",  # one that lapsed is written over
+)
+ATTEMPT = _insert(
+    "attempt",
+    ("process_id", "number", "fence", "owner", "started_at", "ended_at", "outcome", "status", "detail"),
+    frozenset({"ended_at", "outcome", "status", "detail"}),
+    "INSERT OR REPLACE",
+)
+REPLY = _insert(
+    "reply",
+    ("process_id", "attempt", "status", "reason", "headers", "size", "digest", "kept", "data"),
+    verb="INSERT OR REPLACE",
+)
+FORGET_CREDENTIAL = Statement("DELETE FROM credential WHERE process_id IN (VALUES {values})", ("process_id",))
+KEY_EXPIRY = Statement(
+    "UPDATE idempotency SET expires_at = v.column4 FROM (VALUES {values}) AS v WHERE idempotency.scope = v.column1 "
+    "AND idempotency.key = v.column2 AND idempotency.process_id = v.column3",
+    ("scope", "key", "process_id", "expires_at"),
+)
+KEEP_ON = Statement(
+    "UPDATE process SET retain_until_at = max(retain_until_at, v.column2 + retain) FROM (VALUES {values}) AS v "
+    "WHERE process.id = v.column1 AND process.retain_until_at IS NOT NULL AND EXISTS "
+    "(SELECT 1 FROM exception WHERE exception.process_id = v.column1 AND exception.closed_at IS NULL)",
+    ("process_id", "at"),
+)
+"""Retention counts from the closing of an exception; comes before `CLOSE`."""
+
+CLOSE = Statement(
+    "UPDATE exception SET closed_at = v.column2 FROM (VALUES {values}) AS v "
+    "WHERE exception.process_id = v.column1 AND exception.closed_at IS NULL",
+    ("process_id", "at"),
+)
+OPEN = _insert("exception", ("process_id", "kind", "opened_at", "detail"), verb="INSERT OR IGNORE")
+EVIDENCE = _insert(
+    "evidence", ("process_id", "attempt", "source", "at", "status", "headers", "body"), frozenset({"status"})
+)
+
+ORDER: tuple[Statement, ...] = (
+    *(ACCEPT, INSERT, UPDATE, REQUEST, CREDENTIAL, EVENT, OUTBOX, KEY, ATTEMPT, REPLY),
+    *(FORGET_CREDENTIAL, KEY_EXPIRY, KEEP_ON, CLOSE, OPEN, EVIDENCE),
+)
+"""The order in which they are run."""
+
+# What stands in the way. Each row begins with its number, which comes back for those that may not be written.
+
+STALE = Statement(
+    "SELECT v.column1 FROM (VALUES {values}) AS v LEFT JOIN process ON process.id = v.column2 "
+    "WHERE process.sequence IS NOT v.column3 OR process.fence IS NOT v.column4",
+    ("number", "id", "sequence", "fence"),
+    frozenset({"sequence", "fence"}),
+)
+"""The process is not at this sequence and fence; NULL for both: it exists."""
+
+ABSENT = Statement(
+    "SELECT v.column1 FROM (VALUES {values}) AS v LEFT JOIN process ON process.id = v.column2 WHERE process.id IS NULL",
+    ("number", "id"),
+)
+TAKEN = Statement(
+    "SELECT v.column1, held.scope, held.key, held.fingerprint, held.process_id, held.expires_at "
+    "FROM (VALUES {values}) AS v CROSS JOIN idempotency AS held ON held.scope = v.column2 AND held.key = v.column3 "
+    "WHERE held.expires_at IS NULL OR held.expires_at > v.column4",
+    ("number", "scope", "key", "created_at"),
+)
+"""Somebody holds the key, and it has not lapsed at the instant."""

@@ -1,0 +1,85 @@
+"""What is forgotten, in small steps, each an item of a turn, so that no acceptance waits long for it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from strangler.store.sqlite.connection import Connection
+from strangler.store.sqlite.turn import Action
+
+PROCESSES = 16  # of one step
+ROWS = 256  # keys or tombstones of one step
+CHUNKS = 8  # of one step, 2 MiB: every page of a large value is visited when it is deleted
+PAGES = 32  # given back to the file system in one step
+
+_PAST = (
+    "SELECT hex(id) FROM process INDEXED BY process_retention WHERE retain_until_at <= ? AND NOT EXISTS "
+    "(SELECT 1 FROM exception WHERE exception.process_id = process.id AND closed_at IS NULL) LIMIT ?"
+)
+_BURY = (
+    "INSERT OR REPLACE INTO tombstone (id, resource, caller, promise, until_at) "
+    "SELECT id, resource, caller, promise, retain_until_at + retain FROM process WHERE id = ?"
+)
+_BELONGINGS = (
+    "DELETE FROM request WHERE process_id = ?",
+    "DELETE FROM credential WHERE process_id = ?",
+    "DELETE FROM reply WHERE process_id = ?",
+    "DELETE FROM event WHERE process_id = ?",
+    "DELETE FROM outbox WHERE aggregateid = ?",
+    "DELETE FROM attempt WHERE process_id = ?",
+    "DELETE FROM evidence WHERE process_id = ?",
+    "DELETE FROM exception WHERE process_id = ?",
+    "DELETE FROM process WHERE id = ?",
+)
+_LAPSED = (
+    "DELETE FROM idempotency WHERE (scope, key) IN "
+    "(SELECT scope, key FROM idempotency INDEXED BY idempotency_expiry WHERE expires_at <= ? LIMIT ?)"
+)
+_GRAVES = "DELETE FROM tombstone WHERE id IN (SELECT id FROM tombstone WHERE until_at <= ? LIMIT ?)"
+_CHUNKS = (
+    "DELETE FROM chunk WHERE rowid IN (SELECT rowid FROM chunk WHERE process_id = ?1 LIMIT ?2) "
+    "AND NOT EXISTS (SELECT 1 FROM process WHERE id = ?1)"
+)
+
+
+def processes(now: int, limit: int) -> Action:
+    """Forget processes past their retention; their chunks are swept as those of no process."""
+    return partial(_processes, now, limit)
+
+
+def _processes(now: int, limit: int, connection: Connection) -> int:
+    past = [bytearray.fromhex(text) for (text,) in connection.rows(_PAST, (now, limit))]
+    for process_id in past:
+        connection.run(_BURY, (process_id,))
+        for statement in _BELONGINGS:
+            connection.run(statement, (process_id,))
+    return len(past)
+
+
+def keys(now: int, limit: int) -> Action:
+    """Forget keys that have lapsed."""
+    return partial(_delete, _LAPSED, (now, limit))
+
+
+def graves(now: int, limit: int) -> Action:
+    """Forget tombstones."""
+    return partial(_delete, _GRAVES, (now, limit))
+
+
+def chunks(process_id: bytes, limit: int) -> Action:
+    """Forget chunks of a process that does not exist."""
+    return partial(_delete, _CHUNKS, (bytearray(process_id), limit))
+
+
+def give_back(pages: int) -> Action:
+    """Give empty pages back to the file system."""
+    return partial(_give_back, pages)
+
+
+def _delete(statement: str, parameters: tuple[Any, ...], connection: Connection) -> int:
+    return connection.run(statement, parameters)
+
+
+def _give_back(pages: int, connection: Connection) -> int:
+    return len(connection.rows(f"PRAGMA incremental_vacuum({pages:d})"))

@@ -1,0 +1,154 @@
+"""The writer: one thread, the only one that writes and checkpoints.
+
+It takes what waits, all of it up to a limit, writes it by one transaction and tells all who wait by one call into the
+event loop. There is no delay on purpose: while one turn is on its way to the disk, the next one gathers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from strangler.domain.errors import StoreUnavailable
+from strangler.store.sqlite.connection import BUSY_TIMEOUT, Connection
+from strangler.store.sqlite.turn import Failure, Item, take_turn
+
+_ITEMS = 256  # of one turn
+_BYTES = 4 * 1024 * 1024  # of one turn
+_CHECKPOINT_BYTES = 8 * 1024 * 1024  # of rows, after which the log is copied into the database …
+_CHECKPOINT_TURNS = 512  # … or after so many turns: each rewrites some pages of indexes
+_IDLE = 2.0  # seconds without work, after which the log is cut
+
+GroupCommit = Callable[[int, float], None]
+
+
+class _Waiting(NamedTuple):
+    """One item and who waits for it."""
+
+    future: asyncio.Future[Any]
+    item: Item
+    size: int
+
+
+class Writer:
+    """Runs from its making until `stop`; then its connection is closed."""
+
+    def __init__(
+        self, connection: Connection, on_group_commit: GroupCommit | None, on_trouble: Callable[[str], None]
+    ) -> None:
+        self._connection = connection
+        self._on_group_commit = on_group_commit
+        self._on_trouble = on_trouble
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._stopped = False
+        self._bytes = 0  # written since the last checkpoint
+        self._turns = 0
+        self._uncut = False  # something lies in the log
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, item: Item, size: int) -> asyncio.Future[Any]:
+        """Have an item written. Who no longer waits for the future neither undoes nor delays it.
+
+        Called on the event loop. The future raises `StoreUnavailable` where it could not be written.
+        """
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self._stopped:
+            future.set_exception(StoreUnavailable("the store is closed"))
+        else:
+            self._queue.put(_Waiting(future, item, size))
+        return future
+
+    def stop(self) -> None:
+        """Write what waits and end; nothing more is taken."""
+        if not self._stopped:
+            self._stopped = True
+            self._queue.put(None)
+
+    def join(self) -> None:
+        """Wait until it has ended; blocks."""
+        self._thread.join()
+
+    # On the thread
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            batch, going = self._gather()
+            if batch:
+                self._turn(batch)
+                self._checkpoint()
+            elif going:
+                self._cut_log()
+        self._cut_log()
+        self._connection.close()
+
+    def _gather(self) -> tuple[list[_Waiting], bool]:
+        """What waits, and whether to go on after it. Nothing: for a while there was nothing to do."""
+        batch: list[_Waiting] = []
+        try:
+            waiting = self._queue.get(timeout=_IDLE if self._uncut else None)
+            size = 0
+            while waiting is not None:
+                batch.append(waiting)
+                size += waiting.size
+                if len(batch) == _ITEMS or size >= _BYTES:
+                    self._bytes += size
+                    return batch, True
+                waiting = self._queue.get_nowait()
+        except queue.Empty:
+            self._bytes += sum(waiting.size for waiting in batch)
+            return batch, True
+        return batch, False
+
+    def _turn(self, batch: list[_Waiting]) -> None:
+        began = time.perf_counter()
+        self._turns += 1
+        self._uncut = True
+        try:
+            results = take_turn(self._connection, [waiting.item for waiting in batch])
+        except StoreUnavailable as error:
+            self._on_trouble(str(error))
+            results = [Failure(StoreUnavailable(str(error))) for _ in batch]
+        self._tell(batch, results, time.perf_counter() - began)
+
+    def _tell(self, batch: list[_Waiting], results: list[Any], seconds: float) -> None:
+        def settle() -> None:
+            for waiting, result in zip(batch, results, strict=True):
+                if waiting.future.done():
+                    continue  # who waited was cancelled
+                if isinstance(result, Failure):
+                    waiting.future.set_exception(result.error)
+                else:
+                    waiting.future.set_result(result)
+            if self._on_group_commit is not None:
+                self._on_group_commit(len(batch), seconds)
+
+        loop = batch[0].future.get_loop()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle)
+
+    def _checkpoint(self) -> None:
+        """Copy the log into the database when enough has come together: never waits for a reader."""
+        if self._bytes >= _CHECKPOINT_BYTES or self._turns >= _CHECKPOINT_TURNS:
+            self._bytes = self._turns = 0
+            self._copy_log("PASSIVE")
+
+    def _cut_log(self) -> None:
+        """Copy all of the log and cut its file to nothing; only if no reader is in the way."""
+        self._connection.rows("PRAGMA busy_timeout = 0")
+        self._uncut = not self._copy_log("TRUNCATE")
+        self._connection.rows(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+
+    def _copy_log(self, mode: str) -> bool:
+        try:
+            row = self._connection.row(f"PRAGMA wal_checkpoint({mode})")
+        except self._connection.library.dbapi.Error as error:
+            # All of it is durable in the log all the same; the next one tries again.
+            self._on_trouble(str(error))
+            return False
+        return row is not None and row[0] == 0
