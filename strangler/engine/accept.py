@@ -20,9 +20,10 @@ from strangler.engine.lanes import Lanes
 from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outgoing import REQUEST_PART
+from strangler.engine.uninterrupted import uninterrupted
 from strangler.policy.decide import Decision
 from strangler.policy.model import Route
-from strangler.ports import Commit, Committed, KeyTaken
+from strangler.ports import Commit, Committed, KeyTaken, Verdict
 
 
 class Submission(NamedTuple):
@@ -160,10 +161,10 @@ class Acceptor:
         body = await self._read(submission, process_id)
         try:
             key = await self._checked(submission, caller, body, process_id)
-            return await self._record(submission, caller, body, key, process_id, now)
         except BaseException:
             await self._discard(body, process_id)
             raise
+        return await self._record(submission, caller, body, key, process_id, now)
 
     def _check_head(self, submission: Submission) -> None:
         """What can be judged before the body: its length, its type, required headers."""
@@ -264,25 +265,33 @@ class Acceptor:
         if term is not None:
             change = change.then(Claim(self._means.lease.owner), now)
             attempt = self._executor.begun(change.process, now)
+
+        def on_disk(verdict: Verdict) -> Verdict:
+            if not isinstance(verdict, Committed):
+                if term is not None:
+                    self._executor.release(route.name)
+                return verdict
+            self._notifier.committed(change)
+            if attempt is not None and term is not None:
+                self._executor.start(Claimed(change.process, attempt, kept, term))
+            else:
+                self._executor.enqueue(change.process)
+            return verdict
+
+        commit = Commit(change, request=kept, key=record, attempt=attempt)
         try:
-            verdict = await self._means.store.commit(Commit(change, request=kept, key=record, attempt=attempt))
-        except BaseException:
+            verdict = await uninterrupted(self._means.store.commit(commit), on_disk)
+        except StoreUnavailable:
             if term is not None:
                 self._executor.release(route.name)
-            raise
-        if not isinstance(verdict, Committed):
-            if term is not None:
-                self._executor.release(route.name)
-            assert isinstance(verdict, KeyTaken)
-            assert key is not None
             await self._discard(body, process_id)
-            return _verdict(verdict.record, key, self._means.clock.now()) or Joined(verdict.record.process_id)
-        self._notifier.committed(change)
-        if attempt is not None and term is not None:
-            self._executor.start(Claimed(change.process, attempt, kept, term))
-        else:
-            self._executor.enqueue(change.process)
-        return Accepted(change.process)
+            raise
+        if isinstance(verdict, Committed):
+            return Accepted(change.process)
+        assert isinstance(verdict, KeyTaken)
+        assert key is not None
+        await self._discard(body, process_id)
+        return _verdict(verdict.record, key, self._means.clock.now()) or Joined(verdict.record.process_id)
 
     async def _judged(self, key: Key) -> Acceptance | None:
         record = await self._means.store.key(key.scope, key.lookup)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from strangler.domain.errors import InternalError
 from strangler.domain.process import Process
-from strangler.domain.transitions import Cancel, apply
+from strangler.domain.transitions import Cancel, Change, apply
 from strangler.engine.conclude import settling
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Settled
-from strangler.ports import Clock, Committed, ProcessStore
+from strangler.engine.uninterrupted import uninterrupted
+from strangler.ports import Clock, Committed, ProcessStore, Verdict
 
 
 class Commands:
@@ -31,8 +34,8 @@ class Commands:
             if not process.cancellable:
                 return None
             change = apply(process, Cancel(reason), self._clock.now())
-            if isinstance(await self._store.commit(settling(change, None, None)), Committed):
-                self._notifier.committed(change, Settled(change.process))
+            verdict = await uninterrupted(self._store.commit(settling(change, None, None)), partial(self._tell, change))
+            if isinstance(verdict, Committed):
                 return change.process
             # Somebody was quicker: judge what has become of it.
             found = await self._store.process(process.id)
@@ -40,3 +43,8 @@ class Commands:
                 raise InternalError(f"{process.id} is stale at {process.sequence} and has not gone on")
             process = found
         return process
+
+    def _tell(self, change: Change, verdict: Verdict) -> Verdict:
+        if isinstance(verdict, Committed):
+            self._notifier.committed(change, Settled(change.process))
+        return verdict

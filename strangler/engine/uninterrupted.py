@@ -1,0 +1,26 @@
+"""Acting on a commit even if whoever waited for it is gone: what is on disk must also be known here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+async def uninterrupted(commit: Awaitable[T], then: Callable[[T], R]) -> R:
+    """``then`` of what the commit came to. A caller that is cancelled meanwhile leaves at once; ``then`` runs anyway.
+
+    Raises:
+        StoreUnavailable: what the commit raised; ``then`` does not run.
+    """
+    future = asyncio.ensure_future(commit)
+    try:
+        verdict = await asyncio.shield(future)
+    except asyncio.CancelledError:
+        # The commit goes on, or is just done: it cannot be taken back, and so neither can what follows from it.
+        future.add_done_callback(lambda done: done.exception() is None and then(done.result()))
+        raise
+    return then(verdict)

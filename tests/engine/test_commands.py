@@ -1,0 +1,108 @@
+"""Cancelling: only what was not sent, and exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from strangler.domain.errors import InternalError, StoreUnavailable
+from strangler.domain.process import Effect, State
+from strangler.domain.transitions import Claim, Doubt, Postpone
+from strangler.ports import Commit, Stale, Verdict
+from tests.gateway.scene import SENT, Scene, finish
+
+
+async def test_what_was_not_sent_is_cancelled_without_effect_and_everybody_is_told() -> None:
+    scene = Scene()
+    process = await scene.process(key="k1", key_scope="s", key_lookup="k1")
+    with scene.signals.watch(process.id) as watch:
+        cancelled = await scene.commands.cancel(process)
+
+        assert await watch.changed(process.sequence, 0)
+    assert cancelled is not None
+    assert (cancelled.state, cancelled.effect) == (State.CANCELLED, Effect.NONE)
+    assert await scene.store.process(process.id) == cancelled
+    assert [values[0].process for name, values in scene.instrument.told if name == "changed"] == [cancelled]
+
+
+async def test_a_cancelled_process_is_forgotten_after_its_retention() -> None:
+    scene = Scene()
+    process = await scene.process()
+    await scene.commands.cancel(process)
+
+    scene.clock.pass_(process.retain / 1000 - 1)
+    assert await scene.store.sweep(scene.clock.now(), 10) == 0
+    scene.clock.pass_(2)
+    assert await scene.store.sweep(scene.clock.now(), 10) == 1
+
+
+async def test_what_waits_for_its_next_attempt_and_surely_did_nothing_is_cancelled() -> None:
+    scene = Scene()
+    process = await scene.process(*SENT, Postpone(scene.clock.now() + 1000, "429"))
+
+    cancelled = await scene.commands.cancel(process)
+
+    assert cancelled is not None
+    assert cancelled.state is State.CANCELLED
+
+
+@pytest.mark.parametrize("transitions", [SENT, (*SENT, Doubt("interrupted", settling=True))])
+async def test_what_is_with_the_legacy_system_is_not_cancelled(transitions: Any) -> None:
+    scene = Scene()
+    process = await scene.process(*transitions)
+
+    assert await scene.commands.cancel(process) is None
+    assert await scene.store.process(process.id) == process
+
+
+async def test_what_ended_stays_as_it_is() -> None:
+    scene = Scene()
+    process = await scene.process(*SENT, finish())
+
+    assert await scene.commands.cancel(process) == process
+
+
+async def test_who_is_slower_than_the_sender_is_told_so() -> None:
+    scene = Scene()
+    read_before = await scene.process()
+    await scene.goes_on(read_before, Claim("worker-1"))
+
+    assert await scene.commands.cancel(read_before) is None
+
+
+async def test_who_is_slower_than_another_canceller_gets_what_that_one_got() -> None:
+    scene = Scene()
+    read_before = await scene.process()
+    first = await scene.commands.cancel(read_before)
+
+    assert await scene.commands.cancel(read_before) == first
+
+
+async def test_where_the_store_refuses_nothing_changes_and_nobody_is_told() -> None:
+    scene = Scene()
+    process = await scene.process()
+    scene.store.refuses = lambda commit: True
+
+    with pytest.raises(StoreUnavailable):
+        await scene.commands.cancel(process)
+    assert await scene.store.process(process.id) == process
+    assert scene.instrument.told == []
+
+
+async def test_a_store_that_calls_the_newest_stale_is_a_defect_and_no_endless_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Scene()
+    process = await scene.process()
+
+    def stale(commit: Commit) -> asyncio.Future[Verdict]:
+        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        verdict.set_result(Stale())
+        return verdict
+
+    monkeypatch.setattr(scene.store, "commit", stale)
+
+    with pytest.raises(InternalError):
+        await scene.commands.cancel(process)
