@@ -7,7 +7,7 @@ import time
 from bench.load import Seen
 from bench.machine import Program, load
 from bench.report import Row, Settings, compared, mebibytes, median
-from bench.subject import Strangler, side_by_side, submission
+from bench.subject import side_by_side, submission
 
 AT_LEAST = {64: 0.4, 256: 0.5}
 
@@ -66,7 +66,8 @@ def complete(settings: Settings) -> list[Row]:
             ended = strangler.metric("strangler_ended_total")
             seen = checked(load(strangler.port, [submission()], warm_up=0.0, seconds=settings.seconds), "202")
             shares.append((strangler.metric("strangler_ended_total") - ended) / seen.replies)
-            ours.append(seen.replies / _until_ended(strangler, ended + seen.replies, seen.started_at))
+            strangler.wait_for("strangler_ended_total", ended + seen.replies)
+            ours.append(seen.replies / (time.monotonic_ns() - seen.started_at) * 1e9)
             theirs.append(
                 checked(load(aiohttp.port, [submission()], warm_up=0.0, seconds=settings.seconds), "202").rate
             )
@@ -81,13 +82,3 @@ def complete(settings: Settings) -> list[Row]:
             met=min(shares) >= 1 / 3,
         ),
     ]
-
-
-def _until_ended(strangler: Strangler, count: float, started_at: int) -> float:
-    """Seconds from the start of the load until so many processes have ended."""
-    deadline = time.monotonic() + 300
-    while strangler.metric("strangler_ended_total") < count:
-        if time.monotonic() > deadline:
-            raise RuntimeError("the processes do not come to an end")
-        time.sleep(0.05)
-    return (time.monotonic_ns() - started_at) / 1e9

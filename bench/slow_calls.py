@@ -39,7 +39,8 @@ def slow(settings: Settings) -> list[Row]:
         seen = checked(load(strangler.port, requests, connections=16, seconds=settings.seconds), "200")
         running = strangler.metric("strangler_calls_running")
         _until(legacy, "answered", calls, HOLD + 30)
-        done = _completed(strangler, calls)
+        strangler.wait_for("strangler_ended_total", calls, within=30)
+        done = strangler.metric("strangler_ended_total")
         peak = strangler.peak()
     return [
         Row(
@@ -67,10 +68,3 @@ def _until(legacy: Program, what: str, count: int, within: float) -> None:
         if time.monotonic() > deadline:
             raise RuntimeError(f"not {count} {what} within {within:g} s")
         time.sleep(0.1)
-
-
-def _completed(strangler: Strangler, calls: int) -> float:
-    deadline = time.monotonic() + 30
-    while (done := strangler.metric("strangler_ended_total")) < calls and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return done

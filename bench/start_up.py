@@ -18,7 +18,7 @@ def start_up(settings: Settings) -> list[Row]:
     taken, ready = [], []
     with ExitStack() as stack:
         path = stack.enter_context(directory())
-        fill(path / "store.db", count, UNFINISHED)
+        fill(path, count, UNFINISHED)
         for _ in range(3):
             with upstream("never") as legacy, Strangler(path, legacy.port) as strangler:
                 ready.append((time.monotonic_ns() - strangler.started_at) / 1e9)

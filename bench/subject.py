@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -74,6 +75,18 @@ class Strangler(Program):
             if sample.partition("{")[0] == name:
                 total += float(value)
         return total
+
+    def wait_for(self, name: str, value: float, within: float = 300.0) -> None:
+        """Wait until a metric has reached a value.
+
+        Raises:
+            RuntimeError: it did not within so many seconds.
+        """
+        deadline = time.monotonic() + within
+        while (seen := self.metric(name)) < value:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{name} is {seen:g}, not {value:g}, after {within:g} s")
+            time.sleep(0.05)
 
 
 def upstream(hold: str) -> Program:
