@@ -1,1 +1,40 @@
-"""The command line, one file per verb."""
+"""The command line, one file per verb.
+
+Exit codes: 0, 1 what was asked for failed, 2 wrong usage or a policy that does not load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from strangler.domain.errors import OperatorError
+
+VERBS = ("serve", "check", "fsck", "demo")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says, and return the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="strangler",
+        description="A reverse proxy that turns slow legacy HTTP calls into durable processes. "
+        "`strangler VERB --help` says more.",
+    )
+    parser.add_argument("--version", action="version", version=f"strangler {version('strangler')}")
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    # A verb brings half of the house with it, so only the one that is asked for is imported.
+    asked = [verb for verb in VERBS if verb in given[:1]] or VERBS
+    modules = {verb: importlib.import_module(f"strangler.cli.{verb}") for verb in asked}
+    for module in modules.values():
+        module.add_parser(subparsers)
+    parsed = parser.parse_args(given)
+    try:
+        code: int = modules[parsed.verb].run(parsed)
+    except OperatorError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return code

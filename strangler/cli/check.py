@@ -1,0 +1,51 @@
+"""``strangler check``: what is wrong with a policy, without starting anything."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from strangler.config.load import Loaded, load_policy
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb to the command line."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "check",
+        help="say what is wrong or unwise in a policy",
+        description="Loads a policy as `serve` would, and says what is wrong (error), legal but unwise (warning) or "
+        "good to know (note), with file, line and column. Exit codes: 0 it loads; 1 it loads, with warnings, under "
+        "--strict; 2 it does not load.",
+    )
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="policy files, and folders of them")
+    parser.add_argument("--strict", action="store_true", help="warnings fail as well")
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        help="variables, schemas and certificates that are not here are notes instead of errors",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check it. Returns 0, or 1 where warnings fail.
+
+    Raises:
+        PolicyErrors: it does not load.
+    """
+    loaded = load_policy(arguments.paths, os.environ, offline=arguments.offline)
+    for finding in loaded.findings:
+        print(finding)
+    if arguments.strict and loaded.warnings:
+        print(f"{_summary(loaded)}; with --strict, warnings fail", file=sys.stderr)
+        return 1
+    print(_summary(loaded))
+    return 0
+
+
+def _summary(loaded: Loaded) -> str:
+    table, warnings = loaded.table, len(loaded.warnings)
+    counts = [(len(table.routes), "route"), (len(table.upstreams), "upstream"), (warnings, "warning")]
+    return ", ".join(f"{number} {name}{'' if number == 1 else 's'}" for number, name in counts)

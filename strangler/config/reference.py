@@ -1,0 +1,100 @@
+"""The policy reference, docs/policy.md, made from the JSON Schema: ``python -m strangler.config.reference``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from strangler.config.schema import Schema, expected, policy_schema, resolved
+
+_HEAD = """\
+# Policy reference
+
+Every key of a policy file. This page is made from `strangler/config/policy.schema.json` by
+`python -m strangler.config.reference > docs/policy.md`; a test holds the two together. Editors that know JSON Schema
+can use that file for completion.
+
+`strangler check PATH…` says what is wrong with a policy, where, and what was expected. `strangler serve PATH…` takes
+files and folders of them; all together make one table. An unknown key is an error; a key marked *not available yet* is
+refused by its name.
+
+- **Durations** are whole numbers with a unit: `250ms 2s 5m 24h 30d`. **Sizes** likewise: `64KiB 10MiB`.
+- **YAML** is read by the core schema of YAML 1.2: only `true` and `false` are booleans; `on`, `off`, `yes` are words;
+  there are no dates. Quote values that hold `{ } * @`.
+- **Variables** stand in any value or part of one: `${env:NAME}`, `${env:NAME:-default}` (also where NAME is empty),
+  `${file:PATH}` and `${secret-env:NAME}`. The last two are secrets: they are never shown, and cannot stand in what is
+  stored with a process. `$${` stands for `${`. Paths of files are relative to the policy file.
+- **Expressions** are [JMESPath](https://jmespath.org/) over `{method, path: {…}, query, headers, body, caller}`.
+- **The more specific route wins**: host, then path segment by segment (literal over parameter over prefix), then
+  method, then the number of header and query terms. Two that can both win are an error.
+"""
+
+
+def reference() -> str:
+    """The whole page."""
+    schema = policy_schema()
+    properties = schema["properties"]
+    route = schema["$defs"]["route"]["properties"]
+    parts = [_HEAD, _section("A policy file", schema["description"], properties, "")]
+    parts.extend(_tables("upstreams.NAME", resolved(properties["upstreams"]["additionalProperties"]), "##"))
+    parts.append(_section("routes[]", "One route.", route, "required: `name`, `match`, `upstream`"))
+    for key, below in route.items():
+        parts.extend(_tables(f"routes[].{key}", resolved(below), "###"))
+    parts.extend(_tables("default", resolved(properties["default"]), "##"))
+    return "\n".join(parts)
+
+
+def _tables(name: str, schema: Schema, level: str) -> Iterator[str]:
+    """The table of a mapping's keys, and those of the mappings within it."""
+    if "properties" not in schema:
+        return
+    required = ", ".join(f"`{key}`" for key in schema.get("required", ()))
+    yield _section(
+        name, schema.get("description", ""), schema["properties"], f"required: {required}" if required else "", level
+    )
+    for key, below in schema["properties"].items():
+        yield from _tables(f"{name}.{key}", resolved(below), "###")
+
+
+def _section(name: str, text: str, properties: Schema, note: str, level: str = "##") -> str:
+    title = f"`{name}`" if "." in name or "[" in name or name.islower() else name
+    lines = [f"{level} {title}", "", f"{text}{f' ({note})' if note else ''}", ""]
+    lines += ["| key | meaning | expected | default |", "| --- | --- | --- | --- |"]
+    lines += [_row(key, resolved(schema)) for key, schema in properties.items() if "x-later" not in schema]
+    later = ", ".join(f"`{key}`" for key, schema in properties.items() if "x-later" in schema)
+    if later:
+        lines += ["", f"Not available yet: {later}."]
+    return "\n".join(lines) + "\n"
+
+
+def _row(key: str, schema: Schema) -> str:
+    cells = (f"`{key}`", schema.get("description", ""), _expected(schema), _default(schema))
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _expected(schema: Schema) -> str:
+    if schema.get("type") == "object" and "properties" not in schema:
+        below = schema["additionalProperties"]
+        return "a mapping" if "properties" in resolved(below) else f"a mapping of names to: {expected(resolved(below))}"
+    if schema.get("type") == "array" and "x-expected" not in schema:
+        return f"a list; each: {expected(resolved(schema['items']))}"
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in dict.fromkeys(str(value) for value in schema["enum"]))
+    return expected(schema)
+
+
+def _default(schema: Schema) -> str:
+    if "x-default" in schema:
+        return str(schema["x-default"])
+    if "default" not in schema:
+        return ""
+    default: Any = schema["default"]
+    if default in ({}, [], ""):
+        return "" if "properties" in schema else "none"
+    return f"`{default if isinstance(default, str) else json.dumps(default)}`"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())
