@@ -302,9 +302,13 @@ class Failure(NamedTuple):
 class Link(Protocol):
     """One connection to an upstream, lent for one exchange at a time."""
 
-    reused: bool  # it served an exchange before this one
-    closed: bool
+    reused: bool  # it has served an exchange before
     congested: bool  # the last write did not fit; the receiver hears of it when there is room
+
+    @property
+    def reusable(self) -> bool:
+        """It can serve another exchange."""
+        ...
 
     def send(self, data: bytes, receiver: Receiver, *, to_head: bool, decode: bool, upgrade: bool = False) -> None:
         """Begin an exchange with the first bytes of a request. ``to_head``: its method is HEAD. ``decode``: the
@@ -355,7 +359,7 @@ class Receiver(Protocol):
         """More of the body, or of the tunnel."""
         ...
 
-    def half_closed(self) -> None:
+    def ended(self) -> None:
         """The upstream says nothing more, in a tunnel."""
         ...
 

@@ -119,7 +119,7 @@ class Call:
         self._complete = complete
         self._news.set()
 
-    def half_closed(self) -> None:
+    def ended(self) -> None:
         """There is no tunnel."""
 
     def lost(self, failure: Failure | None) -> None:

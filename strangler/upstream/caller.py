@@ -112,8 +112,8 @@ class Caller:
 
 
 def request_head(request: Outgoing) -> bytes:
-    """The head of a recorded request. ``Expect`` is answered by us: the body follows at once."""
-    lines = [b"%b: %b" % header for header in request.headers if header[0].lower() != b"expect"]
+    """The head of a recorded request."""
+    lines = [b"%b: %b" % header for header in request.headers]
     if request.body.size or request.method not in _BODILESS:
         lines.append(b"Content-Length: %d" % request.body.size)
     start = b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.target)

@@ -57,6 +57,11 @@ class UpstreamLink(asyncio.Protocol):
         self._keep = False  # it can be used again after this exchange
         self._to_head = self._decode = self._upgrade = self._paused = self._half_closed = False
 
+    @property
+    def reusable(self) -> bool:
+        """Whether it can serve another exchange."""
+        return self._keep and self._phase is _Phase.ANSWERED and not self.closed and not self.congested
+
     # What the borrower does.
 
     def send(self, data: bytes, receiver: Receiver, *, to_head: bool, decode: bool, upgrade: bool = False) -> None:
@@ -103,11 +108,10 @@ class UpstreamLink(asyncio.Protocol):
         """Give it back."""
         self._receiver = None
         self.resume_reading()
-        if self.closed or not self._keep or self._phase is not _Phase.ANSWERED or self.congested:
+        if not self.reusable:
             self.abort()
             return
         self._phase = _Phase.IDLE
-        self.reused = True
         self._home.returned(self)
 
     def abort(self) -> None:
@@ -151,7 +155,7 @@ class UpstreamLink(asyncio.Protocol):
             return False
         if self._phase is _Phase.TUNNEL:
             self._half_closed = True
-            receiver.half_closed()
+            receiver.ended()
             return not self.closed and self._socket().can_write_eof()
         if self._phase is _Phase.UNTIL_CLOSE:
             self._phase = _Phase.ANSWERED
@@ -223,6 +227,7 @@ class UpstreamLink(asyncio.Protocol):
             return
         self._phase = _Phase.BODY
         self._keep = head.persistent
+        self.reused = True
         if framing == CHUNKED:
             self._body = ChunkedBody(decoding=self._decode)
         elif framing == len(rest):  # most replies come in one piece

@@ -1,0 +1,401 @@
+"""A client's connection: bytes in, one exchange at a time, bytes out."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from enum import Enum, auto
+from typing import cast
+
+from strangler.domain.exchange import Answer, Peer, Request
+from strangler.domain.problem import problem
+from strangler.front.body import NO_BODY, RequestBody
+from strangler.front.desk import Desk
+from strangler.front.exchange import Exchange
+from strangler.front.handling import Handling
+from strangler.front.head_buffer import HeadBuffer
+from strangler.front.passage import Passage
+from strangler.front.peer import peer_of
+from strangler.front.pinned import Pinned
+from strangler.front.response import respond
+from strangler.policy.forwarding import VIA_NAME
+from strangler.ports import Handle, Passthrough
+from strangler.wire.body import ChunkedBody, LengthBody
+from strangler.wire.malformed import Malformed
+from strangler.wire.request_head import RequestHead, allowed_methods
+
+LINGER = 5.0
+"""Seconds for which a client may go on sending what nobody reads any more; closing at once would make its kernel throw
+the answer away (RFC 9112 section 9.6)."""
+
+MAX_PIPELINED = 64 * 1024
+"""Bytes of requests that may wait behind the one under way."""
+
+_OURSELVES = b"1.1 " + VIA_NAME
+_RESET = struct.pack("ii", 1, 0)
+
+
+class _State(Enum):
+    IDLE = auto()
+    HEAD = auto()
+    BUSY = auto()
+    TUNNEL = auto()
+    LINGER = auto()
+    CLOSED = auto()
+
+
+class ClientConnection(asyncio.Protocol):
+    """Parses requests, asks which way each goes, and lets an `Exchange` do it."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.deadline = math.inf
+        self.congested = False
+        self.peer = Peer("", 0)
+        self.trusted = False
+        self.pinned = Pinned()
+        self._transport: asyncio.Transport | None = None
+        self._state = _State.IDLE
+        self._heads = HeadBuffer(desk.settings.max_head)
+        self._exchange: Exchange | None = None
+        self._head: RequestHead | None = None
+        self._body: LengthBody | ChunkedBody | None = None  # of the request, while it is incomplete
+        self.trailers = b""  # of the request under way, as they came
+        self._reading = True
+        self._advancing = False
+
+    # What the event loop says.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is there."""
+        self._transport = cast(asyncio.Transport, transport)
+        settings = self.desk.settings
+        self.desk.connections.add(self)
+        self.peer = peer_of(self._transport)
+        self.trusted = settings.trusted.peer(self.peer)
+        self.watch(settings.head_timeout)
+        if len(self.desk.connections) > settings.max_clients:
+            self._refuse(Malformed("overloaded", "Too many clients are connected."))
+            self.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the client."""
+        if self._state is _State.BUSY:
+            if self._body is not None:
+                data = self._feed(self._body, data)
+            if data:
+                self._hold(data)
+        elif self._state is _State.TUNNEL:
+            assert self._exchange is not None
+            self._exchange.body(data, False)
+        elif self._state is not _State.LINGER:
+            self._heads.add(data)
+            self._advance()
+
+    def eof_received(self) -> bool:
+        """The client sends nothing more. While it waits for an answer this is how it leaves (nginx and Go agree)."""
+        if self._exchange is not None and self._state is not _State.LINGER:
+            if self._exchange.client_ended():
+                return self._socket().can_write_eof()
+            self._state = _State.CLOSED
+            self._lose_exchange()
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client is gone."""
+        self._state = _State.CLOSED
+        self.desk.connections.discard(self)
+        self._lose_exchange()
+        self.pinned.close()
+
+    def pause_writing(self) -> None:
+        """The client is slow to read."""
+        self.congested = True
+        if self._exchange is not None:
+            self._exchange.client_congested()
+
+    def resume_writing(self) -> None:
+        """There is room again."""
+        self.congested = False
+        if self._exchange is not None:
+            self._exchange.client_ready()
+
+    # What the sweep says.
+
+    def overdue(self) -> None:
+        """The deadline has passed."""
+        self.deadline = math.inf
+        if self._state is _State.BUSY or self._state is _State.TUNNEL:
+            assert self._exchange is not None
+            self._exchange.overdue()
+        elif self._state is _State.HEAD:
+            self._refuse(Malformed("request-timeout", "The head of the request took too long to arrive."))
+        elif self._state is _State.IDLE and not self._socket().get_write_buffer_size():
+            self._socket().close()
+        else:
+            self.abandon()
+
+    def drain(self) -> None:
+        """Close as soon as nothing is under way."""
+        if self._state is _State.IDLE:
+            self.close()
+
+    def abandon(self) -> None:
+        """Close now, whatever is under way."""
+        self._state = _State.CLOSED
+        self._lose_exchange()
+        self._socket().abort()
+
+    # What an exchange does.
+
+    def write(self, data: bytes) -> None:
+        """Send bytes to the client."""
+        if self._state is not _State.CLOSED:
+            self._socket().write(data)
+
+    def write_eof(self) -> None:
+        """Say that nothing more comes; over TLS that is the end of the connection."""
+        if self._socket().can_write_eof():
+            self._socket().write_eof()
+        else:
+            self._socket().close()
+
+    def pause_reading(self) -> None:
+        """Let the client wait."""
+        if self._reading and self._state is not _State.CLOSED:
+            self._reading = False
+            self._socket().pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on."""
+        if not self._reading and self._state is not _State.CLOSED:
+            self._reading = True
+            self._socket().resume_reading()
+
+    def watch(self, timeout: float | None) -> None:
+        """Set the deadline anew, in seconds from now; None: there is none."""
+        self.deadline = math.inf if timeout is None else self.desk.now + self.desk.settings.tick + timeout
+
+    def keeps(self, head: RequestHead) -> bool:
+        """Whether the connection can stay open after the answer that begins now."""
+        return head.keep_alive and self._body is None and not self.desk.draining
+
+    def answer(self, answer: Answer) -> None:
+        """Answer the request under way with a whole answer, and end the exchange."""
+        head = self._head
+        assert head is not None
+        assert isinstance(answer.body, bytes)
+        keep = self.keeps(head)
+        date = self.desk.date()
+        response = respond(answer, to_head=head.method == "HEAD", old=head.old, keep=keep, date=date)
+        self.write(response.head if response.bodiless else response.head + answer.body)
+        self.end(keep=keep)
+
+    def end(self, *, keep: bool) -> None:
+        """The exchange is over; all that the client gets of it is written."""
+        self._exchange = None
+        if self._state is _State.CLOSED:
+            return
+        if not keep or self._body is not None:
+            self._linger()
+            return
+        self._state = _State.IDLE
+        self.watch(self.desk.settings.keepalive)
+        self.resume_reading()
+        if not self._advancing and self._heads:
+            self._advance()
+
+    def hand_over(self, exchange: Exchange) -> None:
+        """Another exchange goes on with the request under way."""
+        self._exchange = exchange
+
+    def begin_tunnel(self, tunnel: Exchange) -> None:
+        """From now on all bytes go to ``tunnel``, as they come."""
+        self._state = _State.TUNNEL
+        self._exchange = tunnel
+        self.resume_reading()
+        held = self._heads.take_all()
+        if held:
+            tunnel.body(held, False)
+
+    def pipelined(self) -> bool:
+        """Whether the client sent more than the request under way."""
+        return bool(self._heads)
+
+    def abort(self, *, reset: bool) -> None:
+        """Break off so that the client sees it. ``reset``: nothing but a reset tells it from a proper end."""
+        self._exchange = None
+        if self._state is _State.CLOSED:
+            return
+        self._state = _State.CLOSED
+        if reset:
+            _reset_on_close(self._socket())
+        self._socket().abort()
+
+    # Requests.
+
+    def _advance(self) -> None:
+        """Begin one request after the other, as far as they have arrived."""
+        self._advancing = True
+        while self._state is _State.IDLE or self._state is _State.HEAD:
+            try:
+                found = self._heads.next()
+            except Malformed as malformed:
+                self._refuse(malformed)
+                break
+            if found is None:
+                if self._state is _State.IDLE and self._heads:
+                    self._state = _State.HEAD
+                    self.watch(self.desk.settings.head_timeout)
+                break
+            self._begin(found)
+        self._advancing = False
+
+    def _begin(self, head: RequestHead) -> None:
+        self._state = _State.BUSY
+        self._head = head
+        self.deadline = math.inf
+        content = b""
+        body: LengthBody | ChunkedBody | None = None
+        if head.has_body:
+            self._body = body = ChunkedBody(decoding=True) if head.chunked else LengthBody(head.content_length or 0)
+            try:
+                content = self._heads.feed(body)
+            except Malformed as malformed:
+                self._refuse(malformed)
+                return
+            self._note_progress(body)
+        if head.via is not None and _OURSELVES in [hop.strip() for hop in head.via.split(b",")]:
+            self._refuse(Malformed("loop-detected", "The request has been here before."))
+            return
+        self._dispatch(head, body, content)
+
+    def _dispatch(self, head: RequestHead, body: LengthBody | ChunkedBody | None, content: bytes) -> None:
+        request = Request(
+            head.method,
+            head.target,
+            head.headers,
+            self.peer,
+            NO_BODY,
+            has_body=head.has_body,
+            content_length=head.content_length,
+        )
+        try:
+            direction = self.desk.direct(request)
+        except Exception as error:
+            self.desk.instrument.failed("front", error)
+            direction = problem("internal-error", "The request could not be directed.")
+        if isinstance(direction, Passthrough):
+            self._pass_through(head, direction, body, content)
+        elif isinstance(direction, Handle):
+            self._handle(head, request, direction, body, content)
+        elif isinstance(direction.body, bytes):
+            self.answer(direction)
+        else:
+            self._handle(head, request, Handle(_answering(direction)), body, content)
+
+    def _pass_through(
+        self, head: RequestHead, way: Passthrough, body: LengthBody | ChunkedBody | None, content: bytes
+    ) -> None:
+        if isinstance(body, ChunkedBody):
+            body.decoding = False
+            body.pieces.clear()
+        passage = Passage(self, head, way)
+        self._exchange = passage
+        passage.start(content, self._body is None)
+
+    def _handle(
+        self, head: RequestHead, request: Request, handle: Handle, body: LengthBody | ChunkedBody | None, content: bytes
+    ) -> None:
+        handling = Handling(self, head, request, handle)
+        self._exchange = handling
+        reader: RequestBody | None = None
+        if body is not None:
+            expected = head.expects_continue and not content
+            reader = RequestBody(self, self.desk.settings.body_idle_timeout, expected=expected)
+            reader.put(body.take() if isinstance(body, ChunkedBody) else content, body.complete)
+        handling.start(reader)
+
+    def _feed(self, body: LengthBody | ChunkedBody, data: bytes) -> bytes:
+        """Give the exchange what belongs to the body; returns the rest."""
+        exchange = self._exchange
+        assert exchange is not None
+        try:
+            end = body.feed(data)
+        except Malformed as malformed:
+            self.pause_reading()
+            exchange.broken(malformed)
+            return b""
+        self._note_progress(body)
+        if isinstance(body, ChunkedBody) and body.decoding:
+            content = body.take()
+        else:
+            content = data if end == len(data) else data[:end]
+        exchange.body(content, body.complete)
+        return data[end:]
+
+    def _note_progress(self, body: LengthBody | ChunkedBody) -> None:
+        if body.complete:
+            self._body = None
+            self.trailers = body.trailers if isinstance(body, ChunkedBody) else b""
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what belongs to the next request until this one is answered."""
+        self._heads.add(data)
+        if len(self._heads) > MAX_PIPELINED:
+            self.pause_reading()
+
+    # Ends.
+
+    def _refuse(self, malformed: Malformed) -> None:
+        """Answer what cannot be taken for a request, and close."""
+        headers = [(b"Allow", allowed_methods())] if malformed.code == "method-not-allowed" else []
+        answer = problem(malformed.code, malformed.detail, headers=headers)
+        assert isinstance(answer.body, bytes)
+        to_head = self._head is not None and self._head.method == "HEAD"
+        response = respond(answer, to_head=to_head, old=False, keep=False, date=self.desk.date())
+        self.write(response.head if response.bodiless else response.head + answer.body)
+        self._linger()
+
+    def _linger(self) -> None:
+        self._exchange = None
+        unread = self._body is not None or bool(self._heads) or self._state is not _State.BUSY
+        self._state = _State.LINGER
+        self.resume_reading()
+        if unread and self._socket().can_write_eof():
+            self.watch(LINGER)
+            self._socket().write_eof()
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Close once all that was written has left."""
+        self._state = _State.LINGER
+        self.watch(self.desk.settings.body_idle_timeout)
+        self._socket().close()
+
+    def _lose_exchange(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.left()
+
+    def _socket(self) -> asyncio.Transport:
+        assert self._transport is not None, "the event loop makes the connection before anything else"
+        return self._transport
+
+
+def _answering(answer: Answer) -> Callable[[Request], Awaitable[Answer]]:
+    async def respond_with(request: Request) -> Answer:
+        return answer
+
+    return respond_with
+
+
+def _reset_on_close(transport: asyncio.Transport) -> None:
+    """Have the kernel send a reset where it would send the end of the stream."""
+    connected = transport.get_extra_info("socket")
+    if connected is not None:
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -1,0 +1,122 @@
+"""A request that is ours: a handler answers it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from strangler.domain.exchange import Answer, BadBody, BodyTimeout, ClientGone, PassOn, Request
+from strangler.domain.problem import problem
+from strangler.front.answer_stream import AnswerStream
+from strangler.front.body import RequestBody, gone
+from strangler.front.passage import Passage
+from strangler.ports import Handle
+from strangler.wire.malformed import Malformed
+from strangler.wire.request_head import RequestHead
+
+if TYPE_CHECKING:
+    from strangler.front.connection import ClientConnection
+
+
+class Handling:
+    """Runs a handler in a task, and writes what it answers. See `strangler.front.exchange.Exchange`."""
+
+    def __init__(self, connection: ClientConnection, head: RequestHead, request: Request, handle: Handle) -> None:
+        self._connection = connection
+        self._head = head
+        self._request = request
+        self._handle = handle
+        self._body: RequestBody | None = None
+        self._writer: AnswerStream | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._started = asyncio.get_running_loop().time()
+
+    def start(self, body: RequestBody | None) -> None:
+        """Begin."""
+        self._body = body
+        if body is not None:
+            self._request.body = body
+        self._task = asyncio.get_running_loop().create_task(self._serve())
+
+    # What the connection tells.
+
+    def body(self, data: bytes, complete: bool) -> None:
+        """More of the body."""
+        assert self._body is not None
+        self._body.put(data, complete)
+
+    def broken(self, malformed: Malformed) -> None:
+        """The framing of the body is broken."""
+        assert self._body is not None
+        self._body.fail(BadBody(malformed.detail))
+
+    def left(self) -> None:
+        """The client is gone: a read of the body says so, any other wait is cancelled."""
+        if self._body is not None and self._body.awaited:
+            self._body.fail(gone())
+        elif self._task is not None and not self._task.done():
+            if self._body is not None:
+                self._body.fail(gone())
+            self._connection.desk.keep(self._task)
+            self._task.cancel()
+
+    def overdue(self) -> None:
+        """The client sends or reads nothing for too long."""
+        if self._body is not None and self._body.awaited:
+            self._body.fail(BodyTimeout("no byte of the body came for too long"))
+        else:
+            self._connection.abandon()
+
+    def client_congested(self) -> None:
+        """The client is slow to read."""
+
+    def client_ready(self) -> None:
+        """There is room again."""
+        if self._writer is not None:
+            self._writer.client_ready()
+
+    def client_ended(self) -> bool:
+        """The client sends nothing more: taken for leaving."""
+        return False
+
+    # The task.
+
+    async def _serve(self) -> None:
+        verdict = await self._verdict()
+        if verdict is None:
+            self._connection.abort(reset=False)
+        elif isinstance(verdict, PassOn):
+            self._pass_on(verdict)
+        elif isinstance(verdict.body, bytes):
+            self._connection.answer(verdict)
+        else:
+            await self._stream(verdict)
+
+    async def _verdict(self) -> Answer | PassOn | None:
+        try:
+            return await self._handle.respond(self._request)
+        except ClientGone:
+            return None
+        except BodyTimeout:
+            return problem("request-timeout", "The body of the request took too long to arrive.")
+        except BadBody as error:
+            return problem("bad-request", str(error))
+        except Exception as error:
+            self._connection.desk.instrument.failed("front", error)
+            return problem("internal-error", "The request could not be answered.")
+
+    def _pass_on(self, verdict: PassOn) -> None:
+        way = self._handle.passthrough
+        assert way is not None, "a handler that passes on says where to"
+        passage = Passage(self._connection, self._head, way, started=self._started)
+        self._connection.hand_over(passage)
+        body = self._body
+        if body is None:
+            passage.start(b"", True)
+            return
+        content = b"".join((*verdict.read, body.take()))
+        passage.start_decoded(content, body.complete, expect=body.still_expected)
+
+    async def _stream(self, answer: Answer) -> None:
+        self._writer = AnswerStream(self._connection, self._head, answer)
+        await self._writer.run()

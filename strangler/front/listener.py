@@ -1,0 +1,102 @@
+"""The public listener: sockets, and the life of the connections that come in by them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+
+from strangler.engine.instrument import Instrument
+from strangler.front.connection import ClientConnection
+from strangler.front.desk import Desk
+from strangler.front.settings import Settings
+from strangler.ports import Direct, Links
+
+BACKLOG = 1024
+
+
+class Front:
+    """Serves clients. ``direct`` is asked once for each request which way it goes."""
+
+    def __init__(self, direct: Direct, links: Links, instrument: Instrument, settings: Settings | None = None) -> None:
+        self._desk = Desk(direct, links, instrument, settings if settings is not None else Settings())
+        self._servers: list[asyncio.Server] = []
+        self._sweep: asyncio.TimerHandle | None = None
+        self._idle = asyncio.Event()
+
+    async def listen(
+        self,
+        host: str = "",
+        port: int = 0,
+        *,
+        unix: str | None = None,
+        bound: socket.socket | None = None,
+        tls: ssl.SSLContext | None = None,
+        reuse_port: bool = False,
+    ) -> tuple[str, int]:
+        """Listen at ``host`` and ``port`` (0: any), at a Unix socket, or on a socket that is bound already.
+
+        Returns the host and port that were bound; a path and 0 for a Unix socket.
+
+        Raises:
+            OSError: the address cannot be bound.
+        """
+        loop = asyncio.get_running_loop()
+        if unix is not None:
+            server = await loop.create_unix_server(self._connection, unix, ssl=tls, backlog=BACKLOG)
+        elif bound is not None:
+            server = await loop.create_server(self._connection, sock=bound, ssl=tls, backlog=BACKLOG)
+        else:
+            server = await loop.create_server(
+                self._connection, host, port, ssl=tls, backlog=BACKLOG, reuse_port=reuse_port or None
+            )
+        self._servers.append(server)
+        if self._sweep is None:
+            self._tick()
+        name = server.sockets[0].getsockname()
+        return (name[0], name[1]) if isinstance(name, tuple) else (str(name), 0)
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._desk.connections)
+
+    def stop_listening(self) -> None:
+        """Take no more connections; those that are there go on."""
+        for server in self._servers:
+            server.close()
+
+    def drain(self) -> None:
+        """Serve what is under way to its end, and close each connection after it. New ones are still taken, until
+        `stop_listening`, and get one answer each."""
+        self._desk.draining = True
+        for connection in list(self._desk.connections):
+            connection.drain()
+
+    async def drained(self) -> None:
+        """Wait until no client is connected."""
+        while self._desk.connections:
+            self._idle.clear()
+            await self._idle.wait()
+
+    async def close(self) -> None:
+        """Close everything at once."""
+        self.stop_listening()
+        for connection in list(self._desk.connections):
+            connection.abandon()
+        await self.drained()
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for server in self._servers:
+            await server.wait_closed()
+
+    def _connection(self) -> ClientConnection:
+        return ClientConnection(self._desk)
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._desk.sweep(loop.time())
+        if not self._desk.connections:
+            self._idle.set()
+        self._sweep = loop.call_later(self._desk.settings.tick, self._tick)

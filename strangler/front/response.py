@@ -1,0 +1,73 @@
+"""An answer of ours, or a recorded reply, as bytes for a client."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import NamedTuple
+
+from strangler.domain.exchange import Answer, Header
+from strangler.front.client_head import CLOSE, KEEP_ALIVE
+from strangler.wire.fields import HOP_BY_HOP
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+class Response(NamedTuple):
+    """The head of a response and how its body has to be written."""
+
+    head: bytes
+    chunked: bool
+    bodiless: bool  # nothing follows, whatever the answer's body is
+    keep: bool  # the connection can stay open afterwards
+
+
+def respond(answer: Answer, *, to_head: bool, old: bool, keep: bool, date: bytes) -> Response:
+    """Frame an answer. ``to_head``: its request is a HEAD; ``old``: the client speaks HTTP/1.0; ``keep``: its
+    connection may stay open."""
+    status = answer.status
+    length = len(answer.body) if isinstance(answer.body, bytes) else answer.length
+    without_length = status < 200 or status in (204, 304)
+    lines, has_length, has_date = _lines(answer.headers, None if to_head or status == 304 else length)
+    chunked = False
+    if without_length or has_length:
+        pass
+    elif length is not None:
+        lines.append(b"Content-Length: %d" % length)
+    elif to_head:
+        pass
+    elif old:
+        keep = False  # the end of the connection is the end of the body
+    else:
+        chunked = True
+        lines.append(b"Transfer-Encoding: chunked")
+    if not has_date:
+        lines.append(b"Date: " + date)
+    if not keep:
+        lines.append(CLOSE)
+    elif old:
+        lines.append(KEEP_ALIVE)
+    start = b"HTTP/1.1 %d %b" % (status, answer.reason or _PHRASES.get(status, b""))
+    return Response(b"\r\n".join((start, *lines, b"", b"")), chunked, to_head or without_length, keep)
+
+
+def _lines(headers: list[Header], length: int | None) -> tuple[list[bytes], bool, bool]:
+    """The field lines without hop-by-hop ones and wrong lengths, and whether they hold a length and a date.
+
+    ``length``: what a Content-Length must say; None: it is taken as it is.
+    """
+    lines: list[bytes] = []
+    has_length = has_date = False
+    for name, value in headers:
+        key = name.lower()
+        if key in HOP_BY_HOP:
+            continue
+        if key == b"content-length":
+            if has_length or (length is not None and value != b"%d" % length):
+                continue
+            has_length = True
+        elif key == b"date":
+            has_date = True
+        lines.append(b"%b: %b" % (name, value))
+    return lines, has_length, has_date
