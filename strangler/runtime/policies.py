@@ -1,0 +1,143 @@
+"""The policy in force: loaded whole, swapped whole; and the promises under which processes of earlier ones live."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from strangler.config import promise as promises
+from strangler.config.files import Stamps
+from strangler.config.load import Loaded, load_policy
+from strangler.config.located import PolicyErrors
+from strangler.config.watch import refusal, watch
+from strangler.domain.errors import StoreUnavailable
+from strangler.engine.instrument import Instrument
+from strangler.operations.application import Reloaded, ReloadRefused
+from strangler.policy.match import Matcher, compile_table
+from strangler.policy.model import Promise, Route, Table
+from strangler.ports import Archive
+
+
+class TakesTable(Protocol):
+    """Who is to know the table in force."""
+
+    def load(self, table: Table, matcher: Matcher, remembered: frozenset[str]) -> None:
+        """Put it in force."""
+        ...
+
+
+class Policies:
+    """Loads policies and keeps promises.
+
+    Args:
+        on_change: told after a table came into force.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        environ: Mapping[str, str],
+        lease: float,
+        archive: Archive,
+        instrument: Instrument,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._paths = paths
+        self._environ = environ
+        self._lease = lease
+        self._archive = archive
+        self._instrument = instrument
+        self._on_change = on_change
+        self._promises: dict[str, Promise] = {}
+        self._loading = asyncio.Lock()
+        self._switch: TakesTable | None = None
+        self._seen: Stamps = {}
+        self.loaded: Loaded | None = None
+
+    def route_of(self, name: str) -> Route | None:
+        """A route of the table in force."""
+        return self.loaded.table.routes.get(name) if self.loaded is not None else None
+
+    def promise_of(self, digest: str) -> Promise | None:
+        """A promise, of today or kept."""
+        return self._promises.get(digest)
+
+    def promises_of(self, resource: str) -> list[Promise]:
+        """All promises whose processes lie under a resource path."""
+        return [promise for promise in self._promises.values() if promise.process.resource == resource]
+
+    def read(self) -> Loaded:
+        """Read the files. Blocks.
+
+        Raises:
+            PolicyErrors: they do not load.
+        """
+        return load_policy(self._paths, self._environ, lease=self._lease)
+
+    async def begin(self, loaded: Loaded, switch: TakesTable) -> None:
+        """Take up the promises of earlier policies, then put the first table in force.
+
+        Raises:
+            StoreUnavailable: the store can be neither read nor written.
+        """
+        self._switch = switch
+        self._seen = loaded.stamps
+        for digest, text in (await self._archive.load("promise")).items():
+            try:
+                self._promises[digest] = promises.read(digest, text)
+            except ValueError as error:
+                # Its processes are then judged by today's policy, and reviewed when in doubt.
+                self._instrument.note("promise_unreadable", "error", promise=digest, reason=str(error))
+        await self._enforce(loaded)
+
+    async def reload(self, *, explicit: bool = True) -> Reloaded | ReloadRefused:
+        """Read the files again and switch, or say why not; then the table in force stays.
+
+        ``explicit``: somebody asked for it; else files changed on disk.
+        """
+        async with self._loading:
+            assert self.loaded is not None
+            try:
+                loaded = await asyncio.to_thread(self.read)
+                self._seen = loaded.stamps
+                reason = refusal(self.loaded.table, loaded.table, explicit=explicit)
+                if reason is not None:
+                    return self._refused([{"detail": reason}])
+                await self._enforce(loaded)
+            except PolicyErrors as error:
+                self._seen = error.stamps
+                return self._refused([{"detail": str(finding)} for finding in error.findings])
+            except StoreUnavailable as error:
+                return self._refused([{"detail": f"its promises cannot be kept now: {error}"}])
+            warnings = [str(warning) for warning in loaded.warnings]
+            return Reloaded(loaded.table.revision, len(loaded.table.routes), warnings)
+
+    async def watch(self) -> None:
+        """Reload whenever a file of the policy has changed, for ever."""
+
+        async def reload() -> Stamps:
+            await self.reload(explicit=False)
+            return self._seen
+
+        await watch(self._paths, self._seen, reload)
+
+    def _refused(self, errors: list[dict[str, str]]) -> ReloadRefused:
+        self._instrument.policy_refused("\n".join(error["detail"] for error in errors))
+        return ReloadRefused(errors)
+
+    async def _enforce(self, loaded: Loaded) -> None:
+        assert self._switch is not None
+        table = loaded.table
+        # A promise is on disk before the first process that is accepted under it.
+        for route in table.routes.values():
+            if route.records and route.promise.digest not in self._promises:
+                await self._archive.save("promise", route.promise.digest, loaded.promises[route.promise.digest])
+                self._promises[route.promise.digest] = route.promise
+        kept = {promise.process.resource for promise in self._promises.values()}
+        matcher = compile_table(table, sorted(kept))
+        self.loaded = loaded
+        self._switch.load(table, matcher, frozenset(promise.route for promise in self._promises.values()))
+        self._instrument.policy_loaded(table.revision, len(table.routes))
+        self._on_change()

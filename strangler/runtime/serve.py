@@ -1,0 +1,104 @@
+"""`strangler serve`: settings and policy to a running server, and its end by signals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from strangler.config.settings import Settings
+from strangler.config.system import SystemClock
+from strangler.domain.errors import OperatorError
+from strangler.operations.logs import Bridge, Logs, descriptor_writer
+from strangler.operations.telemetry import Telemetry
+from strangler.runtime.server import Server
+from strangler.store.open import open_store, store_path
+from strangler.store.sealing import AesGcmSealer, load_identity_key
+
+KILLED_TWICE = 130
+"""Exit code when a second signal ends the drain."""
+
+
+def serve(settings: Settings, paths: Sequence[Path], environ: Mapping[str, str]) -> int:
+    """Run until a signal ends it. Returns the exit code: 0 after a drain.
+
+    Raises:
+        OperatorError: the policy does not load, the store cannot be opened, an address cannot be listened on.
+    """
+    if settings.workers > 1:
+        raise OperatorError("--workers: more than one is not available yet")
+    runner = asyncio.Runner(loop_factory=loop_factory())
+    with runner:
+        return runner.run(_serve(settings, paths, environ))
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, where it is installed; else asyncio's own, which is slower."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+async def _serve(settings: Settings, paths: Sequence[Path], environ: Mapping[str, str]) -> int:
+    clock = SystemClock()
+    logs = Logs(descriptor_writer(sys.stderr.fileno()), form=settings.log_format, level=settings.log_level)
+    telemetry = Telemetry(logs, version=version("strangler"), started_at=clock.now(), access_log=settings.access_log)
+    bridge = Bridge(logs)
+    logs.start()
+    bridge.install()
+    try:
+        identity_key = load_identity_key(settings.identity_key, store_path(settings.store))
+        store = open_store(
+            settings.store,
+            AesGcmSealer(identity_key),
+            clock,
+            on_group_commit=telemetry.group_commit,
+            disk_reserve=settings.disk_reserve,
+        )
+        telemetry.note("store_open", location=store.location)
+        server = Server(settings, paths, environ, store, identity_key, telemetry)
+        try:
+            await server.start(await asyncio.to_thread(server.policies.read))
+        except BaseException:
+            await server.close()
+            raise
+        return await _until_signalled(server)
+    except OSError as error:
+        raise OperatorError(str(error)) from error
+    finally:
+        bridge.remove()
+        logs.close()
+
+
+async def _until_signalled(server: Server) -> int:
+    """Serve; drain at the first SIGTERM or SIGINT, end at the second."""
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+
+    def end(number: int) -> None:
+        if asked.is_set():
+            # Nobody is waited for: what is in flight is found by its lease when somebody starts again.
+            os._exit(KILLED_TWICE)
+        asked.set()
+
+    reloads: set[asyncio.Task[Any]] = set()
+
+    def reload() -> None:
+        task = loop.create_task(server.policies.reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, number)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    await asked.wait()
+    await server.drain()
+    return 0
