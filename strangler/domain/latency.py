@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping
 from itertools import accumulate
 
 _RATIO = 1.1  # neighbouring buckets differ by a tenth, so an estimate is off by a twentieth at most
@@ -81,14 +80,14 @@ class LatencySketch:
         return {"counts": {str(b): round(c, 4) for b, c in enumerate(self._counts) if c >= 1e-4}}
 
     @classmethod
-    def from_json(cls, kept: Mapping[str, object]) -> LatencySketch:
+    def from_json(cls, kept: object) -> LatencySketch:
         """A sketch from what `to_json` gave.
 
         Raises:
             ValueError: it is nothing that `to_json` gave.
         """
         sketch = cls()
-        counts = kept.get("counts")
+        counts = kept.get("counts") if isinstance(kept, dict) else None
         if not isinstance(counts, dict):
             raise ValueError("a sketch is a mapping with counts")
         for name, count in counts.items():

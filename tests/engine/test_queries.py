@@ -15,17 +15,11 @@ def is_final(process: Process) -> bool:
     return process.final
 
 
-async def watched(scene: Scene) -> None:
-    """Until somebody waits."""
-    while not scene.signals.watches:
-        await asyncio.sleep(0)
-
-
 async def test_a_waiter_gets_the_process_as_soon_as_it_is_settled() -> None:
     scene = Scene()
     process = await scene.process()
     waiting = asyncio.ensure_future(scene.queries.find_when(process, is_final, 60))
-    await watched(scene)
+    await scene.watched()
 
     process = await scene.goes_on(process, Claim("w"))
     await asyncio.sleep(0)
@@ -60,7 +54,7 @@ def test_a_lost_signal_costs_time_and_not_the_truth() -> None:
         scene = Scene()
         process = await scene.process(*SENT)
         waiting = asyncio.ensure_future(scene.queries.find_when(process, is_final, 30))
-        await watched(scene)
+        await scene.watched()
         scene.signals.watches.clear()  # whoever announces reaches nobody
         scene.signals.watches[process.id] = set()
         await scene.goes_on(process, finish())

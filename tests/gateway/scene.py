@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterable
 from typing import Any
@@ -162,6 +163,14 @@ class Scene:
         recorded = Body(len(body), hashlib.sha256(body).digest(), data if kept else None, kept)
         end = Finish(State.COMPLETED, Effect.APPLIED, result=Result(status, "application/json", len(body), kept))
         return await self.goes_on(process, end, RecordedReply(status, reason, tuple(headers), recorded))
+
+    async def watched(self) -> None:
+        """Until somebody waits for a process."""
+        for _ in range(100):
+            if self.signals.watches:
+                return
+            await asyncio.sleep(0)
+        raise AssertionError("nobody waits")
 
     async def ask(
         self, method: str, process: Process | str, rest: str = "", *headers: Header, query: str = "", resource: str = R
