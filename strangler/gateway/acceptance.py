@@ -66,37 +66,49 @@ class Recording:
         acceptance = await self._acceptor.accept(submission)
         if isinstance(acceptance, Accepted):
             self._instrument.accepted(acceptance.process, time.perf_counter() - started)
-        return await self._answer(request, acceptance, route, decision)
+        return await self._answer(submission, acceptance, started)
 
     async def look_up(
         self, request: Request, route: Route, parameters: Mapping[str, str], decision: Decision
     ) -> Answer | PassOn:
         """For a route that went back to passthrough: answer what its known keys promise, pass on all else."""
+        started = time.perf_counter()
         submission = Submission(request, route, parameters, decision, self._base_of(request, route))
-        return await self._answer(request, await self._acceptor.known(submission), route, decision)
+        return await self._answer(submission, await self._acceptor.known(submission), started)
 
-    async def _answer(
-        self, request: Request, acceptance: Acceptance, route: Route, decision: Decision
-    ) -> Answer | PassOn:
+    async def _answer(self, submission: Submission, acceptance: Acceptance, started: float) -> Answer | PassOn:
+        process: Process | None = None
         match acceptance:
-            case Accepted(process):
-                return await self._promised(request, process, route, decision, replayed=False)
-            case Joined(process_id):
-                known = await self._store.process(process_id)
-                if not isinstance(known, Process):
-                    return problem("no-longer-kept", "the process of this idempotency key is no longer kept")
-                self._instrument.replayed(known)
-                return await self._promised(request, known, route, decision, replayed=True)
-            case Refused():
-                self._instrument.refused(route.name, acceptance.name)
-                return _refusal(acceptance)
             case Pass(read):
                 return PassOn(read)
+            case Accepted(accepted):
+                process, answer = accepted, await self._promised(submission, accepted, replayed=False)
+            case Joined(process_id):
+                process, answer = await self._joined(submission, process_id)
+            case Refused():
+                self._instrument.refused(submission.route.name, acceptance.name)
+                answer = _refusal(acceptance)
+        if self._instrument.access_log != "none":
+            self._instrument.answered(
+                submission.request,
+                submission.route.name,
+                answer.status,
+                time.perf_counter() - started,
+                decision=submission.decision.reason,
+                process=process,
+            )
+        return answer
 
-    async def _promised(
-        self, request: Request, process: Process, route: Route, decision: Decision, *, replayed: bool
-    ) -> Answer:
+    async def _joined(self, submission: Submission, process_id: str) -> tuple[Process | None, Answer]:
+        known = await self._store.process(process_id)
+        if not isinstance(known, Process):
+            return None, problem("no-longer-kept", "the process of this idempotency key is no longer kept")
+        self._instrument.replayed(known)
+        return known, await self._promised(submission, known, replayed=True)
+
+    async def _promised(self, submission: Submission, process: Process, *, replayed: bool) -> Answer:
         """The answer to a request whose process is on disk."""
+        request, route, decision = submission.request, submission.route, submission.decision
         settled = None
         if decision.wait > 0 or not decision.accepts_202:
             settled = await self._settled(process, decision.wait, fresh=not replayed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 
@@ -69,7 +70,11 @@ class Switch:
         return self._direct_route(request, matched, matched.route)
 
     async def _resource(self, resource: ResourcePath, request: Request) -> Answer:
-        return await self._resources(request, resource)
+        started = time.perf_counter()
+        answer = await self._resources(request, resource)
+        if self._instrument.access_log != "none":
+            self._instrument.answered(request, "", answer.status, time.perf_counter() - started, decision="process")
+        return answer
 
     def _direct_route(self, request: Request, matched: Matched, route: Route) -> Direction:
         passthrough = self._passthrough[route.name]
