@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import asyncio
+
 from strangler.domain.errors import InternalError
 from strangler.domain.process import Process
 from strangler.domain.transitions import Cancel, Change, apply
@@ -21,8 +23,9 @@ class Commands:
         self._store = store
         self._notifier = notifier
         self._clock = clock
+        self._tasks: set[asyncio.Task[Process | None]] = set()
 
-    async def cancel(self, process: Process, reason: str | None = None) -> Process | None:
+    async def cancel(self, process: Process) -> Process | None:
         """Withdraw a process that was not sent. Returns it as it is then: cancelled, or ended otherwise before.
 
         None: it is with the legacy system, and nothing is promised that cannot be kept.
@@ -30,10 +33,17 @@ class Commands:
         Raises:
             StoreUnavailable: the store cannot record it; nothing changed.
         """
+        # In a task of its own: a client that hangs up meanwhile must not keep those who wait from being told.
+        task = asyncio.get_running_loop().create_task(self._cancel(process))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def _cancel(self, process: Process) -> Process | None:
         while not process.final:
             if not process.cancellable:
                 return None
-            change = apply(process, Cancel(reason), self._clock.now())
+            change = apply(process, Cancel(), self._clock.now())
             verdict = await uninterrupted(self._store.commit(settling(change, None, None)), partial(self._tell, change))
             if isinstance(verdict, Committed):
                 return change.process

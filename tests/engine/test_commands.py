@@ -91,6 +91,29 @@ async def test_where_the_store_refuses_nothing_changes_and_nobody_is_told() -> N
     assert scene.instrument.told == []
 
 
+async def test_a_client_that_hangs_up_meanwhile_keeps_nobody_from_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene()
+    process = await scene.process()
+    on_disk = asyncio.Event()
+    commit = scene.store.commit
+
+    async def slowly(change: Commit) -> Verdict:
+        await on_disk.wait()
+        return await commit(change)
+
+    monkeypatch.setattr(scene.store, "commit", slowly)
+    asked = asyncio.ensure_future(scene.commands.cancel(process))
+    await asyncio.sleep(0)
+    asked.cancel()
+    await asyncio.wait([asked])
+    with scene.signals.watch(process.id) as watch:
+        on_disk.set()
+
+        assert await watch.changed(process.sequence, 5)
+    assert asked.cancelled()
+    assert [name for name, _ in scene.instrument.told] == ["changed"]
+
+
 async def test_a_store_that_calls_the_newest_stale_is_a_defect_and_no_endless_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
