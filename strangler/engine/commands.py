@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import asyncio
+from functools import partial
 
 from strangler.domain.errors import InternalError
 from strangler.domain.process import Process
