@@ -32,6 +32,17 @@ LEASE = 15.0
 """Seconds of a worker's lease, unless the settings say otherwise."""
 
 
+_ALONE: tuple[KeyPath, ...] = (
+    ("upstream",),
+    ("match",),
+    ("accept", "schema"),
+    ("accept", "idempotency", "derive"),
+    ("call", "headers"),
+    ("call", "forward_idempotency_key"),
+)
+"""Keys whose values are right or wrong whatever the other keys say."""
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A policy that loads."""
@@ -147,12 +158,13 @@ class _Load:
                 path: KeyPath = ("upstreams", name)
                 if self._taken(self.upstream_sections, str(name), node, path, "upstream"):
                     continue
-                values = node.plain()
-                sound = isinstance(values, dict) and not self._broken(node, path)
-                section = Section(node, path, with_defaults(values, schema) if sound else {}, self.report)
+                broken = self._broken(node, path)
+                rest = self.report.sound_part(node, path)
+                whole = rest is not None and isinstance(values := rest.plain(), dict) and "url" in values
+                section = Section(node, path, with_defaults(values, schema) if whole else {}, self.report)
                 self.upstream_sections[str(name)] = section
-                upstream = build_upstream(str(name), section, self.context) if sound else None
-                if upstream is not None:
+                upstream = build_upstream(str(name), section, self.context) if whole else None
+                if upstream is not None and not broken:
                     yield str(name), upstream
 
     def _routes(self, upstreams: Mapping[str, Upstream]) -> Iterator[tuple[str, Route]]:
@@ -163,6 +175,7 @@ class _Load:
                 values = node.plain()
                 if self._broken(node, path):
                     self._note_name(node, path)
+                    self._look_further(node, path, upstreams)
                     continue
                 name: str = values["name"]
                 if self._taken(self.route_sections, name, node.at(("name",)), (*path, "name"), "route"):
@@ -170,7 +183,10 @@ class _Load:
                 section = Section(node, path, with_defaults(values, schema), self.report)
                 self.route_sections[name] = section
                 upstream = self._upstream(values["upstream"], upstreams, section)
-                built = build_route(section, upstream, self.context) if upstream is not None else None
+                if upstream is None:
+                    self._look_further(node, path, upstreams)
+                    continue
+                built = build_route(section, upstream, self.context)
                 if built is not None:
                     self.promises[built.route.promise.digest] = built.promise_text
                     yield name, built.route
@@ -182,6 +198,17 @@ class _Load:
             section = Section(node, path, {}, self.report)
             if not self._taken(self.route_sections, name.value, name, (*path, "name"), "route"):
                 self.route_sections[name.value] = section
+
+    def _look_further(self, node: Node, path: KeyPath, upstreams: Mapping[str, Upstream]) -> None:
+        """Find what else is wrong with a route that has errors, as far as one key alone can be wrong."""
+        rest = self.report.sound_part(node, path)
+        if rest is None or not {"match", "upstream"} <= rest.plain().keys():
+            return
+        values = with_defaults({"name": "", **rest.plain()}, policy_schema()["$defs"]["route"])
+        section = Section(rest, path, values, Report())
+        upstream = self._upstream(values["upstream"], upstreams, section)
+        build_route(section, upstream or Upstream(name="", scheme="http"), self.context)
+        self.report.take_over(section.report, [(*path, *keys) for keys in _ALONE])
 
     def _default(self, upstreams: Mapping[str, Upstream]) -> Default | None:
         first: Node | None = None

@@ -136,21 +136,49 @@ class Report:
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
-        self._broken: set[tuple[str, KeyPath]] = set()
+        self._paths: list[KeyPath] = []  # of the findings, in their order
+        self._wrong: set[tuple[str, KeyPath]] = set()  # where errors are
+        self._broken: set[tuple[str, KeyPath]] = set()  # where errors are, or below
 
     def add(self, place: Place, path: KeyPath, text: str, level: Level = "error") -> None:
         """Note a finding."""
-        self.findings.append(Finding(place, written(path), text, level))
-        if level == "error":
-            self._broken.update((place.file, path[:length]) for length in range(len(path) + 1))
+        self._note(Finding(place, written(path), text, level), path)
+
+    def take_over(self, other: Report, prefixes: Iterable[KeyPath]) -> None:
+        """Note what another report found at these key paths or below."""
+        prefixes = tuple(prefixes)
+        for finding, path in zip(other.findings, other._paths, strict=True):
+            if any(path[: len(prefix)] == prefix for prefix in prefixes):
+                self._note(finding, path)
+
+    def errors(self) -> list[Finding]:
+        """What keeps the policy from loading."""
+        return [finding for finding in self.findings if finding.level == "error"]
 
     def broken(self, file: str, path: KeyPath) -> bool:
         """Whether there is an error at a key path of a file, or below it."""
         return (file, path) in self._broken
 
-    def errors(self) -> list[Finding]:
-        """What keeps the policy from loading."""
-        return [finding for finding in self.findings if finding.level == "error"]
+    def sound_part(self, node: Node, path: KeyPath) -> Node | None:
+        """What is left of a value without what is wrong in it; None: nothing."""
+        file = node.place.file
+        if (file, path) in self._wrong:
+            return None
+        if (file, path) not in self._broken:
+            return node
+        children = {step: self.sound_part(child, (*path, step)) for step, child in node.children()}
+        if isinstance(node.value, list):
+            return None  # a list means something only as a whole
+        if any(at == file and of[:-1] == path and of[-1] not in children for at, of in self._wrong if of):
+            return None  # a key is missing
+        return replace(node, value={str(step): child for step, child in children.items() if child is not None})
+
+    def _note(self, finding: Finding, path: KeyPath) -> None:
+        self.findings.append(finding)
+        self._paths.append(path)
+        if finding.level == "error":
+            self._wrong.add((finding.place.file, path))
+            self._broken.update((finding.place.file, path[:length]) for length in range(len(path) + 1))
 
 
 def written(path: KeyPath) -> str:

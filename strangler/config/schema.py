@@ -124,7 +124,7 @@ def _mismatch(node: Node, schema: Schema) -> str:
     if "enum" in schema and isinstance(node.value, str) and not node.secret:
         meant = similar(node.value, [str(value) for value in schema["enum"]])
         text += f"; did you mean {meant}?" if meant else ""
-    elif node.flow and schema.get("type") == "string":
+    elif node.flow and (schema.get("type") == "string" or "anyOf" in schema):
         text += f"; {_QUOTE}"
     elif schema.get("type") == "string" and isinstance(node.value, bool | int | float) and "x-expected" not in schema:
         text += "; write it in quotes"

@@ -184,7 +184,7 @@ def _check_functions(tree: Mapping[str, Any]) -> None:
         name, given = node["value"], len(node["children"])
         if name not in Functions.FUNCTION_TABLE:
             raise ExpressionSyntaxError(f"there is no function {name}()")
-        _, signature = Functions.FUNCTION_TABLE[name]
+        signature = Functions.FUNCTION_TABLE[name]["signature"]
         variadic = bool(signature) and bool(signature[-1].get("variadic"))
         if given < len(signature) or (given > len(signature) and not variadic):
             raise ExpressionSyntaxError(f"{name}() takes {len(signature)} values, not {given}")

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from strangler.policy.expressions import (
+    MAX_DEPTH,
+    MAX_VALUES,
+    REQUEST_NAMES,
+    Expression,
+    ExpressionError,
+    ExpressionSyntaxError,
+    Template,
+    multiselect,
+)
+
+DOCUMENT: dict[str, Any] = {
+    "method": "POST",
+    "path": {"id": "C 17/b"},
+    "query": {},
+    "headers": {"x-client-id": "acme"},
+    "body": {"policy": "P-1", "amount": 12.5, "lines": [{"n": 1}, {"n": 2}], "open": True, "no": None, "dots": ".."},
+    "caller": {"name": "Ann"},
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("body.policy", "P-1"),
+        ('headers."x-client-id"', "acme"),
+        ("body.lines[].n", [1, 2]),
+        ("body.lines[?n > `1`] | [0].n", 2),
+        ("body.none", None),
+        ("[body.policy, body.none]", ["P-1", None]),
+        ("length(body.lines)", 2),
+    ],
+)
+def test_an_expression_is_evaluated_over_a_document(text: str, value: object) -> None:
+    assert Expression(text, REQUEST_NAMES).evaluate(DOCUMENT) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("body.", "not JMESPath"),
+        ("body..x", "from character 6 on"),
+        ("boddy.x", "begins with boddy; it can begin with body, caller"),
+        ("[body.x, reply.status]", "begins with reply"),
+        ("body.x || bodi.y", "begins with bodi"),
+        ("body[?headers == `1`].x | y", None),
+        ("sort_by(body.a, &b)", None),
+        ("len(body)", "there is no function len()"),
+        ("length(body, body)", "length() takes 1 values, not 2"),
+        ("join(',')", "join() takes 2 values, not 1"),
+        ("not_null(body.a, body.b, body.c)", None),
+        ("(" * 3000, "not JMESPath"),
+        ("a" * 5000, "at most 4096"),
+        ("", "not JMESPath"),
+    ],
+)
+def test_what_is_wrong_with_an_expression_is_said_when_it_is_compiled(text: str, said: str | None) -> None:
+    if said is None:
+        Expression(text, REQUEST_NAMES)
+        return
+    with pytest.raises(ExpressionSyntaxError) as raised:
+        Expression(text, REQUEST_NAMES)
+    assert said in str(raised.value)
+
+
+def test_a_function_that_does_not_take_what_it_is_given_is_an_error_of_evaluation() -> None:
+    with pytest.raises(ExpressionError):
+        Expression("length(body.amount)").evaluate(DOCUMENT)
+
+
+def test_a_document_may_only_be_so_deep_and_so_large() -> None:
+    deep: Any = 1
+    for _ in range(MAX_DEPTH):
+        deep = [deep]
+    with pytest.raises(ExpressionError, match="deep"):
+        Expression("body").evaluate({"body": deep})
+    with pytest.raises(ExpressionError, match="more than"):
+        Expression("body").evaluate({"body": [0] * MAX_VALUES})
+
+
+def test_a_value_may_not_grow_beyond_the_same_bounds() -> None:
+    doubling = " | ".join(["body", *["[@, @]"] * 20])
+    with pytest.raises(ExpressionError, match="more than"):
+        Expression(doubling).evaluate({"body": 1})
+
+
+def test_a_mapping_or_list_of_expressions_is_a_multiselect() -> None:
+    text = multiselect({"policy": "body.policy", "odd name": {"n": "body.lines[0].n"}, "all": ["method", "body.none"]})
+    assert Expression(text, REQUEST_NAMES).evaluate(DOCUMENT) == {
+        "policy": "P-1",
+        "odd name": {"n": 1},
+        "all": ["POST", None],
+    }
+
+
+@pytest.mark.parametrize("value", [{}, [], 3, None, {"a": True}])
+def test_anything_else_is_no_expression(value: Any) -> None:
+    with pytest.raises(ExpressionSyntaxError):
+        multiselect(value)
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("/claims", "/claims"),
+        ("{body.policy}", "P-1"),
+        ("{body.amount}/{body.open}/{body.no}!", "12.5/true/!"),
+        ("a{ {x: body.policy}.x }b", "aP-1b"),
+        ("{body.lines[?n == `2`] | [0].n}", "2"),
+        ("{'}'}{\"method\"}", "}POST"),
+        ("", ""),
+    ],
+)
+def test_a_template_is_text_with_values_in_it(template: str, text: str) -> None:
+    assert Template(template).text(DOCUMENT) == text
+
+
+def test_in_a_path_each_value_is_one_segment() -> None:
+    assert Template("/claims/{path.id}/{body.amount}").path(DOCUMENT) == "/claims/C%2017%2Fb/12.5"
+
+
+@pytest.mark.parametrize("expression", ["body.no", "body.none", "body.dots", '`""`', "body.lines"])
+def test_what_would_make_another_path_of_it_is_an_error(expression: str) -> None:
+    with pytest.raises(ExpressionError):
+        Template(f"/claims/{{{expression}}}").path(DOCUMENT)
+
+
+@pytest.mark.parametrize("template", ["{body", "{'}", "{}", "{boddy}"])
+def test_what_is_wrong_with_a_template_is_said_when_it_is_compiled(template: str) -> None:
+    with pytest.raises(ExpressionSyntaxError):
+        Template(template, REQUEST_NAMES)
