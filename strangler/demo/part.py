@@ -24,10 +24,17 @@ class Part:
     """A program of its own, ``python -m`` with words and flags; its output goes to a log file."""
 
     def __init__(
-        self, name: str, log: Path, words: Sequence[str], flags: Mapping[str, str], environment: Mapping[str, str]
+        self,
+        name: str,
+        log: Path,
+        words: Sequence[str],
+        flags: Mapping[str, str],
+        environment: Mapping[str, str],
+        announces: str,  # what it writes to its log once it listens
     ) -> None:
         self.name = name
         self.log = log
+        self._announces = announces
         self._arguments = [sys.executable, "-m", *words, *(f"--{flag}={value}" for flag, value in flags.items())]
         self._environment = {**environment, "PYTHONUNBUFFERED": "1"}
         self._program: subprocess.Popen[bytes] | None = None
@@ -38,12 +45,13 @@ class Part:
         return self._program.pid if self._program is not None else None
 
     def start(self, answers: Callable[[], bool]) -> None:
-        """Start the program and wait until it answers.
+        """Start the program and wait until it says that it listens, and answers.
 
         Raises:
             PartFailed: it ended, or did not answer in `START_SECONDS`.
         """
         with self.log.open("ab") as log:
+            begin = log.tell()
             # A session of its own: Ctrl-C reaches the story only, which then ends the parts in order.
             self._program = subprocess.Popen(  # noqa: S603 - our own interpreter with our own modules
                 self._arguments,
@@ -54,7 +62,8 @@ class Part:
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_SECONDS
-        while not answers():
+        # An answer alone would do if nobody else could be listening there by now.
+        while not (self._announces in self._text(begin) and answers()):
             self.check()
             if time.monotonic() > deadline:
                 raise PartFailed(f"{self.name} does not answer after {START_SECONDS:.0f} s{self._tail()}")
@@ -90,8 +99,11 @@ class Part:
         self._program = None
 
     def _tail(self) -> str:
-        lines = self.log.read_text("utf-8", "replace").splitlines()[-TAIL_LINES:]
+        lines = self._text().splitlines()[-TAIL_LINES:]
         return "".join(f"\n    {line}" for line in [f"the end of {self.log}:", *lines])
+
+    def _text(self, begin: int = 0) -> str:
+        return self.log.read_bytes()[begin:].decode("utf-8", "replace")
 
 
 def free_port(wish: int) -> int:

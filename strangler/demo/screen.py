@@ -22,15 +22,18 @@ class Screen:
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream if stream is not None else sys.stdout
         self._terminal = self._stream.isatty()
+        self._blank = True  # whether the last line was empty
         self._ascii = not (getattr(self._stream, "encoding", None) or "").lower().startswith("utf")
 
     def line(self, text: str = "") -> None:
         """One line as it is."""
         self._write(text.rstrip() + "\n")
+        self._blank = not text
 
     def heading(self, text: str) -> None:
         """The begin of a part of the story."""
-        self.line()
+        if not self._blank:
+            self.line()
         self.line(f"── {text} ".ljust(WIDTH, "─"))
         self.line()
 
@@ -55,9 +58,13 @@ class Screen:
         """What turned out well."""
         self.line(f"    ✓ {text}")
 
-    def bad(self, text: str) -> None:
-        """What turned out badly."""
-        self.line(f"    ✗ {text}")
+    def bad(self, text: str, seconds: float) -> None:
+        """What turned out badly, and after how long."""
+        self.line(_beside(f"    ✗ {text}", elapsed(seconds)))
+
+    def typed(self, text: str, remark: str) -> None:
+        """What an operator types."""
+        self.line(_beside(f"    $ {text}", remark))
 
     @contextmanager
     def waiting(self, text: str) -> Iterator[None]:

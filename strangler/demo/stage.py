@@ -35,6 +35,7 @@ class Stage:
             ("strangler.demo.legacy",),
             {"port": str(legacy_port), "speed": str(speed), "database": str(self.directory / "insurer.db")},
             environment,
+            announces="listening on",
         )
         self.strangler = Part(
             "strangler",
@@ -49,6 +50,7 @@ class Stage:
                 "log-format": "text",
             },
             {**environment, "LEGACY_URL": self.legacy_url},
+            announces=f"listen address=127.0.0.1:{port}",
         )
 
     def __enter__(self) -> Self:

@@ -67,11 +67,12 @@ class Story:
         claim = _claim("P-1001", 2000, "storm damage")
         for attempt in ("POST /claims", "POST /claims, the same claim again"):
             screen.sent(f"{attempt}  to {self._stage.legacy_url}")
+            began = time.monotonic()
             try:
                 with screen.waiting("waiting for the legacy system"):
                     ask("POST", url, claim, timeout=PATIENCE / self._stage.speed)
             except TimeoutError:
-                screen.bad("timed out. Did it arrive? Is it safe to send again? Nobody says.")
+                screen.bad("timed out. Did it arrive? Is it safe to send again?", time.monotonic() - began)
             else:
                 raise StoryBroken("the legacy system answered in time")
         with screen.waiting("the legacy system goes on all the same"):
@@ -145,12 +146,12 @@ class Story:
             screen.came(f"{one.reply.line} for the claim on {one.claim['policyNumber']}", one.reply.seconds)
         self._until(lambda: self._legacy()["inAssessment"] == 2, "the legacy system took two claims")
         screen.line()
-        screen.line(f"    $ kill -9 {stage.strangler.pid}        two claims under way, one waiting")
+        screen.typed(f"kill -9 {stage.strangler.pid}", "two claims under way, one waiting")
         stage.strangler.kill()
         with screen.waiting("strangler starts again"):
             began = time.monotonic()
             stage.start_strangler()
-        screen.line(f"    $ strangler serve …     up again after {elapsed(time.monotonic() - began)}")
+        screen.typed("strangler serve routes/insurer.yaml", f"up again after {elapsed(time.monotonic() - began)}")
         screen.line()
         self._after_the_crash(submitted)
 
@@ -168,7 +169,7 @@ class Story:
             raise StoryBroken("the two claims under way should be unconfirmed, and the other one not")
         screen.prose(
             "Two had been sent when it died. Whether the legacy system did them, Strangler cannot know, and says so. "
-            "It does not send them again: a person looks into the register, and settles them. "
+            "It does not send them again: that is for a person to find out, in the legacy system's register. "
             "A client that tries again with its key is told the same:"
         )
         screen.sent(f"POST /claims, the claim on {lost[0].claim['policyNumber']} again, with the same key")

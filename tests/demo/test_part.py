@@ -22,7 +22,8 @@ def make(tmp_path: Path) -> Make:
     def made(program: str) -> Part:
         (tmp_path / "program.py").write_text(f"import pathlib, signal, sys, threading\n{program}\n")
         flags = {"ready": str(tmp_path / "ready")}
-        return Part("the program", tmp_path / "log", ("program",), flags, {**os.environ, "PYTHONPATH": str(tmp_path)})
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        return Part("the program", tmp_path / "log", ("program",), flags, environment, announces="listening")
 
     return made
 
@@ -32,7 +33,7 @@ def check_until_it_fails(part: Part) -> None:
         part.check()
 
 
-READY = "pathlib.Path(sys.argv[1].partition('=')[2]).touch()"
+READY = "print('listening', flush=True); pathlib.Path(sys.argv[1].partition('=')[2]).touch()"
 
 
 def test_a_program_has_started_when_it_answers(make: Make, tmp_path: Path) -> None:
@@ -61,6 +62,22 @@ def test_only_the_end_of_a_long_log_is_shown(make: Make) -> None:
 
     assert str(failure.value).splitlines()[-1].strip() == "999"
     assert len(str(failure.value).splitlines()) == part_module.TAIL_LINES + 2
+
+
+def test_an_answer_from_somebody_else_is_not_taken_for_ours(make: Make) -> None:
+    part = make("print('the address is in use'); sys.exit(1)")
+
+    with pytest.raises(PartFailed, match="the address is in use"):
+        part.start(lambda: True)
+
+
+def test_what_it_said_before_a_restart_does_not_count(make: Make, tmp_path: Path) -> None:
+    part = make(f"(tmp := pathlib.Path('{tmp_path}/ready')).exists() and sys.exit(4); {READY}; signal.pause()")
+    part.start((tmp_path / "ready").exists)
+    part.kill()
+
+    with pytest.raises(PartFailed, match="exit code 4"):
+        part.start(lambda: True)
 
 
 def test_a_program_that_was_killed_is_reported_with_the_signal(make: Make, tmp_path: Path) -> None:
