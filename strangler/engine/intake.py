@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
+from functools import lru_cache
 from typing import NamedTuple
 
 from strangler.domain.exchange import CHUNK_SIZE, Body, Header, RecordedRequest, Request
 from strangler.engine.outgoing import REQUEST_PART
 from strangler.policy import prefer
-from strangler.policy.forwarding import end_to_end, forwarded_headers
-from strangler.policy.model import AccessPolicy, Route
+from strangler.policy.forwarding import HOP_BY_HOP, alias, forwarding_fields, nominated, owned
+from strangler.policy.model import Forward, Route
 from strangler.ports import Bodies
 
 _EMPTY = Body(0, hashlib.sha256(b"").digest(), b"")
@@ -20,7 +21,7 @@ _CORRELATION = re.compile(rb"[\x21-\x7e]{1,200}")
 _TRACE_ID = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
 
 _ALWAYS_CREDENTIALS = frozenset({b"authorization", b"cookie"})
-_FRAMING = frozenset({b"content-length", b"expect"})
+_REPLACED = frozenset({b"content-length", b"expect", b"x-correlation-id"})
 
 
 class TooLarge(NamedTuple):
@@ -123,30 +124,45 @@ def recorded(
     """The request as it is kept and sent from: end-to-end headers, forwarding fields set, preferences that we honoured
     taken out, credentials apart.
     """
-    headers = forwarded_headers(end_to_end(request.headers), request.peer, route.upstream.forward, trusted=trusted)
-    headers = [header for header in prefer.without(headers, honoured) if header[0].lower() not in _FRAMING]
-    _set_correlation(headers, correlation.encode("ascii"))
-    secret = _ALWAYS_CREDENTIALS | set(_identity_headers(route.access))
+    # One pass, because this is done for every acceptance.
+    forward = route.upstream.forward
+    sorting = _sorting(forward, route.access.identity)
+    dropped = sorting.dropped
+    if request.field(b"connection") is not None:
+        dropped = dropped | nominated(request.headers)
     plain: list[Header] = []
     credentials: list[tuple[int, bytes, bytes]] = []
-    for position, (name, value) in enumerate(headers):
-        if name.lower() in secret:
+    earlier: dict[bytes, bytes] = {}
+    position = 0
+    for name, value in prefer.without(request.headers, honoured) if honoured else request.headers:
+        lower = name.lower()
+        if lower in dropped:
+            if lower in sorting.owned:
+                earlier[lower] = earlier[lower] + b", " + value if lower in earlier else value
+            continue
+        if alias(lower) in sorting.owned:
+            continue
+        if lower in sorting.secret:
             credentials.append((position, name, value))
         else:
             plain.append((name, value))
+        position += 1
+    plain += forwarding_fields(earlier, request.field(b"host") or b"", request.peer, forward, trusted=trusted)
+    plain.append((b"X-Correlation-ID", correlation.encode("ascii")))
     return RecordedRequest(request.method, request.target, tuple(plain), tuple(credentials), body)
 
 
-def _identity_headers(access: AccessPolicy) -> Iterator[bytes]:
-    for source in access.identity:
-        kind, _, name = source.partition(":")
-        if kind == "header":
-            yield name.lower().encode()
+class _Sorting(NamedTuple):
+    """What becomes of a header by its lower-case name."""
+
+    dropped: frozenset[bytes]
+    owned: frozenset[bytes]  # of the dropped, those that are set anew
+    secret: frozenset[bytes]
 
 
-def _set_correlation(headers: list[Header], value: bytes) -> None:
-    for index, (name, _) in enumerate(headers):
-        if name.lower() == b"x-correlation-id":
-            headers[index] = (name, value)
-            return
-    headers.append((b"X-Correlation-ID", value))
+@lru_cache(maxsize=1024)
+def _sorting(forward: Forward, identity: tuple[str, ...]) -> _Sorting:
+    ours = owned(forward)
+    headers = (source.partition(":") for source in identity)
+    secret = {name.lower().encode() for kind, _, name in headers if kind == "header"}
+    return _Sorting(HOP_BY_HOP | _REPLACED | ours, ours, frozenset(secret) | _ALWAYS_CREDENTIALS)

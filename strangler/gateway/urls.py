@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from strangler.domain.exchange import Request
@@ -56,18 +57,25 @@ def public_base(request: Request, site: Site, *, route_url: str | None = None, h
     peer = request.peer
     said = _said(request, site.trusted) if site.trusted.peer(peer) else _NOTHING
     scheme = said.scheme or ("https" if peer.tls else "http")
-    authority = said.authority or _own_authority(request, scheme, site, hosts) or peer.local or "localhost"
+    own = _own_authority(request.field(b"host") or b"", scheme, site.listens, peer.local, tuple(hosts))
+    authority = said.authority or own or peer.local or "localhost"
     return f"{scheme}://{authority}{said.prefix}"
 
 
-def _own_authority(request: Request, scheme: str, site: Site, hosts: Sequence[str]) -> str | None:
-    """The Host, if it is one of the route's hosts or an address that is listened on; None: it is neither."""
-    found = _authority(request.field(b"host"))
+@lru_cache(maxsize=1024)
+def _own_authority(
+    host: bytes, scheme: str, listens: tuple[str, ...], local: str, hosts: tuple[str, ...]
+) -> str | None:
+    """The Host, if it is one of the route's hosts or an address that is listened on; None: it is neither.
+
+    Kept for the hosts that come again and again: it is asked for every acceptance.
+    """
+    found = _authority(host)
     if found is None:
         return None
     usual = _USUAL_PORT[scheme]
     name, port = found["name"], found["port"] or usual
-    own = {_split(address, usual) for address in (*site.listens, request.peer.local) if address}
+    own = {_split(address, usual) for address in (*listens, local) if address}
     if (name, port) in own or (name == "localhost" and any((loop, port) in own for loop in _LOOPBACK)):
         return found[0]
     # A port of somebody else's on one of our hosts is as foreign as a foreign host.

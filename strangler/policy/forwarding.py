@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from strangler.domain.exchange import Header, Headers, Peer
 from strangler.policy.model import Forward, Rewrite, Upstream
@@ -54,12 +54,6 @@ def nominated(headers: Headers) -> set[bytes]:
     return names - PROTECTED
 
 
-def end_to_end(headers: Headers) -> list[Header]:
-    """The headers without hop-by-hop fields and those that ``Connection`` names."""
-    dropped = HOP_BY_HOP | nominated(headers)
-    return [header for header in headers if header[0].lower() not in dropped]
-
-
 def upstream_target(target: bytes, rewrite: Rewrite, upstream: Upstream) -> bytes:
     """The request target as the upstream gets it: prefix stripped, prefix and base path added, the rest as it came."""
     if rewrite.strip_prefix:
@@ -73,24 +67,14 @@ def upstream_target(target: bytes, rewrite: Rewrite, upstream: Upstream) -> byte
     return upstream.base_path.encode() + rewrite.add_prefix.encode() + target
 
 
-def forwarded_headers(headers: Headers, peer: Peer, forward: Forward, *, trusted: bool) -> list[Header]:
-    """``headers`` with the forwarding fields set as the policy says.
-
-    From a trusted peer what it says is extended, from any other it is replaced. A field that equals one of ours but
-    for ``_`` is dropped: CGI and WSGI cannot tell the two apart.
-    """
-    ours = owned(forward)
-    kept = [header for header in headers if (name := header[0].lower()) not in ours and alias(name) not in ours]
-    host = next((value for name, value in headers if name.lower() == b"host"), b"")
-    kept += forwarding_fields(_joined(headers, ours), host, peer, forward, trusted=trusted)
-    return kept
-
-
 def forwarding_fields(
     earlier: Mapping[bytes, bytes], host: bytes, peer: Peer, forward: Forward, *, trusted: bool
 ) -> list[Header]:
-    """The forwarding fields as they go upstream. ``earlier``: what the request says in those that we own, joined, by
-    lower-case name."""
+    """The forwarding fields as they go upstream: from a trusted peer what it says is extended, from any other replaced.
+
+    ``earlier``: what the request says in the fields that we own, joined, by lower-case name. A field that equals one of
+    them but for ``_`` (`alias`) is to be dropped: CGI and WSGI cannot tell the two apart.
+    """
     fields: list[Header] = []
     scheme = b"https" if peer.tls else b"http"
     address = peer.address.encode() or b"unknown"
@@ -121,15 +105,6 @@ def owned(forward: Forward) -> frozenset[bytes]:
 def alias(name: bytes) -> bytes | None:
     """What a server that takes ``_`` for ``-`` reads for a name; None where that is the same."""
     return name.replace(b"_", b"-") if b"_" in name else None
-
-
-def _joined(headers: Headers, names: Collection[bytes]) -> dict[bytes, bytes]:
-    found: dict[bytes, bytes] = {}
-    for name, value in headers:
-        lower = name.lower()
-        if lower in names:
-            found[lower] = _extended(found.get(lower), value)
-    return found
 
 
 def _extended(earlier: bytes | None, value: bytes) -> bytes:
