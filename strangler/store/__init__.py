@@ -17,6 +17,11 @@ class Store(ProcessStore, Bodies, Upkeep, Archive, StoreHealth, Protocol):
         """Where it is, for people: an absolute path, or "memory:"."""
         ...
 
+    @property
+    def software(self) -> str:
+        """What it is made of, for people: "SQLite 3.53.4"."""
+        ...
+
     def wal_size(self) -> int:
         """Bytes of the write-ahead log."""
         ...

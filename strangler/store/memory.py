@@ -60,6 +60,7 @@ class MemoryStore:
     """All store ports over dictionaries."""
 
     location = "memory:"
+    software = "memory"
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -28,6 +28,7 @@ class Connection:
     def __init__(self, library: Library, raw: Any) -> None:
         self.library = library
         self.raw = raw
+        self.closed = False
         self._cursor = raw.cursor()
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -47,6 +48,7 @@ class Connection:
 
     def close(self) -> None:
         """Close it; a statement that still runs is given up."""
+        self.closed = True
         self._cursor.close()
         self.raw.close()
 

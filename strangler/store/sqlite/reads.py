@@ -29,6 +29,8 @@ _CHUNK = "SELECT data FROM chunk WHERE process_id = ? AND part = ? AND number = 
 @contextmanager
 def guarded(connection: Connection) -> Iterator[None]:
     """Turn what the disk or the file does wrong while reading into `StoreUnavailable`."""
+    if connection.closed:
+        raise StoreUnavailable("the store is closed")
     try:
         yield
     except connection.library.dbapi.Error as error:

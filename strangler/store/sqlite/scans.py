@@ -104,13 +104,18 @@ class Scans:
     def _ids(self, sql: str, parameters: Sequence[Any]) -> list[bytes]:
         with guarded(self._connection):
             ((text,),) = self._connection.rows(f"SELECT group_concat(hex(id), '') FROM ({sql})", parameters)  # noqa: S608
-        data = bytes.fromhex(text or "")
-        return [data[start : start + _ID_LENGTH] for start in range(0, len(data), _ID_LENGTH)]
+        return split_ids(text)
 
     def _json(self, sql: str, parameters: Sequence[Any]) -> Any:
         with guarded(self._connection):
             ((text,),) = self._connection.rows(sql, parameters)
         return json.loads(text)
+
+
+def split_ids(text: str | None) -> list[bytes]:
+    """Ids from their hexadecimal digits, one after the other."""
+    data = bytes.fromhex(text or "")
+    return [data[start : start + _ID_LENGTH] for start in range(0, len(data), _ID_LENGTH)]
 
 
 def _page(query: ListQuery) -> tuple[str, list[Any]]:

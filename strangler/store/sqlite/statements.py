@@ -2,7 +2,7 @@
 
 A thread that runs a statement gives up the interpreter's lock and has to get it back, which beside a busy event loop
 costs up to a switch interval each time. So the rows of one table of all commits of a turn go into one statement of many
-``VALUES``, in sizes that are powers of two, so that few texts are prepared, and each once.
+``VALUES``, in sizes of three significant bits, so that few texts are prepared, and two are enough for any number.
 
 Binding None costs twenty times as much as binding an integer (the adapter protocol is asked), and so does `bytes`: rows
 hold `bytearray` for blobs and `NULL` for None, an empty blob that the statement turns into NULL.
@@ -23,6 +23,7 @@ NULL = bytearray()
 """Stands for None in a column that `nullable` names; no text and no number is an empty blob."""
 
 LARGEST = 64  # rows of one statement
+_BITS = 3  # 1 to 8, 10, 12, 14, 16, 20, …, 56, 64
 
 _BEGUN = ("state", "version", "sequence", "head", "updated_at", "due_at", "owner", "fence", "tries", "attempts")
 _MOVED = Process._fields[len(ACCEPTED_FIELDS) :]  # what a transition may set
@@ -52,7 +53,9 @@ class Statement:
         """The text for a part of ``rows`` rows, with the first of its rows and the one after its last."""
         start = 0
         while start < rows:
-            size = min(LARGEST, 1 << ((rows - start).bit_length() - 1))
+            size = min(LARGEST, rows - start)
+            low = max(0, size.bit_length() - _BITS)
+            size = size >> low << low
             yield _text(self, size), start, start + size
             start += size
 

@@ -81,8 +81,13 @@ class SqliteStore:
 
     @property
     def location(self) -> str:
-        """The absolute path of the file, and the library that reads it."""
-        return f"{self._path} ({self._library.name})"
+        """The absolute path of the file."""
+        return str(self._path)
+
+    @property
+    def software(self) -> str:
+        """Which SQLite it is."""
+        return self._library.name
 
     # ProcessStore
 
@@ -250,13 +255,13 @@ class SqliteStore:
     async def close(self) -> None:
         """Write what waits, then close; twice is once."""
         if self._closing is None:
-            self._closing = asyncio.get_running_loop().run_in_executor(None, self._close)
+            self._reading.close()
             self._writer.stop()
+            self._closing = asyncio.get_running_loop().run_in_executor(None, self._close)
         await asyncio.shield(self._closing)
 
     def _close(self) -> None:
         self._scanner.shutdown()
-        self._reading.close()
         self._scanning.close()
         self._writer.join()  # last, so that its closing copies and removes the log
         self._lock.release()

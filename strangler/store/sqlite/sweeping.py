@@ -6,31 +6,32 @@ from functools import partial
 from typing import Any
 
 from strangler.store.sqlite.connection import Connection
+from strangler.store.sqlite.scans import split_ids
+from strangler.store.sqlite.statements import Statement
 from strangler.store.sqlite.turn import Action
 
 PROCESSES = 16  # of one step
 ROWS = 256  # keys or tombstones of one step
 CHUNKS = 8  # of one step, 2 MiB: every page of a large value is visited when it is deleted
-PAGES = 32  # given back to the file system in one step
+PAGES = 16  # given back to the file system in one step
 
 _PAST = (
-    "SELECT hex(id) FROM process INDEXED BY process_retention WHERE retain_until_at <= ? AND NOT EXISTS "
-    "(SELECT 1 FROM exception WHERE exception.process_id = process.id AND closed_at IS NULL) LIMIT ?"
+    "SELECT group_concat(hex(id), '') FROM (SELECT id FROM process INDEXED BY process_retention "
+    "WHERE retain_until_at <= ? AND NOT EXISTS "
+    "(SELECT 1 FROM exception WHERE exception.process_id = process.id AND closed_at IS NULL) LIMIT ?)"
 )
-_BURY = (
+_BURY = Statement(
     "INSERT OR REPLACE INTO tombstone (id, resource, caller, promise, until_at) "
-    "SELECT id, resource, caller, promise, retain_until_at + retain FROM process WHERE id = ?"
+    "SELECT id, resource, caller, promise, retain_until_at + retain FROM process WHERE id IN (VALUES {values})",
+    ("id",),
 )
 _BELONGINGS = (
-    "DELETE FROM request WHERE process_id = ?",
-    "DELETE FROM credential WHERE process_id = ?",
-    "DELETE FROM reply WHERE process_id = ?",
-    "DELETE FROM event WHERE process_id = ?",
-    "DELETE FROM outbox WHERE aggregateid = ?",
-    "DELETE FROM attempt WHERE process_id = ?",
-    "DELETE FROM evidence WHERE process_id = ?",
-    "DELETE FROM exception WHERE process_id = ?",
-    "DELETE FROM process WHERE id = ?",
+    *(
+        Statement(f"DELETE FROM {table} WHERE process_id IN (VALUES {{values}})", ("process_id",))  # noqa: S608
+        for table in ("request", "credential", "reply", "event", "attempt", "evidence", "exception")
+    ),
+    Statement("DELETE FROM outbox WHERE aggregateid IN (VALUES {values})", ("aggregateid",)),
+    Statement("DELETE FROM process WHERE id IN (VALUES {values})", ("id",)),
 )
 _LAPSED = (
     "DELETE FROM idempotency WHERE (scope, key) IN "
@@ -49,11 +50,11 @@ def processes(now: int, limit: int) -> Action:
 
 
 def _processes(now: int, limit: int, connection: Connection) -> int:
-    past = [bytearray.fromhex(text) for (text,) in connection.rows(_PAST, (now, limit))]
-    for process_id in past:
-        connection.run(_BURY, (process_id,))
-        for statement in _BELONGINGS:
-            connection.run(statement, (process_id,))
+    ((text,),) = connection.rows(_PAST, (now, limit))
+    past = [bytearray(process_id) for process_id in split_ids(text)]
+    for statement in (_BURY, *_BELONGINGS):
+        for sql, start, end in statement.slices(len(past)):
+            connection.run(sql, past[start:end])
     return len(past)
 
 

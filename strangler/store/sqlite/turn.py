@@ -45,7 +45,7 @@ def take_turn(connection: Connection, items: Sequence[Item]) -> list[Any]:
             raise StoreUnavailable(str(error)) from error
     try:
         return _one_by_one(connection, items)
-    except Exception as error:
+    except connection.library.dbapi.Error as error:
         _roll_back(connection)
         raise StoreUnavailable(str(error)) from error
 

@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from strangler.domain.errors import StoreUnavailable
@@ -111,7 +112,7 @@ class Writer:
         self._uncut = True
         try:
             results = take_turn(self._connection, [waiting.item for waiting in batch])
-        except StoreUnavailable as error:
+        except Exception as error:  # whatever it is: who waits is told, and the next turn begins anew
             self._on_trouble(str(error))
             results = [Failure(StoreUnavailable(str(error))) for _ in batch]
         self._tell(batch, results, time.perf_counter() - began)
@@ -128,9 +129,8 @@ class Writer:
             if self._on_group_commit is not None:
                 self._on_group_commit(len(batch), seconds)
 
-        loop = batch[0].future.get_loop()
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            batch[0].future.get_loop().call_soon_threadsafe(settle)
 
     def _checkpoint(self) -> None:
         """Copy the log into the database when enough has come together: never waits for a reader."""

@@ -1,4 +1,6 @@
 -- Ids are UUIDs of 16 bytes, instants are milliseconds since the Unix epoch. Column names are those of the domain.
+-- No foreign keys: they would cost a look-up for each row of an acceptance; all rows of one process come by one commit
+-- and go by one step of the sweep, and `strangler fsck` looks for strays.
 -- An index is paid for by every acceptance and every transition; each one says here what it is for.
 
 -- A process as it stands, the projection of its events. Read by the unique index on id.
