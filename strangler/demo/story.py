@@ -212,7 +212,8 @@ class Story:
                 time.sleep(reply.retry_after)
             screen.sent(f"GET {self._short(submitted.location)}")
             reply = ask("GET", submitted.location, headers=CALLER)
-            screen.came(f"{reply.line}  {reply.json()['status']}", reply.seconds)
+            again = f", Retry-After: {reply.retry_after:.0f}" if reply.status == 202 else ""
+            screen.came(f"{reply.line}  {reply.json()['status']}{again}", reply.seconds)
         if reply.status != 303:
             raise StoryBroken(f"the poll was answered with {reply.line}")
         screen.sent(f"GET {self._short(reply.headers['location'])}")
