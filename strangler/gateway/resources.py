@@ -74,6 +74,7 @@ class Resources:
         self._promises_of = promises_of
         self._key = identity_key
         self._results = Results(queries, bodies)
+        self._varies: dict[str, tuple[Header, ...]] = {}  # by promise; a promise never changes
         self._served: Mapping[bytes, Mapping[str, Callable[[_Read], Awaitable[Answer]]]] = {
             b"": {"GET": self._process, "HEAD": self._process, "DELETE": self._cancel},
             b"/status": {"GET": self._status, "HEAD": self._status},
@@ -144,8 +145,7 @@ class Resources:
             SOURCE,
             *applied,
         ]
-        if names := vary(read.promise.access):
-            headers.append((b"Vary", names))
+        headers.extend(self._vary(read.promise))
         if not process.final:
             headers.append(self._retry_after(process))
         if known is not None and not none_match(known, tag):
@@ -176,8 +176,7 @@ class Resources:
         self._instrument.polled(read.process.route, "history")
         versions = await self._queries.history(read.process.id)
         headers: list[Header] = [_JSON, (b"Cache-Control", b"private, no-cache"), SOURCE]
-        if names := vary(read.promise.access):
-            headers.append((b"Vary", names))
+        headers.extend(self._vary(read.promise))
         return Answer(200, headers, history_document(read.process.id, versions, read.promise.process))
 
     async def _cancel(self, read: _Read) -> Answer:
@@ -218,6 +217,14 @@ class Resources:
         if promise is None:
             raise InternalError(f"the promise of {found.id} is not kept: {found.promise}")
         return promise
+
+    def _vary(self, promise: Promise) -> tuple[Header, ...]:
+        """``Vary``, where the answer depends on header fields."""
+        found = self._varies.get(promise.digest)
+        if found is None:
+            names = vary(promise.access)
+            found = self._varies[promise.digest] = ((b"Vary", names),) if names else ()
+        return found
 
     def _document(self, read: _Read) -> bytes:
         cancel = read.process.cancellable and may_cancel(read.request, read.process, read.promise.access, self._key)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
+
+import pytest
 
 from strangler.engine.signals import Signals, Watch
 
@@ -92,3 +95,22 @@ async def test_a_thousand_waiters_of_one_process_are_woken_by_one_signal() -> No
     signals.hear("p", 2)
 
     assert all(await asyncio.gather(*waiting))
+
+
+async def test_a_waiter_that_was_woken_leaves_no_timer_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    call_at, timers = loop.call_at, []
+
+    def remember(*arguments: Any) -> asyncio.TimerHandle:
+        timers.append(call_at(*arguments))
+        return timers[-1]
+
+    monkeypatch.setattr(loop, "call_at", remember)
+    signals = Signals()
+    with signals.watch("p") as watch:
+        waiting = asyncio.ensure_future(watch.changed(1, LONG))
+        await asyncio.sleep(0)
+        signals.hear("p", 2)
+        await waiting
+
+    assert [timer.cancelled() for timer in timers] == [True]

@@ -86,6 +86,7 @@ def test_whether_a_client_has_it_already(
         (b"bytes=0-2,3-4", Span(0, 4)),
         (b"bytes=4-6 , 0-5", Span(0, 6)),
         (b"bytes=0-1,5-6", Whole.WHOLE),
+        (b"bytes=0-2,4-5", Whole.WHOLE),
         (b"bytes=" + b",".join([b"0-1"] * 33), Whole.WHOLE),
         (b"bytes=3-1", Whole.WHOLE),
         (b"bytes=-", Whole.WHOLE),
@@ -96,9 +97,7 @@ def test_whether_a_client_has_it_already(
     ],
 )
 def test_which_part_a_range_asks_for(field: bytes, expected: Span | Whole) -> None:
-    assert span(a_request("GET", "/", (b"Range", field)), 10, None, None) is expected or (
-        span(a_request("GET", "/", (b"Range", field)), 10, None, None) == expected
-    )
+    assert span(a_request("GET", "/", (b"Range", field)), 10, None, None) == expected
 
 
 def test_an_empty_body_has_no_part() -> None:
