@@ -116,7 +116,7 @@ class Telemetry:
         if process.state in in_flight:
             in_flight[process.state] += 1
             route.unconfirmed += _unconfirmed(process)
-        elif before is None or before.state in in_flight:
+        else:
             route.ended[process.state] += 1
             route.completion.observe(((process.finished_at or process.updated_at) - process.created_at) / 1000)
         if process.state is State.IN_DOUBT and (before is None or before.state is not State.IN_DOUBT):

@@ -264,5 +264,6 @@ async def test_an_address_that_is_taken_is_an_error(stage: Stage) -> None:
 
 async def test_a_name_of_several_addresses_gives_a_port_that_serves(stage: Stage) -> None:
     port = await stage.operations.start("localhost", 0)
+    assert port != stage.port
     async with aiohttp.ClientSession() as session, session.get(f"http://localhost:{port}/healthz") as answer:
         assert answer.status == 200

@@ -154,10 +154,10 @@ def test_a_pipe_that_takes_a_little_at_a_time_gets_all_of_it() -> None:
     received = bytearray()
 
     def read() -> None:
-        while len(received) < 1_000_000:
-            received.extend(os.read(reading, 4096))
+        while len(received) < 1_000_000 and (data := os.read(reading, 4096)):
+            received.extend(data)
 
-    reader = Thread(target=read)
+    reader = Thread(target=read, daemon=True)
     reader.start()
     write(b"x" * 1_000_000)
     reader.join(30)

@@ -170,7 +170,7 @@ def test_polls_are_counted_by_route_and_resource(telemetry: Telemetry) -> None:
     ],
 )
 def test_passthrough_is_counted_by_the_class_of_the_status(telemetry: Telemetry, status: int, label: str) -> None:
-    telemetry.passed_through("default", status, 0.004)
+    telemetry.passed_through("default", status, 0.005)
     samples = scraped(telemetry)
     assert value(samples, "strangler_passthrough_requests_total", route="default", status=label) == 1
     assert value(samples, "strangler_passthrough_seconds_bucket", route="default", le="0.0025") == 0
