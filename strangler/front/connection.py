@@ -107,7 +107,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The client is gone."""
         self._state = _State.CLOSED
-        self.desk.connections.discard(self)
+        self.desk.forget(self)
         self._lose_exchange()
         self.pinned.close()
 

@@ -41,6 +41,7 @@ class Desk:
         self.draining = False
         self.now = 0.0  # loop time at the last tick
         self.connections: set[Watched] = set()
+        self.empty = asyncio.Event()  # set when the last connection is gone
         self._tasks: set[asyncio.Task[None]] = set()
         self._second = 0
         self._date = b""
@@ -52,6 +53,12 @@ class Desk:
             self._second = second
             self._date = formatdate(second, usegmt=True).encode("ascii")
         return self._date
+
+    def forget(self, connection: Watched) -> None:
+        """A connection is gone."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self.empty.set()
 
     def keep(self, task: asyncio.Task[None]) -> None:
         """Hold a task whose connection is gone until it has ended."""

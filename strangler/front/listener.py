@@ -22,7 +22,6 @@ class Front:
         self._desk = Desk(direct, links, instrument, settings if settings is not None else Settings())
         self._servers: list[asyncio.Server] = []
         self._sweep: asyncio.TimerHandle | None = None
-        self._idle = asyncio.Event()
 
     async def listen(
         self,
@@ -76,8 +75,8 @@ class Front:
     async def drained(self) -> None:
         """Wait until no client is connected."""
         while self._desk.connections:
-            self._idle.clear()
-            await self._idle.wait()
+            self._desk.empty.clear()
+            await self._desk.empty.wait()
 
     async def close(self) -> None:
         """Close everything at once."""
@@ -97,6 +96,4 @@ class Front:
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         self._desk.sweep(loop.time())
-        if not self._desk.connections:
-            self._idle.set()
         self._sweep = loop.call_later(self._desk.settings.tick, self._tick)

@@ -1,0 +1,100 @@
+"""A front between a raw client and a raw upstream."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any, Self
+
+from strangler.domain.exchange import Answer, PassOn, Request
+from strangler.front import Front, Settings
+from strangler.policy.model import Rewrite, Upstream
+from strangler.ports import Direction, Handle, Passthrough
+from strangler.upstream import Connections
+from tests.front.raw import PATIENCE, End, RawUpstream
+
+TICK = 0.02
+
+
+class Told:
+    """An instrument that remembers what the front tells it."""
+
+    def __init__(self) -> None:
+        self.passed: list[tuple[str, int]] = []
+        self.failures: list[BaseException] = []
+        self.news = asyncio.Event()
+
+    def passed_through(self, route: str, status: int, seconds: float) -> None:
+        assert seconds >= 0
+        self.passed.append((route, status))
+        self.news.set()
+
+    def failed(self, where: str, error: BaseException) -> None:
+        self.failures.append(error)
+
+    async def until_passed(self, count: int) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while len(self.passed) < count:
+                self.news.clear()
+                await self.news.wait()
+
+
+class Scene:
+    """Everything goes through to the upstream, but for what a test puts into `ours`, by path."""
+
+    def __init__(
+        self, *, settings: dict[str, Any] | None = None, tls: ssl.SSLContext | None = None, **upstream: Any
+    ) -> None:
+        self.legacy = RawUpstream()
+        self.told = Told()
+        self.seen: list[Request] = []
+        self.ours: dict[bytes, Direction | Callable[[Request], Awaitable[Answer | PassOn]]] = {}
+        self.rewrite = Rewrite()
+        self.add_headers: tuple[tuple[bytes, bytes], ...] = ()
+        self._settings = Settings(**{"tick": TICK, **(settings or {})})
+        self._tls = tls
+        self._upstream = {"name": "legacy", "scheme": "http", "host": "127.0.0.1", **upstream}
+        self._connections = Connections()
+        self._clients: list[End] = []
+        self.front = Front(self._direct, self._connections, self.told, self._settings)  # type: ignore[arg-type]
+        self.address = ("", 0)
+
+    @property
+    def way(self) -> Passthrough:
+        upstream = Upstream(**{"port": self.legacy.port, **self._upstream})
+        return Passthrough(upstream, self.rewrite, "default", self.add_headers)
+
+    def _direct(self, request: Request) -> Direction:
+        self.seen.append(request)
+        ours = self.ours.get(request.path)
+        if ours is None:
+            return self.way
+        if callable(ours) and not isinstance(ours, tuple):
+            return Handle(ours, self.way, "ours")
+        return ours  # type: ignore[return-value]
+
+    async def __aenter__(self) -> Self:
+        await self.legacy.__aenter__()
+        self.address = await self.front.listen("127.0.0.1", tls=self._tls)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for client in self._clients:
+            client.writer.transport.abort()
+        await self.front.close()
+        self._connections.close()
+        await self.legacy.__aexit__()
+        assert self.told.failures == []
+
+    async def client(self, **options: Any) -> End:
+        reader, writer = await asyncio.open_connection(*self.address, limit=1 << 24, **options)
+        client = End(reader, writer)
+        self._clients.append(client)
+        return client
+
+    async def send(self, data: bytes) -> End:
+        """A new client that has sent something."""
+        client = await self.client()
+        client.send(data)
+        return client
