@@ -16,17 +16,15 @@ from strangler.engine.recorder import reply_part
 from strangler.gateway.conditional import Span, Whole, not_modified, span
 from strangler.ports import Bodies
 
-_LEFT_OUT = frozenset(
-    {
-        b"set-cookie",  # meant for the client of that call, at that time
-        b"age",
-        b"expires",
-        b"cache-control",
-        b"content-length",  # the front frames the body
-        b"transfer-encoding",
-        b"trailer",  # trailers are not recorded
-    }
-)
+LEFT_TO_THE_FRONT = frozenset({b"content-length", b"transfer-encoding", b"trailer"})
+"""Fields of a recorded reply that are not replayed: the front frames the body, and trailers are not recorded."""
+
+_LEFT_OUT = LEFT_TO_THE_FRONT | {
+    b"set-cookie",  # meant for the client of that call, at that time
+    b"age",
+    b"expires",
+    b"cache-control",
+}
 _OF_304 = frozenset({b"etag", b"last-modified", b"content-location", b"date", b"vary"})  # RFC 9110 section 15.4.5
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*:")
 _NOT_STORED: Header = (b"Cache-Control", b"private, no-store")
