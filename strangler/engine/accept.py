@@ -110,8 +110,9 @@ class Acceptor:
         Raises:
             ClientGone: the client left before its body was complete; nothing is recorded.
         """
+        pieces: list[bytes] | None = [] if _may_pass(submission) else None
         try:
-            return await self._accept(submission)
+            return await self._accept(submission, pieces)
         except _Stop as stop:
             return stop.verdict
         except BodyTimeout:
@@ -119,7 +120,7 @@ class Acceptor:
         except BadBody as error:
             return Refused("bad-request", f"the framing of the body is broken: {error}")
         except StoreUnavailable as error:
-            return self._without_store(submission, str(error))
+            return self._without_store(submission, str(error), pieces)
 
     async def known(self, submission: Submission) -> Acceptance:
         """For a route that went back to passthrough: the process of a key that is still known, else `Pass`.
@@ -127,6 +128,7 @@ class Acceptor:
         So that going back does not make a retry a second call.
         """
         route, request = submission.route, submission.request
+        pieces: list[bytes] = []
         try:
             given = given_key(request, route.accept.idempotency)
             caller = identify(request, route.access, self._identity_key)
@@ -138,29 +140,29 @@ class Acceptor:
             elif route.accept.idempotency.derive is None:
                 return Pass()
             process_id = self._means.ids.process_id(self._means.clock.now())
-            body = await read_body(request, self._means.bodies, process_id, route.accept.max_body, keep_pieces=True)
+            body = await read_body(request, self._means.bodies, process_id, route.accept.max_body, pieces)
             if isinstance(body, TooLarge):
-                return Pass(body.read)
+                return Pass(tuple(pieces))
             data = await whole_body(body, self._means.bodies, process_id)
             await self._discard(body, process_id)
             key = await self._keys.key(request, route, submission.parameters, caller, body, data, given)
             if key is None:
-                return Pass((data,))
-            return await self._judged(key) or Pass((data,))
+                return Pass(tuple(pieces))
+            return await self._judged(key) or Pass(tuple(pieces))
         except (_Stop, KeySyntaxError, StoreUnavailable):
-            return Pass()
+            return Pass(tuple(pieces))
         except (BodyTimeout, BadBody) as error:
             return Refused("bad-request", f"the body did not arrive whole: {error}")
 
-    async def _accept(self, submission: Submission) -> Acceptance:
+    async def _accept(self, submission: Submission, pieces: list[bytes] | None) -> Acceptance:
         route, request = submission.route, submission.request
         now = self._means.clock.now()
         self._check_head(submission)
         caller = identify(request, route.access, self._identity_key)
         process_id = self._means.ids.process_id(now)
-        body = await self._read(submission, process_id)
+        body = await self._read(submission, process_id, pieces)
         try:
-            key = await self._checked(submission, caller, body, process_id)
+            key = await self._checked(submission, caller, body, process_id, pieces)
         except BaseException:
             await self._discard(body, process_id)
             raise
@@ -171,7 +173,7 @@ class Acceptor:
         route, request = submission.route, submission.request
         accept = route.accept
         if request.content_length is not None and request.content_length > accept.max_body:
-            self._too_large(route, ())
+            self._too_large(route, None)
         if accept.content_types and request.has_body:
             given = (request.field(b"content-type") or b"").partition(b";")[0].strip().lower().decode("latin-1")
             if given not in accept.content_types:
@@ -181,22 +183,17 @@ class Acceptor:
             if not request.field(name.lower().encode()):
                 self._refuse(route, "header-required", f"the header {name} is required")
 
-    async def _read(self, submission: Submission, process_id: str) -> Body:
+    async def _read(self, submission: Submission, process_id: str, pieces: list[bytes] | None) -> Body:
         route, request = submission.route, submission.request
-        passes = route.accept.over_max_body == "passthrough" or route.accept.enforce == "report"
-        body = await read_body(
-            request,
-            self._means.bodies,
-            process_id,
-            route.accept.max_body,
-            keep_pieces=passes and request.content_length is None,
-        )
+        body = await read_body(request, self._means.bodies, process_id, route.accept.max_body, pieces)
         if isinstance(body, TooLarge):
-            self._too_large(route, body.read)
+            self._too_large(route, pieces)
             raise AssertionError("unreachable")
         return body
 
-    async def _checked(self, submission: Submission, caller: str | None, body: Body, process_id: str) -> Key | None:
+    async def _checked(
+        self, submission: Submission, caller: str | None, body: Body, process_id: str, pieces: list[bytes] | None
+    ) -> Key | None:
         """What can be judged once the body is there; a known key comes before all that could refuse."""
         route, request = submission.route, submission.request
         accept = route.accept
@@ -219,17 +216,17 @@ class Acceptor:
             else:
                 if violations:
                     self._refuse(route, "invalid-request", _sentence(violations), violations)
-        self._check_room(submission, body)
+        self._check_room(submission, body, pieces)
         return key
 
-    def _check_room(self, submission: Submission, body: Body) -> None:
+    def _check_room(self, submission: Submission, body: Body, pieces: list[bytes] | None) -> None:
         """Whether new work can be taken at all."""
         route = submission.route
         lane = self._lanes.of(route.name)
         if self._draining():
             raise _Stop(Refused("draining", "this server takes no new work; another one will", 1))
         if (reason := self._means.health.refusal()) is not None:
-            raise _Stop(self._without_store(submission, reason))
+            raise _Stop(self._without_store(submission, reason, pieces))
         if lane.waiting >= route.call.queue:
             detail = f"{lane.waiting} requests wait for the upstream"
             raise _Stop(Refused("overloaded", detail, lane.retry_after(route.call)))
@@ -301,13 +298,13 @@ class Acceptor:
         if body.chunks:
             await self._means.bodies.discard_chunks(process_id, REQUEST_PART)
 
-    def _too_large(self, route: Route, read: Sequence[bytes]) -> None:
+    def _too_large(self, route: Route, pieces: Sequence[bytes] | None) -> None:
         if route.accept.over_max_body == "passthrough":
-            raise _Stop(Pass(read))
+            raise _Stop(Pass(tuple(pieces or ())))
         if route.accept.enforce == "report":
             # It cannot be recorded, and nothing is to be refused: it goes through.
             self._means.instrument.would_refuse(route.name, "body-too-large", "")
-            raise _Stop(Pass(read))
+            raise _Stop(Pass(tuple(pieces or ())))
         raise _Stop(Refused("body-too-large", f"at most {route.accept.max_body} bytes are taken"))
 
     def _refuse(self, route: Route, name: str, detail: str, violations: Sequence[Violation] = ()) -> None:
@@ -317,12 +314,23 @@ class Acceptor:
             return
         raise _Stop(Refused(name, detail, violations=violations))
 
-    def _without_store(self, submission: Submission, reason: str) -> Acceptance:
+    def _without_store(self, submission: Submission, reason: str, pieces: Sequence[bytes] | None) -> Acceptance:
         route = submission.route
-        if route.on_store_failure == "passthrough" and not submission.decision.accepts_202:
+        if _passes_without_store(submission):
             self._means.instrument.note("passed_without_record", "warning", route=route.name, reason=reason)
-            return Pass()
+            return Pass(tuple(pieces or ()))
         return Refused("store-unavailable", "the request cannot be recorded now; nothing was sent", 5)
+
+
+def _passes_without_store(submission: Submission) -> bool:
+    return submission.route.on_store_failure == "passthrough" and not submission.decision.accepts_202
+
+
+def _may_pass(submission: Submission) -> bool:
+    """Whether it may turn out, after some or all of the body was read, that the request goes through untouched."""
+    accept = submission.route.accept
+    over = accept.over_max_body == "passthrough" or accept.enforce == "report"
+    return _passes_without_store(submission) or (over and submission.request.content_length is None)
 
 
 def _verdict(record: KeyRecord, key: Key, now: int) -> Acceptance | None:

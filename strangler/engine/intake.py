@@ -25,17 +25,15 @@ _REPLACED = frozenset({b"content-length", b"expect", b"x-correlation-id"})
 
 
 class TooLarge(NamedTuple):
-    """The body is longer than may be recorded; ``read`` of it were read already, if they were to be kept."""
-
-    read: tuple[bytes, ...]
+    """The body is longer than may be recorded."""
 
 
 async def read_body(
-    request: Request, bodies: Bodies, process_id: str, limit: int, *, keep_pieces: bool
+    request: Request, bodies: Bodies, process_id: str, limit: int, pieces: list[bytes] | None
 ) -> Body | TooLarge:
     """Read the whole body, and store it chunk by chunk where it is longer than one.
 
-    ``keep_pieces``: hold what was read, so that a body that turns out too large can still be passed on.
+    ``pieces`` is given what was read, as it is read, so that the request can still be passed on; None: it never is.
 
     Raises:
         ClientGone, BodyTimeout, BadBody: see `BodyReader`; what was stored is discarded.
@@ -44,14 +42,13 @@ async def read_body(
     if not request.has_body:
         return _EMPTY
     intake = _Intake(bodies, process_id)
-    pieces: list[bytes] = []
     try:
         while data := await request.body.read():
-            if keep_pieces:
+            if pieces is not None:
                 pieces.append(data)
             if intake.size + len(data) > limit:
                 await intake.discard()
-                return TooLarge(tuple(pieces))
+                return TooLarge()
             await intake.take(data)
         return await intake.finish()
     except BaseException:
