@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from strangler.domain.process import State
 from strangler.domain.transitions import Change
 from strangler.engine.instrument import Instrument
 from strangler.engine.lanes import Lanes
 from strangler.engine.latencies import Latencies
 from strangler.engine.outcomes import Outcomes, Settled
 from strangler.engine.signals import Signals
+
+_WITHDRAWN = frozenset({State.CANCELLED, State.EXPIRED})
+"""Ends that say nothing of how long the legacy system takes."""
 
 
 class Notifier:
@@ -27,7 +31,7 @@ class Notifier:
         process = change.process
         self._lanes.observe(change)
         self._instrument.changed(change)
-        if process.final and process.finished_at is not None:
+        if process.finished_at is not None and process.state not in _WITHDRAWN:
             self._latencies.observe(process.route, (process.finished_at - process.created_at) / 1000)
         if settled is not None:
             self._outcomes.put(settled)

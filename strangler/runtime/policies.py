@@ -88,7 +88,7 @@ class Policies:
             try:
                 self._promises[digest] = promises.read(digest, text)
             except ValueError as error:
-                # Its processes are then judged by today's policy, and reviewed when in doubt.
+                # Its processes cannot be shown, and are reviewed when in doubt; nothing is guessed.
                 self._instrument.note("promise_unreadable", "error", promise=digest, reason=str(error))
         await self._enforce(loaded)
 
