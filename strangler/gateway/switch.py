@@ -15,6 +15,7 @@ from strangler.policy import prefer
 from strangler.policy.decide import decide
 from strangler.policy.match import Matched, Matcher, ResourcePath
 from strangler.policy.model import Mode, Rollout, Route, Table
+from strangler.policy.target import clear
 from strangler.ports import Direction, Handle, Passthrough
 
 Respond = Callable[[Request, ResourcePath], Awaitable[Answer]]
@@ -90,6 +91,8 @@ class Switch:
             if not self._may_be_known(request, route):
                 return passthrough
             respond = self._recording.look_up
+        elif not clear(request.path):
+            return problem("ambiguous-target", "the path holds a % that encodes nothing, or an encoded NUL")
         answer: Callable[[Request], Awaitable[Answer | PassOn]] = partial(
             respond, route=route, parameters=matched.parameters, decision=decision
         )

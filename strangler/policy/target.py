@@ -10,6 +10,7 @@ import re
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")  # RFC 3986 section 2.3
 _ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
+_UNCLEAR = re.compile(rb"%(?![0-9A-Fa-f]{2})|%00")
 _SLASHES = re.compile(rb"//+")
 
 
@@ -36,6 +37,12 @@ def normal(path: bytes) -> bytes:
 def plain(path: bytes) -> bool:
     """Whether a path is in normal form already, as nearly all are; a few dotted names are taken for not plain."""
     return b"%" not in path and b"/." not in path and b"//" not in path and path.isascii()
+
+
+def clear(path: bytes) -> bool:
+    """Whether everyone decodes a path alike: each ``%`` begins two hexadecimal digits (RFC 3986 section 2.1), and none
+    of them is NUL, at which some programs end a string."""
+    return b"%" not in path or _UNCLEAR.search(path) is None
 
 
 def _decoded(found: re.Match[bytes]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from uuid import uuid4
 
 from tests.chaos.policies import one_route
 from tests.harness.client import Client
@@ -26,7 +27,7 @@ async def answers(client: Client, status: int) -> None:
     """Wait until a submission is answered with this status."""
 
     async def look() -> bool:
-        return (await client.submit("/claims", "probe")).status == status
+        return (await client.submit("/claims", uuid4().hex)).status == status
 
     await eventually(look, what=f"/claims answers {status}")
 

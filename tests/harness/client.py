@@ -133,15 +133,16 @@ class Client:
         headers: dict[str, str] = {}
         document: dict[str, Any] = {}
         while (left := deadline - time.monotonic()) > 0:
-            headers["Prefer"] = f"wait={max(1, min(10, int(left)))}"
             reply = await self.request("GET", f"{resource}/{identity}/status", headers=headers)
             if reply.status == 200:
                 document = reply.json()
                 if document["state"] in SETTLED:
                     return document
+                # Without a version a poll would be held until the process is final, and unconfirmed is not.
                 headers["If-None-Match"] = reply.headers["ETag"]
             else:
                 assert reply.status == 304, f"status of {identity}: {reply.status} {reply.body[:500]!r}"
+            headers["Prefer"] = f"wait={max(1, min(10, int(left)))}"
         raise AssertionError(f"not settled within {within:g} s: {document}")
 
     async def all_processes(self, resource: str = "/processes") -> list[dict[str, Any]]:

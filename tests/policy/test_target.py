@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strangler.policy.target import normal, plain, spelled
+from strangler.policy.target import clear, normal, plain, spelled
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,13 @@ def test_a_plain_path_is_in_normal_form(parts: list[bytes]) -> None:
     path = b"/" + b"".join(parts)
     if plain(path):
         assert normal(path) == path == spelled(path)
+
+
+@pytest.mark.parametrize("path", [b"/a/%zz", b"/a/%", b"/a/%4", b"/a/%%41", b"/a%00b", b"/%GG"])
+def test_a_percent_sign_that_encodes_nothing_or_nul_is_not_clear(path: bytes) -> None:
+    assert not clear(path)
+
+
+@pytest.mark.parametrize("path", [b"/", b"/a/b", b"/a%2Fb", b"/%C3%A4", b"/a%2500"])
+def test_a_path_that_everyone_decodes_alike_is_clear(path: bytes) -> None:
+    assert clear(path)
