@@ -153,11 +153,13 @@ class ClientConnection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes to the client."""
-        if self._state is not _State.CLOSED:
+        if not self._socket().is_closing():
             self._socket().write(data)
 
     def write_eof(self) -> None:
         """Say that nothing more comes; over TLS that is the end of the connection."""
+        if self._socket().is_closing():
+            return
         if self._socket().can_write_eof():
             self._socket().write_eof()
         else:
@@ -165,13 +167,13 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Let the client wait."""
-        if self._reading and self._state is not _State.CLOSED:
+        if self._reading and not self._socket().is_closing():
             self._reading = False
             self._socket().pause_reading()
 
     def resume_reading(self) -> None:
         """Go on."""
-        if not self._reading and self._state is not _State.CLOSED:
+        if not self._reading and not self._socket().is_closing():
             self._reading = True
             self._socket().resume_reading()
 
@@ -367,7 +369,7 @@ class ClientConnection(asyncio.Protocol):
         self.resume_reading()
         if unread and self._socket().can_write_eof():
             self.watch(LINGER)
-            self._socket().write_eof()
+            self.write_eof()
         else:
             self.close()
 

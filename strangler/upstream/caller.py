@@ -39,7 +39,7 @@ class _Lane:
         if idle is not None:
             return idle
         opened = await self._dialer.open(lambda: UpstreamLink(self, self._max_head))
-        if isinstance(opened, UpstreamLink) and opened.closed:
+        if isinstance(opened, UpstreamLink) and opened.closing:
             return Failure(Trouble.UNREACHABLE, "the upstream closed the connection as soon as it was open")
         return opened
 

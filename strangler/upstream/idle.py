@@ -28,13 +28,13 @@ class Idle:
 
     def take(self, younger_than: float | None = None) -> UpstreamLink | None:
         """The link that was used last, if it has been idle for less than ``younger_than`` seconds (``keepalive``)."""
-        if not self._links:
-            return None
         limit = self._keepalive if younger_than is None else min(younger_than, self._keepalive)
-        link = self._links[-1]
-        if asyncio.get_running_loop().time() - link.idle_since >= limit:
-            return None
-        return self._links.pop()
+        oldest_allowed = asyncio.get_running_loop().time() - limit
+        while self._links and self._links[-1].idle_since > oldest_allowed:
+            link = self._links.pop()
+            if not link.closing:
+                return link
+        return None
 
     def forget(self, link: UpstreamLink) -> None:
         """It closed by itself."""

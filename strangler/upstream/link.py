@@ -42,7 +42,6 @@ class UpstreamLink(asyncio.Protocol):
 
     def __init__(self, home: Home, max_head: int) -> None:
         self.reused = False
-        self.closed = False
         self.congested = False
         self.idle_since = 0.0
         self.counted = False  # among the connections of its home
@@ -60,7 +59,12 @@ class UpstreamLink(asyncio.Protocol):
     @property
     def reusable(self) -> bool:
         """Whether it can serve another exchange."""
-        return self._keep and self._phase is _Phase.ANSWERED and not self.closed and not self.congested
+        return self._keep and self._phase is _Phase.ANSWERED and not self.closing and not self.congested
+
+    @property
+    def closing(self) -> bool:
+        """Whether it can carry no more bytes: a write that failed closes it before its end is told."""
+        return self._transport is None or self._transport.is_closing()
 
     # What the borrower does.
 
@@ -71,16 +75,16 @@ class UpstreamLink(asyncio.Protocol):
         self._silent = True
         self._keep = False
         self._to_head, self._decode, self._upgrade = to_head, decode, upgrade
-        self._socket().write(data)
+        self.write(data)
 
     def write(self, data: bytes) -> None:
-        """Send more."""
-        if not self.closed:
+        """Send more. Once the connection is closing the receiver is about to hear that it is lost."""
+        if not self.closing:
             self._socket().write(data)
 
     def write_eof(self) -> None:
         """Say that nothing more comes. TLS knows no half of a close: there it is the whole."""
-        if self.closed:
+        if self.closing:
             return
         if self._half_closed or not self._socket().can_write_eof():
             self._socket().close()
@@ -89,13 +93,13 @@ class UpstreamLink(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Let the upstream wait."""
-        if not self._paused and not self.closed:
+        if not self._paused and not self.closing:
             self._paused = True
             self._socket().pause_reading()
 
     def resume_reading(self) -> None:
         """Go on."""
-        if self._paused and not self.closed:
+        if self._paused and not self.closing:
             self._paused = False
             self._socket().resume_reading()
 
@@ -117,8 +121,7 @@ class UpstreamLink(asyncio.Protocol):
     def abort(self) -> None:
         """Close it at once."""
         self._receiver = None
-        if not self.closed:
-            self.closed = True
+        if not self.closing:
             self._socket().abort()
 
     def _socket(self) -> asyncio.Transport:
@@ -156,7 +159,7 @@ class UpstreamLink(asyncio.Protocol):
         if self._phase is _Phase.TUNNEL:
             self._half_closed = True
             receiver.ended()
-            return not self.closed and self._socket().can_write_eof()
+            return not self.closing and self._socket().can_write_eof()
         if self._phase is _Phase.UNTIL_CLOSE:
             self._phase = _Phase.ANSWERED
             receiver.data(b"", True)
@@ -166,7 +169,6 @@ class UpstreamLink(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """It is closed, by whomever."""
-        self.closed = True
         receiver, self._receiver = self._receiver, None
         self._home.gone(self)
         if receiver is None or self._phase is _Phase.ANSWERED:

@@ -120,7 +120,7 @@ class Pool:
 
     async def _open_link(self, place: Place) -> None:
         opened = await self._dialer.open(lambda: UpstreamLink(self, self._max_head))
-        if isinstance(opened, UpstreamLink) and opened.closed:
+        if isinstance(opened, UpstreamLink) and opened.closing:
             opened = Failure(Trouble.UNREACHABLE, "the upstream closed the connection as soon as it was open")
         if isinstance(opened, Failure):
             self._open -= 1

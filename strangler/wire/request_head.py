@@ -142,6 +142,7 @@ def _settle_codings(head: RequestHead, codings: bytes) -> None:
 
 def _settle_connection(head: RequestHead) -> None:
     if head.connection is None:
+        head.upgrade = None
         return
     options = list_items(head.connection)
     if b"close" in options:

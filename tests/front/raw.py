@@ -34,7 +34,8 @@ class End:
         self.writer = writer
 
     def send(self, data: bytes) -> None:
-        self.writer.write(data)
+        if not self.writer.is_closing():
+            self.writer.write(data)
 
     async def drain(self) -> None:
         async with asyncio.timeout(PATIENCE):
