@@ -202,11 +202,13 @@ class _Load:
     def _look_further(self, node: Node, path: KeyPath, upstreams: Mapping[str, Upstream]) -> None:
         """Find what else is wrong with a route that has errors, as far as one key alone can be wrong."""
         rest = self.report.sound_part(node, path)
-        if rest is None or not {"match", "upstream"} <= rest.plain().keys():
+        if rest is None:
             return
         values = with_defaults({"name": "", **rest.plain()}, policy_schema()["$defs"]["route"])
+        if "match" not in values:
+            return
         section = Section(rest, path, values, Report())
-        upstream = self._upstream(values["upstream"], upstreams, section)
+        upstream = self._upstream(values["upstream"], upstreams, section) if "upstream" in values else None
         build_route(section, upstream or Upstream(name="", scheme="http"), self.context)
         self.report.take_over(section.report, [(*path, *keys) for keys in _ALONE])
 

@@ -211,14 +211,20 @@ def _below(schemas: list[Schema], step: str | int) -> list[Schema]:
 
 
 def with_defaults(value: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
-    """A mapping with the schema's defaults where keys are absent, at every depth."""
+    """A mapping with the schema's defaults where keys are absent, at every depth.
+
+    A mapping within it that lacks a required key is left out: that one has been told of, and means nothing without.
+    """
     filled = dict(value)
     for key, below in resolved(schema)["properties"].items():
         below = resolved(below)
         if key not in filled and "default" in below:
             filled[key] = below["default"]
         if "properties" in below and isinstance(filled.get(key), Mapping):
-            filled[key] = with_defaults(filled[key], below)
+            if set(below.get("required", ())) <= filled[key].keys():
+                filled[key] = with_defaults(filled[key], below)
+            else:
+                del filled[key]
     return filled
 
 

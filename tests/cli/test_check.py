@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from strangler.cli import main
+from tests.config.scene import UPSTREAM, one_route, write
+
+ROUTES = Path(__file__).parents[2] / "routes"
+UNWISE = one_route("access: {identity: ['header:X']}\npublic_url: 'https://a.example'\nwait: 1s", mode="compat")
+
+
+def test_a_policy_that_loads_is_exit_code_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(write(tmp_path, UPSTREAM + "default: {upstream: legacy}"))]) == 0
+    assert capsys.readouterr().out == "0 routes, 1 upstream, 0 warnings\n"
+
+
+def test_warnings_are_told_and_fail_only_under_strict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = str(write(tmp_path, UNWISE))
+    assert main(["check", policy]) == 0
+    assert "warning: routes[0].wait: " in capsys.readouterr().out
+    assert main(["check", "--strict", policy]) == 1
+    assert "1 warning; with --strict, warnings fail" in capsys.readouterr().err
+
+
+def test_notes_never_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = str(write(tmp_path, one_route("access: {identity: ['header:X']}")))
+    assert main(["check", "--strict", policy]) == 0
+    assert ": note: " in capsys.readouterr().out
+
+
+def test_a_policy_that_does_not_load_is_exit_code_2_with_all_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(write(tmp_path, one_route("wiat: 2s\nprefer: never")))]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "routes[0].wiat: unknown key; did you mean wait?" in captured.err
+    assert "routes[0].prefer: expected honor or ignore" in captured.err
+
+
+def test_offline_takes_unresolved_references_as_notes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = str(write(tmp_path, 'upstreams: {a: {url: "${env:NO_SUCH_VARIABLE}"}}\ndefault: {upstream: a}'))
+    assert main(["check", policy]) == 2
+    assert main(["check", "--offline", "--strict", policy]) == 0
+    assert "note: upstreams.a.url: the environment has no NO_SUCH_VARIABLE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["check"], ["chekc"], ["check", "--strikt", "x"]])
+def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(arguments or ["--nothing"])
+    assert raised.value.code == 2
+    assert "usage: strangler" in capsys.readouterr().err
+
+
+def test_the_example_policy_loads() -> None:
+    assert main(["check", str(ROUTES)]) == 0
+
+
+def test_it_runs_as_a_program(tmp_path: Path) -> None:
+    policy = write(tmp_path, UPSTREAM + "default: {upstream: legacy}")
+    done = subprocess.run([sys.executable, "-m", "strangler", "check", str(policy)], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -1,0 +1,95 @@
+"""What is legal in a policy but unwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.config.scene import UPSTREAM, advice, one_route
+
+QUIET = "access: {identity: ['header:X-Api-Key']}\npublic_url: 'https://a.example'\n"
+
+
+def test_a_sound_policy_gets_no_advice(tmp_path: Path) -> None:
+    assert advice(tmp_path, one_route(QUIET)) == []
+    assert advice(tmp_path, one_route(QUIET, methods="[GET]", mode="compat")) == []
+    assert advice(tmp_path, one_route(mode="passthrough")) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "mode", "said"),
+    [
+        (
+            "call: {attempts: 2, on_in_doubt: retry}",
+            "async",
+            "9:38: warning: routes[0].call.on_in_doubt: a POST of which",
+        ),
+        (
+            "call: {timeout: 2m}\nprocess: {deadline: 1m}",
+            "async",
+            "deadline (1m) is shorter than the timeout of one call (2m)",
+        ),
+        ("wait: 10s", "compat", "warning: routes[0].wait: clients are told 504 after 10s, while a call may take 1m"),
+        ("rollout: {mode: async, percent: 5}", "async", "rollout.mode: has no effect: it is the route's mode already"),
+        ("rollout: {mode: compat, percent: 0}", "async", "rollout.percent: has no effect: nobody is in it"),
+        ("on_store_failure: passthrough", "async", "on_store_failure: has no effect: only compat can let"),
+    ],
+)
+def test_what_is_unwise_is_a_warning_in_its_place(tmp_path: Path, keys: str, mode: str, said: str) -> None:
+    (found,) = advice(tmp_path, one_route(QUIET + keys, mode=mode))
+    assert said in found
+    assert ": warning: " in found
+
+
+def test_repeats_that_the_upstream_can_see_are_no_matter(tmp_path: Path) -> None:
+    keys = "call: {attempts: 2, on_in_doubt: retry, forward_idempotency_key: Idempotency-Key}"
+    assert advice(tmp_path, one_route(QUIET + keys)) == []
+
+
+def test_bearer_tokens_as_identity_are_a_warning_also_by_default(tmp_path: Path) -> None:
+    base = "public_url: 'https://a.example'\n"
+    for keys in (base, base + "access: {identity: ['header:authorization']}"):
+        (found,) = advice(tmp_path, one_route(keys))
+        assert "warning: routes[0].access.identity: if Authorization holds bearer tokens" in found
+
+
+def test_links_without_a_public_url_are_a_note_unless_the_environment_has_one(tmp_path: Path) -> None:
+    text = one_route("access: {identity: ['header:X-Api-Key']}")
+    (found,) = advice(tmp_path, text)
+    assert ": note: " in found
+    assert "--public-url" in found
+    assert advice(tmp_path, text, {"STRANGLER_PUBLIC_URL": "https://a.example"}) == []
+
+
+@pytest.mark.parametrize(
+    ("match", "said"),
+    [
+        ("path: /a/../b", "/a/../b never matches: matching is on paths without dot segments and //"),
+        ("path: /a//b", "/a//b never matches"),
+        ("path: '/a/./{x}'", "never matches"),
+        ("path: /a, methods: [TRACE]", "never matches: CONNECT and TRACE are refused before"),
+    ],
+)
+def test_a_route_that_never_matches_is_a_warning(tmp_path: Path, match: str, said: str) -> None:
+    (found,) = advice(tmp_path, UPSTREAM + f"routes: [{{name: a, upstream: legacy, match: {{{match}}}}}]")
+    assert said in found
+
+
+@pytest.mark.parametrize("path", ["/a/", "/a/*", "/*", "/", "/a/{x}/", "/a%2Fb", "/café"])
+def test_usual_paths_can_match(tmp_path: Path, path: str) -> None:
+    assert advice(tmp_path, UPSTREAM + f"routes: [{{name: a, upstream: legacy, match: {{path: '{path}'}}}}]") == []
+
+
+@pytest.mark.parametrize(
+    ("upstreams", "said"),
+    [
+        ('{legacy: {url: "http://a"}, other: {url: "http://b"}}', "upstreams.other: no route uses the upstream other"),
+        ('{legacy: {url: "http://a", tls: {verify: false}}}', "tls: has no effect on a URL that is not https"),
+        ('{legacy: {url: "https://a", tls: {verify: false}}}', "tls.verify: whoever answers is taken for the upstream"),
+    ],
+)
+def test_unwise_upstreams(tmp_path: Path, upstreams: str, said: str) -> None:
+    (found,) = advice(tmp_path, f"upstreams: {upstreams}\ndefault: {{upstream: legacy}}")
+    assert said in found
+    assert ": warning: " in found
