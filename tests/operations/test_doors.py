@@ -20,6 +20,7 @@ from strangler.operations.doors import host_name, host_refusal, origin_refusal
         (":9901", None),
         ("::1", None),
         ("[::1", None),
+        ("[::11:80", None),
         ("[localhost]", None),
         ("[127.0.0.1]", None),
         ("localhost:http", None),

@@ -247,11 +247,11 @@ def test_the_series_of_a_route_begin_at_nought_with_its_policy(telemetry: Teleme
     assert value(samples, "strangler_accepted_total", route="default") is None
 
 
-def test_a_route_that_left_the_policy_keeps_its_series(telemetry: Telemetry) -> None:
+def test_a_route_that_leaves_the_policy_or_records_no_more_keeps_its_series(telemetry: Telemetry) -> None:
     telemetry.policy_loaded("one", 1, names=[R], recording=[R])
-    telemetry.accepted(a_process(), 0.001)
-    telemetry.policy_loaded("two", 1, names=["other"], recording=[])
-    assert value(scraped(telemetry), "strangler_accepted_total", route=R) == 1
+    for revision, names in (("two", ["other"]), ("three", [R])):
+        telemetry.policy_loaded(revision, 1, names=names, recording=[])
+        assert value(scraped(telemetry), "strangler_accepted_total", route=R) == 0
 
 
 def test_the_number_of_series_is_bounded_whatever_is_told(telemetry: Telemetry) -> None:
