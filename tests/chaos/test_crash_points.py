@@ -36,15 +36,26 @@ class Scene(NamedTuple):
     client: Client
 
 
-async def scene(stage: Stage, concurrency: int = 32) -> tuple[Scene, int]:
-    """A server that has been started before, and how many turns its writer makes at a start."""
+@pytest.fixture(scope="module")
+def turns(tmp_path_factory: pytest.TempPathFactory) -> int:
+    """How many turns the store's writer makes in a first life before there is any request."""
+    server = Server(tmp_path_factory.mktemp("turns"), of_all_kinds("http://127.0.0.1:9"), environment=LEASE)
+
+    async def count() -> int:
+        try:
+            await server.start()
+            return int(await server.metric("strangler_group_commit_seconds_count"))
+        finally:
+            await server.kill()
+
+    return asyncio.run(count())
+
+
+async def scene(stage: Stage, concurrency: int = 32) -> Scene:
+    """A server that has yet to be started, and is going to die."""
     legacy = await stage.legacy()
     server = stage.server(of_all_kinds(legacy.url, concurrency=concurrency, timeout="20s"), environment=LEASE)
-    for _ in range(2):
-        await server.start()
-        turns = int(await server.metric("strangler_group_commit_seconds_count"))
-        assert await server.stop() == 0
-    return Scene(legacy, server, await stage.client(server)), turns
+    return Scene(legacy, server, await stage.client(server))
 
 
 async def submit(client: Client, route: str, marker: str, script: str = "") -> Reply | None:
@@ -89,8 +100,8 @@ async def checked(on: Scene) -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-async def test_died_before_the_commit_of_the_acceptance_it_never_happened(stage: Stage, route: str) -> None:
-    on, turns = await scene(stage)
+async def test_died_before_the_commit_of_the_acceptance_it_never_happened(stage: Stage, route: str, turns: int) -> None:
+    on = await scene(stage)
     assert await dies_at(on, f"before-commit:{turns + 1}", route) is None
     assert await end_after_restart(on, "m") is None
     assert on.legacy.received() == 0
@@ -105,9 +116,9 @@ async def test_died_before_the_commit_of_the_acceptance_it_never_happened(stage:
 
 @pytest.mark.parametrize(("route", "end"), [("review", UNCONFIRMED), ("retry", PROCESSING), ("fail", FAILED)])
 async def test_died_after_the_commit_of_acceptance_and_claim_it_may_have_been_sent(
-    stage: Stage, route: str, end: tuple[str, str | None]
+    stage: Stage, route: str, end: tuple[str, str | None], turns: int
 ) -> None:
-    on, turns = await scene(stage)
+    on = await scene(stage)
     assert await dies_at(on, f"after-commit:{turns + 1}", route) is None
     assert await end_after_restart(on, "m") == end
     assert on.legacy.received() == 0
@@ -119,8 +130,10 @@ async def test_died_after_the_commit_of_acceptance_and_claim_it_may_have_been_se
 
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("place", ["before-commit", "after-commit"])
-async def test_died_at_the_commit_of_an_acceptance_that_has_to_wait(stage: Stage, place: str, route: str) -> None:
-    on, turns = await scene(stage, concurrency=1)
+async def test_died_at_the_commit_of_an_acceptance_that_has_to_wait(
+    stage: Stage, place: str, route: str, turns: int
+) -> None:
+    on = await scene(stage, concurrency=1)
     await on.server.start(STRANGLER_FAILPOINT=f"{place}:{turns + 2}")
     assert (await on.client.submit(f"/{route}", "first", script="do=hold")).status == 202
     await eventually(lambda: on.legacy.received("first"))
@@ -146,9 +159,9 @@ async def test_died_at_the_commit_of_an_acceptance_that_has_to_wait(stage: Stage
     ],
 )
 async def test_died_at_the_commit_of_a_later_claim(
-    stage: Stage, place: str, route: str, end: tuple[str, str | None], calls: int
+    stage: Stage, place: str, route: str, end: tuple[str, str | None], calls: int, turns: int
 ) -> None:
-    on, turns = await scene(stage, concurrency=1)
+    on = await scene(stage, concurrency=1)
     # Turns: the first is accepted and claimed, the second accepted, the first ends, the second is claimed.
     await on.server.start(STRANGLER_FAILPOINT=f"{place}:{turns + 4}")
     await on.client.submit(f"/{route}", "first", script="do=hold")
@@ -187,7 +200,7 @@ async def end_of(on: Scene, marker: str) -> tuple[str, str | None]:
 async def test_died_while_it_was_being_sent_or_answered(
     stage: Stage, place: str, route: str, end: tuple[str, str | None], calls: set[int]
 ) -> None:
-    on, _ = await scene(stage)
+    on = await scene(stage)
     await dies_at(on, place, route)
     assert await end_after_restart(on, "m") == end
     assert on.legacy.received("m") in calls
@@ -206,9 +219,9 @@ async def test_died_while_it_was_being_sent_or_answered(
     ],
 )
 async def test_died_at_the_commit_of_the_outcome(
-    stage: Stage, place: str, route: str, end: tuple[str, str | None]
+    stage: Stage, place: str, route: str, end: tuple[str, str | None], turns: int
 ) -> None:
-    on, turns = await scene(stage)
+    on = await scene(stage)
     told = await dies_at(on, f"{place}:{turns + 2}", route)
     assert told is not None
     assert told.status == 202
@@ -217,8 +230,10 @@ async def test_died_at_the_commit_of_the_outcome(
     await checked(on)
 
 
-async def test_a_waiting_client_whose_server_died_after_the_outcome_gets_it_by_its_key(stage: Stage) -> None:
-    on, turns = await scene(stage)
+async def test_a_waiting_client_whose_server_died_after_the_outcome_gets_it_by_its_key(
+    stage: Stage, turns: int
+) -> None:
+    on = await scene(stage)
     assert await dies_at(on, f"after-commit:{turns + 2}", "compat") is None
     await on.server.start()
     again = await submit(on.client, "compat", "m")
@@ -230,7 +245,7 @@ async def test_a_waiting_client_whose_server_died_after_the_outcome_gets_it_by_i
 
 
 async def test_a_waiting_client_whose_server_died_before_the_outcome_is_told_that_nobody_knows(stage: Stage) -> None:
-    on, _ = await scene(stage)
+    on = await scene(stage)
     assert await dies_at(on, "after-reply", "compat") is None
     await on.server.start()
     again = await submit(on.client, "compat", "m")
