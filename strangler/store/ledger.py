@@ -38,10 +38,21 @@ class Ledger(NamedTuple):
     key: KeyRecord | None  # what is recorded under the scope and key of the process, whosever it is
 
 
+class Unreadable(NamedTuple):
+    """A process whose rows are not what a row can be."""
+
+    process_id: str
+    why: str
+
+
 class Ledgers(Protocol):
     """A read-only view over a whole store, which may be in use; it is read in steps and holds no long snapshot."""
 
-    def all(self) -> Iterator[Ledger]:
+    def damage(self) -> Iterator[str]:
+        """What is wrong with the files themselves."""
+        ...
+
+    def all(self) -> Iterator[Ledger | Unreadable]:
         """Every process, in the order of their ids."""
         ...
 
@@ -54,5 +65,6 @@ class Ledgers(Protocol):
         ...
 
     def strays(self) -> Iterator[tuple[str, str]]:
-        """Rows whose process does not exist, as (table, process id); chunks are not among them: they are swept."""
+        """Rows whose process does not exist, as (table, process id); chunks, and keys that lapse, are swept some time
+        and not among them."""
         ...

@@ -328,6 +328,10 @@ class MemoryStore:
         """A view over all that is kept."""
         yield self
 
+    def damage(self) -> Iterator[str]:
+        """See `Ledgers.damage`."""
+        return iter(())
+
     def all(self) -> Iterator[Ledger]:
         """See `Ledgers.all`."""
         for process_id in sorted(self._entries):
@@ -345,7 +349,7 @@ class MemoryStore:
     def strays(self) -> Iterator[tuple[str, str]]:
         """See `Ledgers.strays`."""
         for held in self._keys.values():
-            if held.process_id not in self._entries:
+            if held.expires_at is None and held.process_id not in self._entries:
                 yield "idempotency", held.process_id
 
     def _ledger(self, entry: _Entry) -> Ledger:

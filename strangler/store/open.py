@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from strangler.domain.errors import OperatorError
 from strangler.ports import Clock
 from strangler.store import Store
+from strangler.store.ledger import Ledgers
 from strangler.store.memory import MemoryStore
 from strangler.store.sealing import Sealer
+from strangler.store.sqlite.connection import open_reader
+from strangler.store.sqlite.ledgers import SqliteLedgers
 from strangler.store.sqlite.library import Library, choose_library
+from strangler.store.sqlite.migrations import require_current
 from strangler.store.sqlite.store import SqliteStore
 from strangler.store.sqlite.writer import GroupCommit
 
@@ -69,3 +75,21 @@ def open_store(
         return MemoryStore(clock)
     chosen = library if library is not None else choose_library()
     return SqliteStore(path, chosen, sealer, clock, on_group_commit=on_group_commit, disk_reserve=disk_reserve)
+
+
+@contextmanager
+def open_ledgers(url: str) -> Iterator[Ledgers]:
+    """A read-only view over a store that a server may be using.
+
+    Raises:
+        OperatorError: the URL names no store with a file of ours.
+    """
+    path = store_path(url)
+    if path is None:
+        raise OperatorError(f"{url} is gone with the process that had it; there is nothing to read")
+    connection = open_reader(path, choose_library())
+    try:
+        require_current(connection, path)
+        yield SqliteLedgers(connection)
+    finally:
+        connection.close()

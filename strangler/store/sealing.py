@@ -51,7 +51,7 @@ class AesGcmSealer:
         """See `Sealer.open`."""
         try:
             return self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], context)
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:
             raise OperatorError(
                 "stored credentials do not open: --identity-key is not the key that they were sealed with, "
                 "or somebody changed them"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process
 from strangler.store.ids import id_bytes, id_text
-from strangler.store.ledger import Ledger
+from strangler.store.ledger import Ledger, Unreadable
 from strangler.store.sqlite import rows
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.reads import guarded
@@ -20,15 +21,10 @@ _PROCESS = f"SELECT {rows.PROCESS_COLUMNS}, retain_until_at FROM process "  # no
 _AFTER = _PROCESS + "WHERE id > ? ORDER BY id LIMIT ?"
 _ONE = _PROCESS + "WHERE id = ?"
 _STRAYS = (
-    ("request", "process_id"),
-    ("credential", "process_id"),
-    ("reply", "process_id"),
-    ("event", "process_id"),
-    ("outbox", "aggregateid"),
-    ("idempotency", "process_id"),
-    ("attempt", "process_id"),
-    ("evidence", "process_id"),
-    ("exception", "process_id"),
+    *((name, "process_id", "TRUE") for name in ("request", "credential", "reply", "event", "attempt", "evidence")),
+    ("exception", "process_id", "TRUE"),
+    ("outbox", "aggregateid", "TRUE"),
+    ("idempotency", "process_id", "expires_at IS NULL"),
 )
 
 
@@ -38,13 +34,19 @@ class SqliteLedgers:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def all(self) -> Iterator[Ledger]:
+    def damage(self) -> Iterator[str]:
+        """See `Ledgers.damage`. Indexes are compared with their tables, too: a lost entry would be a lost process."""
+        with guarded(self._connection):
+            found = self._connection.rows("PRAGMA integrity_check(20)")
+        return (text for (text,) in found if text != "ok")
+
+    def all(self) -> Iterator[Ledger | Unreadable]:
         """See `Ledgers.all`."""
         last = bytearray()
         while True:
             with self._snapshot():
                 found = self._connection.rows(_AFTER, (last, _STEP))
-                step = [self._ledger(row) for row in found]
+                step = [self._read(row) for row in found]
             yield from step
             if len(found) < _STEP:
                 return
@@ -67,10 +69,10 @@ class SqliteLedgers:
 
     def strays(self) -> Iterator[tuple[str, str]]:
         """See `Ledgers.strays`."""
-        for table, column in _STRAYS:
+        for table, column, among in _STRAYS:
             with guarded(self._connection):
                 found = self._connection.rows(
-                    f"SELECT DISTINCT {column} FROM {table} WHERE NOT EXISTS "  # noqa: S608
+                    f"SELECT DISTINCT {column} FROM {table} WHERE {among} AND NOT EXISTS "  # noqa: S608
                     f"(SELECT 1 FROM process WHERE process.id = {table}.{column})"
                 )
             for (process_id,) in found:
@@ -84,6 +86,12 @@ class SqliteLedgers:
                 yield
             finally:
                 self._connection.run("COMMIT")
+
+    def _read(self, row: tuple[Any, ...]) -> Ledger | Unreadable:
+        try:
+            return self._ledger(row)
+        except (LookupError, ValueError, TypeError, struct.error) as error:
+            return Unreadable(id_text(row[0]), f"{type(error).__name__}: {error}")
 
     def _ledger(self, row: tuple[Any, ...]) -> Ledger:
         process = rows.process_of(row)

@@ -38,6 +38,17 @@ def migrate(connection: Connection, path: Path) -> None:
     _require_schema(connection, path)
 
 
+def require_current(connection: Connection, path: Path) -> None:
+    """Refuse a file that is not ours, or whose schema is of another release; nothing is written.
+
+    Raises:
+        OperatorError: it is not.
+    """
+    if connection.row("PRAGMA application_id") != (APPLICATION_ID,):
+        raise OperatorError(f"{path} is not a store of strangler")
+    _require_schema(connection, path)
+
+
 def _migrations() -> Migrations:
     migrations = Migrations(_SET)
     for name in _FILES:
@@ -84,7 +95,7 @@ def _require_schema(connection: Connection, path: Path) -> None:
     finally:
         pattern.close()
     if differing := sorted(name for name, _ in expected - set(connection.rows(_SCHEMA))):
-        raise OperatorError(f"{path}: its schema was changed by somebody else: {', '.join(differing)}")
+        raise OperatorError(f"{path}: its schema is not the one of this release: {', '.join(differing)}")
 
 
 _SCHEMA = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"
