@@ -36,10 +36,21 @@ def why_not(pattern: str) -> str | None:
         tree = importlib.import_module("re._parser").parse(pattern)
     except (re.error, RecursionError, OverflowError) as error:
         return f"not a regular expression: {error}"
+    if tree.state.flags != re.UNICODE or any(_flagged(tree)):
+        return "flags within a pattern, which ECMA 262 does not have"
     if reason := _danger(tree):
         return reason
     most = max(_overlapping(tree).values(), default=0)
     return "too many repeats that can take the same characters" if most > _FEW else None
+
+
+def _flagged(items: Sequence[Item]) -> Iterator[bool]:
+    """For each group at any depth, whether it changes flags: what a character can be would then not be seen here."""
+    for item in items:
+        if _name(item) == "SUBPATTERN":
+            yield bool(item[1][1] or item[1][2])
+        for inner in _inside(item):
+            yield from _flagged(inner)
 
 
 def _danger(items: Sequence[Item]) -> str | None:
@@ -155,8 +166,8 @@ def _inside(item: Item) -> Iterator[Sequence[Item]]:
 def _first(items: Sequence[Item]) -> Characters:
     """What a sequence can begin with; everything, where it can be empty."""
     for item in items:
-        if _name(item) == "AT":
-            continue
+        if _name(item) in ("AT", "ASSERT", "ASSERT_NOT"):
+            continue  # takes no character
         characters = _characters(item)
         if characters is not None:
             return characters

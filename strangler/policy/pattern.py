@@ -98,13 +98,11 @@ def covers_resource(match: Match, resource: str) -> str | None:
     base = parse_path(resource).segments
     for text in match.paths:
         path = parse_path(text)
-        if path.prefix and len(path.segments) < len(base):
+        if len(path.segments) < len(base):
             continue
         if not all(mine in (None, theirs) for mine, theirs in zip(path.segments, base, strict=False)):
             continue
         beyond = path.segments[len(base) :]
-        if len(path.segments) < len(base):
-            continue
         if not beyond:
             if path.prefix or not match.methods or match.methods & {"GET", "HEAD"}:
                 return text

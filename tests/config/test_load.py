@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from strangler.config.load import load_policy
-from strangler.config.schema import policy_schema, with_defaults
+from strangler.config.schema import policy_schema
 from strangler.domain.process import PublicState
 from strangler.domain.retry import Backoff
 from strangler.policy.model import (
@@ -399,9 +399,3 @@ def test_the_revision_follows_the_content_and_nothing_else(tmp_path: Path) -> No
 def test_the_lease_of_the_settings_bounds_settle(tmp_path: Path) -> None:
     policy = write(tmp_path, one_route("call: {settle: 1m, timeout: 30s}"))
     assert load_policy([policy], {}, lease=30.0).table.routes["claims"].call.settle == 60.0
-
-
-def test_the_defaults_of_the_schema_are_those_of_the_model() -> None:
-    route = with_defaults({}, policy_schema()["$defs"]["route"])
-    assert route["process"]["resource"] == ProcessPolicy(type="x").resource
-    assert set(route) >= {"mode", "prefer", "process", "accept", "access", "call", "rewrite", "on_store_failure"}

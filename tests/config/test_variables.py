@@ -91,15 +91,16 @@ def test_offline_what_cannot_be_resolved_is_a_note(tmp_path: Path) -> None:
           second: {url: "https://${env:HOST}:8443/", tls: {verify: "${env:V}", ca: /nowhere/ca.pem}}
         routes:
           - name: claims
-            match: {path: /claims}
+            match: {path: /claims, methods: ["${env:M}"]}
             upstream: legacy
             mode: ${env:MODE}
+            access: {identity: ["${env:I}"], name: "${env:L}"}
             accept: {schema: "nowhere.json"}
         default: {upstream: second}
     """
     loaded = load(tmp_path, text, offline=True)
     notes = [finding.text for finding in loaded.findings if finding.level == "note"]
-    for name in ("URL", "T", "N", "HOST", "V", "MODE"):
+    for name in ("URL", "T", "N", "HOST", "V", "MODE", "I", "L", "M"):
         assert f"the environment has no {name}" in notes
     assert any("nowhere.json cannot be read" in note for note in notes)
     assert any("ca.pem cannot be read" in note for note in notes)
