@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote_from_bytes
 
 from strangler.domain.exchange import Answer, Header
 
@@ -57,6 +58,16 @@ TITLES: dict[str, tuple[int, str]] = {
 }
 
 
+class Problem(Answer):
+    """An answer that says what is wrong."""
+
+    __slots__ = ("document",)
+
+    def __init__(self, status: int, headers: list[Header], document: dict[str, Any]) -> None:
+        super().__init__(status, headers, _rendered(document))
+        self.document = document
+
+
 def problem(
     name: str,
     detail: str,
@@ -68,7 +79,7 @@ def problem(
     process: str | None = None,
     effect: str | None = None,
     errors: Sequence[dict[str, str]] = (),
-) -> Answer:
+) -> Problem:
     """The answer that says what is wrong. ``name`` is one of `TITLES`; ``process`` is its URL; ``retry_after`` seconds.
 
     An ``effect`` of "unknown" also goes out as the header ``Strangler-Effect``.
@@ -103,4 +114,19 @@ def problem(
         fields.append((b"Strangler-Effect", b"unknown"))
     if correlation_id is not None:
         fields.append((b"X-Correlation-ID", correlation_id.encode("latin-1", "replace")))
-    return Answer(status, fields, json.dumps(document, ensure_ascii=False).encode())
+    return Problem(status, fields, document)
+
+
+def located(answer: Answer, target: bytes) -> Answer:
+    """The answer; if it is a problem without ``instance``, with the path of the request that it is about.
+
+    Without the query, which may hold what is nobody's business.
+    """
+    if not isinstance(answer, Problem) or "instance" in answer.document:
+        return answer
+    path = quote_from_bytes(target.partition(b"?")[0], safe="/%:@!$&'()*+,;=~")
+    return Problem(answer.status, answer.headers, {**answer.document, "instance": path})
+
+
+def _rendered(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")

@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import cast
 
 from strangler.domain.exchange import Answer, Peer, Request
-from strangler.domain.problem import problem
+from strangler.domain.problem import located, problem
 from strangler.front.body import NO_BODY, RequestBody
 from strangler.front.desk import Desk
 from strangler.front.exchange import Exchange
@@ -189,9 +189,10 @@ class ClientConnection(asyncio.Protocol):
         """Answer the request under way with a whole answer, and end the exchange."""
         head = self._head
         assert head is not None
-        assert isinstance(answer.body, bytes)
         keep = self.keeps(head)
         date = self.desk.date()
+        answer = located(answer, head.target)
+        assert isinstance(answer.body, bytes)
         response = respond(answer, to_head=head.method == "HEAD", old=head.old, keep=keep, date=date)
         self.write(response.head if response.bodiless else response.head + answer.body)
         self.end(keep=keep)

@@ -11,6 +11,7 @@ from strangler.domain.process import Process, State
 from strangler.engine.accept import Acceptance, Accepted, Acceptor, Joined, Pass, Refused, Submission
 from strangler.engine.document import process_url, status_document
 from strangler.engine.instrument import Instrument
+from strangler.engine.intake import correlation_id
 from strangler.engine.latencies import Latencies
 from strangler.engine.outcomes import Outcomes, Settled
 from strangler.engine.recorder import reply_part
@@ -87,7 +88,7 @@ class Recording:
                 process, answer = await self._joined(submission, process_id)
             case Refused():
                 self._instrument.refused(submission.route.name, acceptance.name)
-                answer = _refusal(acceptance)
+                answer = _refusal(acceptance, correlation_id(submission.request))
         if self._instrument.access_log != "none":
             self._instrument.answered(
                 submission.request,
@@ -226,9 +227,11 @@ def _length(headers: Headers) -> int | None:
     return None
 
 
-def _refusal(refused: Refused) -> Answer:
+def _refusal(refused: Refused, correlation: str | None) -> Answer:
     errors = [{"pointer": violation.pointer, "detail": violation.detail} for violation in refused.violations]
-    return problem(refused.name, refused.detail, retry_after=refused.retry_after, errors=errors)
+    return problem(
+        refused.name, refused.detail, retry_after=refused.retry_after, correlation_id=correlation, errors=errors
+    )
 
 
 def _unreachable(process: Process) -> Answer:
