@@ -46,10 +46,11 @@ def _check_resources(routes: Iterable[Route], sections: Sections) -> None:
     for route in routes:
         if route.records:
             owners.setdefault((route.process.resource, route.match.hosts), route)
+    paths = [(route, path, parse_path(path)) for route in routes for path in route.match.paths]
     for (resource, hosts), owner in owners.items():
-        for route in routes:
-            path = covers_resource(route.match, resource) if hosts_overlap(hosts, route.match.hosts) else None
-            if path is not None:
+        base = parse_path(resource)
+        for route, path, parsed in paths:
+            if covers_resource(parsed, route.match.methods, base) and hosts_overlap(hosts, route.match.hosts):
                 sections[route.name].complain(
                     ("match", "path"),
                     f"the path {path} of route {route.name} lies on {resource}, where the processes of route "

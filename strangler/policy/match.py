@@ -173,7 +173,7 @@ class Matcher:
         self._asks_host = bool(self._hosts or endings)
         self.resources: Mapping[str, tuple[str, ...]] = _resources(table, kept_resources)
         """The path R of each collection of processes, with its hosts; empty: all hosts."""
-        self._resource_paths = tuple((normal(path.encode()), path, hosts) for path, hosts in self.resources.items())
+        self._resource_paths = {normal(path.encode()): (path, hosts) for path, hosts in self.resources.items()}
 
     def _paths_of(self, host: bytes, endings: dict[bytes, _Paths]) -> _Paths:
         if not host:
@@ -209,11 +209,13 @@ class Matcher:
         """
         if not plain(path):
             path = normal(path)
-        for prefix, resource, hosts in self._resource_paths:
-            if path.startswith(prefix):
-                found = _resource_path(method, path, prefix, resource)
-                if found is not None and (not hosts or _any_host(hosts, host)):
-                    return found
+        known = self._resource_paths.get(path)
+        if known is not None:
+            return ResourcePath(known[0], None, b"") if method in ("GET", "HEAD") and _served(known[1], host) else None
+        for found in _PROCESS.finditer(path):
+            known = self._resource_paths.get(path[: found.start()])
+            if known is not None and _served(known[1], host):
+                return ResourcePath(known[0], found[1].decode().lower(), path[found.end() :])
         return None
 
     def _find(self, method: str, host: bytes | None, path: bytes, query: bytes | None, field: Field) -> Matched:
@@ -286,16 +288,12 @@ def _resources(table: Table, kept: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return {resource: tuple(sorted(names or ())) for resource, names in hosts.items()}
 
 
-_PROCESS = re.compile(rb"/([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})(/.*)?", re.DOTALL)
+_PROCESS = re.compile(rb"/([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})(?=/|\Z)")
 
 
-def _resource_path(method: str, path: bytes, prefix: bytes, resource: str) -> ResourcePath | None:
-    if len(path) == len(prefix):
-        return ResourcePath(resource, None, b"") if method in ("GET", "HEAD") else None
-    found = _PROCESS.fullmatch(path, len(prefix))
-    return None if found is None else ResourcePath(resource, found[1].decode().lower(), found[2] or b"")
-
-
-def _any_host(hosts: Iterable[str], host: bytes | None) -> bool:
+def _served(hosts: Sequence[str], host: bytes | None) -> bool:
+    """Whether a resource is there on this host; no hosts are all of them."""
+    if not hosts:
+        return True
     name = host_name(host or b"").decode("latin-1")
     return any(host_fits(pattern, name) for pattern in hosts)

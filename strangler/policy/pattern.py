@@ -90,25 +90,20 @@ def equally_specific(one: Match, other: Match) -> bool:
     )
 
 
-def covers_resource(match: Match, resource: str) -> str | None:
-    """The path pattern of a route that lies on a collection of processes: on GET R, R/{uuid} or below; None: none does.
+def covers_resource(path: PathPattern, methods: frozenset[str], resource: PathPattern) -> bool:
+    """Whether a path pattern of a route lies on a collection of processes R: on GET R, R/{uuid} or below.
 
     A prefix that begins above R, such as ``/*``, merely surrounds it; there the process resource comes first.
     """
-    base = parse_path(resource).segments
-    for text in match.paths:
-        path = parse_path(text)
-        if len(path.segments) < len(base):
-            continue
-        if not all(mine in (None, theirs) for mine, theirs in zip(path.segments, base, strict=False)):
-            continue
-        beyond = path.segments[len(base) :]
-        if not beyond:
-            if path.prefix or not match.methods or match.methods & {"GET", "HEAD"}:
-                return text
-        elif beyond[0] is None or _UUID.fullmatch(beyond[0]):
-            return text
-    return None
+    base = resource.segments
+    if len(path.segments) < len(base):
+        return False
+    if not all(mine in (None, theirs) for mine, theirs in zip(path.segments, base, strict=False)):
+        return False
+    if len(path.segments) == len(base):
+        return path.prefix or not methods or not methods.isdisjoint({"GET", "HEAD"})
+    beyond = path.segments[len(base)]
+    return beyond is None or _UUID.fullmatch(beyond) is not None
 
 
 _UUID = re.compile(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
