@@ -207,15 +207,27 @@ class Matcher:
 
         None: it is none. ``host`` matters only where the routes that name R have hosts.
         """
+        found = self._resource(method, path)
+        return found[0] if found is not None and _served(found[1], host) else None
+
+    def resource_for(self, request: Request) -> ResourcePath | None:
+        """The process resource that a parsed request is for; its Host is looked up only where that matters."""
+        found = self._resource(request.method, request.path)
+        if found is None or (found[1] and not _served(found[1], request.field(b"host"))):
+            return None
+        return found[0]
+
+    def _resource(self, method: str, path: bytes) -> tuple[ResourcePath, Sequence[str]] | None:
+        """The resource at a path, and its hosts."""
         if not plain(path):
             path = normal(path)
         known = self._resource_paths.get(path)
         if known is not None:
-            return ResourcePath(known[0], None, b"") if method in ("GET", "HEAD") and _served(known[1], host) else None
+            return (ResourcePath(known[0], None, b""), known[1]) if method in ("GET", "HEAD") else None
         for found in _PROCESS.finditer(path):
             known = self._resource_paths.get(path[: found.start()])
-            if known is not None and _served(known[1], host):
-                return ResourcePath(known[0], found[1].decode().lower(), path[found.end() :])
+            if known is not None:
+                return ResourcePath(known[0], found[1].decode().lower(), path[found.end() :]), known[1]
         return None
 
     def _find(self, method: str, host: bytes | None, path: bytes, query: bytes | None, field: Field) -> Matched:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from strangler.domain.exchange import Peer, Request
 from strangler.policy.match import Matched, compile_table, host_name
 from strangler.policy.model import Mode, Rollout, Route
 from tests.policy.builders import a_route, a_table
@@ -224,3 +225,26 @@ def test_resources_are_those_of_recorded_routes_with_their_hosts() -> None:
     assert matcher.resource_at("GET", b"other", b"/ones") is None
     assert matcher.resource_at("GET", None, b"/ones") is None
     assert matcher.resource_at("GET", b"anything", b"/gone") is not None
+
+
+def test_the_host_of_a_request_is_looked_up_only_where_it_matters() -> None:
+    limited = a_route("one", "/a", mode=Mode.ASYNC, resource="/ones", hosts=("a",))
+    matcher = compile_table(a_table(limited, a_route("two", "/b", mode=Mode.ASYNC, resource="/twos")))
+
+    def request(path: bytes, *headers: tuple[bytes, bytes]) -> Request:
+        return Request("GET", path, headers, Peer("127.0.0.1", 1), Nothing())
+
+    assert matcher.resource_for(request(b"/twos")) == ("/twos", None, b"")
+    assert matcher.resource_for(request(b"/ones", (b"Host", b"a:80"))) == ("/ones", None, b"")
+    assert matcher.resource_for(request(b"/ones", (b"Host", b"b"))) is None
+    assert matcher.resource_for(request(b"/ones")) is None
+    assert matcher.resource_for(request(b"/threes")) is None
+    assert matcher.match_request(request(b"/a", (b"Host", b"A"))).route is limited
+
+
+class Nothing:
+    """A body without a byte."""
+
+    async def read(self) -> bytes:
+        """The end."""
+        return b""
