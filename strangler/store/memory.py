@@ -6,6 +6,7 @@ What it answers is what the SQLite store answers; tests/store/conformance.py hol
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from strangler.ports import (
     Committed,
     End,
     Evidence,
+    InFlight,
     KeyTaken,
     Lease,
     ListQuery,
@@ -253,6 +255,12 @@ class MemoryStore:
             before = waiting.get(process.route, Backlog(0, 0))
             waiting[process.route] = Backlog(before.processes + 1, before.body_bytes + process.body_size)
         return waiting
+
+    async def census(self) -> Sequence[InFlight]:
+        """See `Upkeep.census`."""
+        processes = (entry.process for entry in self._entries.values())
+        open_ = ((p.route, p.state, p.settling) for p in processes if not p.final)
+        return [InFlight(*kind, count) for kind, count in Counter(open_).items()]
 
     def _due(self) -> Iterator[tuple[int, Process]]:
         for process in self._waiting.values():

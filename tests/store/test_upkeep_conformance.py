@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from strangler.domain.process import Tombstone
+from strangler.domain.process import State, Tombstone
 from strangler.domain.transitions import Cancel
-from strangler.ports import Backlog, Commit, Evidence, Lease, OpenException
+from strangler.ports import Backlog, Commit, Evidence, InFlight, Lease, OpenException
 from strangler.store import Store
 from tests.store import builders as make
 from tests.store.builders import CALLER, DAY, HOUR, NOON, RETAIN, FakeClock, after
@@ -61,6 +61,27 @@ async def test_the_backlog_counts_what_waits_and_its_bytes(store: Store) -> None
     assert await store.backlog() == {"submit-claim": Backlog(1, 5), "other": Backlog(1, 11)}
     await done(store, make.postpone(after(claimed), NOON + DAY))
     assert (await store.backlog())["submit-claim"] == Backlog(2, 12)
+
+
+async def test_the_census_counts_what_is_not_final_by_route_and_state(store: Store) -> None:
+    assert list(await store.census()) == []
+    await done(store, make.accept())
+    await done(store, make.accept(make.draft(route="other")))
+    claimed = after(await done(store, make.claim(after(await done(store, make.accept())))))
+    waits = after(await done(store, make.claim(after(await done(store, make.accept())))))
+    await done(store, make.postpone(waits, NOON + DAY))
+    doubted = after(await done(store, make.claim(after(await done(store, make.accept())))))
+    await done(store, make.doubt(doubted))
+    ended = after(await done(store, make.claim(after(await done(store, make.accept())))))
+    await done(store, make.finish(ended))
+    assert claimed.state is State.PROCESSING
+    assert sorted(await store.census()) == [
+        InFlight("other", State.RECEIVED, False, 1),
+        InFlight("submit-claim", State.IN_DOUBT, False, 1),
+        InFlight("submit-claim", State.PROCESSING, False, 1),
+        InFlight("submit-claim", State.RECEIVED, False, 1),
+        InFlight("submit-claim", State.WAITING, False, 1),
+    ]
 
 
 async def test_orphans_are_under_way_and_nobody_holds_a_lease_for_them(store: Store) -> None:

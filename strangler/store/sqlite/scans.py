@@ -11,8 +11,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from strangler.domain.process import PublicState
-from strangler.ports import Backlog, ListQuery
+from strangler.domain.process import PublicState, State
+from strangler.ports import Backlog, InFlight, ListQuery
 from strangler.store.ids import id_bytes, is_id
 from strangler.store.listing import MACHINE
 from strangler.store.sqlite.connection import Connection
@@ -45,6 +45,17 @@ _BACKLOG = (
     "SELECT json_group_array(json_array(route, processes, bytes)) FROM (SELECT route, count(*) AS processes, "
     "sum(body_size) AS bytes FROM process INDEXED BY process_due WHERE due_at IS NOT NULL GROUP BY route)"
 )
+_CENSUS = (
+    "SELECT json_group_array(json_array(route, state, settling, processes)) FROM ("
+    "SELECT route, state, 0 AS settling, count(*) AS processes FROM process INDEXED BY process_due "
+    "WHERE due_at IS NOT NULL GROUP BY route, state UNION ALL "
+    "SELECT route, state, 0, count(*) FROM process INDEXED BY process_under_way "
+    "WHERE state = 'processing' GROUP BY route UNION ALL "
+    "SELECT route, state, settling, count(*) FROM process WHERE state = 'in_doubt' AND id IN "
+    "(SELECT process_id FROM exception WHERE kind = 'in_doubt' AND closed_at IS NULL) GROUP BY route, settling)"
+)
+"""Each part by an index over what is open: what waits, what is under way, what a person has to settle."""
+
 _LOOSE = (
     "WITH RECURSIVE owners (id) AS (SELECT min(process_id) FROM chunk UNION ALL "
     "SELECT (SELECT min(process_id) FROM chunk WHERE process_id > owners.id) FROM owners WHERE owners.id IS NOT NULL) "
@@ -88,6 +99,13 @@ class Scans:
     def backlog(self) -> dict[str, Backlog]:
         """See `Upkeep.backlog`."""
         return {route: Backlog(processes, size) for route, processes, size in self._json(_BACKLOG, ())}
+
+    def census(self) -> list[InFlight]:
+        """See `Upkeep.census`."""
+        return [
+            InFlight(route, State(state), settling == 1, processes)
+            for route, state, settling, processes in self._json(_CENSUS, ())
+        ]
 
     def archive(self, kind: str) -> dict[str, str]:
         """See `Archive.load`."""

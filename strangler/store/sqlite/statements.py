@@ -130,8 +130,8 @@ KEEP_ON = Statement(
 """Retention counts from the closing of an exception; comes before `CLOSE`."""
 
 CLOSE = Statement(
-    "UPDATE exception SET closed_at = v.column2 FROM (VALUES {values}) AS v "
-    "WHERE exception.process_id = v.column1 AND exception.closed_at IS NULL",
+    "WITH v (id, at) AS (VALUES {values}) UPDATE exception SET closed_at = (SELECT at FROM v WHERE v.id = process_id) "
+    "WHERE closed_at IS NULL AND process_id IN (SELECT id FROM v)",
     ("process_id", "at"),
 )
 OPEN = _insert("exception", ("process_id", "kind", "opened_at", "detail"), verb="INSERT OR IGNORE")

@@ -16,7 +16,7 @@ from strangler.domain.exchange import RecordedReply, RecordedRequest
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process, State, Tombstone
 from strangler.domain.transitions import Event
-from strangler.ports import Backlog, Clock, Commit, Lease, ListQuery, Verdict
+from strangler.ports import Backlog, Clock, Commit, InFlight, Lease, ListQuery, Verdict
 from strangler.store.ids import id_bytes
 from strangler.store.ledger import Ledgers
 from strangler.store.listing import listed
@@ -173,6 +173,10 @@ class SqliteStore:
     async def backlog(self) -> Mapping[str, Backlog]:
         """See `Upkeep.backlog`."""
         return await self._scan(self._scans.backlog)
+
+    async def census(self) -> Sequence[InFlight]:
+        """See `Upkeep.census`."""
+        return await self._scan(self._scans.census)
 
     async def sweep(self, now: int, limit: int) -> int:
         """See `Upkeep.sweep`."""
