@@ -23,7 +23,7 @@ from strangler.domain.exchange import (
     Request,
 )
 from strangler.domain.idempotency import KeyRecord
-from strangler.domain.process import Process, PublicState, Tombstone
+from strangler.domain.process import Process, PublicState, State, Tombstone
 from strangler.domain.transitions import Change, Event
 from strangler.policy.model import Rewrite, Upstream
 from strangler.wire.reply_head import ReplyHead
@@ -178,6 +178,15 @@ class Backlog(NamedTuple):
     body_bytes: int
 
 
+class InFlight(NamedTuple):
+    """How many processes of a route are in a state that is not final."""
+
+    route: str
+    state: State
+    settling: bool  # matters for those in doubt only
+    processes: int
+
+
 class Upkeep(Protocol):
     """What the supervision of processes needs of the store."""
 
@@ -207,6 +216,10 @@ class Upkeep(Protocol):
 
     async def backlog(self) -> Mapping[str, Backlog]:
         """What waits, by route."""
+        ...
+
+    async def census(self) -> Sequence[InFlight]:
+        """All processes that are not final, counted."""
         ...
 
     async def sweep(self, now: int, limit: int) -> int:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
 from strangler.domain.exchange import Attempt, Request
-from strangler.domain.process import Process, State
+from strangler.domain.process import Process
 from strangler.domain.transitions import Change
+from strangler.ports import InFlight
 
 
 class QueueReading(NamedTuple):
@@ -21,15 +22,6 @@ class QueueReading(NamedTuple):
     waiting_bytes: int
     running: int
     oldest_age: float  # seconds that the longest waiting process has been due
-
-
-class InFlight(NamedTuple):
-    """How many processes of a route are in a state; ``settling`` matters for those in doubt only."""
-
-    route: str
-    state: State
-    settling: bool
-    processes: int
 
 
 Level = Literal["debug", "info", "warning", "error"]

@@ -8,11 +8,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from strangler.domain.exchange import Attempt, AttemptOutcome, Request
 from strangler.domain.process import Process, State
 from strangler.domain.transitions import Change
-from strangler.engine.instrument import AccessLog, InFlight, Level, QueueReading
+from strangler.engine.instrument import AccessLog, Level, QueueReading
 from strangler.operations import series
 from strangler.operations.lines import describe, trace
 from strangler.operations.logs import Logs
 from strangler.operations.metrics import Counts, Exposition
+from strangler.ports import InFlight
 
 
 class Telemetry:

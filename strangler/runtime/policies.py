@@ -139,5 +139,6 @@ class Policies:
         matcher = compile_table(table, sorted(kept))
         self.loaded = loaded
         self._switch.load(table, matcher, frozenset(promise.route for promise in self._promises.values()))
-        self._instrument.policy_loaded(table.revision, len(table.routes))
+        recording = [route.name for route in table.routes.values() if route.records]
+        self._instrument.policy_loaded(table.revision, len(table.routes), [*table.routes], recording)
         self._on_change()

@@ -142,6 +142,7 @@ class Server:
         await self._operations_listen()
         await self._latencies.load()
         await self.policies.begin(loaded, self._switch)
+        self._telemetry.seed(await self._store.census())
         await self._supervisor.recover()
         await self._front_listen()
         for work in (

@@ -7,11 +7,12 @@ import pytest
 from strangler.domain.exchange import AttemptOutcome
 from strangler.domain.process import Effect, State
 from strangler.domain.transitions import Accept, Change, Claim, Doubt, Finish, apply
-from strangler.engine.instrument import InFlight, Instrument, QueueReading
+from strangler.engine.instrument import Instrument, QueueReading
 from strangler.operations import series
 from strangler.operations.catalogue import FAMILIES
 from strangler.operations.logs import Logs
 from strangler.operations.telemetry import Telemetry
+from strangler.ports import InFlight
 from tests.operations.samples import STARTED_AT, a_process, an_attempt, scraped, value
 
 R = "submit-claim"
