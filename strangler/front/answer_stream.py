@@ -26,7 +26,9 @@ class AnswerStream:
         self._sent = 0
         self._room: asyncio.Future[None] | None = None
         keep, date = connection.keeps(head), connection.desk.date()
-        self._response: Response = respond(answer, to_head=head.method == "HEAD", old=head.old, keep=keep, date=date)
+        self._response: Response = respond(
+            answer, to_head=head.method == "HEAD", old=head.fields.old, keep=keep, date=date
+        )
 
     async def run(self) -> None:
         """Write all of it, and end the exchange. A body that breaks off is broken off for the client too."""

@@ -5,57 +5,59 @@ from __future__ import annotations
 from strangler.domain.exchange import Headers
 from strangler.wire.fields import HOP_BY_HOP, list_items, nominated
 from strangler.wire.reply_head import ReplyHead
-from strangler.wire.request_head import RequestHead
 
 CLOSE = b"Connection: close"
 KEEP_ALIVE = b"Connection: keep-alive"
 
 
-def client_head(reply: ReplyHead, request: RequestHead, *, keep: bool, add: Headers = ()) -> bytes:
-    """The head with which a final reply goes to the client. ``keep``: the connection stays open afterwards."""
-    lines = _lines(reply, chunked=reply.chunked and not request.old)
-    lines += [b"%b: %b" % header for header in add]
+def client_head(reply: ReplyHead, *, old: bool, keep: bool, add: Headers = ()) -> bytes:
+    """The head with which a final reply goes to the client. ``old``: it speaks HTTP/1.0, which knows no chunks;
+    ``keep``: its connection stays open afterwards."""
+    tail = b"".join([b"%b: %b\r\n" % header for header in add]) if add else b""
     if not keep:
-        lines.append(CLOSE)
-    elif request.old:
-        lines.append(KEEP_ALIVE)
-    return _join(reply, lines)
+        tail += CLOSE + b"\r\n"
+    elif old:
+        tail += KEEP_ALIVE + b"\r\n"
+    return b"HTTP/1.1 %d %b%b%b\r\n" % (reply.status, reply.reason, _fields(reply, chunked=not old), tail)
 
 
 def interim_head(reply: ReplyHead) -> bytes:
     """A 1xx reply."""
-    return _join(reply, _lines(reply, chunked=False))
+    return b"HTTP/1.1 %d %b%b\r\n" % (reply.status, reply.reason, _fields(reply, chunked=False))
 
 
 def upgrade_head(reply: ReplyHead) -> bytes:
     """The 101 with which a tunnel begins."""
-    lines = _lines(reply, chunked=False)
-    lines += [b"Connection: Upgrade", b"Upgrade: " + (reply.upgrade or b"")]
-    return _join(reply, lines)
+    block = _fields(reply, chunked=False)
+    tail = b"Connection: Upgrade\r\nUpgrade: %b" % (reply.upgrade or b"")
+    return b"HTTP/1.1 %d %b%b%b\r\n\r\n" % (reply.status, reply.reason, block, tail)
 
 
-def _lines(reply: ReplyHead, *, chunked: bool) -> list[bytes]:
-    lines = reply.lines
-    if not reply.noted:
-        return lines
-    dropped = {
-        index for index, key in reply.noted if key in HOP_BY_HOP and not (chunked and key == b"transfer-encoding")
-    }
+def _fields(reply: ReplyHead, *, chunked: bool) -> bytes:
+    """A CRLF, and the field lines that go on, each with its CRLF."""
+    # RFC 9112 section 6.1 and RFC 9110 section 8.6: these have no length, and one that is not 0 would mislead.
+    lengthless = reply.status == 204 or reply.status < 200
+    cuts: list[tuple[int, int]] = []
+    for start, stop, name, _ in reply.noted:
+        if name == b"transfer-encoding":
+            dropped = lengthless or not chunked
+        elif name == b"content-length":
+            dropped = lengthless
+        else:
+            dropped = name in HOP_BY_HOP
+        if dropped:
+            cuts.append((start, stop))
+    block = reply.block
+    for start, stop in sorted(cuts, reverse=True):
+        block = block[:start] + block[stop:]
     if reply.connection is not None and reply.connection.lower() not in (b"keep-alive", b"close"):
-        names = nominated(reply.connection)
-        if names:
-            dropped |= {index for index, (name, _) in enumerate(reply.headers) if name.lower() in names}
-    if reply.status == 204 or reply.status < 200:
-        # RFC 9112 section 6.1 and RFC 9110 section 8.6: neither has a length, and one that is not 0 would mislead.
-        dropped |= {index for index, key in reply.noted if key in (b"transfer-encoding", b"content-length")}
-    if not dropped:
-        return lines
-    return [line for index, line in enumerate(lines) if index not in dropped]
+        block = _without(block, nominated(reply.connection))
+    return block
 
 
-def _join(reply: ReplyHead, lines: list[bytes]) -> bytes:
-    start = b"HTTP/1.1 %d %b" % (reply.status, reply.reason)
-    return b"\r\n".join((start, *lines, b"", b""))
+def _without(block: bytes, names: frozenset[bytes]) -> bytes:
+    lines = block.split(b"\r\n")
+    return b"\r\n".join(line for line in lines if line.partition(b":")[0].lower() not in names)
 
 
 def switches_to(reply: ReplyHead, asked: frozenset[bytes]) -> bool:

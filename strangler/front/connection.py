@@ -21,11 +21,13 @@ from strangler.front.passage import Passage
 from strangler.front.peer import peer_of
 from strangler.front.pinned import Pinned
 from strangler.front.response import respond
+from strangler.front.upstream_head import UpstreamFields
 from strangler.policy.forwarding import VIA_NAME
+from strangler.policy.model import Upstream
 from strangler.ports import Handle, Passthrough
 from strangler.wire.body import ChunkedBody, LengthBody
 from strangler.wire.malformed import Malformed
-from strangler.wire.request_head import RequestHead, allowed_methods
+from strangler.wire.request_head import ALLOWED, RequestFields, RequestHead
 
 LINGER = 5.0
 """Seconds for which a client may go on sending what nobody reads any more; closing at once would make its kernel throw
@@ -57,6 +59,7 @@ class ClientConnection(asyncio.Protocol):
         self.peer = Peer("", 0)
         self.trusted = False
         self.pinned = Pinned()
+        self.last_fields: tuple[RequestFields, Upstream, UpstreamFields] | None = None
         self._transport: asyncio.Transport | None = None
         self._state = _State.IDLE
         self._heads = HeadBuffer(desk.settings.max_head)
@@ -183,7 +186,7 @@ class ClientConnection(asyncio.Protocol):
 
     def keeps(self, head: RequestHead) -> bool:
         """Whether the connection can stay open after the answer that begins now."""
-        return head.keep_alive and self._body is None and not self.desk.draining
+        return head.fields.keep_alive and self._body is None and not self.desk.draining
 
     def answer(self, answer: Answer) -> None:
         """Answer the request under way with a whole answer, and end the exchange."""
@@ -193,7 +196,7 @@ class ClientConnection(asyncio.Protocol):
         date = self.desk.date()
         answer = located(answer, head.target)
         assert isinstance(answer.body, bytes)
-        response = respond(answer, to_head=head.method == "HEAD", old=head.old, keep=keep, date=date)
+        response = respond(answer, to_head=head.method == "HEAD", old=head.fields.old, keep=keep, date=date)
         self.write(response.head if response.bodiless else response.head + answer.body)
         self.end(keep=keep)
 
@@ -263,15 +266,17 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = math.inf
         content = b""
         body: LengthBody | ChunkedBody | None = None
-        if head.has_body:
-            self._body = body = ChunkedBody(decoding=True) if head.chunked else LengthBody(head.content_length or 0)
+        if head.fields.has_body:
+            self._body = body = (
+                ChunkedBody(decoding=True) if head.fields.chunked else LengthBody(head.fields.content_length or 0)
+            )
             try:
                 content = self._heads.feed(body)
             except Malformed as malformed:
                 self._refuse(malformed)
                 return
             self._note_progress(body)
-        if head.via is not None and _OURSELVES in [hop.strip() for hop in head.via.split(b",")]:
+        if head.fields.via is not None and _OURSELVES in [hop.strip() for hop in head.fields.via.split(b",")]:
             self._refuse(Malformed("loop-detected", "The request has been here before."))
             return
         self._dispatch(head, body, content)
@@ -280,11 +285,11 @@ class ClientConnection(asyncio.Protocol):
         request = Request(
             head.method,
             head.target,
-            head.headers,
+            head.fields.headers,
             self.peer,
             NO_BODY,
-            has_body=head.has_body,
-            content_length=head.content_length,
+            has_body=head.fields.has_body,
+            content_length=head.fields.content_length,
         )
         try:
             direction = self.desk.direct(request)
@@ -317,7 +322,7 @@ class ClientConnection(asyncio.Protocol):
         self._exchange = handling
         reader: RequestBody | None = None
         if body is not None:
-            expected = head.expects_continue and not content
+            expected = head.fields.expects_continue and not content
             reader = RequestBody(self, self.desk.settings.body_idle_timeout, expected=expected)
             reader.put(body.take() if isinstance(body, ChunkedBody) else content, body.complete)
         handling.start(reader)
@@ -355,7 +360,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _refuse(self, malformed: Malformed) -> None:
         """Answer what cannot be taken for a request, and close."""
-        headers = [(b"Allow", allowed_methods())] if malformed.code == "method-not-allowed" else []
+        headers = [(b"Allow", ALLOWED)] if malformed.code == "method-not-allowed" else []
         answer = problem(malformed.code, malformed.detail, headers=headers)
         assert isinstance(answer.body, bytes)
         to_head = self._head is not None and self._head.method == "HEAD"

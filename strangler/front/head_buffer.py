@@ -6,7 +6,10 @@ import re
 
 from strangler.wire.body import ChunkedBody, LengthBody
 from strangler.wire.malformed import Malformed, bad
-from strangler.wire.request_head import RequestHead, parse_request_head
+from strangler.wire.request_head import RequestFields, RequestHead, parse_request_line, request_head
+
+MAX_REMEMBERED = 2048
+"""Bytes of a block of fields that is remembered: programs send the same one with every request of a connection."""
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
@@ -14,13 +17,15 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 class HeadBuffer:
     """Gathers bytes until a head is whole. Truthy while bytes are held."""
 
-    __slots__ = ("_data", "_max_head", "_position", "_searched")
+    __slots__ = ("_block", "_data", "_fields", "_max_head", "_position", "_searched")
 
     def __init__(self, max_head: int) -> None:
         self._max_head = max_head
         self._data = b""
         self._position = 0  # all before it is used up
         self._searched = 0  # no head ends before it
+        self._block = b""  # the last one, and what it says
+        self._fields: RequestFields | None = None
 
     def __bool__(self) -> bool:
         return self._position < len(self._data)
@@ -71,7 +76,14 @@ class HeadBuffer:
         line_end = data.find(b"\r\n", start)
         self._check_size(line_end - start, end + 4 - start)
         self._position = self._searched = end + 4
-        return parse_request_head(data[start:line_end], data[line_end + 2 : end + 2])
+        line = parse_request_line(data[start:line_end])
+        block = data[line_end + 2 : end + 2]
+        fields = self._fields
+        if fields is None or block != self._block or line.old != fields.old:
+            fields = RequestFields(block, old=line.old)
+            if len(block) <= MAX_REMEMBERED:
+                self._block, self._fields = block, fields
+        return request_head(line, fields)
 
     def _check_begin(self, data: bytes, start: int) -> None:
         if _BARE_LF.search(data, max(start, self._searched)):

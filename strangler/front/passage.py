@@ -9,7 +9,7 @@ from strangler.domain.problem import problem
 from strangler.front.client_head import client_head, interim_head, switches_to, upgrade_head
 from strangler.front.response import CONTINUE
 from strangler.front.tunnel import Tunnel
-from strangler.front.upstream_head import upstream_head
+from strangler.front.upstream_head import UpstreamFields, upstream_fields, upstream_line
 from strangler.ports import Failure, Link, Passthrough, Trouble, Wait
 from strangler.wire.body import chunk, last_chunk
 from strangler.wire.malformed import Malformed
@@ -55,7 +55,7 @@ class Passage:
         self._encode = False  # the connection delivers decoded content, to be framed in chunks anew
         self._repeated = False
         self._keep = False
-        self._negotiates = head.negotiates
+        self._negotiates = head.fields.negotiates
         self._by_close = False  # the client learns the end of the reply from the end of the connection
         self._status = 0  # what the client got; 0 until a reply has begun
         self._continue: asyncio.TimerHandle | None = None
@@ -63,17 +63,18 @@ class Passage:
 
     def start(self, body: bytes, complete: bool, *, expect: bool = True) -> None:
         """Begin, with what has arrived of the body, framed as it came."""
-        connection, head = self._connection, self._head
-        data, self._asked = upstream_head(head, self._way, connection.peer, trusted=connection.trusted, expect=expect)
-        self._first = data + body if body else data
+        head = self._head
+        fields = self._upstream_fields(expect=expect)
+        self._asked = fields.upgrade
+        self._first = b"".join((upstream_line(head, self._way), fields.data, body))
         self._sent = complete
-        if head.expects_continue and expect and not body and not complete:
+        if head.fields.expects_continue and expect and not body and not complete:
             self._continue = asyncio.get_running_loop().call_later(CONTINUE_AFTER, self._invite)
         self._borrow(fresh=False)
 
     def start_decoded(self, content: bytes, complete: bool, *, expect: bool) -> None:
         """Begin after a handler has read of the body; from here on the connection delivers content."""
-        self._encode = self._head.chunked
+        self._encode = self._head.fields.chunked
         self.start(self._framed(content, complete), complete, expect=expect)
 
     # What the connection tells.
@@ -141,7 +142,7 @@ class Passage:
         first, head = self._first, self._head
         if self._repeated or not self._may_repeat(link):
             self._first = b""
-        link.send(first, self, to_head=head.method == "HEAD", decode=head.old, upgrade=bool(self._asked))
+        link.send(first, self, to_head=head.method == "HEAD", decode=head.fields.old, upgrade=bool(self._asked))
         if not self._sent and not link.congested:
             self._connection.resume_reading()
         self._watch()
@@ -156,7 +157,7 @@ class Passage:
     def interim(self, head: ReplyHead) -> None:
         """A 1xx reply. HTTP/1.0 knows none, and a "100 Continue" that we gave already is not given again."""
         self._stop_inviting()
-        if not self._head.old and not (head.status == 100 and self._continued):
+        if not self._head.fields.old and not (head.status == 100 and self._continued):
             self._connection.write(interim_head(head))
 
     def reply(self, head: ReplyHead, body: bytes, complete: bool) -> None:
@@ -172,7 +173,7 @@ class Passage:
         self._keep = (
             connection.keeps(request) and self._delimited(head) and not (self._asked and connection.pipelined())
         )
-        out = client_head(head, request, keep=self._keep, add=self._way.add_headers)
+        out = client_head(head, old=request.fields.old, keep=self._keep, add=self._way.add_headers)
         connection.write(out + body if body else out)
         if complete:
             self._finish()
@@ -216,6 +217,16 @@ class Passage:
 
     # Inside.
 
+    def _upstream_fields(self, *, expect: bool) -> UpstreamFields:
+        connection, fields, upstream = self._connection, self._head.fields, self._way.upstream
+        last = connection.last_fields
+        if expect and last is not None and last[0] is fields and last[1] is upstream:
+            return last[2]
+        data = upstream_fields(fields, upstream, connection.peer, trusted=connection.trusted, expect=expect)
+        if expect:
+            connection.last_fields = (fields, upstream, data)
+        return data
+
     def _borrow(self, *, fresh: bool) -> None:
         upstream, connection = self._way.upstream, self._connection
         pinned = None if fresh or not connection.pinned else connection.pinned.take(upstream)
@@ -232,7 +243,7 @@ class Passage:
         closed while the request was on its way (RFC 9112 section 9.3.1)."""
         if not link.reused or self._repeated or self._asked:
             return False
-        return self._head.method in _REPEATABLE and not self._head.has_body
+        return self._head.method in _REPEATABLE and not self._head.fields.has_body
 
     def _framed(self, content: bytes, complete: bool) -> bytes:
         if not self._encode:
@@ -243,7 +254,7 @@ class Passage:
     def _delimited(self, reply: ReplyHead) -> bool:
         """Whether the client knows the end of the reply from its framing, and not from the end of the connection."""
         framing = reply.framing(to_head=self._head.method == "HEAD")
-        self._by_close = framing == UNTIL_CLOSE or (framing == CHUNKED and self._head.old)
+        self._by_close = framing == UNTIL_CLOSE or (framing == CHUNKED and self._head.fields.old)
         return not self._by_close
 
     def _watch(self) -> None:

@@ -9,40 +9,44 @@ from strangler.policy.forwarding import alias, forwarding_fields, owned, upstrea
 from strangler.policy.model import Upstream
 from strangler.ports import Passthrough
 from strangler.wire.fields import HOP_BY_HOP, list_items, nominated
-from strangler.wire.request_head import RequestHead
+from strangler.wire.request_head import RequestFields, RequestHead
 
 _USUAL = frozenset({b"keep-alive", b"close", b"upgrade", b"te"})
 
 
-class UpstreamHead(NamedTuple):
-    """A head ready to be sent."""
+class UpstreamFields(NamedTuple):
+    """What goes upstream after the request line."""
 
-    data: bytes
+    data: bytes  # with the CRLF before it and the empty line behind it
     upgrade: frozenset[bytes]  # the protocols that it asks for, lower case
 
 
-def upgrades(head: RequestHead, upstream: Upstream) -> frozenset[bytes]:
+def upgrades(fields: RequestFields, upstream: Upstream) -> frozenset[bytes]:
     """The protocols that the request may be upgraded to. Never h2c: it would carry requests past every rule. Never
     with a body: a server that declines could take its bytes for the next request."""
-    if head.upgrade is None or head.has_body:
+    if fields.upgrade is None or fields.has_body:
         return frozenset()
     allowed = frozenset(token.lower().encode() for token in upstream.upgrade) - {b"h2c"}
-    return allowed.intersection(list_items(head.upgrade))
+    return allowed.intersection(list_items(fields.upgrade))
 
 
-def upstream_head(
-    head: RequestHead, way: Passthrough, peer: Peer, *, trusted: bool, expect: bool = True
-) -> UpstreamHead:
-    """The head with which a request goes upstream. ``expect``: the client's expectation goes along."""
-    upstream = way.upstream
+def upstream_line(head: RequestHead, way: Passthrough) -> bytes:
+    """The request line, without CRLF."""
+    return b"%b %b HTTP/1.1" % (head.method.encode("ascii"), upstream_target(head.target, way.rewrite, way.upstream))
+
+
+def upstream_fields(
+    fields: RequestFields, upstream: Upstream, peer: Peer, *, trusted: bool, expect: bool = True
+) -> UpstreamFields:
+    """The fields with which a request goes upstream. ``expect``: the client's expectation goes along."""
     ours = owned(upstream.forward)
-    asked = upgrades(head, upstream)
-    lines = head.lines.copy()
+    asked = upgrades(fields, upstream)
+    lines = fields.lines.copy()
     earlier: dict[bytes, bytes] = {}
     dropped: list[int] = []
-    for index, key in head.noted:
-        value = head.headers[index][1]
+    for index, key in fields.noted:
         if key in ours:
+            value = fields.headers[index][1]
             earlier[key] = earlier[key] + b", " + value if key in earlier else value
             dropped.append(index)
         elif key in HOP_BY_HOP:
@@ -52,31 +56,26 @@ def upstream_head(
             if upstream.host_header == "upstream":
                 lines[index] = b"Host: " + upstream.authority.encode()
         elif key == b"expect":
-            if not expect or head.old:
+            if not expect or fields.old:
                 dropped.append(index)
         elif b"_" in key and alias(key) in ours:
             dropped.append(index)
-    if head.connection is not None and not _USUAL.issuperset(list_items(head.connection)):
-        names = nominated(head.connection)
-        dropped += [index for index, (name, _) in enumerate(head.headers) if name.lower() in names]
+    if fields.connection is not None and not _USUAL.issuperset(list_items(fields.connection)):
+        names = nominated(fields.connection)
+        dropped += [index for index, (name, _) in enumerate(fields.headers) if name.lower() in names]
     for index in sorted(set(dropped), reverse=True):
         del lines[index]
-    if head.host is None:
+    if fields.host is None:
         lines.append(b"Host: " + upstream.authority.encode())
-    lines += [
-        b"%b: %b" % field
-        for field in forwarding_fields(earlier, head.host or b"", peer, upstream.forward, trusted=trusted)
-    ]
-    lines += [b"%b: %b" % field for field in _connection_fields(head, asked)]
-    target = upstream_target(head.target, way.rewrite, upstream)
-    start = b"%b %b HTTP/1.1" % (head.method.encode("ascii"), target)
-    return UpstreamHead(b"\r\n".join((start, *lines, b"", b"")), asked)
+    forwarding = forwarding_fields(earlier, fields.host or b"", peer, upstream.forward, trusted=trusted)
+    lines += [b"%b: %b" % field for field in (*forwarding, *_connection_fields(fields, asked))]
+    return UpstreamFields(b"\r\n".join((b"", *lines, b"", b"")), asked)
 
 
-def _connection_fields(head: RequestHead, asked: frozenset[bytes]) -> list[Header]:
+def _connection_fields(fields: RequestFields, asked: frozenset[bytes]) -> list[Header]:
     if asked:
         return [(b"Connection", b"Upgrade"), (b"Upgrade", b", ".join(sorted(asked)))]
     # Trailers are carried, so a client that takes them may say so (RFC 9110 section 10.1.4).
-    if head.te is not None and b"trailers" in list_items(head.te):
+    if fields.te is not None and b"trailers" in list_items(fields.te):
         return [(b"Connection", b"TE"), (b"TE", b"trailers")]
     return []
