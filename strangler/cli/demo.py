@@ -6,6 +6,8 @@ import argparse
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from strangler.demo.part import PartFailed
@@ -34,9 +36,8 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Show it. Returns 0, also after Ctrl-C; 1 where something broke."""
     screen = Screen()
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with Stage(arguments.speed) as stage:
+        with Stage(arguments.speed) as stage, _interruptible():
             _introduce(stage, screen)
             with screen.waiting("starting"):
                 stage.start()
@@ -109,6 +110,19 @@ def _speed(text: str) -> float:
     if not 0 < value <= 1000:
         raise argparse.ArgumentTypeError("a number above 0, 1000 at the most")
     return value
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """While inside, the usual ways to end a program interrupt it; afterwards nothing disturbs the putting away."""
+    ways = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for way in ways:
+        signal.signal(way, _interrupt)
+    try:
+        yield
+    finally:
+        for way in ways:
+            signal.signal(way, signal.SIG_IGN)
 
 
 def _interrupt(*_: object) -> NoReturn:

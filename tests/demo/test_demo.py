@@ -144,11 +144,15 @@ def test_a_part_that_crashes_is_reported_with_the_end_of_its_log(demo: Demo, tmp
     assert (next(tmp_path.glob("strangler-demo-*")) / "strangler.log").exists()
 
 
-def test_ctrl_c_in_the_middle_of_the_story_ends_everything(demo: Demo, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ways", [[signal.SIGINT, signal.SIGINT], [signal.SIGTERM], [signal.SIGHUP]])
+def test_an_end_in_the_middle_of_the_story_ends_everything(
+    demo: Demo, tmp_path: Path, ways: list[signal.Signals]
+) -> None:
     demo.until("The new way")
     parts = demo.parts()
 
-    demo.program.send_signal(signal.SIGINT)
+    for way in ways:
+        demo.program.send_signal(way)
     code = demo.end()
 
     assert code == 0
