@@ -108,12 +108,7 @@ async def test_a_reserve_larger_than_the_disk_refuses_before_anything_breaks(sta
     legacy = await stage.legacy()
     server = stage.server(one_route(legacy.url, ASYNC), environment={"STRANGLER_DISK_RESERVE": "1000000GiB"})
     client = await stage.client(server)
-    server.launch()
-
-    async def up() -> bool:
-        return await server.readiness() is not None
-
-    await eventually(up)
+    await server.start()
     refused = await client.submit("/claims", "refused")
     assert (refused.status, refused.code) == (503, "store-unavailable")
     assert (await client.request("GET", "/anything")).status == 200

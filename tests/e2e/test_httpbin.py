@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -161,7 +162,7 @@ async def test_a_slow_call_is_a_process_that_one_can_follow_to_its_result(room: 
     ended = await room.client.request("GET", location)
     assert (ended.status, ended.headers["Location"]) == (303, f"{location}/result")
     result = await room.client.request("GET", ended.headers["Location"])
-    assert result.json()["json"] == {"claim": 17}
+    assert json.loads(result.json()["data"]) == {"claim": 17}
     history = (await room.client.request("GET", document["links"]["history"])).json()
     assert "completed" in str(history)
 

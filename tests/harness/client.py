@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ class Reply:
     @property
     def code(self) -> str | None:
         """The name of the problem that the answer tells of, if it is one of strangler's own."""
-        if self.headers.get("Strangler-Source") != "proxy":
+        if self.status < 400 or self.headers.get("Strangler-Source") != "proxy":
             return None
         assert self.headers["Content-Type"] == "application/problem+json"
         document = self.json()
@@ -82,11 +83,13 @@ class Client:
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
             sent.setdefault("Content-Type", "application/json")
+        # aiohttp warns of large bodies as bytes: they could block the event loop, and here they may.
+        data = io.BytesIO(body) if body is not None else None
         url = URL(path if path.startswith("http") else self.base + path, encoded=True)
         async with self._session.request(
             method,
             url,
-            data=body,
+            data=data,
             headers=sent,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=timeout),
