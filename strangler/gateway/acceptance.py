@@ -23,6 +23,8 @@ from strangler.policy.interpret import UNREACHABLE
 from strangler.policy.model import Deprecation, Promise, Route
 from strangler.ports import Bodies, Clock, ProcessStore
 
+_NEVER_AS_IT_CAME = LEFT_TO_THE_FRONT - {b"content-length"}
+
 
 class Recording:
     """Answers the requests that routes record.
@@ -217,7 +219,8 @@ def _released(process: Process) -> bool:
 
 
 def _unframed(headers: Headers) -> list[Header]:
-    return [header for header in headers if header[0].lower() not in LEFT_TO_THE_FRONT]
+    """The fields as they came. A length stays in its place among them: the front looks whether it is right."""
+    return [header for header in headers if header[0].lower() not in _NEVER_AS_IT_CAME]
 
 
 def _length(headers: Headers) -> int | None:
