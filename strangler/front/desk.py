@@ -46,6 +46,11 @@ class Desk:
         self._second = 0
         self._date = b""
 
+    @staticmethod
+    def time() -> float:
+        """Seconds, for durations."""
+        return time.monotonic()
+
     def date(self) -> bytes:
         """The value of a ``Date`` field."""
         second = int(time.time())

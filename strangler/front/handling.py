@@ -29,7 +29,7 @@ class Handling:
         self._body: RequestBody | None = None
         self._writer: AnswerStream | None = None
         self._task: asyncio.Task[None] | None = None
-        self._started = asyncio.get_running_loop().time()
+        self._started = connection.desk.time()
 
     def start(self, body: RequestBody | None) -> None:
         """Begin."""

@@ -46,7 +46,7 @@ class Passage:
         self._connection = connection
         self._head = head
         self._way = way
-        self._started = asyncio.get_running_loop().time() if started is None else started
+        self._started = connection.desk.time() if started is None else started
         self._link: Link | None = None
         self._wait: Wait | None = None
         self._first = b""  # the head, and what came along of the body
@@ -326,5 +326,5 @@ class Passage:
             self._continue = None
 
     def _count(self) -> None:
-        seconds = asyncio.get_running_loop().time() - self._started
-        self._connection.desk.instrument.passed_through(self._way.route, self._status, seconds)
+        desk = self._connection.desk
+        desk.instrument.passed_through(self._way.route, self._status, desk.time() - self._started)

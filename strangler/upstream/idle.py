@@ -12,6 +12,7 @@ class Idle:
 
     def __init__(self, keepalive: float) -> None:
         self._keepalive = keepalive
+        self._loop = asyncio.get_running_loop()
         self._links: list[UpstreamLink] = []  # the oldest first
         self._timer: asyncio.TimerHandle | None = None
 
@@ -20,16 +21,15 @@ class Idle:
 
     def put(self, link: UpstreamLink) -> None:
         """Keep a link for later."""
-        loop = asyncio.get_running_loop()
-        link.idle_since = loop.time()
+        link.idle_since = self._loop.time()
         self._links.append(link)
         if self._timer is None:
-            self._timer = loop.call_later(self._keepalive, self._expire)
+            self._timer = self._loop.call_later(self._keepalive, self._expire)
 
     def take(self, younger_than: float | None = None) -> UpstreamLink | None:
         """The link that was used last, if it has been idle for less than ``younger_than`` seconds (``keepalive``)."""
         limit = self._keepalive if younger_than is None else min(younger_than, self._keepalive)
-        oldest_allowed = asyncio.get_running_loop().time() - limit
+        oldest_allowed = self._loop.time() - limit
         while self._links and self._links[-1].idle_since > oldest_allowed:
             link = self._links.pop()
             if not link.closing:
@@ -55,12 +55,11 @@ class Idle:
             link.abort()
 
     def _expire(self) -> None:
-        loop = asyncio.get_running_loop()
         self._timer = None
-        oldest_allowed = loop.time() - self._keepalive
+        oldest_allowed = self._loop.time() - self._keepalive
         expired = [link for link in self._links if link.idle_since <= oldest_allowed]
         del self._links[: len(expired)]
         for link in expired:
             link.abort()
         if self._links:
-            self._timer = loop.call_at(self._links[0].idle_since + self._keepalive, self._expire)
+            self._timer = self._loop.call_at(self._links[0].idle_since + self._keepalive, self._expire)

@@ -7,7 +7,6 @@ or are for one connection are looked at.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from strangler.domain.exchange import Header
 from strangler.wire.fields import TOKEN, list_items, parse_fields
@@ -39,13 +38,9 @@ _NOTED = tuple(
 )
 
 
-class Noted(NamedTuple):
-    """A line of the block that a proxy has to look at."""
-
-    start: int  # of the CRLF before it
-    stop: int  # where the CRLF after it begins
-    name: bytes  # lower case
-    value: bytes
+Noted = tuple[int, int, bytes, bytes]
+"""A line of the block that a proxy has to look at: where the CRLF before it begins, where the CRLF after it begins, its
+lower-case name, its value."""
 
 
 class ReplyHead:
@@ -80,7 +75,9 @@ class ReplyHead:
             start = lowered.find(needle)
             while start >= 0:
                 stop = block.find(b"\r\n", start + 2)
-                self._note(Noted(start, stop, name, block[start + len(needle) : stop].strip(b" \t")))
+                value = block[start + len(needle) : stop].strip(b" \t")
+                self.noted.append((start, stop, name, value))
+                self._note(name, value)
                 start = lowered.find(needle, stop)
         self._settle(old=old)
 
@@ -97,9 +94,7 @@ class ReplyHead:
             return CHUNKED
         return UNTIL_CLOSE if self.content_length is None else self.content_length
 
-    def _note(self, noted: Noted) -> None:
-        self.noted.append(noted)
-        name, value = noted.name, noted.value
+    def _note(self, name: bytes, value: bytes) -> None:
         if name == b"content-length":
             # The same number twice says the same thing (RFC 9110 section 8.6); two numbers do not.
             if not _LENGTH.fullmatch(value) or self.content_length not in (None, int(value)):
