@@ -229,13 +229,13 @@ class Upkeep(Protocol):
 
 
 class Archive(Protocol):
-    """Small texts that outlive a restart: promises by digest, latency sketches by route."""
+    """Small texts that outlive a restart: promises by digest, latency sketches by route, the last good policy."""
 
-    async def save(self, kind: Literal["promise", "latency"], name: str, text: str) -> None:
+    async def save(self, kind: Literal["promise", "latency", "policy"], name: str, text: str) -> None:
         """Keep a text under a name; an older one is replaced."""
         ...
 
-    async def load(self, kind: Literal["promise", "latency"]) -> Mapping[str, str]:
+    async def load(self, kind: Literal["promise", "latency", "policy"]) -> Mapping[str, str]:
         """All texts of a kind by name."""
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,7 +58,11 @@ def _within(folder: str) -> Iterator[str]:
 class Reading:
     """Reads files for one load, and remembers what it read."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Mapping[str, bytes] | None = None) -> None:
+        """``kept``: contents to use in place of what lies under these paths."""
+        self._kept = kept or {}
+        self.sources: dict[str, bytes] = {}
+        """What was read and is no secret, by absolute path."""
         self.stamps: Stamps = {}
         self.digests: dict[str, str] = {}
         """Of what was read and is no secret, by absolute path: SHA-256, hex."""
@@ -71,9 +75,12 @@ class Reading:
         """
         # Before reading: a change in between is then seen as one later, not missed.
         self.stamps[path] = stamp(path)
-        with open(path, "rb") as file:
-            data = file.read(most + 1)
+        data = self._kept.get(path)
+        if data is None:
+            with open(path, "rb") as file:
+                data = file.read(most + 1)
         if not secret:
+            self.sources[path] = data
             self.digests[path] = hashlib.sha256(data).hexdigest()
         return data
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from strangler.config.advice import advise
 from strangler.config.crosscheck import check_routes
@@ -43,6 +43,13 @@ _ALONE: tuple[KeyPath, ...] = (
 """Keys whose values are right or wrong whatever the other keys say."""
 
 
+class Sources(NamedTuple):
+    """All that a policy was made from, but for secrets."""
+
+    files: tuple[str, ...]  # the policy files, absolute paths
+    contents: Mapping[str, bytes]  # of these, and of what they name, by absolute path
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A policy that loads."""
@@ -51,6 +58,7 @@ class Loaded:
     findings: tuple[Finding, ...]  # warnings and notes, in the order of files and lines
     promises: Mapping[str, str]  # digest to text, of every route
     stamps: Stamps  # of every file that was read
+    sources: Sources  # what was read and is no secret
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
@@ -59,26 +67,32 @@ class Loaded:
 
 
 def load_policy(
-    paths: Sequence[Path], environ: Mapping[str, str], *, offline: bool = False, lease: float = LEASE
+    paths: Sequence[Path],
+    environ: Mapping[str, str],
+    *,
+    offline: bool = False,
+    lease: float = LEASE,
+    kept: Sources | None = None,
 ) -> Loaded:
     """The table that policy files, and folders of them, make together.
 
     Offline, variables, schemas and certificates that cannot be resolved are notes; the table is then good for
-    checking only.
+    checking only. ``kept`` stands in for what lies under ``paths`` now; secrets are read anew all the same.
 
     Raises:
         PolicyErrors: it does not load; the text is the full report.
     """
-    reading = Reading()
+    reading = Reading(kept.contents if kept is not None else None)
     load = _Load(Context(reading, offline, lease), Variables(environ, reading, offline=offline))
-    load.read(paths)
+    load.read(paths, kept.files if kept is not None else policy_files(paths))
     table = load.table()
     errors = load.report.errors()
     if errors:
         raise PolicyErrors(errors, reading.stamps)
     advise(table, load.route_sections, load.upstream_sections, bool(environ.get("STRANGLER_PUBLIC_URL")))
     findings = sorted(dict.fromkeys(load.report.findings))
-    return Loaded(table, tuple(findings), load.promises, reading.stamps)
+    sources = Sources(load.files, reading.sources)
+    return Loaded(table, tuple(findings), load.promises, reading.stamps, sources)
 
 
 class _Load:
@@ -89,14 +103,15 @@ class _Load:
         self.variables = variables
         self.report = Report()
         self.documents: list[Node] = []
+        self.files: tuple[str, ...] = ()
         self.unread = False  # some file could not be read at all, so what it holds is not known
         self.upstream_sections: dict[str, Section] = {}
         self.route_sections: dict[str, Section] = {}
         self.promises: dict[str, str] = {}
 
-    def read(self, paths: Sequence[Path]) -> None:
+    def read(self, paths: Sequence[Path], files: Sequence[str]) -> None:
         """Read all files, each as far as it goes."""
-        files = policy_files(paths)
+        self.files = tuple(files)
         if not files:
             names = ", ".join(str(path) for path in paths) or "nothing"
             self.report.add(Place(names), (), "no policy files here: names that end in .yaml or .yml")

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.protocols import Validator
+from jsonschema.validators import extend
 
 PARSED_HERE = 64 * 1024
 """Bytes up to which a body is parsed on the event loop; a longer one is parsed in a thread."""
+
+MAX_PATTERNED = 8 * 1024
+"""Characters of a text up to which a schema's regular expression is tried on it: none of those that load is worse than
+quadratic."""
 
 _MAX_ERRORS = 100
 
@@ -59,11 +65,30 @@ def _no_constant(name: str) -> Any:
     raise Unparsable(f"{name} is no JSON value")
 
 
+def _pattern(validator: Validator, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if isinstance(instance, str) and len(instance) > MAX_PATTERNED:
+        yield ValidationError(f"{len(instance)} characters; at most {MAX_PATTERNED} are matched against a pattern")
+        return
+    yield from Draft202012Validator.VALIDATORS["pattern"](validator, pattern, instance, schema)
+
+
+def _pattern_properties(validator: Validator, patterns: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if isinstance(instance, dict) and any(len(name) > MAX_PATTERNED for name in instance):
+        yield ValidationError(f"a name of more than {MAX_PATTERNED} characters")
+        return
+    yield from Draft202012Validator.VALIDATORS["patternProperties"](validator, patterns, instance, schema)
+
+
+_Bounded: type[Validator] = extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator, {"pattern": _pattern, "patternProperties": _pattern_properties}
+)
+
+
 class Schemas:
     """The compiled schemas of the routes; made anew when a route brings another one."""
 
     def __init__(self) -> None:
-        self._validators: dict[str, tuple[Mapping[str, Any], Draft202012Validator]] = {}
+        self._validators: dict[str, tuple[Mapping[str, Any], Validator]] = {}
 
     async def violations(self, route: str, schema: Mapping[str, Any], data: bytes) -> list[Violation]:
         """Where a body does not match; empty: it does.
@@ -76,16 +101,16 @@ class Schemas:
             return _violations(validator, data)
         return await asyncio.to_thread(_violations, validator, data)
 
-    def _validator(self, route: str, schema: Mapping[str, Any]) -> Draft202012Validator:
+    def _validator(self, route: str, schema: Mapping[str, Any]) -> Validator:
         known = self._validators.get(route)
         if known is not None and known[0] is schema:
             return known[1]
-        validator = Draft202012Validator(schema)
+        validator = _Bounded(schema)
         self._validators[route] = (schema, validator)
         return validator
 
 
-def _violations(validator: Draft202012Validator, data: bytes) -> list[Violation]:
+def _violations(validator: Validator, data: bytes) -> list[Violation]:
     found = []
     for error in validator.iter_errors(parse(data)):
         found.append(Violation(_pointer(error.absolute_path), error.message[:500]))

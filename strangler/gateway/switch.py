@@ -8,7 +8,7 @@ from functools import partial
 
 from strangler.domain.exchange import Answer, PassOn, Request
 from strangler.domain.problem import problem
-from strangler.engine.identity import identify, source_value
+from strangler.engine.identity import presented, source_value
 from strangler.engine.instrument import Instrument
 from strangler.gateway.acceptance import Recording, deprecation_headers
 from strangler.policy import prefer
@@ -26,13 +26,11 @@ class Switch:
 
     Args:
         resources: answers for the process resources.
-        identity_key: for the keyed hash of callers, by which a rollout may go.
     """
 
-    def __init__(self, recording: Recording, resources: Respond, identity_key: bytes, instrument: Instrument) -> None:
+    def __init__(self, recording: Recording, resources: Respond, instrument: Instrument) -> None:
         self._recording = recording
         self._resources = resources
-        self._identity_key = identity_key
         self._instrument = instrument
         self._matcher: Matcher | None = None
         self._default: Passthrough | None = None
@@ -60,7 +58,7 @@ class Switch:
         matcher = self._matcher
         if matcher is None:
             return problem("draining", "the server is starting", retry_after=1)
-        resource = matcher.resource_at(request.method, request.field(b"host"), request.path)
+        resource = matcher.resource_for(request)
         if resource is not None:
             return Handle(partial(self._resource, resource))
         matched = matcher.match_request(request)
@@ -109,7 +107,8 @@ class Switch:
 
     def _client_value(self, request: Request, route: Route, rollout: Rollout) -> str | None:
         if rollout.by == "caller":
-            return identify(request, route.access, self._identity_key)
+            found = presented(request, route.access)
+            return found.value.decode("utf-8", "backslashreplace") if found is not None else None
         if rollout.by == "address":
             return request.peer.address or None
         value = source_value(request, rollout.by)

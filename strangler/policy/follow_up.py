@@ -61,7 +61,9 @@ def settled_late(process: Process, outcome: Outcome, result: Result | None) -> t
     if process.state is State.IN_DOUBT:
         return (_finish(process._replace(unresolved=process.attempts > 1), outcome, result),)
     if process.state is State.WAITING and process.unresolved:
-        return Doubt("late-reply", settling=True), _finish(process._replace(unresolved=process.attempts > 1), outcome, result)
+        return Doubt("late-reply", settling=True), _finish(
+            process._replace(unresolved=process.attempts > 1), outcome, result
+        )
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from strangler.operations.application import Reloaded, ReloadRefused
 from strangler.policy.match import Matcher, compile_table
 from strangler.policy.model import Promise, Route, Table
 from strangler.ports import Archive
+from strangler.runtime import last_good
 
 
 class TakesTable(Protocol):
@@ -75,6 +77,23 @@ class Policies:
             PolicyErrors: they do not load.
         """
         return load_policy(self._paths, self._environ, lease=self._lease)
+
+    async def first(self, *, or_last_good: bool) -> Loaded:
+        """The policy to start with.
+
+        Raises:
+            PolicyErrors: the files do not load, and no earlier policy is to be run, or none that does load.
+        """
+        try:
+            return await asyncio.to_thread(self.read)
+        except PolicyErrors as error:
+            kept = await last_good.recall(self._archive) if or_last_good else None
+            if kept is None:
+                raise
+            self._instrument.policy_refused(str(error))
+            loaded = await asyncio.to_thread(load_policy, self._paths, self._environ, lease=self._lease, kept=kept)
+            # The files as they lie there do not load; they are read again as soon as they change.
+            return replace(loaded, stamps=error.stamps)
 
     async def begin(self, loaded: Loaded, switch: TakesTable) -> None:
         """Take up the promises of earlier policies, then put the first table in force.
@@ -137,6 +156,7 @@ class Policies:
                 self._promises[route.promise.digest] = route.promise
         kept = {promise.process.resource for promise in self._promises.values()}
         matcher = compile_table(table, sorted(kept))
+        await last_good.keep(self._archive, loaded.sources)
         self.loaded = loaded
         self._switch.load(table, matcher, frozenset(promise.route for promise in self._promises.values()))
         recording = [route.name for route in table.routes.values() if route.records]

@@ -66,7 +66,8 @@ async def _serve(settings: Settings, paths: Sequence[Path], environ: Mapping[str
         telemetry.note("store_open", location=store.location)
         server = Server(settings, paths, environ, store, identity_key, telemetry)
         try:
-            await server.start(await asyncio.to_thread(server.policies.read))
+            first = await server.policies.first(or_last_good=settings.on_bad_policy == "last-good")
+            await server.start(first)
         except BaseException:
             await server.close()
             raise

@@ -124,7 +124,7 @@ class Server:
             promises_of=self.policies.promises_of,
             identity_key=identity_key,
         )
-        self._switch = Switch(recording, resources.respond, identity_key, telemetry)
+        self._switch = Switch(recording, resources.respond, telemetry)
         self._front = Front(self._switch.direct, self._connections, telemetry, front_settings(settings, trusted))
         self._operations = Operations(
             telemetry, Health(lambda: self._phase, self._degraded), self.policies.reload, settings.ops_host

@@ -71,7 +71,7 @@ class MemoryStore:
         self._keys: dict[tuple[str, str], KeyRecord] = {}
         self._chunks: dict[str, dict[tuple[str, int], bytes]] = {}
         self._leases: dict[str, Lease] = {}
-        self._archive: dict[str, dict[str, str]] = {"promise": {}, "latency": {}}
+        self._archive: dict[str, dict[str, str]] = {"promise": {}, "latency": {}, "policy": {}}
         self._waiting: dict[str, Process] = {}  # those that are due some time
         self._under_way: dict[str, Process] = {}
         self._closed = False
@@ -302,12 +302,12 @@ class MemoryStore:
 
     # Archive
 
-    async def save(self, kind: Literal["promise", "latency"], name: str, text: str) -> None:
+    async def save(self, kind: Literal["promise", "latency", "policy"], name: str, text: str) -> None:
         """See `Archive.save`."""
         self._require_open()
         self._archive[kind][name] = text
 
-    async def load(self, kind: Literal["promise", "latency"]) -> Mapping[str, str]:
+    async def load(self, kind: Literal["promise", "latency", "policy"]) -> Mapping[str, str]:
         """See `Archive.load`."""
         return dict(self._archive[kind])
 

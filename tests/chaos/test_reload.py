@@ -137,3 +137,24 @@ async def test_a_process_keeps_what_was_promised_with_it_and_uses_the_upstream_o
     document = await client.settled(identity, resource="/claim-submissions")
     assert (document["state"], document["type"]) == ("completed", "ClaimSubmission")
     assert legacy.received("kept") == 1
+
+
+async def test_a_start_with_a_broken_policy_runs_the_last_good_one_where_that_is_asked_for(stage: Stage) -> None:
+    server, client, upstream = await running(stage)
+    await server.stop()
+    rewrite(server.policy, one_route(upstream, "mode: asynk"))
+    await server.start(STRANGLER_ON_BAD_POLICY="last-good")
+    await answers(client, 202)
+    ready = await server.operations("GET", "/readyz")
+    assert ready is not None
+    assert "asynk" in ready[1]
+    rewrite(server.policy, one_route(upstream, "mode: compat"))
+    await answers(client, 200)
+
+
+async def test_a_start_with_a_broken_policy_ends_with_2_unless_the_last_good_one_is_asked_for(stage: Stage) -> None:
+    server, _, upstream = await running(stage)
+    await server.stop()
+    rewrite(server.policy, one_route(upstream, "mode: asynk"))
+    server.launch()
+    assert await server.ended() == 2

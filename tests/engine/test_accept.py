@@ -111,6 +111,14 @@ async def test_a_body_that_does_not_match_gets_all_errors_with_their_pointers() 
     assert sorted(violation.pointer for violation in verdict.violations) == ["/amount", "/name"]
 
 
+async def test_a_text_too_long_for_a_pattern_is_refused_instead_of_matched() -> None:
+    schema = {"properties": {"name": {"type": "string", "pattern": "^[a-z]*x[a-z]*y$"}}}
+    world = await a_world(accepting(schema=schema))
+    verdict = await refusal(world, a_request(b'{"name": "' + b"x" * 10_000 + b'"}'), "invalid-request")
+    assert verdict.violations[0].pointer == "/name"
+    assert "8192" in verdict.violations[0].detail
+
+
 async def test_a_large_body_is_judged_by_its_schema_too() -> None:
     world = await a_world(accepting(schema=SCHEMA))
     body = b'{"amount": 1, "name": "' + b"x" * (CHUNK_SIZE + 100) + b'", "amount": 2}'
