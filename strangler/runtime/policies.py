@@ -56,6 +56,7 @@ class Policies:
         self._loading = asyncio.Lock()
         self._switch: TakesTable | None = None
         self._seen: Stamps = {}
+        self._refused_first: str | None = None  # why the last good policy runs in place of the files
         self.loaded: Loaded | None = None
 
     def route_of(self, name: str) -> Route | None:
@@ -90,7 +91,7 @@ class Policies:
             kept = await last_good.recall(self._archive) if or_last_good else None
             if kept is None:
                 raise
-            self._instrument.policy_refused(str(error))
+            self._refused_first = str(error)
             loaded = await asyncio.to_thread(load_policy, self._paths, self._environ, lease=self._lease, kept=kept)
             # The files as they lie there do not load; they are read again as soon as they change.
             return replace(loaded, stamps=error.stamps)
@@ -110,6 +111,8 @@ class Policies:
                 # Its processes cannot be shown, and are reviewed when in doubt; nothing is guessed.
                 self._instrument.note("promise_unreadable", "error", promise=digest, reason=str(error))
         await self._enforce(loaded)
+        if self._refused_first is not None:
+            self._instrument.policy_refused(self._refused_first)
 
     async def reload(self, *, explicit: bool = True) -> Reloaded | ReloadRefused:
         """Read the files again and switch, or say why not; then the table in force stays.
