@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from strangler.demo.legacy import Insurer, Server
+from strangler.demo.legacy import Handler, Insurer, Server
 from strangler.demo.register import Register
 
 
@@ -21,8 +21,11 @@ class RunningInsurer(NamedTuple):
 
 
 @pytest.fixture
-def insurer(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RunningInsurer]:
-    """An insurer that works two hundred times as fast as usual, or as fast as the parameter says."""
+def insurer(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RunningInsurer]:
+    """An insurer that works two hundred times as fast as usual, or as fast as the parameter says, and keeps no log."""
+    monkeypatch.setattr(Handler, "log_message", lambda *_: None)
     application = Insurer(Register(tmp_path / "insurer.db"), getattr(request, "param", 200))
     with Server(("127.0.0.1", 0), application) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
