@@ -6,9 +6,9 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from aiohappyeyeballs import start_connection
+from aiohappyeyeballs import AddrInfoType, start_connection
 
 from strangler.policy.model import Tls, Upstream
 from strangler.ports import Failure, Trouble
@@ -48,7 +48,7 @@ class Dialer:
         upstream = self._upstream
         if upstream.scheme == "unix":
             return (await loop.create_unix_connection(make, upstream.socket_path))[1]
-        addresses = await loop.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
+        addresses = await resolve(upstream.host, upstream.port)
         connected = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_AFTER, interleave=1, loop=loop)
         if upstream.scheme == "http":
             return (await loop.create_connection(make, sock=connected))[1]
@@ -56,6 +56,15 @@ class Dialer:
             self._context = client_context(upstream.tls)
         name = upstream.tls.server_name or upstream.host
         return (await loop.create_connection(make, sock=connected, ssl=self._context, server_hostname=name))[1]
+
+
+async def resolve(host: str, port: int) -> Sequence[AddrInfoType]:
+    """The addresses of a name, in the order in which the system prefers them.
+
+    Raises:
+        socket.gaierror: it has none.
+    """
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 def client_context(tls: Tls) -> ssl.SSLContext:

@@ -54,6 +54,8 @@ class Scene:
         self.add_headers: tuple[tuple[bytes, bytes], ...] = ()
         self._settings = Settings(**{"tick": TICK, **(settings or {})})
         self._tls = tls
+        if "tls_" in upstream:
+            upstream["tls"] = upstream.pop("tls_")
         self._upstream = {"name": "legacy", "scheme": "http", "host": "127.0.0.1", **upstream}
         self._connections = Connections()
         self._clients: list[End] = []
