@@ -56,14 +56,15 @@ async def limit(store: SqliteStore, pages: int) -> None:
 async def fill(store: SqliteStore, pages: int = 200) -> list[Commit]:
     """Accept until the disk is full; what was accepted."""
     await limit(store, pages)
-    accepted = []
-    for _ in range(pages):
-        try:
+    accepted: list[Commit] = []
+
+    async def accept_on() -> None:
+        while True:
             accepted.append(await done(store, big()))
-        except StoreUnavailable as error:
-            assert "full" in str(error)
-            return accepted
-    pytest.fail("the disk never was full")
+
+    with pytest.raises(StoreUnavailable, match="full"):
+        await accept_on()
+    return accepted
 
 
 async def probed(store: SqliteStore, clock: FakeClock) -> str | None:

@@ -296,6 +296,7 @@ _TABLES = {
 }
 _WHOLE = {"process USING INDEX process_due", "process USING COVERING INDEX process_due"}  # no more than what waits
 _WHOLE |= {"process USING INDEX process_under_way"}  # no more than what is under way
+_OPEN = {"exception USING INDEX exception_open"}  # no more than a person has to settle; only for the gauges
 
 
 @pytest.mark.parametrize("module", ["pysqlite3.dbapi2", "sqlite3.dbapi2"])
@@ -312,7 +313,8 @@ def test_no_statement_goes_through_a_table_or_a_growing_index(tmp_path: Path, mo
     for text in texts:
         plan = [row[3] for row in connection.rows(f"EXPLAIN QUERY PLAN {text}", [1] * _parameters(text))]
         scanned = {step.removeprefix("SCAN ") for step in plan if step.startswith("SCAN ")}
-        assert {step for step in scanned if step.split()[0] in _TABLES} <= _WHOLE, (text, plan)
+        allowed = _WHOLE | _OPEN if text == scans._CENSUS else _WHOLE
+        assert {step for step in scanned if step.split()[0] in _TABLES} <= allowed, (text, plan)
     connection.close()
 
 

@@ -22,6 +22,7 @@ from strangler.store.sqlite.statements import NULL, Row, Statement
 _STATES = {state.value: state for state in State}
 _EFFECTS: dict[str | None, Effect | None] = {None: None, **{effect.value: effect for effect in Effect}}
 _COPIED = 4096  # a bytes object up to this size is bound as a bytearray: copying it costs less than binding it as it is
+_PAGES = 3 * 4096  # bytes of the pages that a commit changes beside those of its bodies and events: indexes, mostly
 
 _ID = Process._fields.index("id")
 _PROMISED = Process._fields.index("promised")
@@ -48,16 +49,15 @@ class Written:
     exists: bool  # nothing is compared: it only has to exist
     key: tuple[str, str, int] | None  # scope, key and the instant at which it must be free
     touches: tuple[object, ...]  # two commits that touch one thing are not written by one statement
-    size: int  # bytes, roughly
+    size: int  # bytes that it adds to the log, about
 
 
 # ── Headers and credentials ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def pack(parts: Sequence[bytes]) -> bytearray:
+def pack(parts: Sequence[bytes]) -> bytes:
     """Byte strings as one: their count, their lengths, and themselves; any octet may be in them."""
-    lengths = struct.pack(f"<{len(parts) + 1}I", len(parts), *map(len, parts))
-    return bytearray(lengths + b"".join(parts))
+    return struct.pack(f"<{len(parts) + 1}I", len(parts), *map(len, parts)) + b"".join(parts)
 
 
 def unpack(data: bytes) -> list[bytes]:
@@ -73,7 +73,7 @@ def unpack(data: bytes) -> list[bytes]:
 
 def pack_headers(headers: Headers) -> bytearray:
     """A header list, octet for octet."""
-    return pack([part for header in headers for part in header])
+    return bytearray(pack([part for header in headers for part in header]))
 
 
 def unpack_headers(data: bytes) -> tuple[Header, ...]:
@@ -85,7 +85,7 @@ def unpack_headers(data: bytes) -> tuple[Header, ...]:
 def seal_credentials(credentials: Sequence[tuple[int, bytes, bytes]], sealer: Sealer, context: bytes) -> bytearray:
     """Credentials as they may lie on a disk."""
     parts = [part for position, name, value in credentials for part in (b"%d" % position, name, value)]
-    return bytearray(sealer.seal(bytes(pack(parts)), context))
+    return bytearray(sealer.seal(pack(parts), context))
 
 
 def open_credentials(sealed: bytes, sealer: Sealer, context: bytes) -> tuple[tuple[int, bytes, bytes], ...]:
@@ -114,7 +114,7 @@ def written(commit: Commit, sealer: Sealer, now: int) -> Written:
     rows: list[tuple[Statement, Row]] = []
     touches: list[object] = [text]
     before, key = None, None
-    size = 512
+    size = _PAGES
     change = commit.change
     if change is not None:
         before = None if change.before is None else (change.before.sequence, change.before.fence)
@@ -125,7 +125,8 @@ def written(commit: Commit, sealer: Sealer, now: int) -> Written:
     if commit.key is not None and change is not None:
         key = (commit.key.scope, commit.key.key, change.process.created_at)
         touches.append(key[:2])
-        rows.append((sql.KEY, _key_row(commit.key)))
+        owner = process_id if commit.key.process_id == text else id_bytes(commit.key.process_id)
+        rows.append((sql.KEY, _key_row(commit.key, owner)))
     if commit.attempt is not None:
         rows.append((sql.ATTEMPT, _attempt_row(process_id, commit.attempt)))
     if commit.reply is not None:
@@ -186,7 +187,7 @@ def _add_events(rows: list[tuple[Statement, Row]], process_id: bytearray, change
         rows.append((sql.EVENT, (process_id, event.sequence, event.version, event.at, event.content, digest)))
         size += len(event.content)
     for told in change.outbox:
-        identity = id_bytes(told.id)
+        identity = bytearray.fromhex(told.id.replace("-", ""))
         rows.append((sql.OUTBOX, (identity, told.aggregatetype, process_id, told.type, told.payload, told.created_at)))
         size += len(told.payload)
     return size
@@ -205,8 +206,8 @@ def _add_request(
     return len(headers) + len(data or b"")
 
 
-def _key_row(key: KeyRecord) -> Row:
-    return (key.scope, key.key, bytearray(key.fingerprint), id_bytes(key.process_id), _or_null(key.expires_at))
+def _key_row(key: KeyRecord, owner: bytearray) -> Row:
+    return (key.scope, key.key, bytearray(key.fingerprint), owner, _or_null(key.expires_at))
 
 
 def _attempt_row(process_id: bytearray, attempt: Attempt) -> Row:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from strangler.domain.errors import InternalError, StoreUnavailable
@@ -141,14 +142,14 @@ class _Wave:
 
     def _run(self, statement: Statement, rows: list[Row]) -> None:
         for text, start, end in statement.slices(len(rows)):
-            changed = self._connection.run(text, [value for row in rows[start:end] for value in row])
+            changed = self._connection.run(text, list(chain.from_iterable(rows[start:end])))
             if statement.every and changed != end - start:
                 raise InternalError(f"{changed} rows of {end - start} were written: {statement.text}")
 
     def _ask(self, statement: Statement, rows: list[Row]) -> list[tuple[Any, ...]]:
         found: list[tuple[Any, ...]] = []
         for text, start, end in statement.slices(len(rows)):
-            found += self._connection.rows(text, [value for row in rows[start:end] for value in row])
+            found += self._connection.rows(text, list(chain.from_iterable(rows[start:end])))
         return found
 
     def _obstacles(self) -> dict[int, Verdict]:

@@ -20,9 +20,9 @@ from strangler.store.sqlite.turn import Failure, Item, take_turn
 
 _ITEMS = 256  # of one turn
 _BYTES = 4 * 1024 * 1024  # of one turn
-_CHECKPOINT_BYTES = 8 * 1024 * 1024  # of rows, after which the log is copied into the database …
+_CHECKPOINT_BYTES = 8 * 1024 * 1024  # of the log, about, after which it is copied into the database …
 _CHECKPOINT_TURNS = 512  # … or after so many turns: each rewrites some pages of indexes
-_IDLE = 2.0  # seconds without work, after which the log is cut
+_IDLE = 30.0  # seconds without work, after which the log is cut; a log that has its length is written faster
 
 GroupCommit = Callable[[int, float], None]
 
