@@ -13,8 +13,12 @@ _DAY = 86_400_000
 _RFC_3339 = re.compile(r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 
 
+@lru_cache(maxsize=1024)
 def to_text(at: int) -> str:
-    """``2026-11-21T10:00:00.000Z``; for instants from year 1 to 9999."""
+    """``2026-11-21T10:00:00.000Z``; for instants from year 1 to 9999.
+
+    Those of a busy moment are asked for again and again: many processes share a millisecond.
+    """
     # By arithmetic, because datetime.isoformat takes four times as long, and a status document holds four of them.
     days, rest = divmod(at, _DAY)
     return "%sT%02d:%02d:%02d.%03dZ" % (  # noqa: UP031 - measured a third faster than an f-string

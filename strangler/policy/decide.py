@@ -36,7 +36,7 @@ class Decision(NamedTuple):
     @property
     def honoured(self) -> tuple[str, ...]:
         """The names of the preferences that were honoured, to be taken out of what goes upstream."""
-        return tuple(text.partition("=")[0] for text in self.applied)
+        return tuple([text.partition("=")[0] for text in self.applied]) if self.applied else ()
 
 
 def usual_wait(mode: Mode, timeout: float) -> float:
