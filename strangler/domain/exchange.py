@@ -5,7 +5,7 @@ Header names and values are bytes exactly as they came: order, case, duplicates 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -130,6 +130,31 @@ class PassOn:
     """The verdict of a handler that the request goes through untouched after all, with what was read of its body."""
 
     read: Sequence[bytes] = ()
+
+
+class Channel(Protocol):
+    """A client's connection once it was upgraded: bytes both ways. Whoever converses is cancelled when it is gone."""
+
+    async def read(self) -> bytes:
+        """The client's next bytes; ``b""`` once it sends nothing more, or nothing more is wanted."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes; returns when there is room for more. A client that makes none for too long is dropped."""
+        ...
+
+    def hang_up(self) -> None:
+        """No more is read: the reads to come, and the one under way, yield the end."""
+        ...
+
+
+@dataclass(slots=True)
+class Upgrade:
+    """The verdict of a handler that the connection speaks another protocol from now on (RFC 9110 section 7.8)."""
+
+    protocol: bytes
+    headers: list[Header]
+    converse: Callable[[Channel], Awaitable[None]]  # its end is the end of the connection
 
 
 class Body(NamedTuple):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from strangler.domain.exchange import Answer
 from strangler.front.response import Response, respond
+from strangler.front.room import Room
 from strangler.wire.body import chunk, last_chunk
 from strangler.wire.request_head import RequestHead
 
@@ -24,7 +24,7 @@ class AnswerStream:
         self._length = answer.length
         self._body: AsyncIterator[bytes] = answer.body
         self._sent = 0
-        self._room: asyncio.Future[None] | None = None
+        self._room = Room(connection)
         keep, date = connection.keeps(head), connection.desk.date()
         self._response: Response = respond(
             answer, to_head=head.method == "HEAD", old=head.fields.old, keep=keep, date=date
@@ -49,8 +49,7 @@ class AnswerStream:
 
     def client_ready(self) -> None:
         """There is room again."""
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
+        self._room.open()
 
     async def _pump(self) -> None:
         connection, chunked = self._connection, self._response.chunked
@@ -61,18 +60,8 @@ class AnswerStream:
             if self._length is not None and self._sent > self._length:
                 raise ValueError("the body of an answer is longer than its length")
             connection.write(chunk(piece) if chunked else piece)
-            if connection.congested:
-                await self._until_room()
+            await self._room.wait()
         if self._length is not None and self._sent < self._length:
             raise ValueError("the body of an answer is shorter than its length")
         if chunked:
             connection.write(last_chunk())
-
-    async def _until_room(self) -> None:
-        self._room = asyncio.get_running_loop().create_future()
-        self._connection.watch(self._connection.desk.settings.body_idle_timeout)
-        try:
-            await self._room
-        finally:
-            self._room = None
-            self._connection.watch(None)

@@ -46,7 +46,7 @@ NO_BODY: BodyReader = NoBody()
 class RequestBody:
     """See `strangler.domain.exchange.BodyReader`."""
 
-    def __init__(self, source: Source, idle_timeout: float, *, expected: bool) -> None:
+    def __init__(self, source: Source, idle_timeout: float | None, *, expected: bool) -> None:
         self._source = source
         self._idle_timeout = idle_timeout
         self._expected = expected  # the client waits for "100 Continue"

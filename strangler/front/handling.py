@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from strangler.domain.exchange import Answer, BadBody, BodyTimeout, ClientGone, PassOn, Request
+from strangler.domain.exchange import Answer, BadBody, BodyTimeout, ClientGone, PassOn, Request, Upgrade
 from strangler.domain.problem import problem
 from strangler.front.answer_stream import AnswerStream
 from strangler.front.body import RequestBody, gone
+from strangler.front.client_head import switching_head
+from strangler.front.conversation import Conversation
+from strangler.front.channel import ClientChannel
 from strangler.front.passage import Passage
+from strangler.front.response import switching_protocols
 from strangler.ports import Handle
 from strangler.wire.malformed import Malformed
 from strangler.wire.request_head import RequestHead
@@ -87,12 +91,14 @@ class Handling:
             self._connection.abort(reset=False)
         elif isinstance(verdict, PassOn):
             self._pass_on(verdict)
+        elif isinstance(verdict, Upgrade):
+            await self._converse(verdict)
         elif isinstance(verdict.body, bytes):
             self._connection.answer(verdict)
         else:
             await self._stream(verdict)
 
-    async def _verdict(self) -> Answer | PassOn | None:
+    async def _verdict(self) -> Answer | PassOn | Upgrade | None:
         try:
             return await self._handle.respond(self._request)
         except ClientGone:
@@ -120,3 +126,34 @@ class Handling:
     async def _stream(self, answer: Answer) -> None:
         self._writer = AnswerStream(self._connection, self._head, answer)
         await self._writer.run()
+
+    async def _converse(self, verdict: Upgrade) -> None:
+        connection, task = self._connection, self._task
+        assert task is not None, "this runs in it"
+        connection.write(switching_protocols(verdict))
+        channel = ClientChannel(connection, task)
+        connection.begin_tunnel(channel)
+        try:
+            await verdict.converse(channel)
+        except Exception as error:
+            connection.desk.instrument.failed("front", error)
+            connection.abort(reset=True)
+            return
+        connection.end(keep=False)
+
+    async def _converse(self, upgrade: Upgrade) -> None:
+        connection, head, task = self._connection, self._head, self._task
+        if head.upgrade is None or self._body is not None:
+            connection.answer(problem("bad-request", "An upgrade is asked for in HTTP/1.1, without a body."))
+            return
+        assert task is not None
+        conversation = Conversation(connection, task)
+        connection.write(switching_head(upgrade.protocol, upgrade.headers))
+        connection.begin_tunnel(conversation)
+        try:
+            await upgrade.converse(conversation)
+        except Exception as error:
+            connection.desk.instrument.failed("front", error)
+            connection.abort(reset=True)
+            return
+        connection.end(keep=False)

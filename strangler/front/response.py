@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import NamedTuple
 
-from strangler.domain.exchange import Answer, Header
+from strangler.domain.exchange import Answer, Header, Upgrade
 from strangler.front.client_head import CLOSE, KEEP_ALIVE
 from strangler.wire.fields import HOP_BY_HOP
 
@@ -50,6 +50,13 @@ def respond(answer: Answer, *, to_head: bool, old: bool, keep: bool, date: bytes
         lines.append(KEEP_ALIVE)
     start = b"HTTP/1.1 %d %b" % (status, answer.reason or _PHRASES.get(status, b""))
     return Response(b"\r\n".join((start, *lines, b"", b"")), chunked, to_head or without_length, keep)
+
+
+def switching_protocols(upgrade: Upgrade) -> bytes:
+    """The 101 after which the connection speaks another protocol."""
+    lines = [b"%b: %b\r\n" % header for header in upgrade.headers if header[0].lower() not in HOP_BY_HOP]
+    lines += [b"Connection: Upgrade\r\n", b"Upgrade: %b\r\n" % upgrade.protocol]
+    return b"HTTP/1.1 101 Switching Protocols\r\n" + b"".join(lines) + b"\r\n"
 
 
 def _lines(headers: list[Header], length: int | None) -> tuple[list[bytes], bool, bool]:

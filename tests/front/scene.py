@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
-from strangler.domain.exchange import Answer, PassOn, Request
+from strangler.domain.exchange import Answer, PassOn, Request, Upgrade
 from strangler.front import Front, Settings
 from strangler.policy.model import Rewrite, Upstream
 from strangler.ports import Direction, Handle, Passthrough
@@ -49,7 +49,7 @@ class Scene:
         self.legacy = RawUpstream()
         self.told = Told()
         self.seen: list[Request] = []
-        self.ours: dict[bytes, Direction | Callable[[Request], Awaitable[Answer | PassOn]]] = {}
+        self.ours: dict[bytes, Direction | Callable[[Request], Awaitable[Answer | PassOn | Upgrade]]] = {}
         self.rewrite = Rewrite()
         self.add_headers: tuple[tuple[bytes, bytes], ...] = ()
         self._settings = Settings(**{"tick": TICK, **(settings or {})})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
 
-from strangler.domain.exchange import Answer, BadBody, BodyTimeout, ClientGone, PassOn, Request
+from strangler.domain.exchange import Answer, BadBody, BodyTimeout, Channel, ClientGone, PassOn, Request, Upgrade
 from strangler.domain.problem import problem
 from tests.front.scene import Scene
 
@@ -470,3 +471,106 @@ async def test_passing_on_after_100_continue_asks_for_no_second_one() -> None:
         assert await upstream.exactly(5) == b"hello"
         upstream.send(OK)
         assert (await client.reply()).status == 200
+
+
+ASK = b"GET /ours HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+async def test_an_upgraded_connection_is_a_channel_for_its_handler() -> None:
+    async def shout(channel: Channel) -> None:
+        while data := await channel.read():
+            await channel.write(data.upper())
+        await channel.write(b"bye")
+
+    async def upgrades(request: Request) -> Upgrade:
+        return Upgrade(b"websocket", [(b"Sec-WebSocket-Accept", b"x"), (b"Connection", b"close")], shout)
+
+    async with Scene() as scene:
+        scene.ours[b"/ours"] = upgrades
+        client = await scene.send(ASK + b"early")
+        head = await client.head()
+        assert head.startswith(b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: x\r\n")
+        assert b"\r\nConnection: Upgrade\r\nUpgrade: websocket" in head
+        assert await client.exactly(5) == b"EARLY"
+        client.send(b"later")
+        assert await client.exactly(5) == b"LATER"
+        client.half_close()
+        assert await client.to_end() == b"bye"
+
+
+async def test_a_channel_that_hangs_up_reads_nothing_more() -> None:
+    async def hangs_up(channel: Channel) -> None:
+        reading = asyncio.ensure_future(channel.read())
+        await asyncio.sleep(0)
+        channel.hang_up()
+        assert await reading == b""
+        assert await channel.read() == b""
+        await channel.write(b"bye")
+
+    async def upgrades(request: Request) -> Upgrade:
+        return Upgrade(b"websocket", [], hangs_up)
+
+    async with Scene() as scene:
+        scene.ours[b"/ours"] = upgrades
+        client = await scene.send(ASK)
+        await client.head()
+        client.send(b"x" * 100_000)
+        assert await client.to_end() == b"bye"
+
+
+async def test_a_conversation_ends_when_its_client_is_gone() -> None:
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def waits(channel: Channel) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    async def upgrades(request: Request) -> Upgrade:
+        return Upgrade(b"websocket", [], waits)
+
+    async with Scene() as scene:
+        scene.ours[b"/ours"] = upgrades
+        client = await scene.send(ASK)
+        await begun.wait()
+        client.reset()
+        await asyncio.wait_for(cancelled.wait(), 5)
+
+
+async def test_a_channel_drops_a_client_that_reads_nothing_for_too_long() -> None:
+    cancelled = asyncio.Event()
+
+    async def floods(channel: Channel) -> None:
+        try:
+            while True:
+                await channel.write(b"x" * 65536)
+        finally:
+            cancelled.set()
+
+    async def upgrades(request: Request) -> Upgrade:
+        return Upgrade(b"websocket", [], floods)
+
+    async with Scene(settings={"body_idle_timeout": 0.1}) as scene:
+        scene.ours[b"/ours"] = upgrades
+        client = await scene.send(ASK)
+        await client.head()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.wait_for(cancelled.wait(), 5)
+
+
+async def test_a_conversation_that_fails_is_told_and_broken_off() -> None:
+    async def fails(channel: Channel) -> None:
+        raise KeyError("defect")
+
+    async def upgrades(request: Request) -> Upgrade:
+        return Upgrade(b"websocket", [], fails)
+
+    async with Scene() as scene:
+        scene.ours[b"/ours"] = upgrades
+        client = await scene.send(ASK)
+        with contextlib.suppress(ConnectionError):
+            await client.to_end()
+        assert [type(error) for error in scene.told.failures] == [KeyError]
+        scene.told.failures.clear()
