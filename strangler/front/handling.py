@@ -9,8 +9,6 @@ from strangler.domain.exchange import Answer, BadBody, BodyTimeout, ClientGone, 
 from strangler.domain.problem import problem
 from strangler.front.answer_stream import AnswerStream
 from strangler.front.body import RequestBody, gone
-from strangler.front.client_head import switching_head
-from strangler.front.conversation import Conversation
 from strangler.front.channel import ClientChannel
 from strangler.front.passage import Passage
 from strangler.front.response import switching_protocols
@@ -135,23 +133,6 @@ class Handling:
         connection.begin_tunnel(channel)
         try:
             await verdict.converse(channel)
-        except Exception as error:
-            connection.desk.instrument.failed("front", error)
-            connection.abort(reset=True)
-            return
-        connection.end(keep=False)
-
-    async def _converse(self, upgrade: Upgrade) -> None:
-        connection, head, task = self._connection, self._head, self._task
-        if head.upgrade is None or self._body is not None:
-            connection.answer(problem("bad-request", "An upgrade is asked for in HTTP/1.1, without a body."))
-            return
-        assert task is not None
-        conversation = Conversation(connection, task)
-        connection.write(switching_head(upgrade.protocol, upgrade.headers))
-        connection.begin_tunnel(conversation)
-        try:
-            await upgrade.converse(conversation)
         except Exception as error:
             connection.desk.instrument.failed("front", error)
             connection.abort(reset=True)
