@@ -248,6 +248,23 @@ class StoreHealth(Protocol):
         ...
 
 
+class Slots(Protocol):
+    """How many recorded calls of a route may be under way in this worker; over all workers there are never more than
+    ``call.concurrency``. Whoever lends them calls `Executor.look` when there are more than before."""
+
+    def held(self, route: str, concurrency: int) -> int:
+        """How many there are here now."""
+        ...
+
+    def want(self, route: str, concurrency: int, number: int) -> None:
+        """So many more could be used, if there are any."""
+        ...
+
+    def spare(self, route: str, number: int) -> None:
+        """So many are not used right now."""
+        ...
+
+
 # ── The upstream ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -17,28 +17,35 @@ from strangler.domain.process import Process, State
 from strangler.domain.transitions import Claim, apply
 from strangler.engine.attempt import AttemptUnderWay, Claimed
 from strangler.engine.conclude import WITHOUT_ROUTE, Concluder, ended
-from strangler.engine.lanes import STOCK, Lane, Lanes
+from strangler.engine.lanes import STOCK, AllSlots, Lane, Lanes
 from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Outcomes
 from strangler.policy.model import Route
-from strangler.ports import Commit, Stale
+from strangler.ports import Commit, Slots, Stale
 
 _STORE_PAUSE = 1000  # milliseconds until the store is asked again after it could not answer
 _AFTER_CANCEL = 5.0  # seconds for what was cut off to be committed as such
 
 
 class Executor:
-    """The recorded calls of this worker."""
+    """The recorded calls of this worker. ``slots``: how many at once; None: all that a route has."""
 
     def __init__(
-        self, means: Means, lanes: Lanes, outcomes: Outcomes, concluder: Concluder, notifier: Notifier
+        self,
+        means: Means,
+        lanes: Lanes,
+        outcomes: Outcomes,
+        concluder: Concluder,
+        notifier: Notifier,
+        slots: Slots | None = None,
     ) -> None:
         self._means = means
         self._lanes = lanes
         self._outcomes = outcomes
         self._concluder = concluder
         self._notifier = notifier
+        self._slots = slots if slots is not None else AllSlots()
         self._tasks: set[asyncio.Task[None]] = set()
         self._wakes: dict[str, tuple[int, asyncio.TimerHandle]] = {}
         self._draining = False
@@ -51,7 +58,8 @@ class Executor:
         Returns the term of the lease under which it is claimed; None: it has to wait.
         """
         lane = self._lanes.of(route.name)
-        if self._draining or not lane.idle_for(route.call) or not self._means.lease.holds():
+        slots = self._slots.held(route.name, route.call.concurrency)
+        if self._draining or not lane.idle_for(slots) or not self._means.lease.holds():
             return None
         lane.running += 1
         return self._means.lease.term
@@ -93,6 +101,12 @@ class Executor:
         for lane in self._lanes.all():
             self._pump(lane)
 
+    def look(self, route: str) -> None:
+        """Something of a route may be due that another worker accepted, or there are more slots than before."""
+        lane = self._lanes.of(route)
+        lane.stocked = True
+        self._pump(lane)
+
     async def drain(self, timeout: float) -> int:
         """Stop claiming; wait for what is in flight, ``timeout`` seconds at most, and give up the rest.
 
@@ -133,15 +147,20 @@ class Executor:
         route = self._means.route_of(lane.route)
         if route is None or self._draining:
             return  # without a route of today nobody knows how to reach the upstream: it waits
-        while lane.running < route.call.concurrency:
+        slots = self._slots.held(lane.route, route.call.concurrency)
+        while lane.running < slots:
             process = lane.take()
             if process is None:
                 if lane.stocked:
                     lane.stocked = False
                     self._spawn(self._stock(lane))
+                else:
+                    self._slots.spare(lane.route, slots - lane.running)
                 return
             lane.running += 1
             self._spawn(self._claim_and_run(lane, process))
+        if lane.wanting:
+            self._slots.want(lane.route, route.call.concurrency, lane.wanting)
 
     async def _stock(self, lane: Lane) -> None:
         """Fill the lane from the store, and see when the next one falls due."""
@@ -155,8 +174,7 @@ class Executor:
         if later is not None:
             self.wake(lane.route, later)
         lane.stock(due, more=len(due) == STOCK)
-        if due:
-            self._pump(lane)
+        self._pump(lane)
 
     async def _claim_and_run(self, lane: Lane, process: Process) -> None:
         claimed = None

@@ -38,15 +38,19 @@ class Lane:
         """A process is due. Where too many are, it is left to the store, in whose order they come."""
         if self.stocked or len(self._ready) >= STOCK:
             self.stocked = True
-        elif process.id not in self._ready_ids and process.id not in self._claiming:
-            self._ready.append(process)
-            self._ready_ids.add(process.id)
+        else:
+            self._hold(process)
 
     def stock(self, due: Iterable[Process], *, more: bool) -> None:
         """Take what the store says is due."""
         for process in due:
-            self.offer(process)
+            self._hold(process)
         self.stocked = self.stocked or more
+
+    def _hold(self, process: Process) -> None:
+        if process.id not in self._ready_ids and process.id not in self._claiming:
+            self._ready.append(process)
+            self._ready_ids.add(process.id)
 
     def take(self) -> Process | None:
         """The process that has been due longest, of those in memory; `claimed` says that its claim is settled."""
@@ -61,9 +65,14 @@ class Lane:
         """The claim of a process that was taken is settled, one way or the other."""
         self._claiming.discard(process_id)
 
-    def idle_for(self, call: CallPolicy) -> bool:
-        """Whether a new process can start at once, past nobody who waits."""
-        return self.running < call.concurrency and not self._ready and not self.stocked
+    def idle_for(self, slots: int) -> bool:
+        """Whether a new process can start at once in one of so many slots, past nobody who waits."""
+        return self.running < slots and not self._ready and not self.stocked
+
+    @property
+    def wanting(self) -> int:
+        """How many more slots could be used, as far as is known here."""
+        return len(self._ready) or int(self.stocked)
 
     def measured(self, seconds: float) -> None:
         """A call ended after so long."""
@@ -80,6 +89,20 @@ class Lane:
         oldest = self._ready[0].due_at if self._ready else None
         age = max(0.0, (now - oldest) / 1000) if oldest is not None else 0.0
         return QueueReading(self.waiting, self.waiting_bytes, self.running, age)
+
+
+class AllSlots:
+    """The `Slots` of a worker that is the only one: as many as the policy says."""
+
+    def held(self, route: str, concurrency: int) -> int:
+        """See `Slots.held`."""
+        return concurrency
+
+    def want(self, route: str, concurrency: int, number: int) -> None:
+        """See `Slots.want`: there are no more."""
+
+    def spare(self, route: str, number: int) -> None:
+        """See `Slots.spare`: nobody else could use them."""
 
 
 class Lanes:
@@ -105,10 +128,13 @@ class Lanes:
         waits = change.process.due_at is not None
         if waited == waits:
             return
-        lane = self.of(change.process.route)
-        step = 1 if waits else -1
+        self.count(change.process.route, 1 if waits else -1, change.process.body_size)
+
+    def count(self, route: str, step: int, body_size: int) -> None:
+        """One process more (1) or less (-1) waits."""
+        lane = self.of(route)
         lane.waiting += step
-        lane.waiting_bytes += step * change.process.body_size
+        lane.waiting_bytes += step * body_size
 
     def readings(self, now: int) -> Mapping[str, QueueReading]:
         """What waits and runs, by route."""

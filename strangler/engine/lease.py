@@ -7,6 +7,7 @@ store is asked, so that what we trust is never longer than what the store was to
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.engine.instrument import Instrument
@@ -22,14 +23,24 @@ class LeaseKeeper:
         owner: a new UUID each start.
         length: seconds a lease lasts; it is renewed every third of that. Sending stops two fifteenths before its end
             (2 s of the usual 15).
+        on_term: told when a term begins: whatever was lent to the lease before it is lent no longer.
     """
 
-    def __init__(self, owner: str, length: float, upkeep: Upkeep, clock: Clock, instrument: Instrument) -> None:
+    def __init__(
+        self,
+        owner: str,
+        length: float,
+        upkeep: Upkeep,
+        clock: Clock,
+        instrument: Instrument,
+        on_term: Callable[[], None] | None = None,
+    ) -> None:
         self.owner = owner
         self.length = length
         self._upkeep = upkeep
         self._clock = clock
         self._instrument = instrument
+        self._on_term = on_term
         self.term = 0
         self._until = 0  # nanoseconds of CLOCK_BOOTTIME
         self._send_until = 0
@@ -56,6 +67,8 @@ class LeaseKeeper:
         await self._upkeep.renew(Lease(self.owner, self._clock.boot_id, until))
         if self._clock.boottime() >= self._until:
             self.term += 1
+            if self._on_term is not None:
+                self._on_term()
         self._until = until
         self._send_until = until - round(self.length * _NANOSECONDS * 2 / 15)
 

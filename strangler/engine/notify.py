@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strangler.domain.process import State
+from strangler.domain.process import Process, State
 from strangler.domain.transitions import Change
 from strangler.engine.instrument import Instrument
 from strangler.engine.lanes import Lanes
@@ -12,6 +12,13 @@ from strangler.engine.signals import Signals
 
 _WITHDRAWN = frozenset({State.CANCELLED, State.EXPIRED})
 """Ends that say nothing of how long the legacy system takes."""
+
+
+def latency(process: Process) -> float | None:
+    """Seconds from acceptance to the end; None where it has not ended, or was withdrawn, which says nothing."""
+    if process.finished_at is None or process.state in _WITHDRAWN:
+        return None
+    return (process.finished_at - process.created_at) / 1000
 
 
 class Notifier:
@@ -31,8 +38,8 @@ class Notifier:
         process = change.process
         self._lanes.observe(change)
         self._instrument.changed(change)
-        if process.finished_at is not None and process.state not in _WITHDRAWN:
-            self._latencies.observe(process.route, (process.finished_at - process.created_at) / 1000)
+        if (seconds := latency(process)) is not None:
+            self._latencies.observe(process.route, seconds)
         if settled is not None:
             self._outcomes.put(settled)
         self._signals.announce(process)

@@ -11,6 +11,7 @@ A waiter watches first, then reads, then waits, so that no change falls between:
 from __future__ import annotations
 
 import asyncio
+import sys
 from types import TracebackType
 
 from strangler.domain.process import Process
@@ -86,6 +87,12 @@ class Signals:
         """A change was committed, here or by another worker."""
         for watch in self.watches.get(process_id, ()):
             watch.hear(sequence)
+
+    def hear_all(self) -> None:
+        """Some announcements were lost: whoever waits here looks again."""
+        for watches in self.watches.values():
+            for watch in watches:
+                watch.hear(sys.maxsize)
 
     def watch(self, process_id: str) -> Watch:
         """A context manager; what is announced while it is entered is not missed."""

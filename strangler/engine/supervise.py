@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.process import State
 from strangler.engine.conclude import Concluder
-from strangler.engine.execute import Executor
 from strangler.engine.means import Means
 
 _BATCH = 100
@@ -21,10 +21,22 @@ _SWEEP_EVERY = 10.0
 _SWEEP_BATCH = 500
 
 
+class Executes(Protocol):
+    """Who claims what is due: the `Executor` of a worker, or all of them."""
+
+    async def restock(self) -> None:
+        """Learn from the store what waits."""
+        ...
+
+    def wake(self, route: str, due_at: int) -> None:
+        """Something of a route falls due at an instant."""
+        ...
+
+
 class Supervisor:
     """Watches over the processes of the store."""
 
-    def __init__(self, means: Means, executor: Executor, concluder: Concluder) -> None:
+    def __init__(self, means: Means, executor: Executes, concluder: Concluder) -> None:
         self._means = means
         self._executor = executor
         self._concluder = concluder
@@ -38,13 +50,18 @@ class Supervisor:
 
     async def watch(self) -> None:
         """Look for orphans and for what is overdue, for ever."""
-        await self._forever(_LOOK_EVERY, self._look)
+        await self._forever(_LOOK_EVERY, self.look)
 
     async def sweep(self) -> None:
         """Forget what is past its retention, in small batches, for ever."""
         await self._forever(_SWEEP_EVERY, self._sweep)
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Settle what is nobody's, and end what is overdue.
+
+        Raises:
+            StoreUnavailable: the rest is found by the next look.
+        """
         if self._means.lease.holds():
             # A worker that has just thawed would take its own calls for orphans; it renews its lease first.
             await self._settle_orphans()
