@@ -5,7 +5,7 @@ Written from the consumer's need. A port says nothing of SQLite, sockets or one 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol
@@ -21,6 +21,7 @@ from strangler.domain.exchange import (
     RecordedReply,
     RecordedRequest,
     Request,
+    Upgrade,
 )
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process, PublicState, State, Tombstone
@@ -108,6 +109,22 @@ class ListQuery(NamedTuple):
     limit: int = 50
 
 
+class PublicChange(NamedTuple):
+    """That a process reached a version."""
+
+    process_id: str
+    version: int
+    mark: str  # where to go on after it
+
+
+class Changes(NamedTuple):
+    """A part of what changed, in the order of the commits."""
+
+    found: Sequence[PublicChange]
+    mark: str  # where to go on; behind all that was looked at, found or not
+    more: bool  # there is more to look at
+
+
 class ProcessStore(Protocol):
     """Where processes are kept. It never decides.
 
@@ -140,6 +157,14 @@ class ProcessStore(Protocol):
 
     async def page(self, query: ListQuery) -> Sequence[Process]:
         """Up to ``query.limit`` processes, newest first."""
+        ...
+
+    async def changes(self, resource: str, callers: Collection[str], after: str | None) -> Changes | None:
+        """Public changes of these callers' processes that were committed after a mark.
+
+        ``after`` None: none, only the mark of this moment. The answer is None where a mark says nothing any more: what
+        it names is forgotten, or too much has happened since.
+        """
         ...
 
 
@@ -454,7 +479,7 @@ class Handle(NamedTuple):
     go on, goes on in a task of the handler's making. A read of the body that is under way raises `ClientGone` instead.
     """
 
-    respond: Callable[[Request], Awaitable[Answer | PassOn]]
+    respond: Callable[[Request], Awaitable[Answer | PassOn | Upgrade]]
     passthrough: Passthrough | None = None  # where it goes if the handler says `PassOn`
     route: str = ""  # its name in metrics; empty for process resources
 

@@ -16,6 +16,8 @@ from types import TracebackType
 
 from strangler.domain.process import Process
 
+_EVERYTHING = ""  # stands for the id of a process where all of them are watched
+
 
 class Watch:
     """One waiter's interest in one process, from ``with`` to its end. Costs a future while it waits, and no task."""
@@ -78,6 +80,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.watches: dict[str, set[Watch]] = {}
+        self._heard = 0
 
     def announce(self, process: Process) -> None:
         """A change of a process was committed here."""
@@ -87,6 +90,9 @@ class Signals:
         """A change was committed, here or by another worker."""
         for watch in self.watches.get(process_id, ()):
             watch.hear(sequence)
+        self._heard += 1
+        for watch in self.watches.get(_EVERYTHING, ()):
+            watch.hear(self._heard)
 
     def hear_all(self) -> None:
         """Some announcements were lost: whoever waits here looks again."""
@@ -97,6 +103,10 @@ class Signals:
     def watch(self, process_id: str) -> Watch:
         """A context manager; what is announced while it is entered is not missed."""
         return Watch(self, process_id)
+
+    def watch_all(self) -> Watch:
+        """The same for all processes: ``changed(0, …)`` says whether there was any change since it last said so."""
+        return Watch(self, _EVERYTHING)
 
 
 def _lapse(future: asyncio.Future[bool]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -19,6 +19,7 @@ from strangler.domain.process import Process, State, Tombstone
 from strangler.domain.transitions import Change, Event, OutboxRow
 from strangler.ports import (
     Backlog,
+    Changes,
     Clock,
     Commit,
     Committed,
@@ -29,9 +30,11 @@ from strangler.ports import (
     Lease,
     ListQuery,
     OpenException,
+    PublicChange,
     Stale,
     Verdict,
 )
+from strangler.store.commits import Commits
 from strangler.store.ids import created_before
 from strangler.store.ledger import ExceptionRecord, Ledger, Ledgers
 from strangler.store.listing import listed
@@ -69,6 +72,7 @@ class MemoryStore:
         self._entries: dict[str, _Entry] = {}
         self._tombstones: dict[str, Tombstone] = {}
         self._keys: dict[tuple[str, str], KeyRecord] = {}
+        self._commits = Commits()
         self._chunks: dict[str, dict[tuple[str, int], bytes]] = {}
         self._leases: dict[str, Lease] = {}
         self._archive: dict[str, dict[str, str]] = {"promise": {}, "latency": {}, "policy": {}}
@@ -127,6 +131,7 @@ class MemoryStore:
         process = change.process
         entry = self._entries.setdefault(process.id, _Entry(process))
         entry.process = process
+        self._commits.add(change)
         entry.events.extend(change.events)
         entry.outbox.extend(change.outbox)
         self._waiting.pop(process.id, None)
@@ -189,6 +194,21 @@ class MemoryStore:
         """See `ProcessStore.page`."""
         found = [entry.process for entry in self._entries.values() if listed(entry.process, query)]
         return sorted(found, key=_id, reverse=True)[: query.limit]
+
+    async def changes(self, resource: str, callers: Collection[str], after: str | None) -> Changes | None:
+        """See `ProcessStore.changes`."""
+        newest = self._commits.newest()
+        if after is None:
+            return Changes((), newest, more=False)
+        events = self._commits.later(after)
+        if events is None:
+            return None
+        found = []
+        for mark, event, public in events:
+            entry = self._entries.get(event.process_id)
+            if public and entry is not None and entry.process.caller in callers and entry.process.resource == resource:
+                found.append(PublicChange(event.process_id, event.version, mark))
+        return Changes(found, newest, more=False)
 
     # Bodies
 

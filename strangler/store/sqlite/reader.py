@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -16,7 +16,7 @@ from strangler.domain.exchange import RecordedReply, RecordedRequest
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process, State, Tombstone
 from strangler.domain.transitions import Event
-from strangler.ports import Backlog, InFlight, ListQuery
+from strangler.ports import Backlog, Changes, InFlight, ListQuery
 from strangler.store.ledger import Ledgers
 from strangler.store.listing import listed
 from strangler.store.sealing import Sealer
@@ -87,6 +87,10 @@ class SqliteReader:
         """See `ProcessStore.page`."""
         found = await self._found(partial(self._scans.page, query), lambda process: listed(process, query))
         return sorted(found, key=lambda process: process.id, reverse=True)
+
+    async def changes(self, resource: str, callers: Collection[str], after: str | None) -> Changes | None:
+        """See `ProcessStore.changes`."""
+        return await self._scan(partial(self._scans.changes, resource, callers, after))
 
     # Bodies
 

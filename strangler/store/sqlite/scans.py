@@ -8,17 +8,19 @@ judged again, because it may have changed in between.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from strangler.domain.process import PublicState, State
-from strangler.ports import Backlog, InFlight, ListQuery
-from strangler.store.ids import id_bytes, is_id
+from strangler.ports import Backlog, Changes, InFlight, ListQuery, PublicChange
+from strangler.store import marks
+from strangler.store.ids import id_bytes, id_text, is_id
 from strangler.store.listing import MACHINE
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.reads import guarded
 
 _ID_LENGTH = 16
+_NUMBERS = 2**63 - 1  # no row has a higher one
 
 _DUE = "SELECT id FROM process INDEXED BY process_due WHERE route = ? AND due_at <= ? ORDER BY due_at LIMIT ?"
 _OVERDUE = (
@@ -61,6 +63,17 @@ _LOOSE = (
     "SELECT (SELECT min(process_id) FROM chunk WHERE process_id > owners.id) FROM owners WHERE owners.id IS NOT NULL) "
     "SELECT id FROM owners WHERE id < ? AND NOT EXISTS (SELECT 1 FROM process WHERE process.id = owners.id) LIMIT ?"
 )
+_LAST_EVENT = "SELECT rowid, hex(digest) FROM event WHERE rowid > ? AND rowid <= ? ORDER BY rowid DESC LIMIT 1"
+_CHANGES = (
+    "SELECT json_group_array(json_array(hex(process_id), version, position, digest)) FROM (SELECT "
+    "event.process_id, event.version, event.rowid AS position, hex(event.digest) AS digest "
+    "FROM event CROSS JOIN process ON process.id = event.process_id WHERE event.rowid > ? AND event.rowid <= ? "
+    "AND process.resource = ? AND process.caller IN (SELECT value FROM json_each(?)) AND NOT EXISTS "
+    "(SELECT 1 FROM event AS earlier WHERE earlier.process_id = event.process_id "
+    "AND earlier.sequence = event.sequence - 1 AND earlier.version = event.version) ORDER BY event.rowid)"
+)
+"""One thread writes, so the rows of events are numbered in the order of the commits."""
+
 _ARCHIVE = "SELECT json_group_object(name, text) FROM archive WHERE kind = ?"
 
 
@@ -106,6 +119,36 @@ class Scans:
             InFlight(route, State(state), settling == 1, processes)
             for route, state, settling, processes in self._json(_CENSUS, ())
         ]
+
+    def changes(self, resource: str, callers: Collection[str], after: str | None) -> Changes | None:
+        """See `ProcessStore.changes`."""
+        newest = self._last_event(0, _NUMBERS)
+        if after is None:
+            return Changes((), marks.write(*newest), more=False)
+        mark = marks.read(after)
+        if mark is None or newest[0] - mark.position > marks.MOST:
+            return None
+        if mark.position and not self._last_event(mark.position - 1, mark.position)[1].startswith(mark.digest):
+            return None  # forgotten, and its number perhaps given to another
+        position = mark.position
+        while position < newest[0]:
+            upto = min(newest[0], position + marks.STEP)
+            last = self._last_event(position, upto)
+            if last[0]:
+                found = self._json(_CHANGES, (position, last[0], resource, json.dumps(sorted(callers))))
+                changes = [
+                    PublicChange(id_text(bytes.fromhex(key)), version, marks.write(number, digest))
+                    for key, version, number, digest in found
+                ]
+                return Changes(changes, marks.write(*last), more=last[0] < newest[0])
+            position = upto
+        return Changes((), after, more=False)
+
+    def _last_event(self, above: int, upto: int) -> tuple[int, str]:
+        """Number and digest of the last event of a range; 0 where it is empty."""
+        with guarded(self._connection):
+            row = self._connection.row(_LAST_EVENT, (above, upto))
+        return (row[0], row[1]) if row is not None else (0, "")
 
     def archive(self, kind: str) -> dict[str, str]:
         """See `Archive.load`."""
