@@ -11,9 +11,10 @@ from typing import NamedTuple
 from strangler.domain.exchange import CHUNK_SIZE, Body, Header, RecordedRequest, Request
 from strangler.engine.outgoing import REQUEST_PART
 from strangler.policy import prefer
-from strangler.policy.forwarding import HOP_BY_HOP, alias, forwarding_fields, nominated, owned
+from strangler.policy.forwarding import alias, forwarding_fields, owned
 from strangler.policy.model import Forward, Route
 from strangler.ports import Bodies
+from strangler.wire.fields import HOP_BY_HOP, nominated
 
 _EMPTY = Body(0, hashlib.sha256(b"").digest(), b"")
 
@@ -21,7 +22,7 @@ _CORRELATION = re.compile(rb"[\x21-\x7e]{1,200}")
 _TRACE_ID = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
 
 _ALWAYS_CREDENTIALS = frozenset({b"authorization", b"cookie"})
-_REPLACED = frozenset({b"content-length", b"expect", b"x-correlation-id"})
+_REPLACED = frozenset({b"content-length", b"expect", b"trailer", b"x-correlation-id"})
 
 
 class TooLarge(NamedTuple):
@@ -125,8 +126,9 @@ def recorded(
     forward = route.upstream.forward
     sorting = _sorting(forward, route.access.identity)
     dropped = sorting.dropped
-    if request.field(b"connection") is not None:
-        dropped = dropped | nominated(request.headers)
+    connection = request.field(b"connection")
+    if connection is not None:
+        dropped = dropped | nominated(connection)
     plain: list[Header] = []
     credentials: list[tuple[int, bytes, bytes]] = []
     earlier: dict[bytes, bytes] = {}

@@ -4,54 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from strangler.domain.exchange import Header, Headers, Peer
+from strangler.domain.exchange import Header, Peer
 from strangler.policy.model import Forward, Rewrite, Upstream
-
-HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-connection",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-"""RFC 9110 section 7.6.1, and what the field treats alike."""
-
-PROTECTED = frozenset(
-    {
-        b"host",
-        b"content-length",
-        b"authorization",
-        b"cookie",
-        b"expect",
-        b"forwarded",
-        b"via",
-        b"x-forwarded-for",
-        b"x-forwarded-proto",
-        b"x-forwarded-host",
-        b"x-forwarded-port",
-        b"x-forwarded-prefix",
-    }
-)
-"""Fields that ``Connection`` cannot name away: to drop them would change what the request means."""
 
 _X_FORWARDED = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
 
 VIA_NAME = b"strangler"
-
-
-def nominated(headers: Headers) -> set[bytes]:
-    """The fields that the ``Connection`` lines name, lower case, without the protected ones."""
-    names: set[bytes] = set()
-    for name, value in headers:
-        if name.lower() == b"connection":
-            names.update(token.strip(b" \t").lower() for token in value.split(b","))
-    return names - PROTECTED
 
 
 def upstream_target(target: bytes, rewrite: Rewrite, upstream: Upstream) -> bytes:

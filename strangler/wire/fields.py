@@ -29,7 +29,15 @@ HOP_BY_HOP = frozenset(
 FORWARDING = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded", b"via"})
 """Fields by which a proxy says whom it speaks for."""
 
-PROTECTED = FORWARDING | {b"host", b"content-length", b"authorization", b"cookie", b"expect"}
+PROTECTED = FORWARDING | {
+    b"host",
+    b"content-length",
+    b"authorization",
+    b"cookie",
+    b"expect",
+    b"x-forwarded-port",
+    b"x-forwarded-prefix",
+}
 """Fields that a ``Connection`` field cannot nominate away (golang issue 50580 shows what happens otherwise)."""
 
 
@@ -129,9 +137,10 @@ def nominated(connection: bytes) -> frozenset[bytes]:
 
 
 def end_to_end(headers: list[Header]) -> list[Header]:
-    """The fields that are for the far end: without hop-by-hop fields and what ``Connection`` nominates."""
+    """The fields that are for the far end where trailers are not carried: without hop-by-hop fields, ``Trailer`` and
+    what ``Connection`` nominates."""
     lowered = [name.lower() for name, _ in headers]
-    dropped = HOP_BY_HOP
+    dropped = HOP_BY_HOP | {b"trailer"}
     for key, (_, value) in zip(lowered, headers, strict=True):
         if key == b"connection":
             dropped = dropped | nominated(value)
