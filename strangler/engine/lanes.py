@@ -82,7 +82,7 @@ class Lane:
         """Seconds until a place in the queue is likely, from the measured backlog."""
         # A tenth of the queue has to go before it is worth coming back.
         share = max(1, self.waiting // 10)
-        return min(_RETRY_AFTER_MAX, max(1, math.ceil(share * (self.pace or 1.0) / call.concurrency)))
+        return min(_RETRY_AFTER_MAX, max(1, math.ceil(share * (self.pace or 1.0) / max(1, call.concurrency))))
 
     def reading(self, now: int) -> QueueReading:
         """What stands here, for the metrics."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import CHUNK_SIZE, Body, Headers, RecordedReply, joined_fields
@@ -187,16 +187,22 @@ class LiveReply:
         while not self._pieces.empty():
             self._pieces.get_nowait()
 
-    async def read(self) -> AsyncIterator[bytes]:
-        """The body, piece by piece.
+    def __aiter__(self) -> LiveReply:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next piece of the body.
 
         Raises:
             ConnectionError: the upstream broke off.
         """
-        try:
-            while data := await self._pieces.get():
-                yield data
-            if data is None:
-                raise ConnectionError("the upstream broke off in the middle of its reply")
-        finally:
-            self.abandon()
+        data = await self._pieces.get()
+        if data is None:
+            raise ConnectionError("the upstream broke off in the middle of its reply")
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+    async def aclose(self) -> None:
+        """Whoever took it reads no more."""
+        self.abandon()

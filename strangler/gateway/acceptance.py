@@ -20,7 +20,7 @@ from strangler.gateway.access import may_cancel
 from strangler.gateway.result import LEFT_TO_THE_FRONT, no_reply
 from strangler.policy.decide import Decision
 from strangler.policy.interpret import UNREACHABLE
-from strangler.policy.model import Deprecation, Promise, Route
+from strangler.policy.model import Deprecation, Mode, Promise, Route
 from strangler.ports import Bodies, Clock, ProcessStore
 
 _NEVER_AS_IT_CAME = LEFT_TO_THE_FRONT - {b"content-length"}
@@ -107,7 +107,16 @@ class Recording:
         if not isinstance(known, Process):
             return None, problem("no-longer-kept", "the process of this idempotency key is no longer kept")
         self._instrument.replayed(known)
+        if submission.decision.mode is Mode.PASSTHROUGH:
+            submission = submission._replace(decision=self._as_promised(known))
         return known, await self._promised(submission, known, replayed=True)
+
+    def _as_promised(self, process: Process) -> Decision:
+        """How a repeat is answered when its route went back to passthrough: as the first request was."""
+        if process.promised:
+            return Decision(Mode.ASYNC, 0.0, True, (), "known key")
+        promise = self._promise_of(process.promise)
+        return Decision(Mode.COMPAT, promise.wait if promise is not None else 0.0, False, (), "known key")
 
     async def _promised(self, submission: Submission, process: Process, *, replayed: bool) -> Answer:
         """The answer to a request whose process is on disk."""
@@ -150,6 +159,9 @@ class Recording:
     async def _look(self, process_id: str) -> Settled | Process | None:
         settled = self._outcomes.get(process_id)
         if settled is not None and _released(settled.process):
+            # One waiter gets a reply that is too large to keep, and takes it before it says that it waits no more.
+            if settled.live is not None and not settled.live.take():
+                return settled._replace(live=None)
             return settled
         process = await self._store.process(process_id)
         if not isinstance(process, Process):
@@ -164,8 +176,8 @@ class Recording:
         """What the synchronous client would have got without us, and the URL of the process."""
         process, attempt, reply, live = settled
         url = (b"Strangler-Process", process_url(process).encode())
-        if live is not None and live.take():
-            return Answer(live.status, [*_unframed(live.headers), url], live.read(), _length(live.headers), live.reason)
+        if live is not None:
+            return Answer(live.status, [*_unframed(live.headers), url], live, _length(live.headers), live.reason)
         if reply is None or not reply.body.kept:
             return _unreachable(process) if process.reason == UNREACHABLE else no_reply(process)
         body = reply.body

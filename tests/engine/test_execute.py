@@ -380,7 +380,7 @@ async def test_a_reply_that_is_too_large_completes_by_its_status_and_streams_to_
         assert settled.live is not None
         assert settled.live.take()
     assert (process.state, process.result_kept) == (State.COMPLETED, False)
-    assert b"".join([data async for data in settled.live.read()]) == reply.body
+    assert b"".join([data async for data in settled.live]) == reply.body
 
 
 async def test_a_reply_that_is_too_large_ends_in_peace_when_nobody_waits() -> None:

@@ -212,6 +212,7 @@ def a_route(
     access: AccessPolicy | None = None,
     deadline: float = 86400.0,
     on_store_failure: Any = "refuse",
+    wait: float = 0.0,
     **call: Any,
 ) -> Route:
     """The route submit-claim; keyword arguments go to its `CallPolicy`."""
@@ -224,7 +225,7 @@ def a_route(
         process=process,
         access=access,
         on_in_doubt=policy.on_in_doubt,
-        wait=0.0,
+        wait=wait,
     )
     return Route(
         name="submit-claim",
@@ -266,7 +267,7 @@ class World:
         self.signals = Signals()
         self.outcomes = Outcomes()
         self.lanes = Lanes()
-        latencies = Latencies(self.store)
+        self.latencies = Latencies(self.store)
         self.means = Means(
             store=self.store,
             bodies=self.store,
@@ -280,7 +281,7 @@ class World:
             route_of=self.routes.get,
             promise_of=self.promises.get,
         )
-        self.notifier = Notifier(self.lanes, self.outcomes, self.signals, latencies, self.instrument)
+        self.notifier = Notifier(self.lanes, self.outcomes, self.signals, self.latencies, self.instrument)
         self.concluder = Concluder(self.means, self.notifier)
         self.executor = Executor(self.means, self.lanes, self.outcomes, self.concluder, self.notifier)
         self.supervisor = Supervisor(self.means, self.executor, self.concluder)

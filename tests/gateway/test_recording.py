@@ -1,0 +1,320 @@
+"""What a client gets for a request that is recorded: its 202, its synchronous answer, or why not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from strangler.domain.exchange import CHUNK_SIZE, Answer, Fault, FaultKind, PassOn, Request
+from strangler.gateway.acceptance import Recording
+from strangler.policy.decide import Decision
+from strangler.policy.model import AcceptPolicy, Deprecation, IdempotencyPolicy, Mode, Route
+from strangler.ports import Outgoing, ReplySink
+from tests.engine.world import ASYNC, COMPAT, IDENTITY_KEY, Reply, World, a_request, a_route, feed
+
+BASE = "https://public.example"
+
+
+def recording_of(world: World) -> Recording:
+    """The HTTP side of a world."""
+    return Recording(
+        world.acceptor,
+        world.store,
+        world.store,
+        world.signals,
+        world.outcomes,
+        world.latencies,
+        world.clock,
+        world.instrument,
+        lambda request, route: BASE,
+        world.promises.get,
+        IDENTITY_KEY,
+    )
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    await world.lease.renew()
+    yield world
+    await world.executor.drain(0.0)
+
+
+async def a_world(route: Route) -> World:
+    world = World(route)
+    await world.lease.renew()
+    return world
+
+
+async def ask(world: World, request: Request | None = None, decision: Decision = ASYNC) -> Answer:
+    answer = await recording_of(world).record(request or a_request(), world.route, {}, decision)
+    assert isinstance(answer, Answer)
+    return answer
+
+
+def fields(answer: Answer) -> dict[str, str]:
+    return {name.decode(): value.decode("latin-1") for name, value in answer.headers}
+
+
+def document(answer: Answer) -> Any:
+    assert isinstance(answer.body, bytes)
+    return json.loads(answer.body)
+
+
+def keyed(body: bytes = b'{"amount": 12}') -> Request:
+    return a_request(body, headers=[(b"Idempotency-Key", b"k-1")])
+
+
+class Held:
+    """A call that goes on until it is released."""
+
+    def __init__(self, step: Reply | Fault) -> None:
+        self.reached, self.open, self._step = asyncio.Event(), asyncio.Event(), step
+
+    async def __call__(self, request: Outgoing, sink: ReplySink, may_send: Callable[[], bool]) -> Fault | None:
+        self.reached.set()
+        await self.open.wait()
+        if isinstance(self._step, Fault):
+            return self._step
+        await feed(sink, self._step)
+        return None
+
+
+# ── The promise ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_an_async_client_gets_its_202_at_once_with_all_that_it_needs(world: World) -> None:
+    held = Held(Reply())
+    world.upstream.script = [held]
+    request = a_request(headers=[(b"X-Correlation-ID", b"c-1")])
+    answer = await ask(world, request, ASYNC._replace(applied=("respond-async",)))
+    head = fields(answer)
+    url = f"{BASE}/processes/{document(answer)['id']}"
+    assert answer.status == 202
+    assert head["Location"] == url
+    assert head["Link"] == f'<{url}/status>; rel="monitor"'
+    assert int(head["Retry-After"]) >= 1
+    assert head["Preference-Applied"] == "respond-async"
+    assert head["Vary"] == "Prefer"
+    assert head["X-Correlation-ID"] == "c-1"
+    assert head["Cache-Control"] == "no-store"
+    assert head["Content-Type"] == "application/json"
+    assert head["Strangler-Source"] == "proxy"
+    assert "Idempotency-Replayed" not in head
+    held.open.set()
+
+
+async def test_a_repeat_gets_the_same_202_and_says_that_it_is_one(world: World) -> None:
+    first = await ask(world, keyed())
+    for _ in range(2):
+        again = await ask(world, keyed())
+        assert again.status == 202
+        assert fields(again)["Location"] == fields(first)["Location"]
+        assert fields(again)["Idempotency-Replayed"] == "true"
+        await world.ended(document(first)["id"])
+    assert len(world.upstream.sent) == 1
+
+
+# ── The synchronous answer ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_compat_client_gets_the_legacy_answer_byte_for_byte_and_the_url_of_its_process(world: World) -> None:
+    headers = [(b"x-Odd", b"1"), (b"Set-Cookie", b"a=\xff"), (b"X-odd", b"2"), (b"Set-Cookie", b"b=2")]
+    world.upstream.script = [Reply(201, b"\x00\xff done", headers)]
+    answer = await ask(world, decision=COMPAT)
+    assert (answer.status, answer.body) == (201, b"\x00\xff done")
+    assert answer.headers[:4] == headers
+    assert [name for name, _ in answer.headers[4:]] == [b"Strangler-Process"]
+
+
+@pytest.mark.parametrize("status", [404, 500, 503])
+async def test_a_compat_client_gets_legacy_errors_as_they_are(world: World, status: int) -> None:
+    world.upstream.script = [Reply(status, b"legacy words")]
+    answer = await ask(world, decision=COMPAT)
+    assert (answer.status, answer.body) == (status, b"legacy words")
+
+
+async def test_an_async_client_that_waits_gets_a_quick_answer_directly(world: World) -> None:
+    answer = await ask(world, decision=ASYNC._replace(wait=2.0))
+    assert (answer.status, answer.body) == (200, b"done")
+    assert "Strangler-Process" in fields(answer)
+
+
+async def test_an_async_client_whose_wait_is_over_gets_its_202(world: World) -> None:
+    held = Held(Reply())
+    world.upstream.script = [held]
+    answer = await ask(world, decision=ASYNC._replace(wait=0.01))
+    assert answer.status == 202
+    held.open.set()
+    assert (await world.ended(document(answer)["id"])).final
+
+
+async def test_a_compat_client_whose_wait_is_over_is_told_that_the_work_goes_on(world: World) -> None:
+    held = Held(Reply())
+    world.upstream.script = [held]
+    answer = await ask(world, decision=COMPAT._replace(wait=0.01))
+    assert (answer.status, document(answer)["code"], document(answer)["effect"]) == (504, "wait-over", "unknown")
+    assert fields(answer)["Strangler-Effect"] == "unknown"
+    assert document(answer)["process"].startswith(f"{BASE}/processes/")
+    held.open.set()
+
+
+async def test_a_compat_client_is_let_go_as_soon_as_only_a_person_can_settle_it(world: World) -> None:
+    world.upstream.script = [Fault(FaultKind.INTERRUPTED, "reset")]
+    answer = await ask(world, decision=COMPAT)
+    assert (answer.status, document(answer)["code"], document(answer)["effect"]) == (504, "outcome-unknown", "unknown")
+    assert fields(answer)["Strangler-Effect"] == "unknown"
+
+
+async def test_an_async_client_that_waits_gets_its_202_as_soon_as_only_a_person_can_settle_it(world: World) -> None:
+    world.upstream.script = [Fault(FaultKind.INTERRUPTED, "reset")]
+    answer = await ask(world, decision=ASYNC._replace(wait=60.0))
+    assert (answer.status, document(answer)["state"]) == (202, "unconfirmed")
+    assert int(fields(answer)["Retry-After"]) >= 30
+
+
+@pytest.mark.parametrize(
+    ("timeout", "status", "code"), [(False, 502, "upstream-unreachable"), (True, 504, "upstream-timeout")]
+)
+async def test_a_compat_client_is_told_at_once_that_nothing_was_sent(
+    world: World, timeout: bool, status: int, code: str
+) -> None:
+    world.upstream.script = [Fault(FaultKind.NOT_SENT, "refused", timeout)]
+    answer = await ask(world, decision=COMPAT)
+    assert (answer.status, document(answer)["code"], document(answer)["effect"]) == (status, code, "none")
+
+
+async def test_a_repeat_of_a_compat_request_joins_it_while_it_runs_and_after(world: World) -> None:
+    held = Held(Reply(200, b"once"))
+    world.upstream.script = [held]
+    first = asyncio.create_task(ask(world, keyed(), COMPAT))
+    await held.reached.wait()
+    second = asyncio.create_task(ask(world, keyed(), COMPAT))
+    held.open.set()
+    assert [(await task).body for task in (first, second)] == [b"once", b"once"]
+    third = await ask(world, keyed(), COMPAT)
+    assert third.body == b"once"
+    assert fields(third)["Idempotency-Replayed"] == "true"
+    assert len(world.upstream.sent) == 1
+
+
+async def test_a_client_that_hangs_up_does_not_stop_its_process_and_finds_it_by_its_key(world: World) -> None:
+    held = Held(Reply(200, b"once"))
+    world.upstream.script = [held]
+    client = asyncio.create_task(ask(world, keyed(), COMPAT))
+    await held.reached.wait()
+    client.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await client
+    held.open.set()
+    assert (await ask(world, keyed(), COMPAT)).body == b"once"
+    assert len(world.upstream.sent) == 1
+
+
+async def test_a_long_answer_comes_from_the_store_in_pieces(world: World) -> None:
+    body = bytes(range(256)) * 2000
+    reply = Reply(200, body)
+    reply.pieces = 5
+    world.upstream.script = [reply]
+    answer = await ask(world, decision=COMPAT)
+    assert answer.length == len(body) > CHUNK_SIZE
+    assert not isinstance(answer.body, bytes)
+    assert b"".join([piece async for piece in answer.body]) == body
+
+
+async def test_an_answer_too_large_to_keep_streams_to_who_waits_and_is_gone_for_who_comes_later() -> None:
+    world = await a_world(a_route(max_reply=100))
+    reply = Reply(200, b"x" * 5000)
+    reply.pieces = 50
+    world.upstream.script = [reply]
+    answer = await ask(world, keyed(), COMPAT)
+    assert not isinstance(answer.body, bytes)
+    assert b"".join([piece async for piece in answer.body]) == reply.body
+    later = await ask(world, keyed(), COMPAT)
+    assert (later.status, document(later)["code"]) == (410, "result-too-large")
+
+
+async def test_an_answer_to_head_tells_the_length_of_the_body_that_it_does_not_have(world: World) -> None:
+    world.upstream.script = [Reply(200, b"", [(b"Content-Length", b"5000")])]
+    answer = await ask(world, a_request(None, method="HEAD"), COMPAT)
+    lengths = [value for name, value in answer.headers if name == b"Content-Length"]
+    assert answer.body == b""
+    assert lengths == [b"5000"] or answer.length == 5000
+
+
+async def test_a_store_that_refuses_the_outcome_does_not_keep_the_answer_from_the_client(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strangler.engine.conclude._STORE_BACKOFF", (0.0,))
+    world.store.refuses = lambda commit: commit.end is not None
+    answer = await ask(world, decision=COMPAT)
+    assert (answer.status, answer.body) == (200, b"done")
+    world.store.refuses = lambda commit: False
+    await world.ended(fields(answer)["Strangler-Process"].rpartition("/")[2])
+
+
+# ── Refusals, and what goes through ──────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_refusal_is_a_problem_document_with_its_errors_and_the_clients_correlation_id() -> None:
+    world = await a_world(a_route(accept=AcceptPolicy(schema={"required": ["amount"]})))
+    answer = await ask(world, a_request(b"{}", headers=[(b"X-Correlation-ID", b"c-1")]))
+    told = document(answer)
+    assert (answer.status, told["code"], told["correlationId"]) == (422, "invalid-request", "c-1")
+    assert told["errors"] == [{"pointer": "", "detail": "'amount' is a required property"}]
+
+
+async def test_a_full_queue_says_when_to_come_back() -> None:
+    world = await a_world(a_route(concurrency=0, queue=0))
+    answer = await ask(world)
+    assert (answer.status, document(answer)["code"]) == (503, "overloaded")
+    assert int(fields(answer)["Retry-After"]) >= 1
+
+
+async def test_a_body_too_large_for_a_compat_route_passes_on() -> None:
+    world = await a_world(a_route(accept=AcceptPolicy(max_body=3, over_max_body="passthrough")))
+    assert await recording_of(world).record(a_request(), world.route, {}, COMPAT) == PassOn(())
+
+
+async def test_clients_that_still_wait_are_told_of_the_deprecation(world: World) -> None:
+    route = a_route()
+    told = Deprecation(since="@1735689600", sunset="Wed, 31 Dec 2025 23:59:59 GMT", link="https://d.example/")
+    world.load(Route(**{**{name: getattr(route, name) for name in route.__slots__}, "deprecation": told}))
+    waiting = fields(await ask(world, decision=COMPAT))
+    assert (waiting["Deprecation"], waiting["Sunset"]) == ("@1735689600", "Wed, 31 Dec 2025 23:59:59 GMT")
+    assert "Deprecation" not in fields(await ask(world))
+
+
+# ── A route that went back to passthrough ────────────────────────────────────────────────────────────────────────────
+
+THROUGH = Decision(Mode.PASSTHROUGH, 0.0, False, (), "mode of the route")
+
+
+async def test_a_known_key_is_answered_as_it_was_promised_after_the_route_went_back(world: World) -> None:
+    promised = await ask(world, keyed())
+    again = await recording_of(world).look_up(keyed(), world.route, {}, THROUGH)
+    assert isinstance(again, Answer)
+    assert (again.status, fields(again)["Location"]) == (202, fields(promised)["Location"])
+    assert fields(again)["Idempotency-Replayed"] == "true"
+
+
+async def test_a_known_key_of_a_compat_request_still_waits_for_its_answer() -> None:
+    world = await a_world(a_route(wait=5.0, accept=AcceptPolicy(idempotency=IdempotencyPolicy(ttl=60.0))))
+    held = Held(Reply(200, b"once"))
+    world.upstream.script = [held]
+    first = asyncio.create_task(ask(world, keyed(), COMPAT))
+    await held.reached.wait()
+    again = asyncio.create_task(recording_of(world).look_up(keyed(), world.route, {}, THROUGH))
+    await asyncio.sleep(0)
+    held.open.set()
+    answers = [await first, await again]
+    assert [answer.body for answer in answers if isinstance(answer, Answer)] == [b"once", b"once"]
+    assert len(world.upstream.sent) == 1
+
+
+async def test_an_unknown_key_passes_on(world: World) -> None:
+    assert await recording_of(world).look_up(keyed(), world.route, {}, THROUGH) == PassOn(())

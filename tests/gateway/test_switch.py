@@ -1,0 +1,110 @@
+"""Which way a request goes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strangler.config.load import load_policy
+from strangler.domain.exchange import Answer, Header
+from strangler.gateway.switch import Switch
+from strangler.policy.match import ResourcePath, compile_table
+from strangler.ports import Handle, Passthrough
+from tests.engine.world import Silent, World, a_request
+from tests.gateway.test_recording import recording_of
+
+POLICY = """
+upstreams:
+  claims: {url: "http://127.0.0.1:8081"}
+routes:
+  - {name: submit, match: {path: /claims, methods: [POST]}, upstream: claims, mode: async}
+  - {name: read, match: {path: /claims, methods: [GET]}, upstream: claims, deprecation: {since: 2025-01-01}}
+  - name: some
+    match: {path: /some}
+    upstream: claims
+    rollout: {mode: async, percent: 0, include: ["Bearer pilot-*"]}
+"""
+ID = "01a3185c-5000-7000-8000-000000000001"
+
+
+async def served(request: object, path: ResourcePath) -> Answer:
+    return Answer(200, [], b"resource")
+
+
+@pytest.fixture
+def switch(tmp_path: Path) -> Switch:
+    return a_switch(tmp_path, POLICY)
+
+
+def a_switch(folder: Path, policy: str, remembered: frozenset[str] = frozenset()) -> Switch:
+    file = folder / "routes.yaml"
+    file.write_text(policy)
+    table = load_policy([file], {}).table
+    switch = Switch(recording_of(World()), served, Silent())  # type: ignore[arg-type]
+    switch.load(table, compile_table(table), remembered)
+    return switch
+
+
+def way(switch: Switch, method: str, target: bytes, *headers: Header) -> Any:
+    return switch.direct(a_request(None, method=method, target=target, headers=headers))
+
+
+def test_before_a_policy_is_in_force_nothing_is_taken() -> None:
+    switch = Switch(recording_of(World()), served, Silent())  # type: ignore[arg-type]
+    assert way(switch, "GET", b"/claims").status == 503
+
+
+@pytest.mark.parametrize("path", [f"/processes/{ID}", f"/processes/{ID}/status", "/processes"])
+async def test_process_resources_come_before_every_route(switch: Switch, path: str) -> None:
+    direction = way(switch, "GET", path.encode())
+    assert isinstance(direction, Handle)
+    assert direction.passthrough is None
+    answer = await direction.respond(a_request(None))
+    assert isinstance(answer, Answer)
+    assert answer.body == b"resource"
+
+
+def test_a_recorded_route_is_handled_and_knows_where_it_would_pass_on_to(switch: Switch) -> None:
+    direction = way(switch, "POST", b"/claims")
+    assert isinstance(direction, Handle)
+    assert direction.route == "submit"
+    assert direction.passthrough is not None
+    assert direction.passthrough.upstream.name == "claims"
+
+
+def test_a_passthrough_route_goes_through_with_what_the_policy_adds(switch: Switch) -> None:
+    direction = way(switch, "GET", b"/claims")
+    assert isinstance(direction, Passthrough)
+    assert (direction.route, [name for name, _ in direction.add_headers]) == ("read", [b"Deprecation"])
+
+
+def test_what_no_route_serves_is_404_without_a_default_and_goes_through_with_one(
+    switch: Switch, tmp_path: Path
+) -> None:
+    assert json.loads(way(switch, "GET", b"/else").body)["code"] == "no-route"
+    direction = way(a_switch(tmp_path, POLICY + "default: {upstream: claims}\n"), "GET", b"/else")
+    assert isinstance(direction, Passthrough)
+    assert direction.route == "default"
+
+
+def test_a_target_of_two_readings_is_refused_where_one_of_them_is_recorded(switch: Switch) -> None:
+    answer = way(switch, "POST", b"/x/../claims")
+    assert (answer.status, json.loads(answer.body)["code"]) == (400, "ambiguous-target")
+
+
+def test_a_rollout_goes_by_what_the_caller_presents(switch: Switch) -> None:
+    assert isinstance(way(switch, "GET", b"/some", (b"Authorization", b"Bearer pilot-7")), Handle)
+    assert isinstance(way(switch, "GET", b"/some", (b"Authorization", b"Bearer other")), Passthrough)
+    assert isinstance(way(switch, "GET", b"/some"), Passthrough)
+
+
+def test_a_route_that_went_back_looks_at_keys_only_where_processes_are_remembered(tmp_path: Path) -> None:
+    key = (b"Idempotency-Key", b"k-1")
+    back = POLICY.replace("mode: async}", "mode: passthrough}", 1)
+    assert isinstance(way(a_switch(tmp_path, back), "POST", b"/claims", key), Passthrough)
+    remembering = a_switch(tmp_path, back, frozenset({"submit"}))
+    assert isinstance(way(remembering, "POST", b"/claims", key), Handle)
+    assert isinstance(way(remembering, "POST", b"/claims"), Passthrough)
