@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -68,6 +69,7 @@ async def _serve(settings: Settings, paths: Sequence[Path], environ: Mapping[str
         try:
             first = await server.policies.first(or_last_good=settings.on_bad_policy == "last-good")
             await server.start(first)
+            _calm_collector()
         except BaseException:
             await server.close()
             raise
@@ -77,6 +79,17 @@ async def _serve(settings: Settings, paths: Sequence[Path], environ: Mapping[str
     finally:
         bridge.remove()
         logs.close()
+
+
+def _calm_collector() -> None:
+    """Look for garbage cycles less often, and never again among what lives as long as the program.
+
+    A request leaves next to no cycles, but allocates enough for the usual thresholds to walk all that is in flight many
+    times a second: with ten thousand processes that was a fifth of the time of an acceptance.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
 
 
 async def _until_signalled(server: Server) -> int:
