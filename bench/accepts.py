@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from bench.load import Seen
 from bench.machine import Program, load
 from bench.report import Row, Settings, compared, mebibytes, median
-from bench.subject import side_by_side, submission
+from bench.subject import Strangler, side_by_side, submission
 
+ACCEPTED, ENDED = "strangler_accepted_total", "strangler_ended_total"
 AT_LEAST = {64: 0.4, 256: 0.5}
 
 
@@ -61,12 +63,14 @@ def _load(program: Program, requests: list[bytes], connections: int, settings: S
 def complete(settings: Settings) -> list[Row]:
     """From acceptance to completion: accept, claim, call, outcome, each durable; and how both share the core."""
     ours, theirs, shares = [], [], []
-    with side_by_side("0", concurrency=128) as (strangler, aiohttp):
+    with side_by_side("0", concurrency=128) as (strangler, aiohttp), ThreadPoolExecutor(1) as beside:
         for _ in range(settings.rounds):
-            ended = strangler.metric("strangler_ended_total")
+            before = strangler.metrics(ACCEPTED, ENDED)
+            looked = beside.submit(_look, strangler, settings.seconds * 0.9)
             seen = checked(load(strangler.port, [submission()], warm_up=0.0, seconds=settings.seconds), "202")
-            shares.append((strangler.metric("strangler_ended_total") - ended) / seen.replies)
-            strangler.wait_for("strangler_ended_total", ended + seen.replies)
+            accepted, ended = (now - then for now, then in zip(looked.result(), before, strict=True))
+            shares.append(ended / accepted)
+            strangler.wait_for(ENDED, before[1] + seen.replies)
             ours.append(seen.replies / (time.monotonic_ns() - seen.started_at) * 1e9)
             theirs.append(
                 checked(load(aiohttp.port, [submission()], warm_up=0.0, seconds=settings.seconds), "202").rate
@@ -82,3 +86,9 @@ def complete(settings: Settings) -> list[Row]:
             met=min(shares) >= 1 / 3,
         ),
     ]
+
+
+def _look(strangler: Strangler, seconds: float) -> list[float]:
+    """What is accepted and what has ended, shortly before the load is over."""
+    time.sleep(seconds)
+    return strangler.metrics(ACCEPTED, ENDED)

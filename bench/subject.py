@@ -67,14 +67,19 @@ class Strangler(Program):
 
     def metric(self, name: str) -> float:
         """The sum of all samples of a metric."""
+        return self.metrics(name)[0]
+
+    def metrics(self, *names: str) -> list[float]:
+        """The sums of all samples of some metrics, at one instant."""
         status, text = get(f"http://127.0.0.1:{self.ops_port}/metrics")
         assert status == 200
-        total = 0.0
+        totals = dict.fromkeys(names, 0.0)
         for line in text.decode().splitlines():
             sample, _, value = line.rpartition(" ")
-            if sample.partition("{")[0] == name:
-                total += float(value)
-        return total
+            name = sample.partition("{")[0]
+            if name in totals:
+                totals[name] += float(value)
+        return list(totals.values())
 
     def wait_for(self, name: str, value: float, within: float = 300.0) -> None:
         """Wait until a metric has reached a value.
