@@ -71,6 +71,7 @@ async def test_an_impatient_client_that_retries_without_a_key_makes_one_call_and
     assert len(await client.all_processes()) == 1
 
 
+@pytest.mark.slow
 async def test_clients_without_identity_are_not_joined_by_what_they_send(stage: Stage) -> None:
     legacy = await stage.legacy()
     server = stage.server(one_route(legacy.url, "mode: compat\naccept: {idempotency: {derive: fingerprint}}"))
@@ -81,6 +82,7 @@ async def test_clients_without_identity_are_not_joined_by_what_they_send(stage: 
     assert legacy.received() == 2
 
 
+@pytest.mark.slow
 async def test_a_retry_of_a_cut_compat_call_is_told_the_truth_and_is_not_sent_again(stage: Stage) -> None:
     legacy = await stage.legacy()
     server = stage.server(one_route(legacy.url, "mode: compat"))
@@ -93,6 +95,7 @@ async def test_a_retry_of_a_cut_compat_call_is_told_the_truth_and_is_not_sent_ag
     assert legacy.received() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [1, 40, 120])
 async def test_a_connection_cut_in_the_middle_of_the_request_is_in_doubt_and_not_repeated(
     stage: Stage, sent: int
@@ -111,6 +114,7 @@ async def test_a_connection_cut_in_the_middle_of_the_request_is_in_doubt_and_not
     assert legacy.received() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("received", [1, 30, 150])
 async def test_a_reply_cut_short_is_in_doubt(stage: Stage, received: int) -> None:
     legacy = await stage.legacy()
@@ -125,6 +129,7 @@ async def test_a_reply_cut_short_is_in_doubt(stage: Stage, received: int) -> Non
     assert legacy.received("cut") == 1
 
 
+@pytest.mark.slow
 async def test_a_legacy_system_that_takes_it_and_says_nothing_times_out_into_doubt(stage: Stage) -> None:
     legacy = await stage.legacy()
     server = stage.server(one_route(legacy.url, "mode: async", timeout="500ms"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from tests.chaos.policies import one_route
 from tests.harness.legacy import Legacy
 from tests.harness.server import Server
@@ -54,6 +56,7 @@ async def test_sigterm_waits_for_what_is_in_flight_and_the_rest_is_sent_after_th
     assert server.fsck().returncode == 0
 
 
+@pytest.mark.slow
 async def test_what_is_still_in_flight_at_the_drain_timeout_is_in_doubt(stage: Stage) -> None:
     legacy, server = await with_two_in_flight(stage, "--drain-timeout", "500ms")
     client = await stage.client(server)
@@ -65,6 +68,7 @@ async def test_what_is_still_in_flight_at_the_drain_timeout_is_in_doubt(stage: S
     assert set(legacy.calls().values()) == {1}
 
 
+@pytest.mark.slow
 async def test_a_second_sigterm_ends_it_at_once_and_loses_nothing(stage: Stage) -> None:
     legacy, server = await with_two_in_flight(stage)
     client = await stage.client(server)

@@ -66,6 +66,7 @@ async def test_a_full_disk_refuses_new_work_and_outcomes_are_committed_when_ther
     assert server.fsck().returncode == 0
 
 
+@pytest.mark.slow
 async def test_a_waiting_client_gets_its_reply_although_the_outcome_has_no_room(stage: Stage) -> None:
     legacy = await stage.legacy()
     server = stage.server(one_route(legacy.url, "mode: compat"))
@@ -83,6 +84,7 @@ async def test_a_waiting_client_gets_its_reply_although_the_outcome_has_no_room(
     assert legacy.received("waits") == 1
 
 
+@pytest.mark.slow
 async def test_compat_may_pass_through_when_nothing_can_be_recorded(stage: Stage) -> None:
     legacy = await stage.legacy()
     server = stage.server(one_route(legacy.url, "mode: compat\non_store_failure: passthrough"))
@@ -104,6 +106,7 @@ async def test_compat_may_pass_through_when_nothing_can_be_recorded(stage: Stage
     assert legacy.received("through-0") == 1
 
 
+@pytest.mark.slow
 async def test_a_reserve_larger_than_the_disk_refuses_before_anything_breaks(stage: Stage) -> None:
     legacy = await stage.legacy()
     server = stage.server(one_route(legacy.url, ASYNC), environment={"STRANGLER_DISK_RESERVE": "1000000GiB"})

@@ -7,6 +7,8 @@ import signal
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from tests.chaos.policies import one_route
 from tests.harness.client import Client
 from tests.harness.server import Server
@@ -42,6 +44,7 @@ async def running(stage: Stage) -> tuple[Server, Client, str]:
     return server, client, legacy.url
 
 
+@pytest.mark.slow
 async def test_a_changed_file_is_picked_up(stage: Stage) -> None:
     server, client, upstream = await running(stage)
     rewrite(server.policy, one_route(upstream, "mode: compat"))
@@ -66,6 +69,7 @@ async def test_a_file_that_does_not_load_changes_nothing_and_says_so(stage: Stag
     await answers(client, 200)
 
 
+@pytest.mark.slow
 async def test_an_emptied_file_keeps_the_old_table(stage: Stage) -> None:
     server, client, _ = await running(stage)
     before = await server.metric(FAILURES)
@@ -78,6 +82,7 @@ async def test_an_emptied_file_keeps_the_old_table(stage: Stage) -> None:
     assert (await client.submit("/claims", "still")).status == 202
 
 
+@pytest.mark.slow
 async def test_every_beginning_of_a_policy_file_keeps_the_old_table_or_loads(stage: Stage) -> None:
     server, client, upstream = await running(stage)
     whole = one_route(upstream, "mode: async")
@@ -91,6 +96,7 @@ async def test_every_beginning_of_a_policy_file_keeps_the_old_table_or_loads(sta
         assert reply.status == 202 or answered[0] == 200
 
 
+@pytest.mark.slow
 async def test_sighup_loads_it_again(stage: Stage) -> None:
     server, client, upstream = await running(stage)
     rewrite(server.policy, one_route(upstream, "mode: compat"))
@@ -98,6 +104,7 @@ async def test_sighup_loads_it_again(stage: Stage) -> None:
     await answers(client, 200)
 
 
+@pytest.mark.slow
 async def test_a_reload_by_request_has_happened_when_it_answers(stage: Stage) -> None:
     server, client, upstream = await running(stage)
     for mode, status in (("compat", 200), ("async", 202), ("compat", 200)):
@@ -120,6 +127,7 @@ async def test_a_reload_by_request_of_what_does_not_load_is_422_with_all_errors(
     assert (await client.submit("/claims", "still")).status == 202
 
 
+@pytest.mark.slow
 async def test_a_process_keeps_what_was_promised_with_it_and_uses_the_upstream_of_today(stage: Stage) -> None:
     legacy = await stage.legacy()
     nowhere = "http://127.0.0.1:9"
