@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 from strangler.store import Store
 from strangler.store.memory import MemoryStore
 from strangler.store.open import open_store
+from strangler.store.remote.host import Host
+from strangler.store.remote.store import RemoteStore
 from strangler.store.sealing import AesGcmSealer
 from strangler.store.sqlite.library import choose_library
+from strangler.store.sqlite.store import SqliteStore
 from tests.store.builders import FakeClock
 
 Opener = Callable[[Path, FakeClock], Store]
@@ -29,4 +34,34 @@ def _sqlite_of_python(folder: Path, clock: FakeClock) -> Store:
     return open_store(f"sqlite:///{folder}/strangler.db", AesGcmSealer(b"k" * 32), clock, library=library)
 
 
-BACKENDS: dict[str, Opener] = {"memory": _memory, "sqlite": _sqlite, "sqlite-of-python": _sqlite_of_python}
+class _Served(RemoteStore):
+    """A store in the hands of another, which ends with it."""
+
+    def __init__(self, folder: Path, clock: FakeClock) -> None:
+        library, sealer = choose_library(), AesGcmSealer(b"k" * 32)
+        path = folder / "strangler.db"
+        self._owner = SqliteStore(path, library, sealer, clock)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(folder / "socket"))
+        listener.listen()
+        host = Host(self._owner)
+        self._serving = asyncio.ensure_future(asyncio.get_running_loop().create_unix_server(host.guest, sock=listener))
+        super().__init__(path, library, sealer, clock, str(folder / "socket"))
+
+    async def close(self) -> None:
+        await super().close()
+        server = await self._serving
+        server.close()
+        await self._owner.close()
+
+
+def _remote(folder: Path, clock: FakeClock) -> Store:
+    return _Served(folder, clock)
+
+
+BACKENDS: dict[str, Opener] = {
+    "memory": _memory,
+    "sqlite": _sqlite,
+    "sqlite-of-python": _sqlite_of_python,
+    "remote": _remote,
+}

@@ -1,0 +1,93 @@
+"""What is sent of a commit, and what comes back."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from strangler.domain.process import Process
+from strangler.domain.transitions import Change
+from strangler.engine.notify import latency
+from strangler.ports import Committed, KeyTaken, Stale, Verdict
+from strangler.store.ids import id_bytes
+from strangler.store.sqlite import statements as sql
+from strangler.store.sqlite.rows import Written, key_of
+
+_COPIED = 4096  # bytes up to which a blob is bound as a bytearray, as in `rows`
+
+
+class Told(NamedTuple):
+    """What a committed change is to those who did not make it."""
+
+    process_id: str
+    sequence: int
+    route: str
+    waits: int  # 1: it waits for a claim since; -1: no longer; 0: as before
+    body_size: int
+    due_at: int | None
+    before: str | None  # state
+    before_settling: bool
+    state: str
+    settling: bool
+    seconds: float | None  # from acceptance to its end, where that says something
+
+
+def told_of(change: Change) -> Told:
+    """What there is to tell of a change."""
+    before, process = change.before, change.process
+    waited = before is not None and before.due_at is not None
+    return Told(
+        process.id,
+        process.sequence,
+        process.route,
+        (process.due_at is not None) - waited,
+        process.body_size,
+        process.due_at,
+        before.state.value if before is not None else None,
+        before is not None and before.settling,
+        process.state.value,
+        process.settling,
+        latency(process),
+    )
+
+
+def pack_item(item: Written) -> tuple[Any, ...]:
+    """Rows to be written, as plain values."""
+    numbers = _NUMBERS
+    rows = [(numbers[statement], row) for statement, row in item.rows]
+    return rows, item.process_id, item.before, item.exists, item.key, item.touches, item.size
+
+
+def unpack_item(parts: tuple[Any, ...]) -> Written:
+    """The rows that were packed."""
+    rows, process_id, *rest = parts
+    return Written([(sql.ORDER[number], _bound(row)) for number, row in rows], bytearray(process_id), *rest)
+
+
+def _bound(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple([bytearray(value) if type(value) is bytes and len(value) <= _COPIED else value for value in row])
+
+
+_NUMBERS = {statement: number for number, statement in enumerate(sql.ORDER)}
+
+
+def pack_verdict(verdict: Verdict) -> Any:
+    """A verdict as a plain value."""
+    match verdict:
+        case Committed():
+            return None
+        case Stale():
+            return False
+        case KeyTaken(record):
+            return (record.scope, record.key, record.fingerprint, id_bytes(record.process_id), record.expires_at)
+
+
+def unpack_verdict(value: Any) -> Verdict:
+    """The verdict that was packed."""
+    if value is None:
+        return Committed()
+    return Stale() if value is False else KeyTaken(key_of(value))
+
+
+def is_there(found: object, change: Change) -> bool:
+    """Whether a process that was read has gone through a change, or may have: it is at its event, or past it."""
+    return isinstance(found, Process) and found.sequence >= change.process.sequence
