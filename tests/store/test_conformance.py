@@ -10,7 +10,7 @@ import pytest
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import CHUNK_SIZE, Attempt, Body
 from strangler.domain.process import Effect, PublicState, State, Tombstone
-from strangler.domain.transitions import Accept, Cancel, Claim, Finish, Resume, apply, project
+from strangler.domain.transitions import Accept, Cancel, Claim, Expire, Finish, Resume, apply, project
 from strangler.ports import Commit, Committed, Evidence, KeyTaken, ListQuery, OpenException, Stale
 from strangler.store import Store
 from tests.store import builders as make
@@ -173,6 +173,15 @@ async def test_a_change_under_an_old_fence_is_stale(store: Store) -> None:
     forged = after(doubted)._replace(fence=0)
     change = apply(forged, Resume(NOON), NOON)
     assert await store.commit(Commit(change)) == Stale()
+
+
+async def test_of_two_ends_under_one_fence_the_first_stands(store: Store) -> None:
+    accepted = await done(store, make.accept(make.keyed()))
+    cancelled, expired = make.withdraw(after(accepted), Cancel()), make.withdraw(after(accepted), Expire())
+    assert await store.commit(cancelled) == Committed()
+    assert await store.commit(expired) == Stale()
+    assert await asyncio.gather(store.commit(expired), store.commit(cancelled)) == [Stale(), Stale()]
+    assert await store.process(after(accepted).id) == after(cancelled)
 
 
 async def test_a_change_of_a_process_that_does_not_exist_is_stale(store: Store) -> None:
