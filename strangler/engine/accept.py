@@ -11,7 +11,7 @@ from strangler.domain.idempotency import Judgement, KeyRecord, KeySyntaxError, j
 from strangler.domain.process import Process
 from strangler.domain.transitions import Accept, Claim, apply
 from strangler.engine.attempt import Claimed
-from strangler.engine.content import Schemas, Unparsable, Violation
+from strangler.engine.content import Schemas, Violation
 from strangler.engine.execute import Executor
 from strangler.engine.identity import caller_name, identify
 from strangler.engine.intake import TooLarge, correlation_id, read_body, recorded, whole_body
@@ -23,6 +23,7 @@ from strangler.engine.outgoing import REQUEST_PART
 from strangler.engine.uninterrupted import uninterrupted
 from strangler.policy.decide import Decision
 from strangler.policy.model import Route
+from strangler.policy.readable import Unparsable
 from strangler.ports import Commit, Committed, KeyTaken, Verdict
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend
+
+from strangler.policy.readable import Unparsable, parse_json
 
 PARSED_HERE = 64 * 1024
 """Bytes up to which a body is parsed on the event loop; a longer one is parsed in a thread."""
@@ -21,48 +22,11 @@ quadratic."""
 _MAX_ERRORS = 100
 
 
-class Unparsable(ValueError):
-    """The body is no JSON text that can be read in one way only."""
-
-
 class Violation(NamedTuple):
     """Where a body does not match its schema, and how."""
 
     pointer: str  # JSON Pointer (RFC 6901)
     detail: str
-
-
-def parse(data: bytes) -> Any:
-    """The value of a JSON text (RFC 8259).
-
-    Raises:
-        Unparsable: it is none, it is not UTF-8, or an object has a name twice.
-    """
-    try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant)
-    except RecursionError:
-        raise Unparsable("it is nested too deeply") from None
-    except UnicodeDecodeError as error:
-        raise Unparsable(f"it is not UTF-8 at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise Unparsable(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
-    except Unparsable:
-        raise
-    except ValueError as error:
-        raise Unparsable(str(error)) from None  # a number with thousands of digits
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise Unparsable(f"the name {twice[:100]!r} stands twice in one object")
-    return result
-
-
-def _no_constant(name: str) -> Any:
-    raise Unparsable(f"{name} is no JSON value")
 
 
 def _pattern(validator: Validator, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
@@ -112,7 +76,7 @@ class Schemas:
 
 def _violations(validator: Validator, data: bytes) -> list[Violation]:
     found = []
-    for error in validator.iter_errors(parse(data)):
+    for error in validator.iter_errors(parse_json(data)):
         found.append(Violation(_pointer(error.absolute_path), error.message[:500]))
         if len(found) == _MAX_ERRORS:
             break
@@ -126,6 +90,6 @@ def _pointer(path: Any) -> str:
 async def parsed_for_expressions(data: bytes) -> Any:
     """The value of a body as expressions see it; None where it is no JSON."""
     try:
-        return parse(data) if len(data) <= PARSED_HERE else await asyncio.to_thread(parse, data)
+        return parse_json(data) if len(data) <= PARSED_HERE else await asyncio.to_thread(parse_json, data)
     except Unparsable:
         return None

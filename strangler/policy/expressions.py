@@ -7,7 +7,7 @@ An expression can only look at the one document that it is given; what it costs 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -15,12 +15,21 @@ import jmespath
 from jmespath.exceptions import JMESPathError, LexerError, ParseError
 from jmespath.functions import Functions
 
-MAX_TEXT = 4096  # characters of an expression
+MAX_TEXT = 16 * 1024  # characters of an expression
 MAX_DEPTH = 100  # of nested mappings and lists, in a document or a result
 MAX_VALUES = 200_000  # in a document or a result
+MAX_COPIES = 1000  # of its document that an expression may make on the way to its value
+MAX_WORK = 20_000_000  # copies times values, and text counted as a value for each `_TEXT` characters
+_TEXT = 64
 
 REQUEST_NAMES = frozenset({"method", "path", "query", "headers", "body", "caller"})
 """What an expression over a request can begin with."""
+
+RECORDED_NAMES = REQUEST_NAMES | {"soap", "process"}
+"""What an expression over a recorded request can begin with."""
+
+REPLY_NAMES = RECORDED_NAMES | {"reply"}
+"""What an expression over a recorded request and its reply can begin with."""
 
 
 class ExpressionSyntaxError(ValueError):
@@ -34,7 +43,7 @@ class ExpressionError(ValueError):
 class Expression:
     """A compiled expression."""
 
-    __slots__ = ("_parsed", "text")
+    __slots__ = ("_copies", "_parsed", "names", "text")
 
     def __init__(self, text: str, names: frozenset[str] | None = None) -> None:
         """Compile ``text``; ``names`` is what it may begin with, None: anything.
@@ -53,24 +62,55 @@ class Expression:
         self.text = text
         tree: Mapping[str, Any] = self._parsed.parsed
         _check_functions(tree)
+        self._copies = _copies(tree, 1)
+        if self._copies > MAX_COPIES:
+            raise ExpressionSyntaxError(
+                f"makes up to {self._copies:.0e} copies of its document; {MAX_COPIES} are taken"
+            )
+        self.names = frozenset(_first_names(tree))
+        """By which it enters the document; "@": as a whole."""
         if names is not None:
-            for name in _first_names(tree):
+            for name in sorted(self.names - {"@"}):
                 if name not in names:
                     raise ExpressionSyntaxError(f"begins with {name}; it can begin with {', '.join(sorted(names))}")
 
-    def evaluate(self, document: Mapping[str, Any]) -> Any:
+    def evaluate(self, document: Any) -> Any:
         """Its value over a document of plain JSON values; None where there is nothing.
 
         Raises:
             ExpressionError: a function does not take what it is given, or the document or the value is too large.
         """
-        _check_bounds(document)
+        if _check_bounds(document) * self._copies > MAX_WORK:
+            raise ExpressionError(f"{self.text[:100]} would take too long over a document of this size")
         try:
             value = self._parsed.search(document)
         except (JMESPathError, RecursionError) as error:
             raise ExpressionError(f"{self.text} cannot be evaluated: {type(error).__name__}") from None
         _check_bounds(value)
         return value
+
+
+def _copies(tree: Mapping[str, Any], given: int) -> int:
+    """How many copies of a document an expression makes at most, when it is given so many.
+
+    A chain of ``[@, @] | [@, @] | …`` doubles with every link; JMESPath has no other way to grow. Values are shared and
+    not copied, so only what walks through the result is slow; but something always does.
+    """
+    kind, children = tree["type"], tree["children"]
+    if kind == "literal":
+        return 1
+    if kind in ("pipe", "subexpression", "index_expression", "projection", "value_projection", "filter_projection"):
+        for child in children:
+            if isinstance(child, Mapping):
+                given = _copies(child, given)
+        return given
+    if kind == "function_expression":
+        each = max((_copies(child, 1) for child in children if child["type"] == "expref"), default=1)
+        return each * max(1, sum(_copies(child, given) for child in children if child["type"] != "expref"))
+    below = [_copies(child, given) for child in children if isinstance(child, Mapping)]
+    if kind in ("multi_select_list", "multi_select_dict"):
+        return max(1, sum(below))
+    return max([given, *below])
 
 
 class Template:
@@ -95,6 +135,24 @@ class Template:
             ExpressionError: an expression cannot be evaluated, or its value is a mapping or a list.
         """
         return "".join(p if isinstance(p, str) else _scalar(p, p.evaluate(document)) for p in self._parts)
+
+    def filled(self, document: Any, write: Callable[[Any], str]) -> str:
+        """The text with all values in their places, as ``write`` makes texts of them.
+
+        Raises:
+            ExpressionError: an expression cannot be evaluated, or ``write`` does not take its value.
+        """
+        return "".join(part if isinstance(part, str) else write(part.evaluate(document)) for part in self._parts)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """By which its expressions enter the document."""
+        return frozenset().union(*(part.names for part in self._parts if isinstance(part, Expression)))
+
+    @property
+    def literal(self) -> str:
+        """The text without what stands in braces."""
+        return "".join(part for part in self._parts if isinstance(part, str))
 
     def path(self, document: Mapping[str, Any]) -> str:
         """The text as a path: each value is one percent-encoded segment, or a part of one.
@@ -219,6 +277,8 @@ def _first_names(tree: Mapping[str, Any]) -> Iterator[str]:
         node = waiting.pop()
         if node["type"] == "field":
             yield node["value"]
+        elif node["type"] in ("current", "identity"):
+            yield "@"
         elif node["type"] == "expref":
             continue
         else:
@@ -226,9 +286,9 @@ def _first_names(tree: Mapping[str, Any]) -> Iterator[str]:
             waiting.extend(child for child in children if isinstance(child, Mapping))
 
 
-def _check_bounds(document: Any) -> None:
-    """Refuse what is too deep or holds too many values, before anything recursive looks at it."""
-    count, level = 0, [document]
+def _check_bounds(document: Any) -> int:
+    """Refuse what is too deep or holds too many values, before anything recursive looks at it. Returns its weight."""
+    count, text, level = 1, 0, [document]
     for _ in range(MAX_DEPTH):
         below: list[Any] = []
         for value in level:
@@ -236,12 +296,14 @@ def _check_bounds(document: Any) -> None:
                 below.extend(value.values())
             elif isinstance(value, list | tuple):
                 below.extend(value)
+            elif isinstance(value, str):
+                text += len(value)
             if len(below) > MAX_VALUES:
                 raise ExpressionError(f"more than {MAX_VALUES} values")
         count += len(below)
-        if count > MAX_VALUES:
+        if count > MAX_VALUES + 1:
             raise ExpressionError(f"more than {MAX_VALUES} values")
         if not below:
-            return
+            return count + text // _TEXT
         level = below
     raise ExpressionError(f"nested more than {MAX_DEPTH} deep")

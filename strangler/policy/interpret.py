@@ -30,6 +30,11 @@ def interpret_fault(fault: Fault, call: CallPolicy) -> Outcome:
     return Retry(reason) if call.retry_on_not_sent else Failed(reason, Effect.NONE)
 
 
+def rule_of(status: int) -> str:
+    """The name of the built-in rule for a status, as it is kept with an attempt."""
+    return f"built-in: {status}"
+
+
 def interpret_reply(
     method: str, status: int, headers: Headers, call: CallPolicy, now: int, *, deferred_credentials: bool
 ) -> Outcome:

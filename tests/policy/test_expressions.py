@@ -56,7 +56,7 @@ def test_an_expression_is_evaluated_over_a_document(text: str, value: object) ->
         ("join(',')", "join() takes 2 values, not 1"),
         ("not_null(body.a, body.b, body.c)", None),
         ("(" * 3000, "not JMESPath"),
-        ("a" * 5000, "at most 4096"),
+        ("a" * 16385, "at most 16384"),
         ("", "not JMESPath"),
     ],
 )
@@ -85,9 +85,22 @@ def test_a_document_may_only_be_so_deep_and_so_large() -> None:
 
 
 def test_a_value_may_not_grow_beyond_the_same_bounds() -> None:
-    doubling = " | ".join(["body", *["[@, @]"] * 20])
+    doubling = " | ".join(["body", *["[@, @]"] * 5])
     with pytest.raises(ExpressionError, match="more than"):
-        Expression(doubling).evaluate({"body": 1})
+        Expression(doubling).evaluate({"body": [1] * 10_000})
+
+
+@pytest.mark.parametrize("link", ["[@, @]", "{a: @, b: @}", "map(&[@, @], [@])", "[[@, @][], @][]", "join('', [@, @])"])
+def test_an_expression_that_doubles_without_end_is_refused_when_it_is_compiled(link: str) -> None:
+    with pytest.raises(ExpressionSyntaxError, match="copies"):
+        Expression(" | ".join(["body", *[link] * 100]))
+
+
+def test_copies_of_a_large_document_are_refused_before_anything_is_made_of_it() -> None:
+    wide = Expression("[" + ", ".join(["body"] * 600) + "]")
+    assert len(wide.evaluate({"body": 1})) == 600
+    with pytest.raises(ExpressionError, match="too long"):
+        wide.evaluate({"body": ["x" * 1000] * 4000})
 
 
 def test_a_mapping_or_list_of_expressions_is_a_multiselect() -> None:

@@ -1,0 +1,170 @@
+"""What expressions look at: requests, replies and their bodies, as plain documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from strangler.domain.exchange import Headers, joined_fields
+from strangler.policy.pattern import parse_path
+from strangler.policy.readable import MAX_DOCUMENT, Unparsable, decoded, media_type, parse_json
+from strangler.policy.target import normal
+from strangler.policy.wall import Format, Source
+from strangler.policy.xml_reading import Envelope, read_xml
+
+_FORMS: Mapping[str, Format] = {
+    "application/json": "json",
+    "text/json": "json",
+    "application/xml": "xml",
+    "text/xml": "xml",
+    "application/soap+xml": "xml",
+    "application/x-www-form-urlencoded": "form",
+}
+_MAX_FIELDS = 10_000
+
+
+class Read(NamedTuple):
+    """A body as expressions see it."""
+
+    body: Any  # None: there is none
+    soap: Envelope | None = None
+
+
+def read_body(data: bytes, headers: Headers, source: Source) -> Read:
+    """The value of a body.
+
+    JSON is its value; XML and SOAP as in `read_xml`; a form is a mapping of names to values, a list where a name comes
+    more than once; text is text; nothing is None.
+
+    Raises:
+        Unparsable: it is not what it is said to be, nobody says what it is, or it is too large.
+    """
+    if not data:
+        return Read(None)
+    if len(data) > MAX_DOCUMENT:
+        raise Unparsable(f"it has {len(data)} bytes; at most {MAX_DOCUMENT} are read")
+    fields = joined_fields(headers)
+    coding = fields.get(b"content-encoding", b"identity").strip().lower()
+    if coding not in (b"identity", b""):
+        raise Unparsable(f"it is encoded with {coding.decode('latin-1')[:40]}")
+    content_type = fields[b"content-type"].decode("latin-1") if b"content-type" in fields else None
+    form = source.format or _form_of(media_type(content_type))
+    text = decoded(data, content_type, source.charset, xml=form in ("xml", "soap"))
+    match form:
+        case "json":
+            return Read(parse_json(text))
+        case "xml":
+            return Read(*read_xml(text, lists=source.lists, namespaces=source.namespaces))
+        case "soap":
+            read = Read(*read_xml(text, lists=source.lists, namespaces=source.namespaces))
+            if read.soap is None:
+                raise Unparsable("it is no SOAP message")
+            return read
+        case "form":
+            return Read(_form(text, _form_charset(source, content_type)))
+        case "text":
+            return Read(text)
+
+
+def _form_of(kind: str) -> Format:
+    if kind in _FORMS:
+        return _FORMS[kind]
+    if kind.endswith("+json"):
+        return "json"
+    if kind.endswith("+xml"):
+        return "xml"
+    if kind.startswith("text/"):
+        return "text"
+    raise Unparsable(
+        f"nothing is known of the form of {kind or 'a body without Content-Type'}; `source.format` can say"
+    )
+
+
+def _form_charset(source: Source, content_type: str | None) -> str:
+    if source.charset is not None:
+        return source.charset
+    _, _, parameters = (content_type or "").partition(";")
+    name, _, value = parameters.strip().partition("=")
+    return value.strip('" ') if name.strip().lower() == "charset" else "utf-8"
+
+
+def _form(text: str, charset: str) -> dict[str, Any]:
+    try:
+        pairs = parse_qsl(
+            text.strip(), keep_blank_values=True, encoding=charset, errors="strict", max_num_fields=_MAX_FIELDS
+        )
+    except UnicodeDecodeError as error:
+        raise Unparsable(f"it is not {charset} at byte {error.start} of a value") from None
+    except LookupError:
+        raise Unparsable(f"its charset {charset[:40]!r} is not known") from None
+    except ValueError:
+        raise Unparsable(f"more than {_MAX_FIELDS} fields") from None
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name not in found:
+            found[name] = value
+        elif isinstance(found[name], list):
+            found[name].append(value)
+        else:
+            found[name] = [found[name], value]
+    return found
+
+
+class Asked(NamedTuple):
+    """A recorded request, with what is known of its process."""
+
+    method: str
+    target: bytes
+    headers: Headers
+    data: bytes
+    caller: str | None
+    process: Mapping[str, str]
+
+
+def request_values(asked: Asked, paths: Sequence[str], read: Read) -> dict[str, Any]:
+    """A request as expressions see it; of a query parameter that comes twice, the first value."""
+    path, _, query = asked.target.partition(b"?")
+    values: dict[str, str] = {}
+    for key, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        values.setdefault(key, value)
+    document: dict[str, Any] = {
+        "method": asked.method,
+        "path": path_parameters(paths, path),
+        "query": values,
+        "headers": header_values(asked.headers),
+        "body": read.body,
+        "caller": {"name": asked.caller} if asked.caller is not None else {},
+        "process": dict(asked.process),
+    }
+    if read.soap is not None:
+        document["soap"] = read.soap.plain()
+    return document
+
+
+def reply_values(status: int, headers: Headers, read: Read) -> dict[str, Any]:
+    """A reply as expressions see it."""
+    document: dict[str, Any] = {"status": status, "headers": header_values(headers), "body": read.body}
+    if read.soap is not None:
+        document["soap"] = read.soap.plain()
+    return document
+
+
+def header_values(headers: Headers) -> dict[str, str]:
+    """Header fields by lower-case name."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in joined_fields(headers).items()}
+
+
+def path_parameters(paths: Sequence[str], path: bytes) -> dict[str, str]:
+    """The parameters of the first of some path patterns that a path fits, decoded; none where it fits none."""
+    raw = normal(path).split(b"/")[1:]
+    for text in paths:
+        pattern = parse_path(text)
+        length = len(pattern.segments)
+        if len(raw) < length or (len(raw) > length and not pattern.prefix):
+            continue
+        pairs = list(zip(pattern.segments, raw[:length], strict=True))
+        if all(theirs == mine or (theirs is None and mine) for theirs, mine in pairs):
+            found = [unquote_to_bytes(mine).decode("utf-8", "replace") for theirs, mine in pairs if theirs is None]
+            return dict(zip(pattern.names, found, strict=True))
+    return {}

@@ -1,0 +1,99 @@
+"""Bytes to text and JSON, in one way only or not at all."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from typing import Any
+
+MAX_DOCUMENT = 16 * 1024 * 1024
+"""Bytes of a body that an expression may look into; a longer one is not read."""
+
+
+class Unparsable(ValueError):
+    """A body that cannot be read in one way only."""
+
+
+def parse_json(data: bytes | str) -> Any:
+    """The value of a JSON text (RFC 8259); bytes are UTF-8.
+
+    Raises:
+        Unparsable: it is none, it is not UTF-8, or an object has a name twice.
+    """
+    try:
+        text = data.decode("utf-8") if isinstance(data, bytes) else data
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+    except RecursionError:
+        raise Unparsable("it is nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise Unparsable(f"it is not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise Unparsable(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+    except Unparsable:
+        raise
+    except ValueError as error:
+        raise Unparsable(str(error)) from None  # a number with thousands of digits
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise Unparsable(f"the name {twice[:100]!r} stands twice in one object")
+    return result
+
+
+def _no_constant(name: str) -> Any:
+    raise Unparsable(f"{name} is no JSON value")
+
+
+_BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
+_XML_DECLARATION = re.compile(rb"^\s*<\?xml[^>]{0,200}?\sencoding\s*=\s*[\"']([A-Za-z][A-Za-z0-9._-]{0,40})[\"']")
+
+
+def media_type(content_type: str | None) -> str:
+    """The media type of a ``Content-Type``, in small letters and without parameters; empty where there is none."""
+    return (content_type or "").partition(";")[0].strip().lower()
+
+
+def is_charset(name: str) -> bool:
+    """Whether a text encoding of that name is known."""
+    try:
+        return bool(codecs.lookup(name)._is_text_encoding)
+    except LookupError:
+        return False
+
+
+def decoded(data: bytes, content_type: str | None, charset: str | None, *, xml: bool) -> str:
+    """The text of a body.
+
+    A byte order mark says what it is in (RFC 7303 section 3.2), else ``charset``, which is what the policy knows, else
+    the ``Content-Type``, else an XML declaration, else it is UTF-8. What does not fit what it is said to be in is
+    refused: a guess would change names and sums of money.
+
+    Raises:
+        Unparsable: it is not in that charset, or nobody knows the charset.
+    """
+    name, text = _named(data, content_type, charset, xml=xml)
+    if not is_charset(name):
+        raise Unparsable(f"its charset {name[:40]!r} is not known")
+    try:
+        return text.decode(name)
+    except UnicodeDecodeError as error:
+        raise Unparsable(f"it is not {name} at byte {error.start}") from None
+
+
+def _named(data: bytes, content_type: str | None, charset: str | None, *, xml: bool) -> tuple[str, bytes]:
+    for mark, name in _BYTE_ORDER_MARKS:
+        if data.startswith(mark):
+            return name, data[len(mark) :]
+    if charset is not None:
+        return charset, data
+    found = _CHARSET.search(content_type or "")
+    if found is not None:
+        return found[1], data
+    declared = _XML_DECLARATION.match(data) if xml else None
+    return (declared[1].decode("ascii") if declared is not None else "utf-8"), data

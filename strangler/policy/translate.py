@@ -1,0 +1,307 @@
+"""The wall of a route, compiled: requests and replies translated, and what replies mean. Pure: bytes in, bytes out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+from strangler.domain.exchange import Header, Headers
+from strangler.domain.outcome import InDoubt, Outcome, Retry
+from strangler.policy import wildcard
+from strangler.policy.conditions import Rules, Test
+from strangler.policy.documents import Asked, Read, read_body, reply_values, request_values
+from strangler.policy.expressions import RECORDED_NAMES, REPLY_NAMES, Expression, ExpressionError, Template
+from strangler.policy.formula import Compiled, FindHook
+from strangler.policy.interpret import interpret_reply, rule_of
+from strangler.policy.model import CallPolicy
+from strangler.policy.readable import Unparsable
+from strangler.policy.rendering import Rendering
+from strangler.policy.wall import RequestTranslation, ResponseTranslation, Source, Wall
+
+NOT_TRANSLATED = "reply-not-translated"
+"""The reason of a process whose reply could not be put into the client's words: it is in doubt."""
+
+REQUEST_NOT_TRANSLATED = "request-not-translated"
+"""The reason of a process whose request could not be translated when it was due: nothing was sent."""
+
+_OF_THE_BODY = frozenset(
+    {
+        b"content-type",
+        b"content-length",
+        b"content-encoding",
+        b"content-md5",
+        b"content-digest",
+        b"repr-digest",
+        b"digest",
+        b"etag",
+        b"last-modified",
+        b"accept-ranges",
+        b"soapaction",
+    }
+)
+"""Fields that speak of the body that came, and would lie about the one that is made."""
+
+_BODILESS = frozenset({204, 205, 304})
+_BROKEN_LINE = re.compile("[\r\n\0]")
+
+
+class Unreadable(ValueError):
+    """The client's body is not what it is said to be; the request can never be translated."""
+
+
+class Untranslatable(ValueError):
+    """The client's request is readable, and cannot be translated."""
+
+
+class Sent(NamedTuple):
+    """A translated request; ``target`` has neither the upstream's base path nor the route's rewriting."""
+
+    method: str
+    target: bytes
+    headers: list[Header]
+    data: bytes | None  # None: the body goes as it came
+
+
+class Translated(NamedTuple):
+    """A translated reply."""
+
+    status: int
+    headers: list[Header]
+    data: bytes | None  # None: the body stays as it came
+
+
+class Understood(NamedTuple):
+    """What a reply comes to."""
+
+    outcome: Outcome
+    rule: str
+    translated: Translated | None  # None: it stays as it came
+
+
+class Reply(NamedTuple):
+    """A whole reply of the upstream."""
+
+    status: int
+    headers: Headers
+    data: bytes | None  # None: too large to be looked into
+
+
+class Interpreter:
+    """The compiled wall of one route."""
+
+    def __init__(self, wall: Wall, find: FindHook) -> None:
+        """Compile.
+
+        Raises:
+            ExpressionSyntaxError: something is no expression, or no template.
+            ExpressionError: there is no such function.
+        """
+        self.wall = self._wall = wall
+        self._request = _Request(wall.request, find) if wall.request is not None else None
+        self._responses = [_Response(response, find) for response in wall.responses]
+        self._rules = Rules(wall.outcome, find)
+        names: frozenset[str] = frozenset().union(*(response.names for response in self._responses))
+        self._has_reply_hooks = self._rules.has_hooks or any(response.has_hooks for response in self._responses)
+        self.needs_request = bool(names & {"body", "soap", "@"}) or self._has_reply_hooks
+        """Whether a reply is translated with what stood in the body of the request."""
+        self.looks_into_reply = (
+            self._has_reply_hooks
+            or self._rules.looks_at_body
+            or any(response.looks_at_body for response in self._responses)
+        )
+        """Whether the reply has to come in a form that can be read."""
+        self.reply_hooks = self._has_reply_hooks
+        self.request_hooks = self._request is not None and self._request.has_hooks
+        self.translates_request = self._request is not None
+        self.translates_reply = bool(self._responses)
+
+    def request(self, asked: Asked) -> Sent:
+        """What goes upstream in place of what the client sent.
+
+        Raises:
+            Unreadable: the body cannot be read.
+            Untranslatable: an expression cannot be evaluated, or its value cannot stand where it is to stand.
+        """
+        translation = self._request
+        assert translation is not None
+        return translation.sent(asked, self._wall.paths)
+
+    def reply(
+        self, asked: Asked, reply: Reply, call: CallPolicy, now: int, *, deferred_credentials: bool
+    ) -> Understood:
+        """What a whole reply means, and what the client gets of it."""
+        seen = _Seen(asked, reply, self._wall)
+        decided = self._rules.decide(reply.status, reply.headers, seen, now)
+        if decided is not None:
+            outcome, rule = decided
+        else:
+            method = self._wall.request.method if self._wall.request is not None else None
+            outcome = interpret_reply(
+                method or asked.method,
+                reply.status,
+                reply.headers,
+                call,
+                now,
+                deferred_credentials=deferred_credentials,
+            )
+            rule = rule_of(reply.status)
+        if isinstance(outcome, Retry | InDoubt) or not self._responses or reply.data is None:
+            return Understood(outcome, rule, None)
+        try:
+            return Understood(outcome, rule, self._translated(reply, seen))
+        except (ExpressionError, Unparsable) as error:
+            # The reply is not what the policy takes it for, so what the rules made of it is in question too.
+            return Understood(InDoubt(NOT_TRANSLATED), f"{rule}; translate.response failed: {error}", None)
+
+    def _translated(self, reply: Reply, seen: _Seen) -> Translated | None:
+        for response in self._responses:
+            if response.when.holds(reply.status, reply.headers, seen):
+                return response.translated(reply, seen)
+        return None
+
+
+class _Request:
+    def __init__(self, translation: RequestTranslation, find: FindHook) -> None:
+        self._policy = translation
+        self._content = Rendering(translation.content, find, RECORDED_NAMES) if translation.content.makes else None
+        self._path = Template(translation.path, RECORDED_NAMES) if translation.path is not None else None
+        self._headers = _header_templates(translation.set_headers, RECORDED_NAMES)
+
+    @property
+    def has_hooks(self) -> bool:
+        return self._content is not None and self._content.has_hooks
+
+    def sent(self, asked: Asked, paths: Sequence[str]) -> Sent:
+        try:
+            read = self._read(asked)
+        except Unparsable as error:
+            raise Unreadable(str(error)) from None
+        try:
+            values = request_values(asked, paths, read)
+            headers = [*asked.headers]
+            data = None
+            if self._content is not None:
+                data = self._content.body(values)
+                headers = [header for header in headers if header[0].lower() not in _OF_THE_BODY]
+                headers.append((b"Content-Type", self._content.content_type))
+                content = self._policy.content
+                if content.format == "soap" and content.soap_version == "1.1":
+                    # SOAP 1.1 section 6.1.1: the field has to be there, and is in quotes.
+                    headers.append((b"SOAPAction", f'"{content.soap_action}"'.encode()))
+            headers = _changed(headers, self._policy.remove_headers, self._headers, values)
+            return Sent(self._policy.method or asked.method, self._target(asked, values), headers, data)
+        except ExpressionError as error:
+            raise Untranslatable(str(error)) from None
+
+    def _read(self, asked: Asked) -> Read:
+        names = self._content.names if self._content is not None else frozenset()
+        for template in (self._path, *(template for _, template in self._headers)):
+            names |= template.names if template is not None else frozenset()
+        if not names & {"body", "soap", "@"}:
+            return Read(None)
+        return read_body(asked.data, asked.headers, self._policy.source)
+
+    def _target(self, asked: Asked, values: dict[str, Any]) -> bytes:
+        if self._path is None:
+            return asked.target
+        path = self._path.path(values).encode()
+        _, mark, query = asked.target.partition(b"?")
+        return path if b"?" in path else path + mark + query
+
+
+class _Response:
+    def __init__(self, translation: ResponseTranslation, find: FindHook) -> None:
+        self._policy = translation
+        self.when = Test(translation.when, find)
+        self._content = Rendering(translation.content, find) if translation.content.makes else None
+        self._headers = _header_templates(translation.set_headers, REPLY_NAMES)
+        self._status = Expression(translation.status, REPLY_NAMES) if isinstance(translation.status, str) else None
+        self.has_hooks = self.when.is_hook or (self._content is not None and self._content.has_hooks)
+        names: frozenset[str] = self._content.names if self._content is not None else frozenset()
+        for _, template in self._headers:
+            names |= template.names
+        self.names = names | (self._status.names if self._status is not None else frozenset())
+        self.looks_at_body = bool(self.names & {"reply", "@"}) or self.when.looks_at_body
+
+    def translated(self, reply: Reply, seen: _Seen) -> Translated:
+        values = seen.values(with_body=bool(self.names & {"body", "soap", "@"}), with_reply=self.looks_at_body)
+        status = self._status_of(reply, values)
+        headers, data = [*reply.headers], None
+        if self._content is not None:
+            headers = [header for header in headers if header[0].lower() not in _OF_THE_BODY]
+            if seen.asked.method == "HEAD" or status in _BODILESS:
+                data = b""
+            else:
+                data = self._content.body(values)
+                headers.append((b"Content-Type", self._content.content_type))
+        return Translated(status, _changed(headers, self._policy.remove_headers, self._headers, values), data)
+
+    def _status_of(self, reply: Reply, values: dict[str, Any]) -> int:
+        if self._status is None:
+            status: Any = self._policy.status
+            return reply.status if status is None else int(status)
+        found = self._status.evaluate(values)
+        if isinstance(found, bool) or not isinstance(found, int) or not 200 <= found <= 599:
+            raise ExpressionError(f"{self._status.text[:100]} is no status from 200 to 599")
+        return found
+
+
+class _Seen:
+    """A request and its reply while a formula looks at them; what is read is read once."""
+
+    def __init__(self, asked: Asked, reply: Reply, wall: Wall) -> None:
+        self.asked = asked
+        self._reply = reply
+        self._wall = wall
+        self._read: Read | Unparsable | None = None
+
+    def over_body(self, formula: Compiled) -> object:
+        if formula.is_hook:
+            return formula.value(self.values(with_body=True, with_reply=True))
+        return formula.value(self._reply_read().body)
+
+    def values(self, *, with_body: bool, with_reply: bool) -> dict[str, Any]:
+        """The document, with the bodies only where they are looked at."""
+        source = self._wall.request.source if self._wall.request is not None else Source()
+        read = read_body(self.asked.data, self.asked.headers, source) if with_body else Read(None)
+        reply = reply_values(self._reply.status, self._reply.headers, self._reply_read() if with_reply else Read(None))
+        return {**request_values(self.asked, self._wall.paths, read), "reply": reply}
+
+    def _reply_read(self) -> Read:
+        if self._read is None:
+            try:
+                if self._reply.data is None:
+                    raise Unparsable("it is too large to be looked into")
+                self._read = read_body(self._reply.data, self._reply.headers, self._wall.reply_source)
+            except Unparsable as error:
+                self._read = error
+        if isinstance(self._read, Unparsable):
+            raise self._read
+        return self._read
+
+
+def _header_templates(headers: Sequence[tuple[str, str]], names: frozenset[str]) -> list[tuple[bytes, Template]]:
+    return [(name.encode(), Template(text, names)) for name, text in headers]
+
+
+def _changed(
+    headers: Sequence[Header],
+    remove: Collection[str],
+    templates: Sequence[tuple[bytes, Template]],
+    values: dict[str, Any],
+) -> list[Header]:
+    """The headers without those that fit a term of ``remove``, and with those that are set; an empty one is not."""
+    kept = [
+        header
+        for header in headers
+        if not any(wildcard.fits(term, header[0].lower().decode("latin-1")) for term in remove)
+    ]
+    for name, template in templates:
+        text = template.text(values)
+        if _BROKEN_LINE.search(text):
+            raise ExpressionError(f"the value of {name.decode()} breaks the line")
+        kept = [header for header in kept if header[0].lower() != name.lower()]
+        if text:
+            kept.append((name, text.encode("utf-8", "backslashreplace")))
+    return kept

@@ -1,0 +1,125 @@
+"""Plain values to XML and SOAP: the reverse of `xml_reading`, every value escaped."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+from xml.sax.saxutils import escape
+
+from strangler.policy.expressions import ExpressionError
+
+ENVELOPES: Mapping[str, str] = {
+    "1.1": "http://schemas.xmlsoap.org/soap/envelope/",
+    "1.2": "http://www.w3.org/2003/05/soap-envelope",
+}
+
+_NAME = re.compile(r"[A-Za-z_À-ÖØ-öø-ÿ][\w.-]*(?::[A-Za-z_À-ÖØ-öø-ÿ][\w.-]*)?")
+# What XML 1.0 (section 2.2) cannot hold in any spelling.
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_QUOTES = str.maketrans({"\n": "&#10;", "\t": "&#9;"})
+
+
+def escaped(text: str) -> str:
+    """A text as it may stand between tags and in quotes.
+
+    Raises:
+        ExpressionError: it holds a control character, which XML has no way to write.
+    """
+    if found := _NOT_XML.search(text):
+        raise ExpressionError(f"the character U+{ord(found[0]):04X} cannot stand in XML")
+    return escape(text, {'"': "&quot;", "'": "&apos;", "\r": "&#13;"})
+
+
+def elements(value: Any) -> str:
+    """The children that a mapping stands for: names to values, lists repeated, null left out.
+
+    Raises:
+        ExpressionError: it is no mapping, or a name is no name of XML.
+    """
+    if not isinstance(value, Mapping):
+        raise ExpressionError("expected a mapping of names to values, to make elements of")
+    return "".join(_elements(value))
+
+
+def document(value: Any, namespaces: Mapping[str, str], charset: str) -> str:
+    """A whole document of a mapping with one name, that of the root.
+
+    Raises:
+        ExpressionError: it is none, or a name is no name of XML.
+    """
+    if not isinstance(value, Mapping) or len(value) != 1 or isinstance(next(iter(value.values())), list):
+        raise ExpressionError("expected a mapping of one name, that of the root element")
+    ((name, inner),) = value.items()
+    return declaration(charset) + "".join(_element(str(name), inner, _declared(namespaces)))
+
+
+def envelope(
+    version: Literal["1.1", "1.2"], header: str | None, body: str, namespaces: Mapping[str, str], charset: str
+) -> str:
+    """A SOAP message around what stands in its Header and Body, as XML."""
+    head = f"<soap:Header>{header}</soap:Header>" if header else ""
+    return (
+        f'{declaration(charset)}<soap:Envelope xmlns:soap="{ENVELOPES[version]}"{_declared(namespaces)}>'
+        f"{head}<soap:Body>{body}</soap:Body></soap:Envelope>"
+    )
+
+
+def declaration(charset: str) -> str:
+    """The XML declaration."""
+    return f'<?xml version="1.0" encoding="{charset}"?>'
+
+
+def _declared(namespaces: Mapping[str, str]) -> str:
+    return "".join(
+        f' xmlns:{prefix}="{escaped(uri)}"' if prefix else f' xmlns="{escaped(uri)}"'
+        for prefix, uri in namespaces.items()
+    )
+
+
+def _elements(value: Mapping[str, Any]) -> Iterator[str]:
+    for name, inner in value.items():
+        for each in inner if isinstance(inner, list) else (inner,):
+            if each is not None:
+                yield from _element(str(name), each)
+
+
+def _element(name: str, value: Any, attributes: str = "") -> Iterator[str]:
+    if not _NAME.fullmatch(name):
+        raise ExpressionError(f"{name[:60]!r} is no name of an element")
+    inner: str
+    if isinstance(value, Mapping):
+        attributes += "".join(_attribute(key, part) for key, part in value.items() if key.startswith("@"))
+        inner = "".join(_elements({key: part for key, part in value.items() if key[:1] not in "@#"}))
+        inner += escaped(text_of(value["#text"])) if value.get("#text") is not None else ""
+    else:
+        inner = escaped(text_of(value))
+    yield f"<{name}{attributes}>{inner}</{name}>" if inner else f"<{name}{attributes}/>"
+
+
+def _attribute(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if not _NAME.fullmatch(key[1:]):
+        raise ExpressionError(f"{key[:60]!r} is no name of an attribute")
+    text = text_of(value)
+    return f' {key[1:]}="{escaped(text).translate(_QUOTES)}"'
+
+
+def text_of(value: Any) -> str:
+    """A scalar as text: numbers and booleans as JSON writes them, nothing for null.
+
+    Raises:
+        ExpressionError: it is a mapping or a list.
+    """
+    match value:
+        case None:
+            return ""
+        case str():
+            return value
+        case bool() | int() | float():
+            return json.dumps(value)
+    raise ExpressionError(
+        f"a {'mapping' if isinstance(value, Mapping) else 'list'} cannot stand where text is expected"
+    )
