@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import socket
-import struct
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from typing import cast
@@ -21,6 +19,7 @@ from strangler.front.passage import Passage
 from strangler.front.peer import peer_of
 from strangler.front.pinned import Pinned
 from strangler.front.response import respond
+from strangler.front.socket_end import SocketEnd
 from strangler.front.upstream_head import UpstreamFields
 from strangler.policy.forwarding import VIA_NAME
 from strangler.policy.model import Upstream
@@ -37,7 +36,6 @@ MAX_PIPELINED = 64 * 1024
 """Bytes of requests that may wait behind the one under way."""
 
 _OURSELVES = b"1.1 " + VIA_NAME
-_RESET = struct.pack("ii", 1, 0)
 
 
 class _State(Enum):
@@ -49,25 +47,24 @@ class _State(Enum):
     CLOSED = auto()
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(SocketEnd):
     """Parses requests, asks which way each goes, and lets an `Exchange` do it."""
 
     def __init__(self, desk: Desk) -> None:
+        super().__init__()
         self.desk = desk
         self.deadline = math.inf
-        self.congested = False
         self.peer = Peer("", 0)
         self.trusted = False
         self.pinned = Pinned()
         self.last_fields: tuple[RequestFields, Upstream, UpstreamFields] | None = None
-        self._transport: asyncio.Transport | None = None
         self._state = _State.IDLE
         self._heads = HeadBuffer(desk.settings.max_head)
         self._exchange: Exchange | None = None
         self._head: RequestHead | None = None
         self._body: LengthBody | ChunkedBody | None = None  # of the request, while it is incomplete
         self.trailers = b""  # of the request under way, as they came
-        self._reading = True
+        self._ended = False  # the client sends nothing more, and is served all the same
         self._advancing = False
 
     # What the event loop says.
@@ -102,6 +99,7 @@ class ClientConnection(asyncio.Protocol):
         """The client sends nothing more. While it waits for an answer this is how it leaves (nginx and Go agree)."""
         if self._exchange is not None and self._state is not _State.LINGER:
             if self._exchange.client_ended():
+                self._ended = True
                 return self._socket().can_write_eof()
             self._state = _State.CLOSED
             self._lose_exchange()
@@ -125,6 +123,9 @@ class ClientConnection(asyncio.Protocol):
         self.congested = False
         if self._exchange is not None:
             self._exchange.client_ready()
+        elif self._heads:
+            self.resume_reading()
+            self._advance()
 
     # What the sweep says.
 
@@ -153,32 +154,6 @@ class ClientConnection(asyncio.Protocol):
         self._socket().abort()
 
     # What an exchange does.
-
-    def write(self, data: bytes) -> None:
-        """Send bytes to the client."""
-        if not self._socket().is_closing():
-            self._socket().write(data)
-
-    def write_eof(self) -> None:
-        """Say that nothing more comes; over TLS that is the end of the connection."""
-        if self._socket().is_closing():
-            return
-        if self._socket().can_write_eof():
-            self._socket().write_eof()
-        else:
-            self._socket().close()
-
-    def pause_reading(self) -> None:
-        """Let the client wait."""
-        if self._reading and not self._socket().is_closing():
-            self._reading = False
-            self._socket().pause_reading()
-
-    def resume_reading(self) -> None:
-        """Go on."""
-        if not self._reading and not self._socket().is_closing():
-            self._reading = True
-            self._socket().resume_reading()
 
     def watch(self, timeout: float | None) -> None:
         """Set the deadline anew, in seconds from now; None: there is none."""
@@ -237,16 +212,17 @@ class ClientConnection(asyncio.Protocol):
         if self._state is _State.CLOSED:
             return
         self._state = _State.CLOSED
-        if reset:
-            _reset_on_close(self._socket())
-        self._socket().abort()
+        self._break(reset=reset)
 
     # Requests.
 
     def _advance(self) -> None:
-        """Begin one request after the other, as far as they have arrived."""
+        """Begin one request after the other, as far as they have arrived, and as the client reads the answers."""
         self._advancing = True
         while self._state is _State.IDLE or self._state is _State.HEAD:
+            if self.congested:
+                self._bound_pipeline()
+                break
             try:
                 found = self._heads.next()
             except Malformed as malformed:
@@ -273,11 +249,11 @@ class ClientConnection(asyncio.Protocol):
             try:
                 content = self._heads.feed(body)
             except Malformed as malformed:
-                self._refuse(malformed)
+                self._refuse(malformed, head)
                 return
             self._note_progress(body)
         if head.fields.via is not None and _OURSELVES in [hop.strip() for hop in head.fields.via.split(b",")]:
-            self._refuse(Malformed("loop-detected", "The request has been here before."))
+            self._refuse(Malformed("loop-detected", "The request has been here before."), head)
             return
         self._dispatch(head, body, content)
 
@@ -353,17 +329,20 @@ class ClientConnection(asyncio.Protocol):
     def _hold(self, data: bytes) -> None:
         """Keep what belongs to the next request until this one is answered."""
         self._heads.add(data)
+        self._bound_pipeline()
+
+    def _bound_pipeline(self) -> None:
         if len(self._heads) > MAX_PIPELINED:
             self.pause_reading()
 
     # Ends.
 
-    def _refuse(self, malformed: Malformed) -> None:
+    def _refuse(self, malformed: Malformed, head: RequestHead | None = None) -> None:
         """Answer what cannot be taken for a request, and close."""
         headers = [(b"Allow", ALLOWED)] if malformed.code == "method-not-allowed" else []
         answer = problem(malformed.code, malformed.detail, headers=headers)
         assert isinstance(answer.body, bytes)
-        to_head = self._head is not None and self._head.method == "HEAD"
+        to_head = head is not None and head.method == "HEAD"
         response = respond(answer, to_head=to_head, old=False, keep=False, date=self.desk.date())
         self.write(response.head if response.bodiless else response.head + answer.body)
         self._linger()
@@ -371,6 +350,7 @@ class ClientConnection(asyncio.Protocol):
     def _linger(self) -> None:
         self._exchange = None
         unread = self._body is not None or bool(self._heads) or self._state is not _State.BUSY
+        unread = unread and not self._ended
         self._state = _State.LINGER
         self.resume_reading()
         if unread and self._socket().can_write_eof():
@@ -390,20 +370,9 @@ class ClientConnection(asyncio.Protocol):
         if exchange is not None:
             exchange.left()
 
-    def _socket(self) -> asyncio.Transport:
-        assert self._transport is not None, "the event loop makes the connection before anything else"
-        return self._transport
-
 
 def _answering(answer: Answer) -> Callable[[Request], Awaitable[Answer]]:
     async def respond_with(request: Request) -> Answer:
         return answer
 
     return respond_with
-
-
-def _reset_on_close(transport: asyncio.Transport) -> None:
-    """Have the kernel send a reset where it would send the end of the stream."""
-    connected = transport.get_extra_info("socket")
-    if connected is not None:
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

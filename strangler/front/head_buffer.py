@@ -68,6 +68,9 @@ class HeadBuffer:
         data, start = self._data, self._position
         if data.startswith(b"\r\n", start):  # RFC 9112 section 2.2: old clients send one after a body
             start += 2
+            if start == len(data):
+                self._position = start
+                return None
         end = data.find(b"\r\n\r\n", max(start, self._searched - 3))
         if end < 0:
             self._check_begin(data, start)

@@ -40,14 +40,26 @@ class Front:
         Raises:
             OSError: the address cannot be bound.
         """
-        loop = asyncio.get_running_loop()
+        loop, make, share = asyncio.get_running_loop(), self._connection, reuse_port or None
+        # A client that does not get on with its handshake holds a socket as one does that sends no head.
+        handshake = self._desk.settings.head_timeout if tls is not None else None
         if unix is not None:
-            server = await loop.create_unix_server(self._connection, unix, ssl=tls, backlog=BACKLOG)
+            server = await loop.create_unix_server(
+                make, unix, ssl=tls, ssl_handshake_timeout=handshake, backlog=BACKLOG
+            )
         elif bound is not None:
-            server = await loop.create_server(self._connection, sock=bound, ssl=tls, backlog=BACKLOG)
+            server = await loop.create_server(
+                make, sock=bound, ssl=tls, ssl_handshake_timeout=handshake, backlog=BACKLOG
+            )
         else:
             server = await loop.create_server(
-                self._connection, host, port, ssl=tls, backlog=BACKLOG, reuse_port=reuse_port or None
+                make,
+                host,
+                port,
+                ssl=tls,
+                ssl_handshake_timeout=handshake,
+                backlog=BACKLOG,
+                reuse_port=reuse_port or None,
             )
         self._servers.append(server)
         if self._sweep is None:

@@ -21,7 +21,7 @@ class Tunnel:
         self._link = link
         self._timeout = timeout
         self._count = count
-        self._client_ended = self._upstream_ended = False
+        self._client_ended = False
         connection.watch(timeout)
 
     # What the connection tells.
@@ -37,8 +37,6 @@ class Tunnel:
         """The client sends nothing more; the upstream may go on."""
         self._client_ended = True
         self._link.write_eof()
-        if self._upstream_ended:
-            self._close()
         return True
 
     def left(self) -> None:
@@ -70,9 +68,8 @@ class Tunnel:
 
     def ended(self) -> None:
         """The upstream sends nothing more; the client may go on."""
-        self._upstream_ended = True
         if self._client_ended:
-            self._close()
+            self._link.write_eof()  # both halves are closed: this closes the link, and `lost` ends the tunnel
         else:
             self._connection.write_eof()
 
@@ -97,8 +94,3 @@ class Tunnel:
 
     def reply(self, head: ReplyHead, body: bytes, complete: bool) -> None:
         """There are no replies."""
-
-    def _close(self) -> None:
-        self._link.abort()
-        self._count()
-        self._connection.end(keep=False)

@@ -257,6 +257,22 @@ async def test_pipelined_requests_of_ours_are_answered_in_order() -> None:
             assert (await client.reply()).body == b"now"
 
 
+async def test_a_client_that_reads_no_answers_gets_no_more_of_them() -> None:
+    async with Scene() as scene:
+        scene.ours[b"/ours"] = Answer(200, [], b"x" * 10_000)
+        client = await scene.client()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(G * 50_000)
+        before = -1
+        while before != (before := len(scene.seen)):
+            for _ in range(200):
+                await asyncio.sleep(0)
+        assert 0 < before < 25_000
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        for _ in range(before + 1000):
+            assert (await client.reply()).status == 200
+
+
 @pytest.mark.parametrize(
     ("request_line", "answer", "head", "body"),
     [

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from strangler.domain.exchange import Answer
 from tests.front.scene import Scene
 
 G = b"GET / HTTP/1.1\r\nHost: h\r\n"
@@ -129,6 +130,22 @@ async def test_what_follows_a_refused_request_is_never_read_as_another() -> None
         assert (await client.reply()).status == 400
         assert await client.to_end() == b""
         assert scene.seen == []
+
+
+async def test_a_refusal_after_a_head_request_has_a_body() -> None:
+    async with Scene() as scene:
+        scene.ours[b"/ours"] = Answer(200, [], b"x")
+        client = await scene.send(b"HEAD /ours HTTP/1.1\r\nHost: h\r\n\r\nnonsense\r\n\r\n")
+        assert (await client.reply(to_head=True)).status == 200
+        assert json.loads((await client.reply()).body)["code"] == "bad-request"
+
+
+async def test_an_empty_line_after_a_request_is_no_begin_of_another() -> None:
+    async with Scene(settings={"head_timeout": 0.1, "keepalive": 0.3}) as scene:
+        scene.ours[b"/ours"] = Answer(200, [], b"x")
+        client = await scene.send(b"GET /ours HTTP/1.1\r\nHost: h\r\n\r\n\r\n")
+        assert (await client.reply()).status == 200
+        assert await client.to_end() == b""
 
 
 async def test_trace_says_what_is_allowed() -> None:
