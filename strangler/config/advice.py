@@ -40,6 +40,8 @@ def advise(table: Table, routes: Mapping[str, Section], upstreams: Mapping[str, 
 
 def _of_route(route: Route, section: Section, public_url: bool) -> Iterator[Advice]:
     yield from _never_matched(route)
+    if route.cors.origins and not route.records:
+        yield Advice(("cors",), "has no effect: what passes through is the legacy system's to share")
     if not route.records:
         return
     yield from _repeated(route)

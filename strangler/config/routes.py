@@ -17,6 +17,7 @@ from strangler.policy.decide import usual_wait
 from strangler.policy.model import (
     AccessPolicy,
     CallPolicy,
+    CorsPolicy,
     Match,
     Mode,
     ProcessPolicy,
@@ -66,6 +67,7 @@ def build_route(section: Section, upstream: Upstream, context: Context) -> Built
     rollout = _rollout(values)
     accept = build_accept(section, mode, rollout, context)
     deprecation = build_deprecation(section)
+    cors = _cors(section)
     if len(section.report.errors()) > before:
         return None
     name: str = values["name"]
@@ -89,6 +91,7 @@ def build_route(section: Section, upstream: Upstream, context: Context) -> Built
         on_store_failure=values["on_store_failure"],
         deprecation=deprecation,
         public_url=values["public_url"].rstrip("/") if "public_url" in values else None,
+        cors=cors,
     )
     return BuiltRoute(route, text)
 
@@ -160,6 +163,20 @@ def _rollout(values: Mapping[str, Any]) -> Rollout | None:
         by=rollout["by"],
         include=tuple(rollout["include"]),
         exclude=tuple(rollout["exclude"]),
+    )
+
+
+def _cors(section: Section) -> CorsPolicy:
+    cors = section.values["cors"]
+    origins = tuple(cors["origins"])
+    if "*" in origins and cors["credentials"]:
+        section.complain(("cors", "credentials"), "cookies of every page's visitors are not for `*`; name the origins")
+    return CorsPolicy(
+        origins=origins,
+        headers=tuple(cors["headers"]),
+        expose=tuple(cors["expose"]),
+        credentials=cors["credentials"],
+        max_age=seconds(cors["max_age"]),
     )
 
 

@@ -16,6 +16,14 @@ def process_url(process: Process) -> str:
     return f"{process.base}{process.resource}/{process.id}"
 
 
+def socket_url(process: str) -> str:
+    """The URL of the WebSocket of a process, from that of the process.
+
+    Its scheme is ws or wss: clients other than the latest browsers take no other (RFC 6455 section 3).
+    """
+    return f"ws{process.removeprefix('http')}/socket"
+
+
 def status_word(status: str | None, state: PublicState, policy: ProcessPolicy) -> str:
     """The domain's word: the one that an outcome gave, else the policy's for the state, else the state in capitals."""
     return status or policy.statuses.get(state) or state.upper()
@@ -64,7 +72,11 @@ def _result(process: Process) -> str:
 def _links(process: Process, may_cancel: bool) -> str:
     url = _quoted(process_url(process))[:-1]
     cancel = f',"cancel":{url}"' if may_cancel and process.cancellable else ""
-    return f'{{"self":{url}","status":{url}/status","result":{url}/result","history":{url}/history"{cancel}}}'
+    socket = _quoted(socket_url(process_url(process)))
+    return (
+        f'{{"self":{url}","status":{url}/status","result":{url}/result","history":{url}/history",'
+        f'"events":{url}/events","socket":{socket}{cancel}}}'
+    )
 
 
 def history_document(process_id: str, versions: Iterable[Process], policy: ProcessPolicy) -> bytes:

@@ -105,6 +105,9 @@ class Instrument(Protocol):
     def watch_queues(self, read: Callable[[], Mapping[str, QueueReading]]) -> None:
         """Where to read the queues at scrape time."""
 
+    def watch_streams(self, read: Callable[[], Mapping[str, int]]) -> None:
+        """Where to read at scrape time how many clients follow, by how they do: "events", "list", "socket"."""
+
     def watch_wal(self, read: Callable[[], int | None]) -> None:
         """Where to read the size in bytes of the store's write-ahead log at scrape time; None: it has none."""
 

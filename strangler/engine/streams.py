@@ -29,6 +29,7 @@ class News(NamedTuple):
     """One change of one of a caller's processes."""
 
     process: Process  # as it was after the change
+    newest: bool  # as it still is
     mark: str | None  # where to go on after it; None: where the one before said
 
 
@@ -139,7 +140,7 @@ class Streams:
                     fresh = [process for process in page if process.version > known.get(process.id, 0)]
                     known.update((process.id, process.version) for process in fresh)
                     if fresh:
-                        yield [News(process, None) for process in fresh]
+                        yield [News(process, True, None) for process in fresh]
                     query = query._replace(before_id=page[-1].id)
 
     async def _news(self, changes: Sequence[PublicChange], known: dict[str, int]) -> list[News]:
@@ -152,7 +153,8 @@ class Streams:
             if versions is None:
                 versions = histories[change.process_id] = await self._history(change)
             if change.version in versions:  # else it is past its retention meanwhile
-                news.append(News(versions[change.version], change.mark))
+                newest = change.version == max(versions)
+                news.append(News(versions[change.version], newest, change.mark))
         return news
 
     async def _history(self, change: PublicChange) -> dict[int, Process]:

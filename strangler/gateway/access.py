@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hmac import compare_digest
 
 from strangler.domain.exchange import Request
@@ -33,12 +34,16 @@ def may_cancel(request: Request, process: Process, access: AccessPolicy, key: by
     return who == "anyone"
 
 
-def foreign_page(request: Request, process: Process, access: AccessPolicy) -> bool:
-    """Whether a request may come from a page of another origin, with a cookie that the browser added by itself."""
+def foreign_page(request: Request, process: Process, access: AccessPolicy, trusted: Callable[[bytes], bool]) -> bool:
+    """Whether a request may come from a page of another origin, with a cookie that the browser added by itself.
+
+    ``trusted``: whether the policy names an origin.
+    """
     found = presented(request, access)
     if found is None or not found.source.startswith("cookie:"):
         return False
-    return request.field(b"origin") != _origin(process.base)
+    origin = request.field(b"origin")
+    return origin is None or (origin != _origin(process.base) and not trusted(origin))
 
 
 def challenge(access: AccessPolicy) -> bytes:

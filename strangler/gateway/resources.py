@@ -1,4 +1,4 @@
-"""The process resources: ``R/{id}``, its status, result and history, its cancellation, and the list ``R``.
+"""The process resources: ``R/{id}``, its status, result, history and streams, its cancellation, and the list ``R``.
 
 Plain functions from a parsed request to an answer. They ignore ``Idempotency-Key``, ``Content-Type`` and unknown
 preferences, because pollers send again whatever they sent first.
@@ -7,10 +7,9 @@ preferences, because pollers send again whatever they sent first.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from strangler.domain.errors import InternalError, StoreUnavailable
-from strangler.domain.exchange import Answer, Header, Request
+from strangler.domain.exchange import Answer, Header, Request, Upgrade
 from strangler.domain.problem import SOURCE, problem
 from strangler.domain.process import Process, Tombstone
 from strangler.engine.commands import Commands
@@ -18,9 +17,15 @@ from strangler.engine.document import history_document, process_url, status_docu
 from strangler.engine.instrument import Instrument
 from strangler.engine.latencies import Latencies
 from strangler.engine.queries import Queries
+from strangler.engine.streams import Streams
+from strangler.engine.tickets import Tickets
 from strangler.gateway import listing
-from strangler.gateway.access import foreign_page, may_cancel, may_read, vary
+from strangler.gateway.access import may_read, vary
+from strangler.gateway.cancelling import Cancelling
 from strangler.gateway.conditional import none_match
+from strangler.gateway.cors import Cors
+from strangler.gateway.live import TICKETED, Live
+from strangler.gateway.reading import Read
 from strangler.gateway.result import Results, not_ready
 from strangler.policy import prefer
 from strangler.policy.match import ResourcePath
@@ -33,14 +38,6 @@ MAX_WAIT = 45
 _STORE_RETRY = 5  # seconds
 _JSON: Header = (b"Content-Type", b"application/json")
 _STRANGER = AccessPolicy()
-
-
-class _Read(NamedTuple):
-    """A request that may see the process that it is for."""
-
-    request: Request
-    process: Process
-    promise: Promise
 
 
 class Resources:
@@ -64,9 +61,10 @@ class Resources:
         promise_of: Callable[[str], Promise | None],
         promises_of: Callable[[str], Sequence[Promise]],
         identity_key: bytes,
+        streams: Streams,
+        cors: Cors,
     ) -> None:
         self._queries = queries
-        self._commands = commands
         self._latencies = latencies
         self._clock = clock
         self._instrument = instrument
@@ -74,27 +72,33 @@ class Resources:
         self._promises_of = promises_of
         self._key = identity_key
         self._results = Results(queries, bodies)
+        self._cancelling = Cancelling(commands, cors, identity_key)
+        self._live = Live(streams, Tickets(identity_key, clock), queries, self._cancelling, instrument)
+        self.open_streams = self._live.open_streams
         self._varies: dict[str, tuple[Header, ...]] = {}  # by promise; a promise never changes
-        self._served: Mapping[bytes, Mapping[str, Callable[[_Read], Awaitable[Answer]]]] = {
+        self._served: Mapping[bytes, Mapping[str, Callable[[Read], Awaitable[Answer | Upgrade]]]] = {
             b"": {"GET": self._process, "HEAD": self._process, "DELETE": self._cancel},
             b"/status": {"GET": self._status, "HEAD": self._status},
             b"/result": {"GET": self._result, "HEAD": self._result},
             b"/history": {"GET": self._history, "HEAD": self._history},
+            b"/events": {"GET": self._live.events, "HEAD": self._live.events},
+            b"/socket": {"GET": self._live.socket},
+            b"/ticket": {"POST": self._live.ticket},
         }
 
-    async def respond(self, request: Request, path: ResourcePath) -> Answer:
+    async def respond(self, request: Request, path: ResourcePath) -> Answer | Upgrade:
         """The answer to a request for ``path``. HEAD gets that to GET, body and all; the front leaves the body out."""
         try:
             if path.process_id is None:
-                return await self._list(request, path.resource)
+                return await self._list(request, path)
             return await self._respond(request, path, path.process_id)
         except StoreUnavailable:
             return problem("store-unavailable", "the record cannot be read or written now", retry_after=_STORE_RETRY)
 
-    async def _respond(self, request: Request, path: ResourcePath, process_id: str) -> Answer:
+    async def _respond(self, request: Request, path: ResourcePath, process_id: str) -> Answer | Upgrade:
         methods = self._served.get(path.rest)
         if methods is None:
-            return problem("no-route", "a process has status, result and history, and nothing at this path")
+            return problem("no-route", "nothing of a process is at this path")
         serve = methods.get(request.method)
         if serve is None:
             return _not_allowed(request.method, methods)
@@ -103,17 +107,18 @@ class Resources:
             found = None
         promise = self._promised(found) if found is not None else None
         access = promise.access if promise is not None else _STRANGER
-        if not may_read(request, found, access, self._key):
+        ticketed = path.rest in TICKETED and self._live.admits(request, process_id) and found is not None
+        if not may_read(request, found, access, self._key) and not ticketed:
             return problem("no-such-process", "there is no such process, or it is not yours to see")
         if isinstance(found, Tombstone):
             return problem("no-longer-kept", "the process ended and its record is no longer kept")
         assert found is not None
         assert promise is not None
-        return await serve(_Read(request, found, promise))
+        return await serve(Read(request, found, promise, ticketed))
 
     # ── The process and its status ────────────────────────────────────────────────────────────────────────────────
 
-    async def _process(self, read: _Read) -> Answer:
+    async def _process(self, read: Read) -> Answer:
         """202 with the document while it runs; then 303 to the result."""
         headers: list[Header] = [_JSON, (b"Cache-Control", b"no-store"), SOURCE]
         read, applied = await self._held(read, _is_final)
@@ -128,7 +133,7 @@ class Resources:
         headers.append(self._retry_after(process))
         return Answer(202, headers, self._document(read))
 
-    async def _status(self, read: _Read) -> Answer:
+    async def _status(self, read: Read) -> Answer:
         """Always 200 with the document, unless the client has it already."""
         known = read.request.field(b"if-none-match")
         if known is None:
@@ -153,7 +158,7 @@ class Resources:
         headers.append(_JSON)
         return Answer(200, headers, self._document(read))
 
-    async def _held(self, read: _Read, settled: Callable[[Process], bool]) -> tuple[_Read, tuple[Header, ...]]:
+    async def _held(self, read: Read, settled: Callable[[Process], bool]) -> tuple[Read, tuple[Header, ...]]:
         """``Prefer: wait=N``: hold the request until ``settled``, or for N seconds; and what was applied."""
         field = read.request.field(b"prefer")
         wait = prefer.parse(field).wait if field is not None else None
@@ -166,42 +171,38 @@ class Resources:
 
     # ── Result, history, cancellation ─────────────────────────────────────────────────────────────────────────────
 
-    async def _result(self, read: _Read) -> Answer:
+    async def _result(self, read: Read) -> Answer:
         self._instrument.polled(read.process.route, "result")
         if not read.process.final:
             return not_ready(read.process, self._latencies.retry_after(read.process, self._clock.now()))
         return await self._results.answer(read.request, read.process)
 
-    async def _history(self, read: _Read) -> Answer:
+    async def _history(self, read: Read) -> Answer:
         self._instrument.polled(read.process.route, "history")
         versions = await self._queries.history(read.process.id)
         headers: list[Header] = [_JSON, (b"Cache-Control", b"private, no-cache"), SOURCE]
         headers.extend(self._vary(read.promise))
         return Answer(200, headers, history_document(read.process.id, versions, read.promise.process))
 
-    async def _cancel(self, read: _Read) -> Answer:
-        request, process, promise = read
-        if not process.final:
-            if foreign_page(request, process, promise.access):
-                return _refused(process, "forbidden", "a cookie is taken from pages of this origin only")
-            if not may_cancel(request, process, promise.access, self._key):
-                return _refused(process, "not-cancellable", "this route does not let you cancel it")
-            cancelled = await self._commands.cancel(process)
-            if cancelled is None:
-                return _refused(process, "not-cancellable", "it is with the legacy system already, or may be")
-            read = read._replace(process=cancelled)
+    async def _cancel(self, read: Read) -> Answer:
+        cancelled = await self._cancelling.cancel(read)
+        if isinstance(cancelled, Answer):
+            return cancelled
         headers: list[Header] = [_JSON, (b"Cache-Control", b"no-store"), SOURCE]
-        return Answer(200, headers, self._document(read))
+        return Answer(200, headers, self._document(read._replace(process=cancelled)))
 
     # ── The list ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _list(self, request: Request, resource: str) -> Answer:
+    async def _list(self, request: Request, path: ResourcePath) -> Answer:
+        resource = path.resource
         if request.method not in ("GET", "HEAD"):
             return _not_allowed(request.method, ("GET", "HEAD"))
         promises = self._promises_of(resource)
         callers = listing.callers(request, promises, self._key)
         if not callers:
             return listing.unauthenticated(promises)
+        if path.rest:
+            return self._live.list(request, resource, callers, self._promised)
         try:
             query = listing.parse(request, resource, promises)
         except listing.BadParameter as error:
@@ -226,8 +227,8 @@ class Resources:
             found = self._varies[promise.digest] = ((b"Vary", names),) if names else ()
         return found
 
-    def _document(self, read: _Read) -> bytes:
-        cancel = read.process.cancellable and may_cancel(read.request, read.process, read.promise.access, self._key)
+    def _document(self, read: Read) -> bytes:
+        cancel = read.process.cancellable and self._cancelling.may(read)
         return status_document(read.process, read.promise.process, may_cancel=cancel)
 
     def _retry_after(self, process: Process) -> Header:
@@ -249,14 +250,4 @@ def _not_allowed(method: str, methods: Mapping[str, object] | Sequence[str]) -> 
         "method-not-allowed",
         f"{method} means nothing here; allowed are {allow}",
         headers=[(b"Allow", allow.encode())],
-    )
-
-
-def _refused(process: Process, name: str, detail: str) -> Answer:
-    return problem(
-        name,
-        detail,
-        correlation_id=process.correlation_id,
-        process=process_url(process),
-        effect=process.effect,
     )

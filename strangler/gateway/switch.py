@@ -6,11 +6,12 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 
-from strangler.domain.exchange import Answer, PassOn, Request
+from strangler.domain.exchange import Answer, PassOn, Request, Upgrade
 from strangler.domain.problem import problem
 from strangler.engine.identity import presented, source_value
 from strangler.engine.instrument import Instrument
 from strangler.gateway.acceptance import Recording, deprecation_headers
+from strangler.gateway.cors import Cors
 from strangler.policy import prefer
 from strangler.policy.decide import decide
 from strangler.policy.match import Matched, Matcher, ResourcePath
@@ -18,7 +19,7 @@ from strangler.policy.model import Mode, Rollout, Route, Table
 from strangler.policy.target import clear
 from strangler.ports import Direction, Handle, Passthrough
 
-Respond = Callable[[Request, ResourcePath], Awaitable[Answer]]
+Respond = Callable[[Request, ResourcePath], Awaitable[Answer | Upgrade]]
 
 
 class Switch:
@@ -28,9 +29,10 @@ class Switch:
         resources: answers for the process resources.
     """
 
-    def __init__(self, recording: Recording, resources: Respond, instrument: Instrument) -> None:
+    def __init__(self, recording: Recording, resources: Respond, cors: Cors, instrument: Instrument) -> None:
         self._recording = recording
         self._resources = resources
+        self._cors = cors
         self._instrument = instrument
         self._matcher: Matcher | None = None
         self._default: Passthrough | None = None
@@ -40,6 +42,7 @@ class Switch:
     def load(self, table: Table, matcher: Matcher, remembered: Collection[str]) -> None:
         """Put a table in force. ``remembered``: the routes of which the store may hold idempotency keys."""
         self._matcher = matcher
+        self._cors.load(table)
         self._remembered = frozenset(remembered)
         default = table.default
         self._default = Passthrough(default.upstream, default.rewrite, "default") if default is not None else None
@@ -58,6 +61,9 @@ class Switch:
         matcher = self._matcher
         if matcher is None:
             return problem("draining", "the server is starting", retry_after=1)
+        preflight = self._cors.preflight(request, matcher)
+        if preflight is not None:
+            return preflight
         resource = matcher.resource_for(request)
         if resource is not None:
             return Handle(partial(self._resource, resource))
@@ -68,11 +74,14 @@ class Switch:
             return self._default or problem("no-route", "no route serves the request, and there is no default")
         return self._direct_route(request, matched, matched.route)
 
-    async def _resource(self, resource: ResourcePath, request: Request) -> Answer:
+    async def _resource(self, resource: ResourcePath, request: Request) -> Answer | Upgrade:
         started = time.perf_counter()
         answer = await self._resources(request, resource)
+        if isinstance(answer, Answer):
+            self._cors.on_resource(request, resource.resource, answer)
         if self._instrument.access_log != "none":
-            self._instrument.answered(request, "", answer.status, time.perf_counter() - started, decision="process")
+            status = answer.status if isinstance(answer, Answer) else 101
+            self._instrument.answered(request, "", status, time.perf_counter() - started, decision="process")
         return answer
 
     def _direct_route(self, request: Request, matched: Matched, route: Route) -> Direction:
@@ -94,7 +103,17 @@ class Switch:
         answer: Callable[[Request], Awaitable[Answer | PassOn]] = partial(
             respond, route=route, parameters=matched.parameters, decision=decision
         )
+        if self._cors.serves(route.name):
+            answer = partial(self._shared, route.name, answer)
         return Handle(answer, passthrough, route.name)
+
+    async def _shared(
+        self, route: str, respond: Callable[[Request], Awaitable[Answer | PassOn]], request: Request
+    ) -> Answer | PassOn:
+        answer = await respond(request)
+        if isinstance(answer, Answer):
+            self._cors.on_route(request, route, answer)
+        return answer
 
     def _may_be_known(self, request: Request, route: Route) -> bool:
         """Whether a request on a route that passes through could be the repeat of a recorded one."""

@@ -120,6 +120,12 @@ POLICY_INFO = Family("strangler_policy_info", "gauge", "Always 1; the revision o
 
 # ── The server itself ────────────────────────────────────────────────────────────────────────────────────────────────
 
+STREAMS = Family(
+    "strangler_open_streams",
+    "gauge",
+    "Clients that follow a process (`events`, `socket`) or all of their own (`list`).",
+    ("kind",),
+)
 DRAINING = Family("strangler_draining", "gauge", "1 while the server is going away.")
 DEFECTS = Family("strangler_defects", "counter", "Exceptions that nobody expected, by the place.", ("place",))
 LINES_DROPPED = Family("strangler_log_lines_dropped", "counter", "Log lines that found no room or no reader.")
@@ -156,6 +162,7 @@ FAMILIES = (
     POLICY_STALE,
     POLICY_ROUTES,
     POLICY_INFO,
+    STREAMS,
     DRAINING,
     DEFECTS,
     LINES_DROPPED,

@@ -25,6 +25,7 @@ class Readings:
 
     def __init__(self) -> None:
         self.queues: Callable[[], Mapping[str, QueueReading]] = dict
+        self.streams: Callable[[], Mapping[str, int]] = dict
         self.wal: Callable[[], int | None] = lambda: None
         self.draining: Callable[[], bool] = lambda: False
         self.lines_dropped: Callable[[], int] = lambda: 0
@@ -37,6 +38,7 @@ class _Read(NamedTuple):
     wal: int | None
     draining: bool
     lines_dropped: int
+    streams: Mapping[str, int]
 
 
 class Counts(Collector):
@@ -56,7 +58,7 @@ class Counts(Collector):
         self.readings = Readings()
         self._version = version
         self._started_at = started_at
-        self._read = _Read({}, None, False, 0)
+        self._read = _Read({}, None, False, 0, {})
 
     def name_routes(self, names: Collection[str], recording: Collection[str]) -> None:
         """Begin the series of routes at nought, so that the first request is an increase."""
@@ -72,7 +74,13 @@ class Counts(Collector):
     def read(self) -> None:
         """Take the readings of this moment; on the event loop, before `collect`."""
         readings = self.readings
-        self._read = _Read(dict(readings.queues()), readings.wal(), readings.draining(), readings.lines_dropped())
+        self._read = _Read(
+            dict(readings.queues()),
+            readings.wal(),
+            readings.draining(),
+            readings.lines_dropped(),
+            dict(readings.streams()),
+        )
 
     def collect(self) -> Iterator[Metric]:
         """Every family with its samples. May run in a thread: a series is read while it grows, never half written."""
@@ -103,6 +111,7 @@ class Counts(Collector):
         yield _values(catalogue.POLICY_INFO, [((self.revision,), 1)] if self.revision else [])
 
     def _server(self) -> Iterator[Metric]:
+        yield _values(catalogue.STREAMS, (((kind,), count) for kind, count in sorted(self._read.streams.items())))
         yield _one(catalogue.DRAINING, self._read.draining)
         yield _values(catalogue.DEFECTS, (((place,), count) for place, count in list(self.defects.items())))
         yield _one(catalogue.LINES_DROPPED, self._read.lines_dropped)

@@ -239,6 +239,10 @@ class Telemetry:
         """Where to read the queues."""
         self.counts.readings.queues = read
 
+    def watch_streams(self, read: Callable[[], Mapping[str, int]]) -> None:
+        """Where to read how many clients follow, by how they do."""
+        self.counts.readings.streams = read
+
     def watch_wal(self, read: Callable[[], int | None]) -> None:
         """Where to read the size in bytes of the store's write-ahead log."""
         self.counts.readings.wal = read

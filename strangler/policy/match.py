@@ -35,7 +35,7 @@ class ResourcePath(NamedTuple):
 
     resource: str  # R
     process_id: str | None  # lower case; None: R itself
-    rest: bytes  # what follows the id: b"", b"/status", …
+    rest: bytes  # what follows the id, or R: b"", b"/status", …
 
 
 class _Entry(NamedTuple):
@@ -174,6 +174,11 @@ class Matcher:
         self.resources: Mapping[str, tuple[str, ...]] = _resources(table, kept_resources)
         """The path R of each collection of processes, with its hosts; empty: all hosts."""
         self._resource_paths = {normal(path.encode()): (path, hosts) for path, hosts in self.resources.items()}
+        self._collection_paths = {
+            path + rest: (ResourcePath(resource, None, rest), hosts)
+            for rest in (b"/events", b"")  # a collection of that name comes before the stream of another
+            for path, (resource, hosts) in self._resource_paths.items()
+        }
 
     def _paths_of(self, host: bytes, endings: dict[bytes, _Paths]) -> _Paths:
         if not host:
@@ -203,7 +208,8 @@ class Matcher:
         return self.match(request.method, None, request.path, request.query, request.field)
 
     def resource_at(self, method: str, host: bytes | None, path: bytes) -> ResourcePath | None:
-        """The process resource that a request is for, before every route: R/{uuid}, what is under it, and GET R.
+        """The process resource that a request is for, before every route: R/{uuid}, what is under it, GET R and
+        GET R/events.
 
         None: it is none. ``host`` matters only where the routes that name R have hosts.
         """
@@ -221,9 +227,9 @@ class Matcher:
         """The resource at a path, and its hosts."""
         if not plain(path):
             path = normal(path)
-        known = self._resource_paths.get(path)
-        if known is not None:
-            return (ResourcePath(known[0], None, b""), known[1]) if method in ("GET", "HEAD") else None
+        collection = self._collection_paths.get(path)
+        if collection is not None:
+            return collection if method in ("GET", "HEAD") else None
         for found in _PROCESS.finditer(path):
             known = self._resource_paths.get(path[: found.start()])
             if known is not None:

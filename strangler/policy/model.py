@@ -187,6 +187,17 @@ class Deprecation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CorsPolicy:
+    """Which pages of other origins may use what is answered here. Without origins it is off."""
+
+    origins: tuple[str, ...] = ()  # https://app.example, https://*.example.org, *
+    headers: tuple[str, ...] = ()
+    expose: tuple[str, ...] = ()
+    credentials: bool = False
+    max_age: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
     """What is promised with a process and therefore kept with it, whatever the policy says later.
 
@@ -221,6 +232,7 @@ class Route:
     on_store_failure: Literal["refuse", "passthrough"] = "refuse"
     deprecation: Deprecation | None = None
     public_url: str | None = None
+    cors: CorsPolicy = field(default_factory=CorsPolicy)
 
     @property
     def records(self) -> bool:

@@ -91,7 +91,7 @@ def equally_specific(one: Match, other: Match) -> bool:
 
 
 def covers_resource(path: PathPattern, methods: frozenset[str], resource: PathPattern) -> bool:
-    """Whether a path pattern of a route lies on a collection of processes R: on GET R, R/{uuid} or below.
+    """Whether a path pattern of a route lies on a collection of processes R: on GET R, GET R/events, R/{uuid} or below.
 
     A prefix that begins above R, such as ``/*``, merely surrounds it; there the process resource comes first.
     """
@@ -103,6 +103,8 @@ def covers_resource(path: PathPattern, methods: frozenset[str], resource: PathPa
     if len(path.segments) == len(base):
         return path.prefix or not methods or not methods.isdisjoint({"GET", "HEAD"})
     beyond = path.segments[len(base)]
+    if beyond == b"events" and len(path.segments) == len(base) + 1:
+        return not methods or not methods.isdisjoint({"GET", "HEAD"})
     return beyond is None or _UUID.fullmatch(beyond) is not None
 
 

@@ -27,10 +27,12 @@ from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Outcomes
 from strangler.engine.queries import Queries
 from strangler.engine.signals import Signals
+from strangler.engine.streams import Streams
 from strangler.engine.supervise import Supervisor
 from strangler.front.listener import Front
 from strangler.front.settings import Settings as FrontSettings
 from strangler.gateway.acceptance import Recording
+from strangler.gateway.cors import Cors
 from strangler.gateway.resources import Resources
 from strangler.gateway.switch import Switch
 from strangler.gateway.urls import Site, public_base
@@ -113,6 +115,7 @@ class Server:
             self.policies.promise_of,
             identity_key,
         )
+        self._streams, cors = Streams(store, signals), Cors()
         resources = Resources(
             Queries(store, signals),
             Commands(store, notifier, self._clock),
@@ -123,14 +126,17 @@ class Server:
             promise_of=self.policies.promise_of,
             promises_of=self.policies.promises_of,
             identity_key=identity_key,
+            streams=self._streams,
+            cors=cors,
         )
-        self._switch = Switch(recording, resources.respond, telemetry)
+        self._switch = Switch(recording, resources.respond, cors, telemetry)
         self._front = Front(self._switch.direct, self._connections, telemetry, front_settings(settings, trusted))
         self._operations = Operations(
             telemetry, Health(lambda: self._phase, self._degraded), self.policies.reload, settings.ops_host
         )
         telemetry.watch_queues(lambda: self._lanes.readings(self._clock.now()))
         telemetry.watch_wal(store.wal_size)
+        telemetry.watch_streams(resources.open_streams)
 
     async def start(self, loaded: Loaded) -> None:
         """Recover what an earlier run left, then listen.
@@ -162,6 +168,7 @@ class Server:
         given_up = await self._executor.drain(self._drain_timeout())
         if given_up:
             self._telemetry.note("drained_with_doubt", "warning", calls=given_up)
+        self._streams.end()
         self._front.drain()
         self._front.stop_listening()
         with contextlib.suppress(TimeoutError):

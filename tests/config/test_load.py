@@ -15,6 +15,7 @@ from strangler.policy.model import (
     AcceptPolicy,
     AccessPolicy,
     CallPolicy,
+    CorsPolicy,
     Default,
     Deprecation,
     Forward,
@@ -116,6 +117,12 @@ routes:
     on_store_failure: passthrough
     deprecation: {since: 2026-01-31, sunset: "2026-12-31T22:00:00+02:00", link: "https://docs.example.org/x"}
     public_url: "https://api.example.org/base/"
+    cors:
+      origins: ["https://app.example", "https://*.example.org:8443"]
+      headers: [X-Tenant]
+      expose: [X-Total]
+      credentials: true
+      max_age: 1h
 default: {upstream: legacy, rewrite: {add_prefix: /old}}
 """
 
@@ -133,6 +140,7 @@ def test_ten_lines_are_enough(tmp_path: Path) -> None:
     assert route.accept == AcceptPolicy()
     assert route.access == AccessPolicy()
     assert route.rewrite == Rewrite()
+    assert route.cors == CorsPolicy()
     assert route.call == CallPolicy(timeout=60.0, attempts=1, on_in_doubt="review", settle=75.0)
 
 
@@ -242,6 +250,13 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         since="@1769817600", sunset="Thu, 31 Dec 2026 20:00:00 GMT", link="https://docs.example.org/x"
     )
     assert route.public_url == "https://api.example.org/base"
+    assert route.cors == CorsPolicy(
+        origins=("https://app.example", "https://*.example.org:8443"),
+        headers=("X-Tenant",),
+        expose=("X-Total",),
+        credentials=True,
+        max_age=3600.0,
+    )
 
 
 def test_the_policy_above_has_every_key_there_is() -> None:

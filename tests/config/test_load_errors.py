@@ -18,7 +18,7 @@ DURATION = "expected a duration such as 250ms, 2s, 5m, 24h or 30d"
     ("keys", "said"),
     [
         ("wiat: 2s", "7:5: routes[0].wiat: unknown key; did you mean wait?"),
-        ("foo: 1", "7:5: routes[0].foo: unknown key; known here: accept, access, call, deprecation, match"),
+        ("foo: 1", "7:5: routes[0].foo: unknown key; known here: accept, access, call, cors, deprecation"),
         ("wait: 2", f"7:11: routes[0].wait: {DURATION}, found 2"),
         ("wait: 2 s", f'7:11: routes[0].wait: {DURATION}, found "2 s"'),
         ('wait: "2s\\n"', f'7:11: routes[0].wait: {DURATION}, found "2s\\n"'),
@@ -132,10 +132,10 @@ def test_a_private_key_needs_its_certificate(tmp_path: Path) -> None:
 
 
 LATER = {
-    "": ["receivers", "limits", "cors", "events"],
+    "": ["receivers", "limits", "events"],
     "routes[0]": [
         *("translate", "outcome", "errors", "callbacks", "limits", "redact", "retain_bodies", "retain_history"),
-        *("retain_deliveries", "shadow", "split", "promote", "steps", "events", "cors"),
+        *("retain_deliveries", "shadow", "split", "promote", "steps", "events"),
     ],
     "routes[0].call": ["follow", "probe", "circuit"],
     "routes[0].access": ["jwt", "authorize"],

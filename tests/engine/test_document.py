@@ -68,6 +68,8 @@ def test_the_document_of_a_new_process_is_that_of_the_contract() -> None:
             "status": f"{URL}/status",
             "result": f"{URL}/result",
             "history": f"{URL}/history",
+            "events": f"{URL}/events",
+            "socket": f"{URL.replace('https:', 'wss:')}/socket",
             "cancel": URL,
         },
     }
@@ -98,7 +100,14 @@ def test_the_document_of_an_ended_process_is_that_of_the_contract() -> None:
         ("result", {"status": 201, "contentType": "application/json", "length": 312}),
         (
             "links",
-            {"self": URL, "status": f"{URL}/status", "result": f"{URL}/result", "history": f"{URL}/history"},
+            {
+                "self": URL,
+                "status": f"{URL}/status",
+                "result": f"{URL}/result",
+                "history": f"{URL}/history",
+                "events": f"{URL}/events",
+                "socket": f"{URL.replace('https:', 'wss:')}/socket",
+            },
         ),
     ]
 

@@ -29,6 +29,8 @@ from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Outcomes
 from strangler.engine.queries import Queries
 from strangler.engine.signals import Signals
+from strangler.engine.streams import Streams
+from strangler.gateway.cors import Cors
 from strangler.gateway.resources import Resources
 from strangler.policy.match import ResourcePath
 from strangler.policy.model import AccessPolicy, ProcessPolicy, Promise
@@ -81,6 +83,8 @@ class Scene:
         self.commands = Commands(self.store, self.notifier, self.clock)
         self.promises: list[Promise] = [promise or a_promise()]
         self.ids = FakeIds()
+        self.streams = Streams(self.store, self.signals)
+        self.cors = Cors()
         self.resources = Resources(
             self.queries,
             self.commands,
@@ -91,6 +95,8 @@ class Scene:
             promise_of=lambda digest: next((one for one in self.promises if one.digest == digest), None),
             promises_of=lambda resource: [one for one in self.promises if one.process.resource == resource],
             identity_key=IDENTITY_KEY,
+            streams=self.streams,
+            cors=self.cors,
         )
 
     @property

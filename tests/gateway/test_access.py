@@ -77,16 +77,22 @@ async def test_nothing_is_seen_where_there_is_nothing() -> None:
         ([(b"Origin", b"null")], True),
         ([(b"Origin", b"https://public.example")], False),
         ([(b"Origin", b"https://public.example:444")], True),
+        ([(b"Origin", b"https://named.example")], False),
     ],
 )
-async def test_a_cookie_counts_only_from_pages_of_our_own_origin(headers: list[Header], foreign: bool) -> None:
+async def test_a_cookie_counts_only_from_pages_of_our_own_origin_and_those_named(
+    headers: list[Header], foreign: bool
+) -> None:
     access = AccessPolicy(identity=("header:Authorization", "cookie:sid"))
     process = await Scene(a_promise(access)).process(base="https://public.example/v1")
     cookie = (b"Cookie", b"sid=1")
 
-    assert foreign_page(a_request("DELETE", "/", cookie, *headers), process, access) is foreign
-    assert not foreign_page(a_request("DELETE", "/", cookie, ALICE, *headers), process, access)
-    assert not foreign_page(a_request("DELETE", "/", *headers), process, access)
+    def named(origin: bytes) -> bool:
+        return origin == b"https://named.example"
+
+    assert foreign_page(a_request("DELETE", "/", cookie, *headers), process, access, named) is foreign
+    assert not foreign_page(a_request("DELETE", "/", cookie, ALICE, *headers), process, access, named)
+    assert not foreign_page(a_request("DELETE", "/", *headers), process, access, named)
 
 
 def test_the_challenge_asks_for_what_the_policy_takes() -> None:

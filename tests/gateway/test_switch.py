@@ -10,6 +10,7 @@ import pytest
 
 from strangler.config.load import load_policy
 from strangler.domain.exchange import Answer, Header
+from strangler.gateway.cors import Cors
 from strangler.gateway.switch import Switch
 from strangler.policy.match import ResourcePath, compile_table
 from strangler.ports import Handle, Passthrough
@@ -43,7 +44,7 @@ def a_switch(folder: Path, policy: str, remembered: frozenset[str] = frozenset()
     file = folder / "routes.yaml"
     file.write_text(policy)
     table = load_policy([file], {}).table
-    switch = Switch(recording_of(World()), served, Silent())  # type: ignore[arg-type]
+    switch = Switch(recording_of(World()), served, Cors(), Silent())  # type: ignore[arg-type]
     switch.load(table, compile_table(table), remembered)
     return switch
 
@@ -53,7 +54,7 @@ def way(switch: Switch, method: str, target: bytes, *headers: Header) -> Any:
 
 
 def test_before_a_policy_is_in_force_nothing_is_taken() -> None:
-    switch = Switch(recording_of(World()), served, Silent())  # type: ignore[arg-type]
+    switch = Switch(recording_of(World()), served, Cors(), Silent())  # type: ignore[arg-type]
     assert way(switch, "GET", b"/claims").status == 503
 
 

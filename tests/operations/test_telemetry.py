@@ -191,6 +191,7 @@ def test_queues_the_log_of_the_store_and_draining_are_read_when_scraped(telemetr
     readings = {R: QueueReading(waiting=5, waiting_bytes=4096, running=2, oldest_age=1.5)}
     telemetry.watch_queues(lambda: readings)
     telemetry.watch_wal(lambda: 8192)
+    telemetry.watch_streams(lambda: {"events": 3, "socket": 0})
     draining = False
     telemetry.watch_draining(lambda: draining)
     samples = scraped(telemetry)
@@ -199,6 +200,8 @@ def test_queues_the_log_of_the_store_and_draining_are_read_when_scraped(telemetr
     assert value(samples, "strangler_queue_oldest_seconds", route=R) == 1.5
     assert value(samples, "strangler_calls_running", route=R) == 2
     assert value(samples, "strangler_store_wal_bytes") == 8192
+    assert value(samples, "strangler_open_streams", kind="events") == 3
+    assert value(samples, "strangler_open_streams", kind="socket") == 0
     assert value(samples, "strangler_draining") == 0
     draining = True
     readings[R] = QueueReading(0, 0, 0, 0.0)
