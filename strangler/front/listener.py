@@ -53,13 +53,7 @@ class Front:
             )
         else:
             server = await loop.create_server(
-                make,
-                host,
-                port,
-                ssl=tls,
-                ssl_handshake_timeout=handshake,
-                backlog=BACKLOG,
-                reuse_port=reuse_port or None,
+                make, host, port, ssl=tls, ssl_handshake_timeout=handshake, backlog=BACKLOG, reuse_port=share
             )
         self._servers.append(server)
         if self._sweep is None:
