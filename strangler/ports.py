@@ -224,7 +224,10 @@ class Upkeep(Protocol):
         ...
 
     async def due(self, route: str, now: int, limit: int) -> Sequence[Process]:
-        """Processes of a route that may be claimed, the longest due first."""
+        """Processes of a route that may be claimed, or are to be looked after, the longest due first.
+
+        At most ``limit`` of each kind.
+        """
         ...
 
     async def next_due(self, after: int) -> Mapping[str, int]:
@@ -232,7 +235,10 @@ class Upkeep(Protocol):
         ...
 
     async def overdue(self, now: int, limit: int) -> Sequence[Process]:
-        """Processes that wait for a claim and whose deadline has passed."""
+        """Processes that wait for a claim, or are followed, and for which it is too late: `Process.over_at` has passed.
+
+        At most ``limit`` of each kind.
+        """
         ...
 
     async def orphans(self, boot_id: str, boottime: int, limit: int) -> Sequence[Process]:

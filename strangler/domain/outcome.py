@@ -43,10 +43,19 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Pending:
+    """The upstream took it, and decides later."""
+
+    status: str | None = None  # the domain's word for meanwhile; None: as before
+    reason: str | None = None
+    after: float | None = None  # seconds; the upstream's Retry-After
+
+
+@dataclass(frozen=True, slots=True)
 class InDoubt:
     """Nobody knows what it did."""
 
     reason: str
 
 
-Outcome = Completed | Rejected | Failed | Retry | InDoubt
+Outcome = Completed | Rejected | Failed | Retry | Pending | InDoubt

@@ -84,7 +84,7 @@ class Process(NamedTuple):
     sequence: int = 0  # counts events; the compare-and-set token
     head: bytes = b""  # SHA-256 of the last event: the head of the hash chain
     updated_at: int = 0  # the last public change
-    due_at: int | None = None  # when it may be claimed; None: not waiting for a claim
+    due_at: int | None = None  # when it may be claimed, or is looked after next; None: neither
     finished_at: int | None = None
     owner: str | None = None  # the worker that holds it under its lease
     fence: int = 0  # counts claims: the fencing token
@@ -99,6 +99,8 @@ class Process(NamedTuple):
     result_type: str | None = None  # its Content-Type
     result_length: int | None = None  # bytes of its body
     result_kept: bool = False  # the reply's body is stored (a reply over `max_reply` is not)
+    follow_target: str | None = None  # where the upstream is asked what became of it, as a request target
+    follow_until_at: int | None = None  # until when it is asked
 
     @property
     def final(self) -> bool:
@@ -111,6 +113,18 @@ class Process(NamedTuple):
         if self.state is State.IN_DOUBT:
             return PublicState.PROCESSING if self.settling else PublicState.UNCONFIRMED
         return _PUBLIC[self.state]
+
+    @property
+    def queued(self) -> bool:
+        """Whether it waits to be sent."""
+        return self.due_at is not None and self.state is not State.FOLLOWING
+
+    @property
+    def over_at(self) -> int:
+        """When it ends, if it still waits, or is followed, then."""
+        if self.state is State.FOLLOWING and self.follow_until_at is not None:
+            return self.follow_until_at
+        return self.deadline_at
 
     @property
     def cancellable(self) -> bool:

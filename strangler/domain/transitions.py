@@ -16,7 +16,7 @@ from json.encoder import encode_basestring as _quoted
 from typing import Any, NamedTuple
 
 from strangler.domain.errors import IllegalTransition
-from strangler.domain.process import ACCEPTED_FIELDS, FINAL, Effect, Process, State
+from strangler.domain.process import ACCEPTED_FIELDS, FINAL, Effect, Process, PublicState, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,26 @@ class Resume:
     due_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """The upstream took it and decides later, or has not decided yet: it is asked again."""
+
+    due_at: int
+    target: str  # where it is asked, as a request target
+    until_at: int  # until when
+    note: str
+    status: str | None = None  # the domain's word for meanwhile; None: as before
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Somebody who knows says how far it is. The state stays."""
+
+    status: str  # the domain's word
+    reason: str | None = None
+
+
 class Result(NamedTuple):
     """What a process row says of the recorded reply."""
 
@@ -88,7 +108,7 @@ class Expire:
     """Its deadline passed before it could be sent."""
 
 
-Transition = Accept | Claim | Postpone | Doubt | Resume | Finish | Cancel | Expire
+Transition = Accept | Claim | Postpone | Follow | Doubt | Resume | Finish | Report | Cancel | Expire
 
 _ENDS = frozenset({State.COMPLETED, State.REJECTED, State.FAILED})
 
@@ -96,26 +116,33 @@ TABLE: Mapping[State | None, Mapping[type, frozenset[State]]] = {
     None: {Accept: frozenset({State.RECEIVED})},
     State.RECEIVED: {
         Claim: frozenset({State.PROCESSING}),
+        Report: frozenset({State.RECEIVED}),
         Cancel: frozenset({State.CANCELLED}),
         Expire: frozenset({State.EXPIRED}),
     },
     State.PROCESSING: {
         Postpone: frozenset({State.WAITING}),
+        Follow: frozenset({State.FOLLOWING}),
+        Report: frozenset({State.PROCESSING}),
         Doubt: frozenset({State.IN_DOUBT}),
         Finish: _ENDS,
     },
     State.WAITING: {
         Claim: frozenset({State.PROCESSING}),
+        Report: frozenset({State.WAITING}),
         Doubt: frozenset({State.IN_DOUBT}),  # only while an earlier attempt is unresolved
         Finish: frozenset({State.FAILED}),
         Cancel: frozenset({State.CANCELLED}),  # only while no earlier attempt is unresolved
         Expire: frozenset({State.EXPIRED}),  # likewise
     },
     State.FOLLOWING: {
-        Doubt: frozenset({State.IN_DOUBT}),
+        Follow: frozenset({State.FOLLOWING}),  # not yet
+        Report: frozenset({State.FOLLOWING}),
+        Doubt: frozenset({State.IN_DOUBT}),  # only for a person: the upstream took it, so it is never repeated
         Finish: _ENDS,
     },
     State.IN_DOUBT: {
+        Report: frozenset({State.IN_DOUBT}),
         Doubt: frozenset({State.IN_DOUBT}),  # only from settling to review: what was to settle it could not
         Resume: frozenset({State.WAITING}),
         Finish: _ENDS,
@@ -208,7 +235,16 @@ def _fields(process: Process | None, transition: Transition, now: int) -> tuple[
                 "due_at": due_at,
                 "attempts": process.attempts - 1,  # what surely did nothing does not count
             }, note
+        case Follow():
+            assert process is not None
+            return _followed(process, transition), transition.note
+        case Report(word, text):
+            assert process is not None
+            # Why nobody knows is told until somebody says better.
+            why = process.reason if process.public_state is PublicState.UNCONFIRMED else None
+            return {"state": process.state, "status": word, "reason": text or why}, None
         case Doubt(reason, settling):
+            assert process is not None
             _guard_doubt(process, settling)
             return {
                 "state": State.IN_DOUBT,
@@ -216,11 +252,21 @@ def _fields(process: Process | None, transition: Transition, now: int) -> tuple[
                 "due_at": None,
                 "unresolved": True,
                 "settling": settling,
-                "reason": None if settling else reason,
+                "status": process.status if settling else None,
+                "reason": process.reason if settling else reason,
                 "effect": None if settling else Effect.UNKNOWN,
             }, reason if settling else None
         case Resume(due_at):
-            return {"state": State.WAITING, "due_at": due_at, "settling": False, "reason": None, "effect": None}, None
+            assert process is not None
+            told = (process.status, process.reason) if process.settling else (None, None)
+            return {
+                "state": State.WAITING,
+                "due_at": due_at,
+                "settling": False,
+                "status": told[0],
+                "reason": told[1],
+                "effect": None,
+            }, None
         case Finish():
             status, media_type, length, kept = transition.result or (None, None, None, False)
             return {
@@ -244,19 +290,40 @@ def _fields(process: Process | None, transition: Transition, now: int) -> tuple[
             return _withdrawn(process, State.EXPIRED, "deadline-passed", now), None
 
 
+def _followed(process: Process, transition: Follow) -> dict[str, Any]:
+    told = (transition.status, transition.reason) if transition.status is not None else (process.status, process.reason)
+    return {
+        "state": State.FOLLOWING,
+        "owner": None,
+        "due_at": transition.due_at,
+        "status": told[0],
+        "reason": told[1],
+        "follow_target": transition.target,
+        "follow_until_at": transition.until_at,
+    }
+
+
 def _withdrawn(process: Process | None, state: State, reason: str | None, now: int) -> dict[str, Any]:
     assert process is not None
     if not process.cancellable:
         raise IllegalTransition(f"to {state} while an earlier attempt is unresolved")
-    return {"state": state, "due_at": None, "finished_at": now, "reason": reason, "effect": Effect.NONE}
+    return {
+        "state": state,
+        "due_at": None,
+        "finished_at": now,
+        "status": None,
+        "reason": reason,
+        "effect": Effect.NONE,
+    }
 
 
-def _guard_doubt(process: Process | None, settling: bool) -> None:
-    assert process is not None
+def _guard_doubt(process: Process, settling: bool) -> None:
     if process.state is State.WAITING and not process.unresolved:
         raise IllegalTransition("Doubt from waiting while nothing is unresolved")
     if process.state is State.IN_DOUBT and not (process.settling and not settling):
         raise IllegalTransition("Doubt from in_doubt")
+    if process.state is State.FOLLOWING and settling:
+        raise IllegalTransition("Doubt from following, to be settled without a person")
 
 
 def _public(process: Process) -> tuple[Any, ...]:

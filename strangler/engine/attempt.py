@@ -6,7 +6,7 @@ import asyncio
 from typing import NamedTuple
 
 from strangler.domain.exchange import Attempt, Fault, FaultKind, RecordedRequest
-from strangler.domain.outcome import InDoubt, Outcome, Retry
+from strangler.domain.outcome import InDoubt, Outcome, Pending, Retry
 from strangler.domain.process import Process
 from strangler.engine.conclude import Concluder, ended
 from strangler.engine.means import Means
@@ -111,7 +111,7 @@ class AttemptUnderWay:
     async def _too_large(self, recorder: Recorder) -> LiveReply | None:
         """The reply is larger than what is kept: its status completes the process; the rest goes to who waits."""
         outcome = self._interpret(recorder)
-        if isinstance(outcome, Retry | InDoubt):
+        if isinstance(outcome, Retry | Pending | InDoubt):
             return None
         live = LiveReply(recorder.status, recorder.reason, recorder.headers)
         self._concluded = True

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import Attempt, AttemptOutcome, Fault, RecordedReply
 from strangler.domain.idempotency import key_expiry
-from strangler.domain.outcome import InDoubt, Outcome, Retry
+from strangler.domain.outcome import InDoubt, Outcome, Pending, Retry
 from strangler.domain.process import Process, State
-from strangler.domain.transitions import Change, Transition, apply
+from strangler.domain.transitions import Change, Doubt, Finish, Follow, Transition, apply
 from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Settled
 from strangler.engine.recorder import LiveReply, Recorder
-from strangler.policy.follow_up import follow_up, overdue, settled_late, stricter
+from strangler.policy.follow_up import OnInDoubt, follow_up, overdue, settled_late, stricter
 from strangler.policy.interpret import WORKER_LOST
 from strangler.policy.model import CallPolicy
 from strangler.ports import Commit, End, Evidence, OpenException, Stale, Verdict
@@ -72,33 +72,89 @@ class Concluder:
         call: CallPolicy,
         recorder: Recorder | None = None,
         live: LiveReply | None = None,
+        target: str | None = None,
     ) -> Process | None:
         """Commit what follows from an outcome. Returns the process after it; None: its fence was stale.
 
         Args:
             recorder: holds the whole reply; None: there was none.
             live: the reply is too large to keep and still arrives; it goes to who waits.
+            target: where the upstream can be asked about what it took; None: nobody knows.
         """
         means = self._means
-        now = means.clock.now()
-        promise = means.promise_of(process.promise)
-        promised = promise.on_in_doubt if promise is not None else "review"
         result = recorder.result() if recorder is not None else None
-        on_in_doubt = stricter(promised, call.on_in_doubt)
-        transitions = follow_up(process, outcome, call, on_in_doubt, now, means.ids.chance(), result)
-        change = applied(process, transitions, now)
+        on_in_doubt = self.on_in_doubt(process, call)
+        evidence = None
+        if recorder is not None and isinstance(outcome, InDoubt | Pending):
+            evidence = await self._evidence(attempt, recorder, late=False)
         reply = await recorder.finish() if recorder is not None and live is None else None
-        commit = settling(change, attempt, reply)
-        if recorder is not None and isinstance(outcome, InDoubt):
-            commit = commit._replace(evidence=await self._evidence(attempt, recorder, late=False))
-        settled = Settled(change.process, attempt.number, reply if change.process.final else None, live)
-        if isinstance(await self._commit_until(commit, settled), Stale):
-            if recorder is not None and reply is not None:
-                await self._late(process, outcome, attempt, recorder, reply)
-            return None
+        while True:
+            now = means.clock.now()
+            transitions = follow_up(process, outcome, call, on_in_doubt, now, means.ids.chance(), result, target)
+            change = applied(process, transitions, now)
+            commit = settling(change, attempt, reply)._replace(evidence=evidence)
+            settled = Settled(change.process, attempt.number, reply if change.process.final else None, live)
+            if not isinstance(await self._commit_until(commit, settled), Stale):
+                break
+            current = await self.current(process)
+            if current is None or (current.fence, current.state) != (process.fence, process.state):
+                if recorder is not None and reply is not None:
+                    await self._late(process, outcome, attempt, recorder, reply)
+                return None
+            process = current  # somebody told how far it is meanwhile; the attempt is ours all the same
         self._notifier.committed(change, settled)
         means.instrument.attempt_ended(change.process, attempt)
         return change.process
+
+    async def looked(
+        self, process: Process, transition: Follow | Finish | Doubt, recorder: Recorder | None = None
+    ) -> Process | None:
+        """Commit what a look at the upstream led to. Returns the process after it; None: it is no longer followed.
+
+        Args:
+            recorder: holds the whole reply that decided, or that tells nothing any more; None: there was none.
+        """
+        means = self._means
+        number = process.tries
+        evidence = None
+        if recorder is not None and isinstance(transition, Doubt):
+            evidence = await self._evidence(self._last_attempt(process), recorder, late=False)
+        reply = await recorder.finish() if recorder is not None and isinstance(transition, Finish) else None
+        while True:
+            change = apply(process, transition, means.clock.now())
+            commit = settling(change, None, None)._replace(evidence=evidence)
+            if reply is not None:
+                commit = commit._replace(reply=(number, reply))
+            settled = Settled(change.process, number, reply)
+            if not isinstance(await self._commit_until(commit, settled), Stale):
+                break
+            current = await self.current(process)
+            if current is None or current.state is not State.FOLLOWING:
+                return None
+            if isinstance(transition, Follow) and current.due_at != process.due_at:
+                return None  # somebody else has looked
+            process = current
+        self._notifier.committed(change, settled)
+        return change.process
+
+    def on_in_doubt(self, process: Process, call: CallPolicy) -> OnInDoubt:
+        """What is done when nobody knows what became of it."""
+        promise = self._means.promise_of(process.promise)
+        return stricter(promise.on_in_doubt if promise is not None else "review", call.on_in_doubt)
+
+    async def current(self, process: Process) -> Process | None:
+        """The process as the store has it, however long that takes; None: it is forgotten."""
+        while True:
+            try:
+                found = await self._means.store.process(process.id)
+            except StoreUnavailable:
+                await asyncio.sleep(_STORE_BACKOFF[-1])
+                continue
+            return found if isinstance(found, Process) else None
+
+    def _last_attempt(self, process: Process) -> Attempt:
+        """The attempt that is followed, as far as evidence names it."""
+        return Attempt(process.id, process.tries, process.fence, "", process.updated_at)
 
     async def recover(self, process: Process, call: CallPolicy | None) -> Process | None:
         """A process under way whose worker is gone: it was sent, or may have been. None: somebody else settled it."""

@@ -124,8 +124,8 @@ class Lanes:
 
     def observe(self, change: Change) -> None:
         """Count what a committed change did to the queue of its route."""
-        waited = change.before is not None and change.before.due_at is not None
-        waits = change.process.due_at is not None
+        waited = change.before is not None and change.before.queued
+        waits = change.process.queued
         if waited == waits:
             return
         self.count(change.process.route, 1 if waits else -1, change.process.body_size)

@@ -13,30 +13,33 @@ REQUEST_PART = "request"
 
 
 def outgoing(process: Process, recorded: RecordedRequest, route: Route, bodies: Bodies) -> Outgoing:
-    """What is sent for a process, the same on every attempt unless the policy changed.
-
-    The recorded headers are end-to-end already, forwarding headers and correlation id in place.
-    """
-    call = route.call
-    headers = recorded.all_headers() if call.credentials == "forward" else list(recorded.headers)
-    if call.forward_idempotency_key is not None:
-        key = process.key if process.key is not None else process.id
-        headers = _set(headers, call.forward_idempotency_key.encode(), key.encode())
-    for name, value in call.set_headers:
-        headers = _set(headers, name.encode(), value.encode())
-    if call.remove_headers:
-        headers = [header for header in headers if header[0].lower().decode("latin-1") not in call.remove_headers]
-    if route.upstream.host_header == "upstream":
-        headers = _set(headers, b"Host", route.upstream.authority.encode())
+    """What is sent for a process, the same on every attempt unless the policy changed."""
 
     async def read_chunk(index: int) -> bytes:
         return await bodies.read_chunk(process.id, REQUEST_PART, index)
 
     target = upstream_target(recorded.target, route.rewrite, route.upstream)
-    return Outgoing(recorded.method, target, headers, recorded.body, read_chunk)
+    return Outgoing(recorded.method, target, upstream_headers(process, recorded, route), recorded.body, read_chunk)
 
 
-def _set(headers: list[Header], name: bytes, value: bytes) -> list[Header]:
+def upstream_headers(process: Process, recorded: RecordedRequest, route: Route) -> list[Header]:
+    """The fields that go upstream. The recorded ones are end-to-end already, forwarding fields and correlation id in
+    place."""
+    call = route.call
+    headers = recorded.all_headers() if call.credentials == "forward" else list(recorded.headers)
+    if call.forward_idempotency_key is not None:
+        key = process.key if process.key is not None else process.id
+        headers = set_header(headers, call.forward_idempotency_key.encode(), key.encode())
+    for name, value in call.set_headers:
+        headers = set_header(headers, name.encode(), value.encode())
+    if call.remove_headers:
+        headers = [header for header in headers if header[0].lower().decode("latin-1") not in call.remove_headers]
+    if route.upstream.host_header == "upstream":
+        headers = set_header(headers, b"Host", route.upstream.authority.encode())
+    return headers
+
+
+def set_header(headers: list[Header], name: bytes, value: bytes) -> list[Header]:
     """The headers with one field of that name, in the place of the first that was there."""
     lower = name.lower()
     result: list[Header] = []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, assert_never
 
-from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Rejected, Retry
+from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Pending, Rejected, Retry
 from strangler.domain.process import Effect, Process, State
 from strangler.domain.retry import delay
-from strangler.domain.transitions import Doubt, Expire, Finish, Postpone, Result, Resume, Transition
-from strangler.policy.model import CallPolicy
+from strangler.domain.transitions import Doubt, Expire, Finish, Follow, Postpone, Result, Resume, Transition
+from strangler.policy.follow import FOLLOW_OVER, NOWHERE, next_look
+from strangler.policy.model import CallPolicy, FollowPolicy
 
 OnInDoubt = Literal["review", "retry", "fail"]
 
@@ -28,6 +29,7 @@ def follow_up(
     now: int,
     chance: float,
     result: Result | None = None,
+    target: str | None = None,
 ) -> tuple[Transition, ...]:
     """The transitions that an attempt's outcome leads to, to be committed as one.
 
@@ -35,6 +37,7 @@ def follow_up(
         process: as it is while the attempt is under way.
         chance: drawn from [0, 1), for the jitter.
         result: what the process is to say of the reply; None: no whole reply came.
+        target: where the upstream can be asked about what it took; None: nobody knows.
     """
     match outcome:
         case Completed() | Rejected() | Failed():
@@ -45,10 +48,36 @@ def follow_up(
                 return (Postpone(now + round(wait * 1000), reason),)
             # No 202 has left: a client that still waits is told at once and may decide for itself.
             return (_finish(process, Failed(reason, Effect.NONE), result),)
+        case Pending():
+            if target is None:
+                return (untold(NOWHERE, on_in_doubt),)
+            return (looked_after(process, outcome, call, target, now),)
         case InDoubt(reason):
             return _in_doubt(process, reason, call, on_in_doubt, now, chance)
         case _:
             assert_never(outcome)
+
+
+def looked_after(process: Process, pending: Pending, call: CallPolicy, target: str, now: int) -> Follow:
+    """The upstream has not decided: when and where it is asked next."""
+    follow = call.follow or FollowPolicy()
+    first = process.state is not State.FOLLOWING
+    until = process.follow_until_at if not first else None
+    until = until if until is not None else now + round(follow.duration * 1000)
+    due = next_look(follow, until - round(follow.duration * 1000), now, until, pending.after)
+    return Follow(due, target, until, "taken" if first else "not yet", pending.status, pending.reason)
+
+
+def untold(reason: str, on_in_doubt: OnInDoubt) -> Doubt | Finish:
+    """The upstream took it, and does not tell what became of it. It is never repeated."""
+    if on_in_doubt == "fail":
+        return Finish(State.FAILED, Effect.UNKNOWN, None, reason)
+    return Doubt(reason, settling=False)
+
+
+def followed_to_end(process: Process, outcome: Completed | Rejected | Failed, result: Result | None) -> Finish:
+    """The upstream decided, by a reply that the process is to say ``result`` of."""
+    return _finish(process, outcome, result)
 
 
 def settled_late(process: Process, outcome: Outcome, result: Result | None) -> tuple[Transition, ...] | None:
@@ -56,7 +85,7 @@ def settled_late(process: Process, outcome: Outcome, result: Result | None) -> t
 
     It settles a process that is still in doubt, also one that already waits for its repeat.
     """
-    if isinstance(outcome, Retry | InDoubt):
+    if isinstance(outcome, Retry | Pending | InDoubt):
         return None
     if process.state is State.IN_DOUBT:
         return (_finish(process._replace(unresolved=process.attempts > 1), outcome, result),)
@@ -68,7 +97,9 @@ def settled_late(process: Process, outcome: Outcome, result: Result | None) -> t
 
 
 def overdue(process: Process) -> Transition:
-    """What becomes of a process that waits for a claim while its deadline passes."""
+    """What becomes of a process for which it is too late: its deadline passed, or it was followed for too long."""
+    if process.state is State.FOLLOWING:
+        return Doubt(FOLLOW_OVER, settling=False)
     return Expire() if process.cancellable else Doubt(DEADLINE_PASSED, settling=False)
 
 

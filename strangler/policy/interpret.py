@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from strangler.domain.exchange import Fault, FaultKind, Headers, joined_fields
-from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Rejected, Retry
+from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Pending, Rejected, Retry
 from strangler.domain.process import Effect
 from strangler.domain.retry import parse_retry_after
+from strangler.policy.follow import takes_time
 from strangler.policy.model import CallPolicy
 
 UNREACHABLE = "upstream-unreachable"
@@ -47,6 +48,8 @@ def interpret_reply(
         return Retry(REFUSED, parse_retry_after(joined_fields(headers).get(b"retry-after"), now))
     if status in _CREDENTIAL_STATUSES and deferred_credentials:
         return Failed(CREDENTIALS_EXPIRED, Effect.NONE)
+    if call.follow is not None and takes_time(call.follow, status, headers):
+        return Pending(after=parse_retry_after(joined_fields(headers).get(b"retry-after"), now))
     if status < 400:
         return Completed()
     if status < 500:

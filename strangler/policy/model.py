@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from strangler.domain.process import PublicState
 from strangler.domain.retry import Backoff
+from strangler.policy.expressions import Template
 
 
 class Mode(StrEnum):
@@ -150,6 +151,17 @@ class AccessPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FollowPolicy:
+    """How the upstream is asked about what it took and has not decided yet."""
+
+    header: str | None = "location"  # of its reply, lower case, that says where; None: `template` does
+    template: Template | None = None  # a path over its reply and the process
+    every: float = 30.0
+    duration: float = 7 * 86400.0  # `for`
+    set_headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallPolicy:
     """How the legacy system is called for a recorded request."""
 
@@ -167,6 +179,7 @@ class CallPolicy:
     concurrency: int = 32
     queue: int = 10_000
     max_reply: int = 64 * 1024 * 1024
+    follow: FollowPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

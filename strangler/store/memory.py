@@ -260,7 +260,7 @@ class MemoryStore:
 
     async def overdue(self, now: int, limit: int) -> Sequence[Process]:
         """See `Upkeep.overdue`."""
-        found = [process for _, process in self._due() if process.deadline_at <= now]
+        found = [process for _, process in self._due() if process.over_at <= now]
         return found[:limit]
 
     async def orphans(self, boot_id: str, boottime: int, limit: int) -> Sequence[Process]:
@@ -272,6 +272,8 @@ class MemoryStore:
         """See `Upkeep.backlog`."""
         waiting: dict[str, Backlog] = {}
         for _, process in self._due():
+            if not process.queued:
+                continue
             before = waiting.get(process.route, Backlog(0, 0))
             waiting[process.route] = Backlog(before.processes + 1, before.body_bytes + process.body_size)
         return waiting

@@ -22,7 +22,9 @@ from strangler.domain.transitions import (
     Event,
     Expire,
     Finish,
+    Follow,
     Postpone,
+    Report,
     Result,
     Resume,
     Transition,
@@ -69,6 +71,7 @@ TO_EACH_STATE: dict[State, tuple[Transition, ...]] = {
     State.RECEIVED: (ACCEPT,),
     State.PROCESSING: (ACCEPT, CLAIM),
     State.WAITING: (ACCEPT, CLAIM, Postpone(NOON + 9, "refused")),
+    State.FOLLOWING: (ACCEPT, CLAIM, Follow(NOON + 9, "/jobs/1", NOON + 99, "202")),
     State.IN_DOUBT: (ACCEPT, CLAIM, Doubt("lost", settling=False)),
     State.COMPLETED: (ACCEPT, CLAIM, DONE),
     State.REJECTED: (ACCEPT, CLAIM, Finish(State.REJECTED, Effect.NONE)),
@@ -83,6 +86,8 @@ ALL: list[Transition] = [
     Doubt("x", settling=True),
     Doubt("x", settling=False),
     Resume(NOON),
+    Follow(NOON, "/jobs/1", NOON + 9, "202"),
+    Report("ASSESSING", "with the assessor"),
     DONE,
     Finish(State.REJECTED, Effect.NONE),
     Finish(State.FAILED, Effect.UNKNOWN),
@@ -153,6 +158,54 @@ def test_unconfirmed_is_said_only_when_a_person_has_to_settle_it() -> None:
     assert (left.public_state, left.effect, left.reason) == (PublicState.UNCONFIRMED, Effect.UNKNOWN, "lost")
 
 
+def test_what_the_upstream_took_is_processing_and_can_neither_be_cancelled_nor_repeated() -> None:
+    process, _ = walk(*TO_EACH_STATE[State.FOLLOWING])
+    assert (process.public_state, process.due_at, process.owner) == (PublicState.PROCESSING, NOON + 9, None)
+    assert (process.follow_target, process.over_at, process.queued) == ("/jobs/1", NOON + 99, False)
+    for transition in (Cancel(), Expire(), CLAIM, Resume(NOON), Doubt("lost", settling=True)):
+        with pytest.raises(IllegalTransition):
+            apply(process, transition, NOON)
+    assert apply(process, Doubt("follow-over", settling=False), NOON).process.public_state is PublicState.UNCONFIRMED
+
+
+def test_looking_again_is_not_public_but_a_new_word_of_the_domain_is() -> None:
+    process, _ = walk(*TO_EACH_STATE[State.FOLLOWING])
+    again = apply(process, Follow(NOON + 20, "/jobs/1", NOON + 99, "202"), NOON + 10)
+    assert (again.process.version, again.outbox) == (process.version, ())
+    told = apply(again.process, Follow(NOON + 30, "/jobs/1", NOON + 99, "202", "ASSESSING", "half way"), NOON + 20)
+    assert (told.process.version, told.process.status, told.process.reason) == (3, "ASSESSING", "half way")
+    kept = apply(told.process, Follow(NOON + 40, "/jobs/1", NOON + 99, "202"), NOON + 30).process
+    assert (kept.version, kept.status, kept.reason) == (3, "ASSESSING", "half way")
+
+
+@pytest.mark.parametrize("state", [state for state in TO_EACH_STATE if state not in FINAL])
+def test_progress_is_public_and_changes_nothing_but_what_is_told(state: State) -> None:
+    process, _ = walk(*TO_EACH_STATE[state])
+    change = apply(process, Report("ASSESSING", "with the assessor"), NOON + 50)
+    told = change.process
+    assert (told.state, told.status, told.reason) == (state, "ASSESSING", "with the assessor")
+    assert (told.version, len(change.outbox)) == (process.version + 1, 1)
+    assert (told.fence, told.owner, told.due_at) == (process.fence, process.owner, process.due_at)
+
+
+def test_an_interim_word_outlives_a_repeat_but_not_the_doubt_that_a_person_has_to_settle() -> None:
+    told = walk(ACCEPT, CLAIM, Report("ASSESSING", "half way"), Doubt("lost", settling=True), Resume(NOON + 9), CLAIM)[
+        0
+    ]
+    assert (told.status, told.reason, told.version) == ("ASSESSING", "half way", 3)
+    left = apply(told, Doubt("lost", settling=False), NOON + 20).process
+    assert (left.status, left.reason) == (None, "lost")
+    seen = apply(left, Report("UNDER_REVIEW"), NOON + 21).process
+    assert (seen.public_state, seen.status, seen.reason) == (PublicState.UNCONFIRMED, "UNDER_REVIEW", "lost")
+
+
+def test_an_interim_word_ends_with_the_process() -> None:
+    for end in (DONE, Finish(State.FAILED, Effect.UNKNOWN)):
+        assert walk(ACCEPT, CLAIM, Report("ASSESSING"), end)[0].status is None
+    for end in (Cancel(), Expire()):
+        assert walk(ACCEPT, Report("WAITING_FOR_NIGHT"), end)[0].status is None
+
+
 HISTORY = walk(ACCEPT, CLAIM, Postpone(NOON + 9, "busy"), CLAIM, DONE)[1]
 
 
@@ -220,6 +273,14 @@ class Life(RuleBasedStateMachine):
     def doubt(self, settling: bool, reason: str) -> None:
         self._apply(Doubt(reason, settling))
 
+    @rule(later=st.integers(0, 10**6), status=st.none() | st.text(min_size=1, max_size=5))
+    def follow(self, later: int, status: str | None) -> None:
+        self._apply(Follow(self.now + later, "/jobs/1", self.now + 10**7, "202", status))
+
+    @rule(status=st.text(min_size=1, max_size=5), reason=st.none() | st.text(max_size=5))
+    def report(self, status: str, reason: str | None) -> None:
+        self._apply(Report(status, reason))
+
     @rule()
     def resume(self) -> None:
         self._apply(Resume(self.now))
@@ -259,7 +320,8 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def only_what_is_under_way_has_an_owner_and_only_what_waits_is_due(self) -> None:
         assert (self.process.owner is not None) == (self.process.state is State.PROCESSING)
-        assert (self.process.due_at is not None) == (self.process.state in (State.RECEIVED, State.WAITING))
+        due = (State.RECEIVED, State.WAITING, State.FOLLOWING)
+        assert (self.process.due_at is not None) == (self.process.state in due)
 
     @invariant()
     def attempts_that_may_have_had_an_effect_are_counted(self) -> None:

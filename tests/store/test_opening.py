@@ -296,7 +296,7 @@ def test_a_migration_that_failed_half_way_is_done_whole_by_the_next(
     writer = open_writer(file, library)
     migrate(writer, file)
     migrate(writer, file)
-    assert writer.row("SELECT count(*) FROM _sqlite_migrations") == (1,)
+    assert writer.row("SELECT count(*) FROM _sqlite_migrations") == (2,)
     writer.close()
 
 

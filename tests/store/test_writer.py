@@ -296,6 +296,7 @@ _TABLES = {
 }
 _WHOLE = {"process USING INDEX process_due", "process USING COVERING INDEX process_due"}  # no more than what waits
 _WHOLE |= {"process USING INDEX process_under_way"}  # no more than what is under way
+_WHOLE |= {"process USING INDEX process_followed", "process USING COVERING INDEX process_followed"}  # likewise
 _OPEN = {"exception USING INDEX exception_open"}  # no more than a person has to settle; only for the gauges
 
 

@@ -117,7 +117,10 @@ class SqliteReader:
 
     async def overdue(self, now: int, limit: int) -> Sequence[Process]:
         """See `Upkeep.overdue`."""
-        return await self._found(partial(self._scans.overdue, now, limit), lambda process: process.due_at is not None)
+        return await self._found(
+            partial(self._scans.overdue, now, limit),
+            lambda process: process.due_at is not None and process.over_at <= now,
+        )
 
     async def orphans(self, boot_id: str, boottime: int, limit: int) -> Sequence[Process]:
         """See `Upkeep.orphans`."""
