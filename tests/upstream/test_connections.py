@@ -1,0 +1,194 @@
+"""Links for passthrough: lent, queued for, given back, and renewed with the policy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from strangler.policy.model import Upstream
+from strangler.ports import Failure, Link, Trouble
+from strangler.upstream import Connections
+from strangler.upstream.pool import WAITING_PER_CONNECTION
+from strangler.wire.reply_head import ReplyHead
+from tests.front.raw import PATIENCE, End, RawUpstream
+
+OK = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+class Waiter:
+    """Borrows links, and receives what comes on them."""
+
+    def __init__(self) -> None:
+        self.link: Link | None = None
+        self.failure: Failure | None = None
+        self.status = 0
+        self.news = asyncio.Event()
+
+    def lent(self, link: Link) -> None:
+        assert self.link is None
+        self.link = link
+        self.news.set()
+
+    def unavailable(self, failure: Failure) -> None:
+        self.failure = failure
+        self.news.set()
+
+    async def heard(self) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await self.news.wait()
+        self.news.clear()
+
+    def reply(self, head: ReplyHead, body: bytes, complete: bool) -> None:
+        assert complete
+        self.status = head.status
+        self.news.set()
+
+    def data(self, data: bytes, complete: bool) -> None:
+        raise AssertionError
+
+    def interim(self, head: ReplyHead) -> None:
+        raise AssertionError
+
+    def ended(self) -> None:
+        raise AssertionError
+
+    def lost(self, failure: Failure | None) -> None:
+        self.failure = failure
+        self.news.set()
+
+    def pause_writing(self) -> None:
+        raise AssertionError
+
+    def resume_writing(self) -> None:
+        raise AssertionError
+
+
+class World:
+    """Connections to a raw upstream."""
+
+    def __init__(self, legacy: RawUpstream) -> None:
+        self.legacy = legacy
+        self.connections = Connections()
+        self.upstream = Upstream(
+            name="legacy", scheme="http", host="127.0.0.1", port=legacy.port, max_connections=1, keepalive=30.0
+        )
+
+    async def lent(self, **options: bool) -> Waiter:
+        waiter = Waiter()
+        self.connections.borrow(self.upstream, waiter, **options)
+        await waiter.heard()
+        assert waiter.failure is None
+        return waiter
+
+    async def exchange(self, waiter: Waiter, upstream: End) -> None:
+        assert waiter.link is not None
+        waiter.link.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", waiter, to_head=False, decode=False)
+        await upstream.head()
+        upstream.send(OK)
+        await waiter.heard()
+        assert waiter.status == 204
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with RawUpstream() as legacy:
+        world = World(legacy)
+        yield world
+        world.connections.close()
+
+
+async def test_a_link_that_was_given_back_is_lent_again_at_once(world: World) -> None:
+    first = await world.lent()
+    await world.exchange(first, await world.legacy.accept())
+    assert first.link is not None
+    first.link.release()
+    second = Waiter()
+    assert world.connections.borrow(world.upstream, second) is None
+    assert second.link is first.link
+    assert second.link.reused
+
+
+async def test_a_fresh_link_takes_the_place_of_an_idle_one(world: World) -> None:
+    first = await world.lent()
+    idle = await world.legacy.accept()
+    await world.exchange(first, idle)
+    assert first.link is not None
+    first.link.release()
+    second = await world.lent(fresh=True)
+    assert second.link is not first.link
+    assert second.link is not None
+    assert not second.link.reused
+    await idle.gone()
+
+
+async def test_a_link_that_breaks_makes_room_for_who_waits(world: World) -> None:
+    first = await world.lent()
+    upstream = await world.legacy.accept()
+    second = Waiter()
+    assert world.connections.borrow(world.upstream, second) is not None
+    assert first.link is not None
+    first.link.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", first, to_head=False, decode=False)
+    upstream.reset()
+    await first.heard()
+    assert first.failure is not None
+    assert (first.failure.trouble, first.failure.silent) == (Trouble.BROKEN, True)
+    await second.heard()
+    assert second.link is not None
+    assert second.link is not first.link
+
+
+async def test_the_queue_is_bounded(world: World) -> None:
+    await world.lent()
+    waiting = [Waiter() for _ in range(WAITING_PER_CONNECTION)]
+    places = [world.connections.borrow(world.upstream, waiter) for waiter in waiting]
+    assert None not in places
+    one_too_many = Waiter()
+    assert world.connections.borrow(world.upstream, one_too_many) is None
+    assert one_too_many.failure is not None
+    assert one_too_many.failure.trouble is Trouble.OVERLOADED
+    assert places[0] is not None
+    places[0].cancel()
+    assert world.connections.borrow(world.upstream, Waiter()) is not None
+
+
+async def test_the_same_upstream_loaded_again_keeps_its_links(world: World) -> None:
+    first = await world.lent()
+    await world.exchange(first, await world.legacy.accept())
+    assert first.link is not None
+    first.link.release()
+    again = Waiter()
+    world.connections.borrow(replace(world.upstream), again)
+    assert again.link is first.link
+
+
+async def test_a_changed_upstream_gets_new_links_and_the_old_ones_end(world: World) -> None:
+    idle, busy = Waiter(), Waiter()
+    world.upstream = replace(world.upstream, max_connections=2)
+    idle, busy = await world.lent(), await world.lent()
+    ends = [await world.legacy.accept() for _ in range(2)]
+    await world.exchange(idle, ends[0])
+    assert idle.link is not None
+    idle.link.release()
+    changed = replace(world.upstream, connect_timeout=1.0)
+    fresh = Waiter()
+    world.connections.borrow(changed, fresh)
+    await ends[0].gone()
+    await fresh.heard()
+    await world.exchange(busy, ends[1])
+    assert busy.link is not None
+    busy.link.release()
+    await ends[1].gone()
+
+
+async def test_a_failed_connection_is_told_and_the_next_who_waits_is_tried_for(world: World) -> None:
+    await world.legacy.__aexit__()
+    first, second = Waiter(), Waiter()
+    world.connections.borrow(world.upstream, first)
+    world.connections.borrow(world.upstream, second)
+    for waiter in (first, second):
+        await waiter.heard()
+        assert waiter.failure is not None
+        assert waiter.failure.trouble is Trouble.UNREACHABLE
