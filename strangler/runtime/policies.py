@@ -30,33 +30,26 @@ class TakesTable(Protocol):
         ...
 
 
-class Policies:
-    """Loads policies and keeps promises.
+class Followers(Protocol):
+    """Other workers, which run what is in force here."""
 
-    Args:
-        on_change: told after a table came into force.
-    """
+    async def prepare(self, loaded: Loaded) -> Sequence[str]:
+        """Have all of them load it; what stands in the way, for people."""
+        ...
 
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        environ: Mapping[str, str],
-        lease: float,
-        archive: Archive,
-        instrument: Instrument,
-        on_change: Callable[[], None],
-    ) -> None:
-        self._paths = paths
-        self._environ = environ
-        self._lease = lease
+    async def switch(self) -> None:
+        """Have all of them put in force what they prepared."""
+        ...
+
+
+class PolicyInForce:
+    """The table in force, and the promises of this and earlier ones."""
+
+    def __init__(self, archive: Archive, instrument: Instrument, on_change: Callable[[], None]) -> None:
         self._archive = archive
         self._instrument = instrument
         self._on_change = on_change
         self._promises: dict[str, Promise] = {}
-        self._loading = asyncio.Lock()
-        self._switch: TakesTable | None = None
-        self._seen: Stamps = {}
-        self._refused_first: str | None = None  # why the last good policy runs in place of the files
         self.loaded: Loaded | None = None
 
     def route_of(self, name: str) -> Route | None:
@@ -70,6 +63,60 @@ class Policies:
     def promises_of(self, resource: str) -> list[Promise]:
         """All promises whose processes lie under a resource path."""
         return [promise for promise in self._promises.values() if promise.process.resource == resource]
+
+    async def recollect(self) -> None:
+        """Take up the promises of earlier policies.
+
+        Raises:
+            StoreUnavailable: the store can be neither read nor written.
+        """
+        for digest, text in (await self._archive.load("promise")).items():
+            try:
+                self._promises[digest] = promises.read(digest, text)
+            except ValueError as error:
+                # Its processes cannot be shown, and are reviewed when in doubt; nothing is guessed.
+                self._instrument.note("promise_unreadable", "error", promise=digest, reason=str(error))
+
+    def put_in_force(self, loaded: Loaded, switch: TakesTable) -> None:
+        """Switch to a table whose promises are on disk."""
+        table = loaded.table
+        self._promises |= {route.promise.digest: route.promise for route in table.routes.values() if route.records}
+        kept = {promise.process.resource for promise in self._promises.values()}
+        matcher = compile_table(table, sorted(kept))
+        self.loaded = loaded
+        switch.load(table, matcher, frozenset(promise.route for promise in self._promises.values()))
+        recording = [route.name for route in table.routes.values() if route.records]
+        self._instrument.policy_loaded(table.revision, len(table.routes), [*table.routes], recording)
+        self._on_change()
+
+
+class Policies(PolicyInForce):
+    """Loads policies and keeps promises.
+
+    Args:
+        on_change: told after a table came into force.
+        followers: who is to have it in force as well, before a reload is answered; None: nobody.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        environ: Mapping[str, str],
+        lease: float,
+        archive: Archive,
+        instrument: Instrument,
+        on_change: Callable[[], None],
+        followers: Followers | None = None,
+    ) -> None:
+        super().__init__(archive, instrument, on_change)
+        self._paths = paths
+        self._environ = environ
+        self._lease = lease
+        self._followers = followers
+        self._loading = asyncio.Lock()
+        self._switch: TakesTable | None = None
+        self._seen: Stamps = {}
+        self._refused_first: str | None = None  # why the last good policy runs in place of the files
 
     def read(self) -> Loaded:
         """Read the files. Blocks.
@@ -104,12 +151,7 @@ class Policies:
         """
         self._switch = switch
         self._seen = loaded.stamps
-        for digest, text in (await self._archive.load("promise")).items():
-            try:
-                self._promises[digest] = promises.read(digest, text)
-            except ValueError as error:
-                # Its processes cannot be shown, and are reviewed when in doubt; nothing is guessed.
-                self._instrument.note("promise_unreadable", "error", promise=digest, reason=str(error))
+        await self.recollect()
         await self._enforce(loaded)
         if self._refused_first is not None:
             self._instrument.policy_refused(self._refused_first)
@@ -131,6 +173,8 @@ class Policies:
             except PolicyErrors as error:
                 self._seen = error.stamps
                 return self._refused([{"detail": str(finding)} for finding in error.findings])
+            except _NotFollowed as error:
+                return self._refused([{"detail": reason} for reason in error.reasons])
             except StoreUnavailable as error:
                 return self._refused([{"detail": f"its promises cannot be kept now: {error}"}])
             warnings = [str(warning) for warning in loaded.warnings]
@@ -151,17 +195,21 @@ class Policies:
 
     async def _enforce(self, loaded: Loaded) -> None:
         assert self._switch is not None
-        table = loaded.table
         # A promise is on disk before the first process that is accepted under it.
-        for route in table.routes.values():
+        for route in loaded.table.routes.values():
             if route.records and route.promise.digest not in self._promises:
                 await self._archive.save("promise", route.promise.digest, loaded.promises[route.promise.digest])
-                self._promises[route.promise.digest] = route.promise
-        kept = {promise.process.resource for promise in self._promises.values()}
-        matcher = compile_table(table, sorted(kept))
+        if self._followers is not None and (reasons := await self._followers.prepare(loaded)):
+            raise _NotFollowed(reasons)
         await last_good.keep(self._archive, loaded.sources)
-        self.loaded = loaded
-        self._switch.load(table, matcher, frozenset(promise.route for promise in self._promises.values()))
-        recording = [route.name for route in table.routes.values() if route.records]
-        self._instrument.policy_loaded(table.revision, len(table.routes), [*table.routes], recording)
-        self._on_change()
+        self.put_in_force(loaded, self._switch)
+        if self._followers is not None:
+            await self._followers.switch()
+
+
+class _NotFollowed(Exception):
+    """Some worker cannot run what was loaded."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__(*reasons)
+        self.reasons = reasons

@@ -1,0 +1,243 @@
+"""The rooms that a request goes through in one worker, put together: front, gateway and engine over one store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable
+from typing import NamedTuple
+
+from strangler.config.settings import Settings
+from strangler.config.system import SystemClock, SystemIds
+from strangler.domain.errors import OperatorError, StoreUnavailable
+from strangler.domain.exchange import Request
+from strangler.engine.accept import Acceptor
+from strangler.engine.commands import Commands
+from strangler.engine.conclude import Concluder
+from strangler.engine.execute import Executor
+from strangler.engine.lanes import Lanes
+from strangler.engine.latencies import Latencies
+from strangler.engine.lease import LeaseKeeper
+from strangler.engine.means import Means
+from strangler.engine.notify import Notifier
+from strangler.engine.outcomes import Outcomes
+from strangler.engine.queries import Queries
+from strangler.engine.signals import Signals
+from strangler.engine.streams import Streams
+from strangler.front.listener import Front
+from strangler.front.settings import Settings as FrontSettings
+from strangler.gateway.acceptance import Recording
+from strangler.gateway.cors import Cors
+from strangler.gateway.resources import Resources
+from strangler.gateway.switch import Switch
+from strangler.gateway.urls import Site, public_base
+from strangler.operations.application import Phase
+from strangler.operations.telemetry import Telemetry
+from strangler.policy.model import Route
+from strangler.policy.trust import TrustedNetworks
+from strangler.ports import Slots
+from strangler.runtime.policies import PolicyInForce
+from strangler.store import Store
+from strangler.upstream import Caller, Connections
+
+_DRAIN_MARGIN = 5.0
+_LAST_ANSWERS = 5.0  # seconds for what clients still read when all calls have ended
+
+
+class Frame(NamedTuple):
+    """What the rooms stand on, and share with whoever put them together."""
+
+    settings: Settings
+    store: Store
+    identity_key: bytes
+    telemetry: Telemetry
+    clock: SystemClock
+    lease: LeaseKeeper
+    policies: PolicyInForce
+    lanes: Lanes
+    signals: Signals
+    phase: Callable[[], Phase]
+    slots: Slots | None = None  # None: this worker is the only one
+
+
+class Rooms:
+    """All that stands between a client and the upstream."""
+
+    def __init__(self, frame: Frame) -> None:
+        settings, store, telemetry, policies = frame.settings, frame.store, frame.telemetry, frame.policies
+        self._frame = frame
+        trusted = TrustedNetworks(settings.trust_forwarded)
+        self.latencies = Latencies(store)
+        self._connections = Connections(max_head=settings.max_head)
+        self._caller = Caller(max_head=settings.max_head)
+        self._site = Site(settings.public_url, trusted, ())
+        outcomes = Outcomes()
+        notifier = Notifier(frame.lanes, outcomes, frame.signals, self.latencies, telemetry)
+        self.means = Means(
+            store=store,
+            bodies=store,
+            upkeep=store,
+            health=store,
+            upstream=self._caller,
+            clock=frame.clock,
+            ids=SystemIds(),
+            instrument=telemetry,
+            lease=frame.lease,
+            route_of=policies.route_of,
+            promise_of=policies.promise_of,
+        )
+        self.concluder = Concluder(self.means, notifier)
+        self.executor = Executor(self.means, frame.lanes, outcomes, self.concluder, notifier, frame.slots)
+        self._streams, cors = Streams(store, frame.signals), Cors()
+        recording = Recording(
+            self._acceptor(notifier, trusted),
+            store,
+            store,
+            frame.signals,
+            outcomes,
+            self.latencies,
+            frame.clock,
+            telemetry,
+            self._base_of,
+            policies.promise_of,
+            frame.identity_key,
+        )
+        resources = Resources(
+            Queries(store, frame.signals),
+            Commands(store, notifier, frame.clock),
+            store,
+            self.latencies,
+            frame.clock,
+            telemetry,
+            promise_of=policies.promise_of,
+            promises_of=policies.promises_of,
+            identity_key=frame.identity_key,
+            streams=self._streams,
+            cors=cors,
+        )
+        self.switch = Switch(recording, resources.respond, cors, telemetry)
+        self._front = Front(self.switch.direct, self._connections, telemetry, front_settings(settings, trusted))
+        telemetry.watch_queues(lambda: frame.lanes.readings(frame.clock.now()))
+        telemetry.watch_streams(resources.open_streams)
+
+    def _acceptor(self, notifier: Notifier, trusted: TrustedNetworks) -> Acceptor:
+        frame = self._frame
+        return Acceptor(
+            self.means,
+            frame.lanes,
+            self.executor,
+            notifier,
+            identity_key=frame.identity_key,
+            trusted=trusted.peer,
+            draining=lambda: frame.phase() == "draining",
+        )
+
+    async def listen(self) -> None:
+        """Listen where the settings say.
+
+        Raises:
+            OSError: an address cannot be listened on.
+            OperatorError: a certificate or key cannot be used.
+        """
+        settings, telemetry = self._frame.settings, self._frame.telemetry
+        tls = server_tls(settings)
+        listens: list[str] = []
+        for address in settings.listen:
+            if address.path:
+                await self._front.listen(unix=address.path)
+                telemetry.note("listen", address=str(address))
+                continue
+            listens.append(authority(*await self._front.listen(address.host, address.port, tls=tls)))
+            telemetry.note("listen", address=listens[-1], tls=tls is not None)
+        self._site = self._site._replace(listens=tuple(listens))
+
+    async def listen_on(self, listeners: list[socket.socket]) -> None:
+        """Listen on sockets that somebody else has bound and keeps open.
+
+        Raises:
+            OperatorError: a certificate or key cannot be used.
+        """
+        tls = server_tls(self._frame.settings)
+        listens: list[str] = []
+        for listener in listeners:
+            if listener.family == socket.AF_UNIX:
+                await self._front.listen(bound=listener.dup())
+            else:
+                listens.append(authority(*await self._front.listen(bound=listener.dup(), tls=tls)))
+        self._site = self._site._replace(listens=tuple(listens))
+
+    def stop_listening(self) -> None:
+        """Take no more connections, and close each one after what is under way on it."""
+        self._front.drain()
+        self._front.stop_listening()
+
+    async def drain(self) -> None:
+        """Claim nothing more, end what is under way, give back what was not sent; then answer to the end."""
+        telemetry = self._frame.telemetry
+        telemetry.note("draining", timeout=self._drain_timeout())
+        given_up = await self.executor.drain(self._drain_timeout())
+        if given_up:
+            telemetry.note("drained_with_doubt", "warning", calls=given_up)
+        self._streams.end()
+        self.stop_listening()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_ANSWERS):
+                await self._front.drained()
+
+    async def close(self) -> None:
+        """Close all connections, and give the lease back."""
+        await self._front.close()
+        with contextlib.suppress(StoreUnavailable):
+            await self._frame.lease.resign()
+        self._connections.close()
+        self._caller.close()
+
+    def _base_of(self, request: Request, route: Route) -> str:
+        return public_base(request, self._site, route_url=route.public_url, hosts=route.match.hosts)
+
+    def _drain_timeout(self) -> float:
+        """What was set, else time enough for the longest call that a route allows."""
+        if self._frame.settings.drain_timeout is not None:
+            return self._frame.settings.drain_timeout
+        loaded = self._frame.policies.loaded
+        routes = loaded.table.routes.values() if loaded is not None else ()
+        return max((route.call.timeout for route in routes), default=0.0) + _DRAIN_MARGIN
+
+
+def authority(host: str, port: int) -> str:
+    """Host and port as they stand in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def front_settings(settings: Settings, trusted: TrustedNetworks) -> FrontSettings:
+    """The part of the settings that is about clients."""
+    return FrontSettings(
+        head_timeout=settings.head_timeout,
+        body_idle_timeout=settings.body_idle_timeout,
+        keepalive=settings.keepalive,
+        max_head=settings.max_head,
+        max_clients=settings.max_clients,
+        trusted=trusted,
+    )
+
+
+def server_tls(settings: Settings) -> ssl.SSLContext | None:
+    """TLS of the public listener; None: it speaks plainly.
+
+    Raises:
+        OperatorError: a certificate or key cannot be used.
+    """
+    if settings.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+        if settings.tls_client_ca is not None:
+            context.load_verify_locations(settings.tls_client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except OSError as error:
+        raise OperatorError(f"--tls-cert {settings.tls_cert}: {error}") from error
+    return context
