@@ -9,6 +9,7 @@ from strangler.domain.exchange import Attempt, Fault, FaultKind, RecordedRequest
 from strangler.domain.outcome import InDoubt, Outcome, Pending, Retry
 from strangler.domain.process import Process
 from strangler.engine.conclude import Concluder, ended
+from strangler.engine.look import place_of
 from strangler.engine.means import Means
 from strangler.engine.outcomes import Outcomes
 from strangler.engine.outgoing import outgoing
@@ -104,8 +105,11 @@ class AttemptUnderWay:
     ) -> Process | None:
         status = recorder.status if recorder is not None else None
         attempt = ended(self._begun, self._means.clock.now(), fault, status, outcome)
+        target = None
+        if isinstance(outcome, Pending) and recorder is not None:
+            target = await place_of(self._means, self._route, self._process, self._request, recorder)
         return await self._concluder.conclude(
-            self._process, outcome, attempt, self._route.call, recorder=recorder, live=live
+            self._process, outcome, attempt, self._route.call, recorder=recorder, live=live, target=target
         )
 
     async def _too_large(self, recorder: Recorder) -> LiveReply | None:

@@ -18,6 +18,7 @@ from strangler.domain.transitions import Claim, apply
 from strangler.engine.attempt import AttemptUnderWay, Claimed
 from strangler.engine.conclude import WITHOUT_ROUTE, Concluder, ended
 from strangler.engine.lanes import STOCK, AllSlots, Lane, Lanes
+from strangler.engine.look import Looker
 from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Outcomes
@@ -25,6 +26,7 @@ from strangler.policy.model import Route
 from strangler.ports import Commit, Slots, Stale
 
 _STORE_PAUSE = 1000  # milliseconds until the store is asked again after it could not answer
+_AFTER_DEFECT = 30_000  # milliseconds until what a defect of ours kept from being looked after is tried again
 _AFTER_CANCEL = 5.0  # seconds for what was cut off to be committed as such
 
 
@@ -45,6 +47,7 @@ class Executor:
         self._outcomes = outcomes
         self._concluder = concluder
         self._notifier = notifier
+        self._looker = Looker(means, concluder)
         self._slots = slots if slots is not None else AllSlots()
         self._tasks: set[asyncio.Task[None]] = set()
         self._wakes: dict[str, tuple[int, asyncio.TimerHandle]] = {}
@@ -92,7 +95,7 @@ class Executor:
             lane = self._lanes.of(route)
             lane.waiting, lane.waiting_bytes = waiting.processes, waiting.body_bytes
             lane.stocked = waiting.processes > 0
-        for route, due_at in (await self._means.upkeep.next_due(self._means.clock.now())).items():
+        for route, due_at in (await self._means.upkeep.next_due(0)).items():
             self.wake(route, due_at)
         self.pump_all()
 
@@ -158,7 +161,9 @@ class Executor:
                     self._slots.spare(lane.route, slots - lane.running)
                 return
             lane.running += 1
-            self._spawn(self._claim_and_run(lane, process))
+            self._spawn(
+                self._look(lane, process) if process.state is State.FOLLOWING else self._claim_and_run(lane, process)
+            )
         if lane.wanting:
             self._slots.want(lane.route, route.call.concurrency, lane.wanting)
 
@@ -173,7 +178,7 @@ class Executor:
             return
         if later is not None:
             self.wake(lane.route, later)
-        lane.stock(due, more=len(due) == STOCK)
+        lane.stock(due, more=len(due) >= STOCK)
         self._pump(lane)
 
     async def _claim_and_run(self, lane: Lane, process: Process) -> None:
@@ -195,6 +200,26 @@ class Executor:
             self._means.instrument.failed("execute", error)
         finally:
             self._freed(lane)
+
+    async def _look(self, lane: Lane, process: Process) -> None:
+        """Ask the upstream about what it took. Nobody is cut off by a drain: the next worker looks again."""
+        means = self._means
+        route = means.route_of(process.route)
+        try:
+            if route is not None and not self._draining:
+                self._wake_for(await self._looker.look(route, process))
+        except StoreUnavailable:
+            self.wake(process.route, means.clock.now() + _STORE_PAUSE)
+        except Exception as error:
+            means.instrument.failed("look", error)
+            self.wake(process.route, means.clock.now() + _AFTER_DEFECT)
+        finally:
+            lane.claimed(process.id)
+            self._freed(lane)
+
+    def _wake_for(self, after: Process | None) -> None:
+        if after is not None and after.due_at is not None:
+            self.wake(after.route, after.due_at)
 
     def _freed(self, lane: Lane) -> None:
         lane.running -= 1
@@ -221,6 +246,7 @@ class Executor:
         finally:
             lane.claimed(process.id)
         if isinstance(verdict, Stale):
+            self.wake(lane.route, now)  # somebody else has it, or told how far it is: the store knows
             return None
         self._notifier.committed(change)
         return Claimed(change.process, attempt, request, term)
@@ -235,8 +261,7 @@ class Executor:
             under_way = AttemptUnderWay(means, self._concluder, self._outcomes, route, claimed)
             after = await under_way.run()
             lane.measured((means.clock.now() - started) / 1000)
-        if after is not None and after.state is State.WAITING and after.due_at is not None:
-            self.wake(after.route, after.due_at)
+        self._wake_for(after)
 
     async def _give_back(self, claimed: Claimed) -> Process | None:
         """Nothing was sent, and nothing is going to be: somebody else, or another day, takes it."""

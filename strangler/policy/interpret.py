@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from strangler.domain.exchange import Fault, FaultKind, Headers, joined_fields
 from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Pending, Rejected, Retry
 from strangler.domain.process import Effect
@@ -58,3 +60,15 @@ def interpret_reply(
         # A gateway lost it, not the system: what stands behind the gateway may have done it all the same.
         return InDoubt(GATEWAY_LOST_IT)
     return Failed(UPSTREAM_ERROR, Effect.UNKNOWN)
+
+
+def interpret_end(status: int, headers: Headers, call: CallPolicy) -> Outcome:
+    """What the last answer about what the upstream took means: nothing is "not yet" or refused any more."""
+    return interpret_reply(
+        "GET",
+        status,
+        headers,
+        replace(call, follow=None, retry_on_status=frozenset()),
+        0,
+        deferred_credentials=False,
+    )

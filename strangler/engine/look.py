@@ -1,0 +1,197 @@
+"""Looking after what the upstream took: one question after the other until it has decided.
+
+A look is a GET, safe to repeat, so nothing is claimed for it: whoever dies in the middle leaves a process that is due,
+and the next worker looks again. Only what a look led to is committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+
+from strangler.domain.exchange import CHUNK_SIZE, Body, Header, Headers, RecordedRequest, joined_fields
+from strangler.domain.outcome import InDoubt, Pending, Retry
+from strangler.domain.process import Process
+from strangler.domain.transitions import Doubt, Finish
+from strangler.engine.conclude import Concluder
+from strangler.engine.content import PARSED_HERE
+from strangler.engine.means import Means
+from strangler.engine.outgoing import set_header, upstream_headers
+from strangler.engine.recorder import LiveReply, Recorder, reply_part
+from strangler.policy.follow import FOLLOW_OVER, NOWHERE, Decided, Elsewhere, Look, NotYet, Untold, judge, whereto
+from strangler.policy.follow_up import followed_to_end, looked_after, untold
+from strangler.policy.forwarding import upstream_target
+from strangler.policy.interpret import interpret_end
+from strangler.policy.model import FollowPolicy, Route
+from strangler.policy.readable import Unparsable, decoded, media_type, parse_json
+from strangler.ports import Outgoing
+
+_HOPS = 5  # places that one look may be sent on to
+
+# Of the request that began it, these speak of its own body, key or wishes.
+_NOT_OF_A_LOOK = frozenset({b"expect", b"origin", b"prefer", b"range", b"te", b"transfer-encoding"})
+_NOT_OF_A_LOOK_BEGIN = (b"content-", b"if-")
+
+_NOTHING = Body(0, hashlib.sha256(b"").digest(), b"")
+
+
+class Looker:
+    """Asks the upstream about what it took."""
+
+    def __init__(self, means: Means, concluder: Concluder) -> None:
+        self._means = means
+        self._concluder = concluder
+
+    async def look(self, route: Route, process: Process) -> Process | None:
+        """Ask once, and commit what that leads to. Returns the process after it; None: it is no longer followed.
+
+        Raises:
+            StoreUnavailable: the store cannot say what was recorded; nothing was asked.
+        """
+        request = await self._means.store.request(process.id)
+        if request is None or process.follow_target is None:
+            return None
+        target, result = process.follow_target, False
+        for _ in range(_HOPS):
+            recorder = Recorder(
+                self._means.bodies, process.id, process.tries, route.call.max_reply, _nobody_waits_for_it
+            )
+            if not await self._ask(route, process, request, target, recorder):
+                return await self._not_yet(route, process, NotYet())
+            look = Look(recorder.status, recorder.headers, await json_of(recorder))
+            authorities = authorities_of(route, process, request)
+            follow = route.call.follow or FollowPolicy()
+            judgement = judge(follow, look, target, authorities, self._means.clock.now(), result=result)
+            match judgement:
+                case Elsewhere():
+                    await self._drop(process, recorder)
+                    target, result = judgement.target, judgement.result
+                case NotYet():
+                    await self._drop(process, recorder)
+                    return await self._not_yet(route, process, judgement)
+                case Untold(reason):
+                    return await self._untold(route, process, reason, recorder)
+                case Decided():
+                    return await self._decided(route, process, judgement, recorder)
+        return await self._concluder.looked(process, self._no_answer(route, process, NOWHERE))
+
+    async def _ask(
+        self, route: Route, process: Process, request: RecordedRequest, target: str, recorder: Recorder
+    ) -> bool:
+        """Send the question; whether a whole answer came."""
+        question = Outgoing(
+            "GET", target.encode(), question_headers(process, request, route), _NOTHING, _nothing_to_read
+        )
+        fault = await self._means.upstream.call(
+            route.upstream, question, recorder, timeout=route.call.timeout, may_send=lambda: True, fresh=False
+        )
+        if fault is not None:
+            self._means.instrument.note("look_failed", "debug", process=process.id, reason=fault.reason)
+        return fault is None
+
+    async def _not_yet(
+        self, route: Route, process: Process, not_yet: NotYet, pending: Pending | None = None
+    ) -> Process | None:
+        now = self._means.clock.now()
+        if process.over_at <= now:
+            return await self._concluder.looked(process, self._no_answer(route, process, FOLLOW_OVER))
+        told = pending or Pending()
+        told = Pending(told.status, told.reason, not_yet.after if told.after is None else told.after)
+        target = not_yet.target or process.follow_target or ""
+        return await self._concluder.looked(process, looked_after(process, told, route.call, target, now))
+
+    async def _untold(self, route: Route, process: Process, reason: str, recorder: Recorder) -> Process | None:
+        return await self._concluder.looked(process, self._no_answer(route, process, reason), recorder)
+
+    async def _decided(self, route: Route, process: Process, decided: Decided, recorder: Recorder) -> Process | None:
+        """Its last answer is interpreted by the rules that any reply is interpreted by."""
+        outcome = decided.failed or interpret_end(recorder.status, recorder.headers, route.call)
+        match outcome:
+            case Pending() | Retry():
+                await self._drop(process, recorder)
+                pending = outcome if isinstance(outcome, Pending) else Pending(after=outcome.after)
+                return await self._not_yet(route, process, NotYet(), pending)
+            case InDoubt(reason):
+                return await self._untold(route, process, reason, recorder)
+        finish = followed_to_end(process, outcome, recorder.result())
+        return await self._concluder.looked(process, finish, recorder)
+
+    def _no_answer(self, route: Route, process: Process, reason: str) -> Doubt | Finish:
+        return untold(reason, self._concluder.on_in_doubt(process, route.call))
+
+    async def _drop(self, process: Process, recorder: Recorder) -> None:
+        """An answer that is not the last one is not kept."""
+        if recorder.size > CHUNK_SIZE:
+            await self._means.bodies.discard_chunks(process.id, reply_part(process.tries))
+
+
+async def place_of(
+    means: Means, route: Route, process: Process, request: RecordedRequest, recorder: Recorder
+) -> str | None:
+    """Where the upstream can be asked about what it took by a reply; None: nobody can tell."""
+    follow = route.call.follow
+    if follow is None:
+        return None
+    reply = Look(recorder.status, recorder.headers, await json_of(recorder))
+    asked = upstream_target(request.target, route.rewrite, route.upstream)
+    target = whereto(follow, reply, _known(process), asked, authorities_of(route, process, request))
+    if target is None or follow.template is None:
+        return target
+    return f"{route.upstream.base_path}{target}"
+
+
+def _known(process: Process) -> Mapping[str, str]:
+    known = {"id": process.id, "correlationId": process.correlation_id}
+    if process.key is not None:
+        known["idempotencyKey"] = process.key
+    return known
+
+
+def authorities_of(route: Route, process: Process, request: RecordedRequest) -> set[str]:
+    """The names under which the upstream may speak of itself: its own, and those that clients call it by."""
+    names = {route.upstream.authority.lower(), process.base.partition("://")[2].partition("/")[0].lower()}
+    host = joined_fields(request.headers).get(b"host")
+    if host is not None:
+        names.add(host.decode("latin-1").lower())
+    return names
+
+
+def question_headers(process: Process, request: RecordedRequest, route: Route) -> Headers:
+    """The fields of a question: those of the request that began it, as far as they are about who asks and how."""
+    keys = {name.lower().encode() for name in route.accept.idempotency.headers}
+    if route.call.forward_idempotency_key is not None:
+        keys.add(route.call.forward_idempotency_key.lower().encode())
+    headers: list[Header] = [
+        (name, value)
+        for name, value in upstream_headers(process, request, route)
+        if (lower := name.lower()) not in _NOT_OF_A_LOOK
+        and lower not in keys
+        and not lower.startswith(_NOT_OF_A_LOOK_BEGIN)
+    ]
+    for name, value in route.call.follow.set_headers if route.call.follow is not None else ():
+        headers = set_header(headers, name.encode(), value.encode())
+    return headers
+
+
+async def json_of(recorder: Recorder) -> object:
+    """The value of a JSON reply of at most one chunk; None where it is anything else."""
+    content_type = joined_fields(recorder.headers).get(b"content-type", b"").decode("latin-1")
+    kind = media_type(content_type)
+    if recorder.size > CHUNK_SIZE or not (kind == "application/json" or kind.endswith("+json")):
+        return None
+    data = await recorder.first_bytes()
+    try:
+        text = decoded(data, content_type, None, xml=False)
+        return parse_json(text) if len(data) <= PARSED_HERE else await asyncio.to_thread(parse_json, text)
+    except Unparsable:
+        return None
+
+
+async def _nobody_waits_for_it(_: Recorder) -> LiveReply | None:
+    """An answer too large to keep is judged by its status, and dropped."""
+    return None
+
+
+async def _nothing_to_read(_: int) -> bytes:
+    return b""
