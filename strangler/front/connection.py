@@ -177,7 +177,7 @@ class ClientConnection(SocketEnd):
 
     def end(self, *, keep: bool) -> None:
         """The exchange is over; all that the client gets of it is written."""
-        self._exchange = None
+        self._exchange = self._head = None
         if self._state is _State.CLOSED:
             return
         if not keep or self._body is not None:

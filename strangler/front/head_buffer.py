@@ -46,7 +46,7 @@ class HeadBuffer:
     def take_all(self) -> bytes:
         """All that is held; it is no request."""
         data = self._data[self._position :]
-        self._data, self._position, self._searched = b"", 0, 0
+        self._use_up(len(self._data))
         return data
 
     def feed(self, body: LengthBody | ChunkedBody) -> bytes:
@@ -55,9 +55,10 @@ class HeadBuffer:
         Raises:
             Malformed: its framing is broken.
         """
-        start = self._position
-        self._position = body.feed(self._data, start)
-        return self._data[start : self._position]
+        start, data = self._position, self._data
+        end = body.feed(data, start)
+        self._use_up(end)
+        return data[start:end]
 
     def next(self) -> RequestHead | None:
         """The next head, or None while it is incomplete.
@@ -69,7 +70,7 @@ class HeadBuffer:
         if data.startswith(b"\r\n", start):  # RFC 9112 section 2.2: old clients send one after a body
             start += 2
             if start == len(data):
-                self._position = start
+                self._use_up(start)
                 return None
         end = data.find(b"\r\n\r\n", max(start, self._searched - 3))
         if end < 0:
@@ -78,7 +79,7 @@ class HeadBuffer:
             return None
         line_end = data.find(b"\r\n", start)
         self._check_size(line_end - start, end + 4 - start)
-        self._position = self._searched = end + 4
+        self._use_up(end + 4)
         line = parse_request_line(data[start:line_end])
         block = data[line_end + 2 : end + 2]
         fields = self._fields
@@ -87,6 +88,12 @@ class HeadBuffer:
             if len(block) <= MAX_REMEMBERED:
                 self._block, self._fields = block, fields
         return request_head(line, fields)
+
+    def _use_up(self, end: int) -> None:
+        if end < len(self._data):
+            self._position = self._searched = end
+        else:  # an idle connection keeps no bytes
+            self._data, self._position, self._searched = b"", 0, 0
 
     def _check_begin(self, data: bytes, start: int) -> None:
         if _BARE_LF.search(data, max(start, self._searched)):

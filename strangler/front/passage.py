@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from strangler.domain.problem import problem
 from strangler.front.client_head import client_head, interim_head, switches_to, upgrade_head
+from strangler.front.head_buffer import MAX_REMEMBERED
 from strangler.front.response import CONTINUE
 from strangler.front.tunnel import Tunnel
 from strangler.front.upstream_head import UpstreamFields, upstream_fields, upstream_line
@@ -223,7 +224,7 @@ class Passage:
         if expect and last is not None and last[0] is fields and last[1] is upstream:
             return last[2]
         data = upstream_fields(fields, upstream, connection.peer, trusted=connection.trusted, expect=expect)
-        if expect:
+        if expect and len(data.data) <= MAX_REMEMBERED:
             connection.last_fields = (fields, upstream, data)
         return data
 

@@ -30,6 +30,7 @@ class RequestFields:
         "connection",
         "content_length",
         "expects_continue",
+        "expects_more",
         "headers",
         "host",
         "keep_alive",
@@ -55,6 +56,7 @@ class RequestFields:
         self.content_length: int | None = None
         self.chunked = False
         self.expects_continue = False
+        self.expects_more = False  # than we can meet
         self.keep_alive = not old
         self.negotiates = False  # Authorization is one of those that belong to the connection (RFC 4559)
         self.te: bytes | None = None
@@ -94,9 +96,10 @@ class RequestFields:
         if key == b"expect":
             if self.old:
                 return  # RFC 9110 section 10.1.1: ignored in HTTP/1.0
-            if value.lower() != b"100-continue":
-                raise Malformed("expectation-failed", "The only expectation that can be met is 100-continue.")
-            self.expects_continue = True
+            if value.lower() == b"100-continue":
+                self.expects_continue = True
+            else:
+                self.expects_more = True
         elif key == b"via":
             self.via = _joined(self.via, value)
         elif key == b"upgrade":
@@ -170,7 +173,7 @@ def request_head(line: RequestLine, fields: RequestFields) -> RequestHead:
     """Put line and fields together: the target reduced to its origin form.
 
     Raises:
-        Malformed: the target, or the method, is not served, or does not go with Host.
+        Malformed: the target, the method or an expectation is not served, or the target does not go with Host.
     """
     method, target, _ = line
     if method == "CONNECT":
@@ -179,6 +182,8 @@ def request_head(line: RequestLine, fields: RequestFields) -> RequestHead:
         raise Malformed("method-not-allowed", "TRACE is not served.")
     if target[0] != 0x2F and not (target == b"*" and method == "OPTIONS"):
         target = _origin_form(method, target, fields.host)
+    if fields.expects_more:
+        raise Malformed("expectation-failed", "The only expectation that can be met is 100-continue.")
     return RequestHead(method, target, fields)
 
 

@@ -81,6 +81,12 @@ HOSTILE: list[tuple[str, bytes, int, str]] = [
     ("CONNECT", b"CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n", 501, "not-implemented"),
     ("TRACE", b"TRACE / HTTP/1.1\r\nHost: h\r\n\r\n", 405, "method-not-allowed"),
     ("an unknown expectation", P + b"Expect: 200-ok\r\nContent-Length: 1\r\n\r\n", 417, "expectation-failed"),
+    (
+        "framing before expectation",
+        P + b"Expect: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        400,
+        "bad-request",
+    ),
     ("a loop", G + b"Via: 1.1 other, 1.1 strangler\r\n\r\n", 508, "loop-detected"),
     ("a chunk size that is none", C + b"xyz\r\n\r\n", 400, "bad-request"),
     ("a chunk size with 0x", C + b"0x5\r\nhello\r\n0\r\n\r\n", 400, "bad-request"),
