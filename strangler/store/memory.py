@@ -9,14 +9,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Literal
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import Attempt, RecordedReply, RecordedRequest
+from strangler.domain.exchange import RecordedReply, RecordedRequest
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process, State, Tombstone
-from strangler.domain.transitions import Change, Event, OutboxRow
+from strangler.domain.transitions import Change, Event
 from strangler.ports import (
     Backlog,
     Changes,
@@ -24,7 +23,6 @@ from strangler.ports import (
     Commit,
     Committed,
     End,
-    Evidence,
     InFlight,
     KeyTaken,
     Lease,
@@ -35,30 +33,11 @@ from strangler.ports import (
     Verdict,
 )
 from strangler.store.commits import Commits
+from strangler.store.entry import Entry
 from strangler.store.ids import created_before
 from strangler.store.ledger import ExceptionRecord, Ledger, Ledgers
 from strangler.store.listing import listed
 from strangler.store.retention import ORPHAN_AGE, subject, tombstone
-
-
-@dataclass(slots=True)
-class _Entry:
-    """One process and what belongs to it."""
-
-    process: Process
-    retain_until_at: int | None = None
-    events: list[Event] = field(default_factory=list)
-    outbox: list[OutboxRow] = field(default_factory=list)
-    request: RecordedRequest | None = None
-    reply: tuple[int, RecordedReply] | None = None
-    attempts: dict[int, Attempt] = field(default_factory=dict)
-    evidence: list[Evidence] = field(default_factory=list)
-    exceptions: list[ExceptionRecord] = field(default_factory=list)
-
-    @property
-    def watched(self) -> bool:
-        """Whether a person still has to look at it."""
-        return any(exception.closed_at is None for exception in self.exceptions)
 
 
 class MemoryStore:
@@ -69,7 +48,7 @@ class MemoryStore:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
         self._tombstones: dict[str, Tombstone] = {}
         self._keys: dict[tuple[str, str], KeyRecord] = {}
         self._commits = Commits()
@@ -129,7 +108,7 @@ class MemoryStore:
 
     def _write_change(self, change: Change) -> None:
         process = change.process
-        entry = self._entries.setdefault(process.id, _Entry(process))
+        entry = self._entries.setdefault(process.id, Entry(process))
         entry.process = process
         self._commits.add(change)
         entry.events.extend(change.events)
@@ -141,7 +120,7 @@ class MemoryStore:
         elif process.state is State.PROCESSING:
             self._under_way[process.id] = process
 
-    def _write_end(self, entry: _Entry, end: End) -> None:
+    def _write_end(self, entry: Entry, end: End) -> None:
         process = entry.process
         entry.retain_until_at = end.retain_until_at
         if entry.request is not None:
@@ -151,7 +130,7 @@ class MemoryStore:
             if held is not None and held.process_id == process.id:
                 self._keys[held.scope, held.key] = held._replace(expires_at=end.key_expires_at)
 
-    def _close_exceptions(self, entry: _Entry, commit: Commit) -> None:
+    def _close_exceptions(self, entry: Entry, commit: Commit) -> None:
         at = commit.change.events[-1].at if commit.change is not None else self._clock.now()
         closed = any(exception.closed_at is None for exception in entry.exceptions)
         entry.exceptions = [
@@ -161,7 +140,7 @@ class MemoryStore:
         if closed and entry.retain_until_at is not None:
             entry.retain_until_at = max(entry.retain_until_at, at + entry.process.retain)
 
-    def _open_exception(self, entry: _Entry, opens: OpenException) -> None:
+    def _open_exception(self, entry: Entry, opens: OpenException) -> None:
         if any(held.kind == opens.kind and held.closed_at is None for held in entry.exceptions):
             return
         entry.exceptions.append(ExceptionRecord(opens.process_id, opens.kind, opens.at, opens.detail))
@@ -382,24 +361,11 @@ class MemoryStore:
             if held.expires_at is None and held.process_id not in self._entries:
                 yield "idempotency", held.process_id
 
-    def _ledger(self, entry: _Entry) -> Ledger:
-        process, request = entry.process, entry.request
-        held = None
-        if process.key_scope is not None and process.key_lookup is not None:
-            held = self._keys.get((process.key_scope, process.key_lookup))
-        return Ledger(
-            process,
-            entry.retain_until_at,
-            tuple(entry.events),
-            tuple(entry.outbox),
-            request._replace(credentials=()) if request is not None else None,
-            request is not None and len(request.credentials) > 0,
-            entry.reply,
-            tuple(entry.attempts[number] for number in sorted(entry.attempts)),
-            tuple(entry.evidence),
-            tuple(entry.exceptions),
-            held,
-        )
+    def _ledger(self, entry: Entry) -> Ledger:
+        process = entry.process
+        if process.key_scope is None or process.key_lookup is None:
+            return entry.ledger(None)
+        return entry.ledger(self._keys.get((process.key_scope, process.key_lookup)))
 
 
 def _token(process: Process) -> tuple[int, int]:

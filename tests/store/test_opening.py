@@ -12,6 +12,7 @@ import pytest
 
 from strangler.domain.errors import OperatorError
 from strangler.ports import Committed, Lease
+from strangler.store.ids import id_bytes
 from strangler.store.memory import MemoryStore
 from strangler.store.open import open_store, store_path
 from strangler.store.sealing import KEY_BYTES, AesGcmSealer, load_identity_key
@@ -298,6 +299,36 @@ def test_a_migration_that_failed_half_way_is_done_whole_by_the_next(
     migrate(writer, file)
     assert writer.row("SELECT count(*) FROM _sqlite_migrations") == (2,)
     writer.close()
+
+
+async def test_a_store_of_an_older_release_is_brought_up_to_date_with_what_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+) -> None:
+    writer = open_writer(tmp_path / "strangler.db", choose_library())
+    with monkeypatch.context() as patch:
+        patch.setattr("strangler.store.sqlite.migrations._FILES", ("0001_first.sql",))
+        migrate(writer, tmp_path / "strangler.db")
+    accepted = make.accept()
+    written_then = after(accepted)
+    columns = [name for (name,) in writer.rows("SELECT name FROM pragma_table_info('process')")]
+    values = {
+        **written_then._asdict(),
+        "id": id_bytes(written_then.id),
+        "promised": 1,
+        "state": "received",
+        "retain_until_at": None,
+    }
+    marks = ", ".join("?" * len(columns))
+    writer.run(
+        f"INSERT INTO process ({', '.join(columns)}) VALUES ({marks})",
+        [int(value) if isinstance(value, bool) else value for value in map(values.get, columns)],
+    )
+    writer.close()
+    store = open_store(url_of(tmp_path), SEALER, clock)
+    assert await store.process(written_then.id) == written_then
+    assert list(await store.due("submit-claim", make.NOON, 10)) == [written_then]
+    await done(store, make.claim(written_then))
+    await store.close()
 
 
 # ── Keys and seals ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -16,7 +16,7 @@ PAGE_SIZE = 4096
 BUSY_TIMEOUT = 5000  # milliseconds; nobody else writes, but somebody may look in with the sqlite3 shell
 _CACHE = 32 * 1024  # KiB
 _JOURNAL_LIMIT = 64 * 1024 * 1024
-_STATEMENTS = 512  # prepared ones kept per connection
+_STATEMENTS = 1024  # prepared ones kept per connection
 
 # sqlite.org/rescode.html: what the disk or the file does, and not what one of our rows holds.
 _TROUBLE = frozenset({3, 5, 6, 7, 8, 10, 11, 13, 14, 26})  # PERM BUSY LOCKED NOMEM READONLY IOERR CORRUPT FULL …

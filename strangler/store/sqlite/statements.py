@@ -2,7 +2,7 @@
 
 A thread that runs a statement gives up the interpreter's lock and has to get it back, which beside a busy event loop
 costs up to a switch interval each time. So the rows of one table of all commits of a turn go into one statement of many
-``VALUES``, in sizes of three significant bits, so that few texts are prepared, and two are enough for any number.
+``VALUES``, in sizes of four significant bits, so that few texts are prepared, and two are enough for any number.
 
 Binding None costs twenty times as much as binding an integer (the adapter protocol is asked), and so does `bytes`: rows
 hold `bytearray` for blobs and `NULL` for None, an empty blob that the statement turns into NULL.
@@ -23,7 +23,7 @@ NULL = bytearray()
 """Stands for None in a column that `nullable` names; no text and no number is an empty blob."""
 
 LARGEST = 64  # rows of one statement
-_BITS = 3  # 1 to 8, 10, 12, 14, 16, 20, …, 56, 64
+_BITS = 4  # 1 to 16, 18, 20, …, 32, 36, …, 64
 
 _BEGUN = ("state", "version", "sequence", "head", "updated_at", "due_at", "owner", "fence", "tries", "attempts")
 _MOVED = Process._fields[len(ACCEPTED_FIELDS) :]  # what a transition may set

@@ -1,0 +1,49 @@
+"""One process in the memory store, and what belongs to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from strangler.domain.exchange import Attempt, RecordedReply, RecordedRequest
+from strangler.domain.idempotency import KeyRecord
+from strangler.domain.process import Process
+from strangler.domain.transitions import Event, OutboxRow
+from strangler.ports import Evidence
+from strangler.store.ledger import ExceptionRecord, Ledger
+
+
+@dataclass(slots=True)
+class Entry:
+    """What the tables of another store hold of one process."""
+
+    process: Process
+    retain_until_at: int | None = None
+    events: list[Event] = field(default_factory=list)
+    outbox: list[OutboxRow] = field(default_factory=list)
+    request: RecordedRequest | None = None
+    reply: tuple[int, RecordedReply] | None = None
+    attempts: dict[int, Attempt] = field(default_factory=dict)
+    evidence: list[Evidence] = field(default_factory=list)
+    exceptions: list[ExceptionRecord] = field(default_factory=list)
+
+    @property
+    def watched(self) -> bool:
+        """Whether a person still has to look at it."""
+        return any(exception.closed_at is None for exception in self.exceptions)
+
+    def ledger(self, held: KeyRecord | None) -> Ledger:
+        """All of it as values; ``held`` is what is recorded under its idempotency key."""
+        request = self.request
+        return Ledger(
+            self.process,
+            self.retain_until_at,
+            tuple(self.events),
+            tuple(self.outbox),
+            request._replace(credentials=()) if request is not None else None,
+            request is not None and len(request.credentials) > 0,
+            self.reply,
+            tuple(self.attempts[number] for number in sorted(self.attempts)),
+            tuple(self.evidence),
+            tuple(self.exceptions),
+            held,
+        )
