@@ -75,10 +75,11 @@ async def end_after_restart(on: Scene, marker: str) -> tuple[str, str | None] | 
     (document,) = found
 
     async def at_rest() -> dict[str, Any] | None:
-        seen = await on.client.status(document["id"])
-        history = (await on.client.request("GET", seen["links"]["history"])).json()
-        waits = seen["state"] == "processing" and await on.server.metric("strangler_calls_running") == 0
-        return seen if history and (waits or seen["state"] not in ("received", "processing")) else None
+        before = await on.client.status(document["id"])
+        running = await on.server.metric("strangler_calls_running")
+        after = await on.client.status(document["id"])
+        waits = before == after and after["state"] == "processing" and running == 0
+        return after if waits or after["state"] not in ("received", "processing") else None
 
     seen = await eventually(at_rest, what=f"{marker} is at rest")
     return seen["state"], seen.get("effect")
