@@ -6,8 +6,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from bench.load import Seen
-from bench.machine import Program, load
-from bench.report import Row, Settings, compared, mebibytes, median
+from bench.machine import Program
+from bench.report import Pair, Row, Settings, compared, mebibytes, median
 from bench.subject import Strangler, side_by_side, submission
 
 ACCEPTED, ENDED = "strangler_accepted_total", "strangler_ended_total"
@@ -37,48 +37,49 @@ def accepts(settings: Settings) -> list[Row]:
 
 
 def _accepts(settings: Settings, what: str, requests: list[bytes], connections: int, target: float | None) -> Row:
-    ours, theirs = [], []
+    pair = Pair()
     with side_by_side("never") as (strangler, aiohttp):
         for turn in range(settings.rounds):
             # A key may be used once, so each round has keys of its own.
             share = len(requests) // settings.rounds
             mine = requests[turn * share : (turn + 1) * share] if share else requests
             seen = checked(_load(strangler, mine, connections, settings), "202")
-            ours.append(seen.rate)
-            theirs.append(checked(_load(aiohttp, mine, connections, settings), "202").rate)
-        stored, promised = strangler.metric("strangler_accepted_total"), seen
+            pair.add(seen, checked(_load(aiohttp, mine, connections, settings), "202"))
+        stored = strangler.metric(ACCEPTED)
         memory = mebibytes(strangler.peak(), aiohttp.peak())
         batch = strangler.metric("strangler_group_commit_changes_sum") / max(
             1.0, strangler.metric("strangler_group_commit_changes_count")
         )
-    note = f"{stored:,.0f} stored in all, {batch:.0f} to an fsync; p50 {promised.p50:.1f} ms, p99 {promised.p99:.1f} ms"
-    return compared(what, ours, theirs, target, memory, note)
+    note = f"{stored:,.0f} stored in all, {batch:.0f} to an fsync; p50 {seen.p50:.1f} ms, p99 {seen.p99:.1f} ms"
+    return compared(what, pair.ours, pair.theirs, target, memory, pair.cpu(), note)
 
 
 def _load(program: Program, requests: list[bytes], connections: int, settings: Settings) -> Seen:
     most = len(requests) if len(requests) > 1 else 0
-    return load(program.port, requests, connections=connections, seconds=settings.seconds, most=most)
+    return program.load(requests, connections=connections, seconds=settings.seconds, most=most)
 
 
 def complete(settings: Settings) -> list[Row]:
     """From acceptance to completion: accept, claim, call, outcome, each durable; and how both share the core."""
-    ours, theirs, shares = [], [], []
+    ours, theirs, costs = [], [], []
+    shares = []
     with side_by_side("0", concurrency=128) as (strangler, aiohttp), ThreadPoolExecutor(1) as beside:
         for _ in range(settings.rounds):
-            before = strangler.metrics(ACCEPTED, ENDED)
+            before, ran = strangler.metrics(ACCEPTED, ENDED), strangler.cpu()
             looked = beside.submit(_look, strangler, settings.seconds * 0.9)
-            seen = checked(load(strangler.port, [submission()], warm_up=0.0, seconds=settings.seconds), "202")
+            seen = checked(strangler.load([submission()], warm_up=0.0, seconds=settings.seconds), "202")
             accepted, ended = (now - then for now, then in zip(looked.result(), before, strict=True))
             shares.append(ended / accepted)
             strangler.wait_for(ENDED, before[1] + seen.replies)
             ours.append(seen.replies / (time.monotonic_ns() - seen.started_at) * 1e9)
-            theirs.append(
-                checked(load(aiohttp.port, [submission()], warm_up=0.0, seconds=settings.seconds), "202").rate
-            )
+            costs.append((strangler.cpu() - ran) / seen.replies * 1e6)
+            theirs.append(checked(aiohttp.load([submission()], warm_up=0.0, seconds=settings.seconds), "202").rate)
         memory = mebibytes(strangler.peak(), aiohttp.peak())
     share = median(shares)
     return [
-        compared("accept to completed, 64 connections", ours, theirs, 0.15, memory),
+        compared(
+            "accept to completed, 64 connections", ours, theirs, 0.15, memory, f"CPU of one: {median(costs):.0f} us"
+        ),
         Row(
             "completed of accepted while accepting flat out",
             f"{share:.2f} ({min(shares):.2f}-{max(shares):.2f})",

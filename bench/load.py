@@ -51,6 +51,7 @@ class Seen:
     started_at: int = 0  # nanoseconds of CLOCK_MONOTONIC
     ended_at: int = 0
     bodies: list[str] = field(default_factory=list)
+    cpu: float = 0.0  # microseconds that the server's threads ran for one reply, user and system
 
     @property
     def rate(self) -> float:

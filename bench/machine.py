@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from bench.load import Plan, Seen
 
@@ -98,6 +99,19 @@ class Program:
     def resident(self) -> int:
         """The memory that it holds now, bytes."""
         return self._memory("VmRSS")
+
+    def cpu(self) -> float:
+        """Seconds that its threads have run, user and system."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def load(self, requests: Sequence[bytes], **options: Any) -> Seen:
+        """Load on it, with the options of `load`, and what came back."""
+        before = self.cpu()
+        seen = load(self.port, requests, **options)
+        if seen.replies:
+            seen.cpu = (self.cpu() - before) / seen.replies * 1e6
+        return seen
 
     def _memory(self, name: str) -> int:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():

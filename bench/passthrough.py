@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.accepts import checked
-from bench.machine import SERVER_CORE, Program, free_port, load, python
-from bench.report import Row, Settings, compared, mebibytes
+from bench.machine import SERVER_CORE, Program, free_port, python
+from bench.report import Row, Settings, compared, mebibytes, median
 from bench.subject import Strangler, directory, reading, upstream
 
 NGINX = """
@@ -19,7 +19,8 @@ http {{
   access_log off;
   client_body_temp_path {path}/a; proxy_temp_path {path}/b; fastcgi_temp_path {path}/c;
   uwsgi_temp_path {path}/d; scgi_temp_path {path}/e;
-  upstream legacy {{ server 127.0.0.1:{upstream}; keepalive 256; }}
+  keepalive_requests 1000000000;
+  upstream legacy {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{port};
     location / {{ proxy_pass http://legacy; proxy_http_version 1.1; proxy_set_header Connection ""; }}
@@ -45,6 +46,7 @@ listen all
 def passthrough(settings: Settings) -> list[Row]:
     """Exchanges per second through each proxy on the same core, 64 connections, a reply of some 100 bytes."""
     rates: dict[str, list[float]] = {}
+    costs: dict[str, list[float]] = {}
     peaks: dict[str, int] = {}
     missing = []
     with ExitStack() as stack:
@@ -62,17 +64,22 @@ def passthrough(settings: Settings) -> list[Row]:
                 programs[name] = stack.enter_context(started)
         for _ in range(settings.rounds):
             for name, program in programs.items():
-                seen = checked(load(program.port, [reading("/anything?a=1")], seconds=settings.seconds), "200")
+                seen = checked(program.load([reading("/anything?a=1")], seconds=settings.seconds), "200")
                 rates.setdefault(name, []).append(seen.rate)
+                costs.setdefault(name, []).append(seen.cpu)
         peaks = {name: program.peak() for name, program in programs.items()}
     ours = rates.pop("strangler")
-    rows = [_row(name, ours, theirs, peaks) for name, theirs in rates.items()]
+    rows = [_row(name, ours, theirs, peaks, costs) for name, theirs in rates.items()]
     rows += [Row(f"against {name}", "SKIPPED", f"{name} is not installed") for name in missing]
     return rows
 
 
-def _row(name: str, ours: Sequence[float], theirs: Sequence[float], peaks: dict[str, int]) -> Row:
-    return compared(f"against {name}", ours, theirs, None, mebibytes(peaks["strangler"], peaks[name]))
+def _row(
+    name: str, ours: Sequence[float], theirs: Sequence[float], peaks: dict[str, int], costs: dict[str, list[float]]
+) -> Row:
+    mine, others = median(costs["strangler"]), median(costs[name])
+    note = f"CPU of one: {mine:.0f} against {others:.0f} us, a ratio of {others / mine:.2f}"
+    return compared(f"against {name}", ours, theirs, None, mebibytes(peaks["strangler"], peaks[name]), note)
 
 
 def _nginx(path: Path, upstream_port: int) -> Program | None:

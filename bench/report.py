@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bench.load import Seen
+
 MIB = 1024 * 1024
 
 
@@ -45,6 +47,28 @@ def rate(values: Sequence[float]) -> str:
 def mebibytes(*sizes: int) -> str:
     """Sizes in MiB, side by side."""
     return " / ".join(f"{size / MIB:.0f}" for size in sizes) + " MiB"
+
+
+@dataclass
+class Pair:
+    """What two servers did in turn, round by round."""
+
+    ours: list[float] = field(default_factory=list)  # per second
+    theirs: list[float] = field(default_factory=list)
+    our_cpu: list[float] = field(default_factory=list)  # microseconds each
+    their_cpu: list[float] = field(default_factory=list)
+
+    def add(self, ours: Seen, theirs: Seen) -> None:
+        """One round."""
+        self.ours.append(ours.rate)
+        self.our_cpu.append(ours.cpu)
+        self.theirs.append(theirs.rate)
+        self.their_cpu.append(theirs.cpu)
+
+    def cpu(self) -> str:
+        """What one exchange cost each, whoever else was on the core: a figure that a busy machine disturbs less."""
+        ours, theirs = median(self.our_cpu), median(self.their_cpu)
+        return f"CPU of one: {ours:.0f} against {theirs:.0f} us, a ratio of {theirs / ours:.2f}"
 
 
 def compared(
