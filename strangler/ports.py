@@ -44,7 +44,9 @@ class Evidence(NamedTuple):
 
     process_id: str
     attempt: int
-    source: Literal["reply", "late_reply"]  # a whole reply that settles nothing; one under a stale fence
+    # A whole reply that settles nothing, or whose translation is the result; one under a stale fence; a translated
+    # request, with its method and target as the first two fields.
+    source: Literal["reply", "late_reply", "sent"]
     at: int
     status: int | None
     headers: Headers
@@ -363,7 +365,7 @@ class Failure(NamedTuple):
 class Link(Protocol):
     """One connection to an upstream, lent for one exchange at a time."""
 
-    reused: bool  # it has served an exchange before
+    reused: bool  # it has served an exchange before, or has been idle: the upstream may just be closing it
     congested: bool  # the last write did not fit; the receiver hears of it when there is room
 
     @property

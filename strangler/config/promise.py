@@ -8,27 +8,40 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
+from strangler.config.hooks import kept_hook
+from strangler.config.kept_wall import read_wall
 from strangler.domain.process import PublicState
+from strangler.policy.expressions import ExpressionSyntaxError
 from strangler.policy.model import AccessPolicy, ProcessPolicy, Promise
+from strangler.policy.translate import Interpreter
+from strangler.policy.wall import Wall
 
 _FORMAT = 1
+_FORMAT_WITH_WALL = 2  # versions that know no wall would read past it, and guess
 _ON_IN_DOUBT = ("review", "retry", "fail")
 
 OnInDoubt = Literal["review", "retry", "fail"]
 
 
 def write(
-    route: str, process: ProcessPolicy, access: AccessPolicy, on_in_doubt: OnInDoubt, wait: float
+    route: str,
+    process: ProcessPolicy,
+    access: AccessPolicy,
+    on_in_doubt: OnInDoubt,
+    wait: float,
+    wall: Wall | None = None,
 ) -> tuple[str, str]:
     """The digest of a promise (SHA-256 of its text, hex), and its text: canonical JSON, without any secret."""
-    content = {
-        "format": _FORMAT,
+    content: dict[str, Any] = {
+        "format": _FORMAT if wall is None else _FORMAT_WITH_WALL,
         "route": route,
         "process": _given(asdict(process)),
         "access": _given(asdict(access)),
         "on_in_doubt": on_in_doubt,
         "wait": wait,
     }
+    if wall is not None:
+        content["wall"] = _without_none(asdict(wall))
     text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return _digest(text), text
 
@@ -42,7 +55,7 @@ def read(digest: str, text: str) -> Promise:
     if _digest(text) != digest:
         raise ValueError(f"the text of promise {digest} has been changed")
     content = json.loads(text)
-    if content["format"] != _FORMAT or content["on_in_doubt"] not in _ON_IN_DOUBT:
+    if content["format"] not in (_FORMAT, _FORMAT_WITH_WALL) or content["on_in_doubt"] not in _ON_IN_DOUBT:
         raise ValueError(f"promise {digest} was written by a later version of strangler")
     process: dict[str, Any] = content["process"]
     access: dict[str, Any] = content["access"]
@@ -54,8 +67,9 @@ def read(digest: str, text: str) -> Promise:
             access=AccessPolicy(**{**access, "identity": tuple(access["identity"])}),
             on_in_doubt=content["on_in_doubt"],
             wait=content["wait"],
+            wall=Interpreter(read_wall(content["wall"]), kept_hook) if "wall" in content else None,
         )
-    except TypeError:
+    except (TypeError, KeyError, ExpressionSyntaxError):
         raise ValueError(f"promise {digest} was written by a later version of strangler") from None
 
 
@@ -65,6 +79,14 @@ def _digest(text: str) -> str:
 
 def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_none(part) for name, part in value.items() if part is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(part) for part in value]
+    return value
 
 
 def _statuses(words: Mapping[str, str]) -> dict[PublicState, str]:

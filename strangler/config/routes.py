@@ -10,6 +10,7 @@ from strangler.config.accepting import build_accept
 from strangler.config.deprecation import build_deprecation
 from strangler.config.scalars import duration_text, seconds, size
 from strangler.config.section import Context, Section
+from strangler.config.translating import FRAMING, build_errors, build_wall
 from strangler.config.upstreams import build_rewrite
 from strangler.domain.process import PublicState
 from strangler.domain.retry import Backoff
@@ -29,22 +30,6 @@ from strangler.policy.model import (
 from strangler.policy.pattern import PathSyntaxError, parse_path
 
 _SAFE = frozenset({"GET", "HEAD"})
-
-# The client that sends sets these, and needs to: what a policy put there would break the framing.
-_FRAMING = frozenset(
-    {
-        "connection",
-        "content-length",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
 
 
 class BuiltRoute(NamedTuple):
@@ -67,11 +52,13 @@ def build_route(section: Section, upstream: Upstream, context: Context) -> Built
     rollout = _rollout(values)
     accept = build_accept(section, mode, rollout, context)
     deprecation = build_deprecation(section)
+    wall = build_wall(section, match.paths, context)
+    error_form = build_errors(section, context)
     cors = _cors(section)
     if len(section.report.errors()) > before:
         return None
     name: str = values["name"]
-    digest, text = promise.write(name, process, access, call.on_in_doubt, wait)
+    digest, text = promise.write(name, process, access, call.on_in_doubt, wait, wall.wall if wall is not None else None)
     route = Route(
         name=name,
         match=match,
@@ -79,7 +66,13 @@ def build_route(section: Section, upstream: Upstream, context: Context) -> Built
         mode=mode,
         wait=wait,
         promise=Promise(
-            digest=digest, route=name, process=process, access=access, on_in_doubt=call.on_in_doubt, wait=wait
+            digest=digest,
+            route=name,
+            process=process,
+            access=access,
+            on_in_doubt=call.on_in_doubt,
+            wait=wait,
+            wall=wall,
         ),
         process=process,
         accept=accept,
@@ -91,6 +84,7 @@ def build_route(section: Section, upstream: Upstream, context: Context) -> Built
         on_store_failure=values["on_store_failure"],
         deprecation=deprecation,
         public_url=values["public_url"].rstrip("/") if "public_url" in values else None,
+        errors=error_form,
         cors=cors,
     )
     return BuiltRoute(route, text)
@@ -222,10 +216,10 @@ def _set_headers(section: Section) -> tuple[tuple[str, str], ...]:
     headers = section.values["call"]["headers"]
     _refuse_repeated(section, ("call", "headers", "set"), headers["set"])
     for name in headers["set"]:
-        if name.lower() in _FRAMING:
+        if name.lower() in FRAMING:
             section.complain(("call", "headers", "set", name), "this header is not the policy's to set")
     key_header = section.values["call"].get("forward_idempotency_key")
-    if key_header is not None and key_header.lower() in _FRAMING:
+    if key_header is not None and key_header.lower() in FRAMING:
         section.complain(("call", "forward_idempotency_key"), "this header is not the policy's to set")
     return tuple(headers["set"].items())
 

@@ -20,11 +20,16 @@ from strangler.engine.lanes import Lanes
 from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outgoing import REQUEST_PART
+from strangler.engine.translating import process_values, translated
 from strangler.engine.uninterrupted import uninterrupted
 from strangler.policy.decide import Decision
+from strangler.policy.documents import Asked
 from strangler.policy.model import Route
 from strangler.policy.readable import Unparsable
+from strangler.policy.translate import Interpreter, Unreadable, Untranslatable
 from strangler.ports import Commit, Committed, KeyTaken, Verdict
+
+_NO_BODY = Body(0, b"", b"")
 
 
 class Submission(NamedTuple):
@@ -204,7 +209,9 @@ class Acceptor:
             raise _Stop(Refused("idempotency-key-invalid", str(error))) from None
         if given is None and accept.idempotency.required:
             self._refuse(route, "idempotency-key-missing", f"the header {accept.idempotency.headers[0]} is required")
-        looks = accept.schema is not None or accept.idempotency.derive not in (None, "fingerprint")
+        wall = route.promise.wall
+        translates = wall is not None and wall.translates_request
+        looks = translates or accept.schema is not None or accept.idempotency.derive not in (None, "fingerprint")
         data = await whole_body(body, self._means.bodies, process_id) if looks else b""
         key = await self._keys.key(request, route, submission.parameters, caller, body, data, given)
         if key is not None and (verdict := await self._judged(key)) is not None:
@@ -217,8 +224,26 @@ class Acceptor:
             else:
                 if violations:
                     self._refuse(route, "invalid-request", _sentence(violations), violations)
+        if wall is not None and translates:
+            await self._check_translation(submission, wall, process_id, data)
         self._check_room(submission, body, pieces)
         return key
+
+    async def _check_translation(
+        self, submission: Submission, interpreter: Interpreter, process_id: str, data: bytes
+    ) -> None:
+        """Whether the request can be translated: its client is told now, not when it is too late."""
+        route, request = submission.route, submission.request
+        correlation = correlation_id(request) or ""
+        draft = _draft(submission, None, _NO_BODY, None, process_id, correlation, 0)
+        name = caller_name(request, route.access)
+        asked = Asked(request.method, request.target, request.headers, data, name, process_values(draft))
+        try:
+            await translated(interpreter, asked)
+        except Unreadable as error:
+            self._refuse(route, "bad-request", f"the body is not readable: {error}")
+        except Untranslatable as error:
+            self._refuse(route, "invalid-request", f"the request cannot be translated: {error}")
 
     def _check_room(self, submission: Submission, body: Body, pieces: list[bytes] | None) -> None:
         """Whether new work can be taken at all."""

@@ -6,16 +6,19 @@ import asyncio
 from typing import NamedTuple
 
 from strangler.domain.exchange import Attempt, Fault, FaultKind, RecordedRequest
-from strangler.domain.outcome import InDoubt, Outcome, Pending, Retry
-from strangler.domain.process import Process
+from strangler.domain.outcome import Failed, InDoubt, Outcome, Pending, Retry
+from strangler.domain.process import Effect, Process
 from strangler.engine.conclude import Concluder, ended
 from strangler.engine.look import place_of
 from strangler.engine.means import Means
 from strangler.engine.outcomes import Outcomes
 from strangler.engine.outgoing import outgoing
 from strangler.engine.recorder import LiveReply, Recorder
+from strangler.engine.translating import keep_sent, prepared, understood
+from strangler.policy.documents import Asked
 from strangler.policy.interpret import interpret_fault, interpret_reply
 from strangler.policy.model import Route
+from strangler.policy.translate import REQUEST_NOT_TRANSLATED, Interpreter, Understood, Unreadable, Untranslatable
 
 DEFERRED_AFTER = 1000
 """Milliseconds from acceptance after which a call counts as one that did not start at once."""
@@ -50,6 +53,7 @@ class AttemptUnderWay:
         self._process, self._begun, self._request, self._term = claimed
         self._sending = False
         self._concluded = False
+        self._understands: tuple[Interpreter, Asked, bool] | None = None  # on a route with a wall; sent credentials
 
     async def run(self) -> Process | None:
         """Send, record, conclude. Returns the process after it; None: another worker has it, or it was concluded."""
@@ -60,6 +64,9 @@ class AttemptUnderWay:
             self._route.call.max_reply,
             self._too_large,
         )
+        promise = self._means.promise_of(self._process.promise)
+        if promise is not None and promise.wall is not None:
+            return await self._run_translated(recorder, promise.wall)
         fault = await self._send(recorder)
         if self._concluded:
             await (recorder.close() if fault is None else recorder.break_off())
@@ -68,6 +75,36 @@ class AttemptUnderWay:
             outcome = interpret_fault(fault, self._route.call)
             return await self._conclude(outcome, fault, None)
         return await self._conclude(self._interpret(recorder), None, recorder)
+
+    async def _run_translated(self, recorder: Recorder, interpreter: Interpreter) -> Process | None:
+        """The same on a route that translates, or says what replies mean: as it was promised, not as it says today."""
+        means, call, original = self._means, self._route.call, self._request
+        try:
+            self._request, asked = await prepared(means, interpreter, self._process, original, call)
+        except (Unreadable, Untranslatable) as error:
+            # It was translated when it was accepted, so this is the operator's: a hook, or a promise of long ago.
+            fault = Fault(FaultKind.NOT_SENT, f"{REQUEST_NOT_TRANSLATED}: {error}")
+            return await self._conclude(Failed(REQUEST_NOT_TRANSLATED, Effect.NONE), fault, None)
+        kept = None
+        if self._begun.number == 1 and interpreter.translates_request:
+            kept = asyncio.ensure_future(keep_sent(means, self._begun, original, self._request))
+        self._understands = interpreter, asked, bool(original.credentials)
+        broken = await self._send(recorder)
+        if kept is not None:
+            await kept
+        if self._concluded:
+            await (recorder.close() if broken is None else recorder.break_off())
+            return None
+        if broken is not None:
+            return await self._conclude(interpret_fault(broken, call), broken, None)
+        understood = await self._understand(recorder)
+        return await self._conclude(understood.outcome, None, recorder, rule=understood.rule)
+
+    async def _understand(self, recorder: Recorder) -> Understood:
+        assert self._understands is not None
+        interpreter, asked, credentials = self._understands
+        deferred = self._deferred and credentials
+        return await understood(self._means, interpreter, asked, recorder, self._route.call, deferred=deferred)
 
     async def _send(self, recorder: Recorder) -> Fault | None:
         call = self._route.call
@@ -90,21 +127,31 @@ class AttemptUnderWay:
         return self._sending
 
     def _interpret(self, recorder: Recorder) -> Outcome:
-        deferred = self._begun.started_at - self._process.created_at >= DEFERRED_AFTER
         return interpret_reply(
             self._process.method,
             recorder.status,
             recorder.headers,
             self._route.call,
             self._means.clock.now(),
-            deferred_credentials=deferred and bool(self._request.credentials),
+            deferred_credentials=self._deferred and bool(self._request.credentials),
         )
 
+    @property
+    def _deferred(self) -> bool:
+        return self._begun.started_at - self._process.created_at >= DEFERRED_AFTER
+
     async def _conclude(
-        self, outcome: Outcome, fault: Fault | None, recorder: Recorder | None, live: LiveReply | None = None
+        self,
+        outcome: Outcome,
+        fault: Fault | None,
+        recorder: Recorder | None,
+        live: LiveReply | None = None,
+        rule: str | None = None,
     ) -> Process | None:
-        status = recorder.status if recorder is not None else None
+        status = (recorder.original or recorder).status if recorder is not None else None
         attempt = ended(self._begun, self._means.clock.now(), fault, status, outcome)
+        if rule is not None:
+            attempt = attempt._replace(detail=rule)
         target = None
         if isinstance(outcome, Pending) and recorder is not None:
             target = await place_of(self._means, self._route, self._process, self._request, recorder)
@@ -114,7 +161,12 @@ class AttemptUnderWay:
 
     async def _too_large(self, recorder: Recorder) -> LiveReply | None:
         """The reply is larger than what is kept: its status completes the process; the rest goes to who waits."""
-        outcome = self._interpret(recorder)
+        if self._understands is None:
+            outcome = self._interpret(recorder)
+        elif self._understands[0].translates_reply:
+            return None  # what is not translated does not leave the house
+        else:
+            outcome = (await self._understand(recorder)).outcome
         if isinstance(outcome, Retry | Pending | InDoubt):
             return None
         live = LiveReply(recorder.status, recorder.reason, recorder.headers)

@@ -85,7 +85,7 @@ class Concluder:
         result = recorder.result() if recorder is not None else None
         on_in_doubt = self.on_in_doubt(process, call)
         evidence = None
-        if recorder is not None and isinstance(outcome, InDoubt | Pending):
+        if recorder is not None and (recorder.original is not None or isinstance(outcome, InDoubt | Pending)):
             evidence = await self._evidence(attempt, recorder, late=False)
         reply = await recorder.finish() if recorder is not None and live is None else None
         while True:
@@ -199,7 +199,7 @@ class Concluder:
         """A reply under a stale fence: it settles a process still in doubt; else it is kept for a person to see."""
         means = self._means
         evidence = await self._evidence(attempt, recorder, late=True)
-        while isinstance(current := await means.store.process(process.id), Process):
+        while (current := await self.current(process)) is not None:
             transitions = settled_late(current, outcome, recorder.result())
             if transitions is None:
                 break
@@ -221,7 +221,5 @@ class Concluder:
             attempt.number,
             "late_reply" if late else "reply",
             self._means.clock.now(),
-            recorder.status,
-            recorder.headers,
-            await recorder.first_bytes(),
+            *(recorder.original or (recorder.status, recorder.headers, await recorder.first_bytes())),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import CHUNK_SIZE, Body, Headers, RecordedReply, joined_fields
@@ -18,6 +19,14 @@ STORE_RETRY = 0.2
 def reply_part(attempt: int) -> str:
     """The name of the part under which the chunks of an attempt's reply lie."""
     return f"reply-{attempt}"
+
+
+class Original(NamedTuple):
+    """A reply as it came."""
+
+    status: int
+    headers: Headers
+    first_bytes: bytes  # at most one chunk
 
 
 class Recorder:
@@ -46,6 +55,8 @@ class Recorder:
         self._chunks = 0  # that are cut off, stored or not
         self._unstored: dict[int, bytes] = {}
         self._live: LiveReply | None = None
+        self.original: Original | None = None
+        """The reply as it came, once a translated one stands in its place."""
 
     def head(self, status: int, reason: bytes, headers: Headers) -> None:
         """Take the head of the reply."""
@@ -82,6 +93,28 @@ class Recorder:
             await self._store_again()
         return RecordedReply(self.status, self.reason, self.headers, Body(self.size, self._digest.digest(), None))
 
+    async def whole(self) -> bytes | None:
+        """The whole body; None: it was too large to keep."""
+        if self.too_large:
+            return None
+        parts = [await self._chunk(index) for index in range(self._chunks)]
+        return b"".join((*parts, self._pending))
+
+    async def put_in_place(self, status: int, headers: Headers, data: bytes | None) -> None:
+        """Let a translated reply stand in the place of the one that came; ``data`` None: with the same body."""
+        self.original = Original(self.status, self.headers, await self.first_bytes())
+        if status != self.status:
+            self.status, self.reason = status, b""
+        self.headers = headers
+        if data is None:
+            return
+        await self._forget()
+        self._chunks, self.size = 0, len(data)
+        self._digest = hashlib.sha256(data)
+        self._pending += data
+        if self.size > CHUNK_SIZE:
+            await self._cut()
+
     async def close(self) -> None:
         """No more bytes come: a live reply ends."""
         if self._live is not None:
@@ -106,9 +139,12 @@ class Recorder:
         """At most one chunk from the begin of the body, as evidence."""
         if self._chunks == 0:
             return bytes(self._pending[:CHUNK_SIZE])
-        if 0 in self._unstored:
-            return self._unstored[0]
-        return await self._bodies.read_chunk(self._process_id, self._part, 0)
+        return await self._chunk(0)
+
+    async def _chunk(self, index: int) -> bytes:
+        if index in self._unstored:
+            return self._unstored[index]
+        return await self._bodies.read_chunk(self._process_id, self._part, index)
 
     async def _cut(self) -> None:
         while len(self._pending) >= CHUNK_SIZE:

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from strangler.domain.exchange import Answer, Header, Headers, PassOn, RecordedReply, Request
-from strangler.domain.problem import SOURCE, problem
+from strangler.domain.problem import SOURCE, located, problem
 from strangler.domain.process import Process, State
 from strangler.engine.accept import Acceptance, Accepted, Acceptor, Joined, Pass, Refused, Submission
 from strangler.engine.document import process_url, status_document
@@ -21,6 +21,7 @@ from strangler.gateway.result import LEFT_TO_THE_FRONT, no_reply
 from strangler.policy.decide import Decision
 from strangler.policy.interpret import UNREACHABLE
 from strangler.policy.model import Deprecation, Mode, Promise, Route
+from strangler.policy.own_errors import in_form
 from strangler.ports import Bodies, Clock, ProcessStore
 
 _NEVER_AS_IT_CAME = LEFT_TO_THE_FRONT - {b"content-length"}
@@ -91,6 +92,8 @@ class Recording:
             case Refused():
                 self._instrument.refused(submission.route.name, acceptance.name)
                 answer = _refusal(acceptance, correlation_id(submission.request))
+        if submission.route.errors is not None:
+            answer = in_form(located(answer, submission.request.target), submission.route.errors)
         if self._instrument.access_log != "none":
             self._instrument.answered(
                 submission.request,

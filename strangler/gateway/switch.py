@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 
 from strangler.domain.exchange import Answer, PassOn, Request, Upgrade
-from strangler.domain.problem import problem
+from strangler.domain.problem import located, problem
 from strangler.engine.identity import presented, source_value
 from strangler.engine.instrument import Instrument
 from strangler.gateway.acceptance import Recording, deprecation_headers
@@ -16,6 +16,7 @@ from strangler.policy import prefer
 from strangler.policy.decide import decide
 from strangler.policy.match import Matched, Matcher, ResourcePath
 from strangler.policy.model import Mode, Rollout, Route, Table
+from strangler.policy.own_errors import in_form
 from strangler.policy.target import clear
 from strangler.ports import Direction, Handle, Passthrough
 
@@ -99,7 +100,8 @@ class Switch:
                 return passthrough
             respond = self._recording.look_up
         elif not clear(request.path):
-            return problem("ambiguous-target", "the path holds a % that encodes nothing, or an encoded NUL")
+            unclear = problem("ambiguous-target", "the path holds a % that encodes nothing, or an encoded NUL")
+            return unclear if route.errors is None else in_form(located(unclear, request.target), route.errors)
         answer: Callable[[Request], Awaitable[Answer | PassOn]] = partial(
             respond, route=route, parameters=matched.parameters, decision=decision
         )

@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from strangler.domain.process import PublicState
 from strangler.domain.retry import Backoff
+from strangler.policy.wall import ErrorForm
+
+if TYPE_CHECKING:
+    from strangler.policy.translate import Interpreter
 from strangler.policy.expressions import Template
 
 
@@ -223,6 +227,8 @@ class Promise:
     access: AccessPolicy
     on_in_doubt: Literal["review", "retry", "fail"]
     wait: float
+    wall: Interpreter | None = field(default=None, compare=False)
+    """`translate` and `outcome`, compiled; None: neither is there, and nothing of a request or reply is looked into."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +251,7 @@ class Route:
     on_store_failure: Literal["refuse", "passthrough"] = "refuse"
     deprecation: Deprecation | None = None
     public_url: str | None = None
+    errors: ErrorForm | None = None  # None: problem documents
     cors: CorsPolicy = field(default_factory=CorsPolicy)
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from strangler.domain.exchange import Header, Headers
-from strangler.domain.outcome import InDoubt, Outcome, Retry
+from strangler.domain.outcome import InDoubt, Outcome, Pending, Retry
 from strangler.policy import wildcard
 from strangler.policy.conditions import Rules, Test
 from strangler.policy.documents import Asked, Read, read_body, reply_values, request_values
@@ -146,7 +146,7 @@ class Interpreter:
                 deferred_credentials=deferred_credentials,
             )
             rule = rule_of(reply.status)
-        if isinstance(outcome, Retry | InDoubt) or not self._responses or reply.data is None:
+        if isinstance(outcome, Retry | Pending | InDoubt) or not self._responses or reply.data is None:
             return Understood(outcome, rule, None)
         try:
             return Understood(outcome, rule, self._translated(reply, seen))

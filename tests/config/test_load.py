@@ -113,6 +113,25 @@ routes:
       concurrency: 2
       queue: 10
       max_reply: 1MiB
+    translate:
+      request:
+        source: {format: json, charset: utf-16, lists: [line], namespaces: {c: "urn:claims"}}
+        template: templates/claim.xml
+        format: soap
+        charset: ISO-8859-1
+        namespaces: {"": "urn:legacy"}
+        soap: {version: 1.2, action: "urn:submit", header: {Session: headers.authorization}}
+        headers: {set: {X-Trace: "{process.id}"}, remove: [Accept, "X-*"]}
+        path: /legacy/{body.id}
+        method: POST
+      reply: {charset: windows-1252}
+      response:
+        - when: {status: [2xx, "404-405"], headers: {Content-Type: "text/xml*"}, body: "answer"}
+          body: {policy: "reply.body.answer.POLNR"}
+          status: "reply.status"
+    outcome:
+      - {when: {status: 200, body: "RESULT == 'NO'"}, state: rejected, status: DECLINED, reason: TEXT, effect: none}
+    errors: soap12
     rewrite: {strip_prefix: /api/, add_prefix: /v1}
     on_store_failure: passthrough
     deprecation: {since: 2026-01-31, sunset: "2026-12-31T22:00:00+02:00", link: "https://docs.example.org/x"}
@@ -149,6 +168,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
     write(tmp_path, json.dumps(schema), "schemas/claim.json")
     for name in ("ca", "cert", "key"):
         write(tmp_path, "", f"tls/{name}.pem")
+    write(tmp_path, "<claim>{body.policy}</claim>", "templates/claim.xml")
     table = load(tmp_path, EVERY_KEY).table
     legacy = Upstream(
         name="legacy",

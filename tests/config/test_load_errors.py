@@ -134,7 +134,7 @@ def test_a_private_key_needs_its_certificate(tmp_path: Path) -> None:
 LATER = {
     "": ["receivers", "limits", "events"],
     "routes[0]": [
-        *("translate", "outcome", "errors", "callbacks", "limits", "redact", "retain_bodies", "retain_history"),
+        *("callbacks", "limits", "redact", "retain_bodies", "retain_history"),
         *("retain_deliveries", "shadow", "split", "promote", "steps", "events"),
     ],
     "routes[0].call": ["follow", "probe", "circuit"],

@@ -1,0 +1,111 @@
+"""The wall of a route at work: a recorded request translated for one attempt, and its reply understood."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from typing import NamedTuple
+
+from strangler.domain.errors import StoreUnavailable
+from strangler.domain.exchange import CHUNK_SIZE, Attempt, Body, Header, RecordedRequest
+from strangler.domain.outcome import InDoubt
+from strangler.domain.process import Process
+from strangler.engine.aside import TookTooLong, beside
+from strangler.engine.document import process_url
+from strangler.engine.intake import whole_body
+from strangler.engine.means import Means
+from strangler.engine.recorder import Recorder
+from strangler.policy.conditions import RULE_FAILED
+from strangler.policy.documents import Asked
+from strangler.policy.model import CallPolicy
+from strangler.policy.translate import Interpreter, Reply, Sent, Understood, Untranslatable
+from strangler.ports import Commit, Evidence
+
+_SECRET = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
+
+
+class Ready(NamedTuple):
+    """What an attempt on a route with a wall sends, and what its reply is understood by."""
+
+    request: RecordedRequest
+    asked: Asked
+
+
+async def prepared(
+    means: Means, interpreter: Interpreter, process: Process, recorded: RecordedRequest, call: CallPolicy
+) -> Ready:
+    """The request of an attempt, translated where the route translates it; the recorded one stays the client's.
+
+    Raises:
+        Unreadable, Untranslatable: it cannot be translated; nothing was sent.
+    """
+    headers = recorded.all_headers() if call.credentials == "forward" else list(recorded.headers)
+    looks = interpreter.translates_request or interpreter.needs_request
+    data = await whole_body(recorded.body, means.bodies, process.id) if looks else b""
+    asked = Asked(recorded.method, recorded.target, headers, data, process.caller_name, process_values(process))
+    method, target, body = recorded.method, recorded.target, recorded.body
+    if interpreter.translates_request:
+        sent = await translated(interpreter, asked)
+        method, target, headers = sent.method, sent.target, sent.headers
+        if sent.data is not None:
+            body = Body(len(sent.data), hashlib.sha256(sent.data).digest(), sent.data)
+    if interpreter.looks_into_reply:
+        # A reply that is looked into has to come in plain bytes.
+        headers = [header for header in headers if header[0].lower() != b"accept-encoding"]
+        headers.append((b"Accept-Encoding", b"identity"))
+    return Ready(RecordedRequest(method, target, headers, (), body), asked)
+
+
+async def translated(interpreter: Interpreter, asked: Asked) -> Sent:
+    """A request as it goes upstream.
+
+    Raises:
+        Unreadable, Untranslatable: it cannot be translated.
+    """
+    try:
+        return await beside(partial(interpreter.request, asked), len(asked.data), hooks=interpreter.request_hooks)
+    except TookTooLong as error:
+        raise Untranslatable(str(error)) from None
+
+
+async def understood(
+    means: Means, interpreter: Interpreter, asked: Asked, recorder: Recorder, call: CallPolicy, *, deferred: bool
+) -> Understood:
+    """What a whole reply means; where the route translates it, the recorder holds the translated one from then on."""
+    data = await recorder.whole() if interpreter.looks_into_reply or interpreter.translates_reply else b""
+    reply = Reply(recorder.status, recorder.headers, data)
+    work = partial(interpreter.reply, asked, reply, call, means.clock.now(), deferred_credentials=deferred)
+    try:
+        found = await beside(work, len(data or b"") + len(asked.data), hooks=interpreter.reply_hooks)
+    except TookTooLong as error:
+        return Understood(InDoubt(RULE_FAILED), str(error), None)
+    if found.translated is not None:
+        await recorder.put_in_place(*found.translated)
+    return found
+
+
+async def keep_sent(means: Means, attempt: Attempt, original: RecordedRequest, sent: RecordedRequest) -> None:
+    """Record what the first attempt sends, without credentials. It says what was done, and decides nothing: where the
+    store cannot, the call goes on."""
+    secret = _SECRET | {name.lower() for _, name, _ in original.credentials}
+    body = sent.body.data if sent.body.data is not None else b""
+    headers: list[Header] = [(b":method", sent.method.encode()), (b":target", sent.target)]
+    headers += [header for header in sent.headers if header[0].lower() not in secret]
+    evidence = Evidence(attempt.process_id, attempt.number, "sent", means.clock.now(), None, headers, body[:CHUNK_SIZE])
+    try:
+        await means.store.commit(Commit(None, evidence=evidence))
+    except StoreUnavailable as error:
+        means.instrument.note("sent_not_kept", "warning", process=attempt.process_id, reason=str(error))
+
+
+def process_values(process: Process) -> dict[str, str]:
+    """A process as expressions see it."""
+    values = {
+        "id": process.id,
+        "type": process.type,
+        "correlationId": process.correlation_id,
+        "url": process_url(process),
+    }
+    if process.key is not None:
+        values["idempotencyKey"] = process.key
+    return values
