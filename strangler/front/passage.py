@@ -85,9 +85,7 @@ class Passage:
         self._sent = complete
         data = self._framed(data, complete)
         link = self._link
-        if link is None:
-            self._first += data  # one read of the socket at most: it is not read from while there is no link
-            return
+        assert link is not None, "nothing is read from the client before there is a link"
         if self._continue is not None:
             self._stop_inviting()
         link.write(data)

@@ -20,7 +20,8 @@ class Idle:
         return len(self._links)
 
     def put(self, link: UpstreamLink) -> None:
-        """Keep a link for later."""
+        """Keep a link for later. From now on the upstream may close it at any time."""
+        link.reused = True
         link.idle_since = self._loop.time()
         self._links.append(link)
         if self._timer is None:

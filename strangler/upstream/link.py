@@ -229,7 +229,7 @@ class UpstreamLink(asyncio.Protocol):
             return
         self._phase = _Phase.BODY
         self._keep = head.persistent
-        self.reused = True
+        self.reused = True  # also where it is not given back, but kept by its borrower
         if framing == CHUNKED:
             self._body = ChunkedBody(decoding=self._decode)
         elif framing == len(rest):  # most replies come in one piece

@@ -210,6 +210,28 @@ async def test_a_client_that_leaves_cancels_a_handler_that_waits() -> None:
         await asyncio.wait_for(cancelled.wait(), 5)
 
 
+async def test_a_client_that_leaves_cancels_a_handler_that_has_not_read_the_body() -> None:
+    waiting, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def waits(request: Request) -> Answer:
+        waiting.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            with pytest.raises(ClientGone):
+                await request.body.read()
+            cancelled.set()
+            raise
+        raise AssertionError
+
+    async with Scene() as scene:
+        scene.ours[b"/ours"] = waits
+        client = await scene.send(P + b"Content-Length: 5\r\n\r\n")
+        await waiting.wait()
+        client.reset()
+        await asyncio.wait_for(cancelled.wait(), 5)
+
+
 async def test_a_handler_may_use_timeouts_from_its_first_line() -> None:
     async def waits(request: Request) -> Answer:
         try:
@@ -394,6 +416,32 @@ async def test_an_iterated_answer_waits_for_a_slow_reader_and_ends_when_it_leave
         await asyncio.wait_for(closed.wait(), 5)
 
 
+async def test_an_iterated_answer_goes_on_when_a_slow_reader_reads() -> None:
+    async def many() -> AsyncIterator[bytes]:
+        for _ in range(400):
+            yield b"x" * 65536
+
+    async with Scene() as scene:
+        scene.ours[b"/ours"] = Answer(200, [], many())
+        client = await scene.send(G)
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        for _ in range(500):
+            await asyncio.sleep(0)
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert len((await client.reply()).body) == 400 * 65536
+
+
+async def test_the_answer_to_head_of_unknown_length_has_none() -> None:
+    async with Scene() as scene:
+        scene.ours[b"/ours"] = Answer(200, [], pieces(b"one"))
+        client = await scene.send(b"HEAD" + G[3:])
+        reply = await client.reply(to_head=True)
+        assert (reply.field("Content-Length"), reply.field("Transfer-Encoding")) == (None, None)
+        scene.ours[b"/ours"] = Answer(200, [], b"next")
+        client.send(G)
+        assert (await client.reply()).body == b"next"
+
+
 async def test_a_reader_that_stalls_for_too_long_is_dropped() -> None:
     closed = asyncio.Event()
 
@@ -469,6 +517,10 @@ async def test_passing_on_without_reading_changes_nothing() -> None:
         assert await client.head() == b"HTTP/1.1 100 Continue"
         client.send(b"hello")
         assert await upstream.exactly(5) == b"hello"
+        upstream.send(OK)
+        assert (await client.reply()).status == 200
+        client.send(G)
+        assert (await upstream.head()).startswith(b"GET /ours ")
         upstream.send(OK)
         assert (await client.reply()).status == 200
 
@@ -574,6 +626,25 @@ async def test_a_channel_drops_a_client_that_reads_nothing_for_too_long() -> Non
         await client.head()
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await asyncio.wait_for(cancelled.wait(), 5)
+
+
+async def test_a_channel_waits_for_a_slow_reader() -> None:
+    async def tells(channel: Channel) -> None:
+        for _ in range(400):
+            await channel.write(b"x" * 65536)
+
+    async def upgrades(request: Request) -> Upgrade:
+        return Upgrade(b"websocket", [], tells)
+
+    async with Scene() as scene:
+        scene.ours[b"/ours"] = upgrades
+        client = await scene.send(ASK)
+        await client.head()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        for _ in range(500):
+            await asyncio.sleep(0)
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert len(await client.to_end()) == 400 * 65536
 
 
 async def test_a_conversation_that_fails_is_told_and_broken_off() -> None:

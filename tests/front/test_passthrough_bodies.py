@@ -8,6 +8,7 @@ import tracemalloc
 
 import pytest
 
+from strangler.domain.exchange import Answer
 from strangler.policy.model import Forward
 from tests.front.raw import End
 from tests.front.scene import Scene
@@ -214,6 +215,18 @@ async def test_an_expectation_that_the_upstream_ignores_is_met_by_us(monkeypatch
         assert (await client.reply()).status == 200
 
 
+async def test_a_client_that_does_not_wait_for_100_continue_gets_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("strangler.front.passage.CONTINUE_AFTER", 0.2)
+    async with Scene() as scene:
+        client = await scene.send(b"POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        upstream = await scene.legacy.accept()
+        await upstream.head()
+        client.send(b"hello")
+        assert await upstream.exactly(5) == b"hello"
+        upstream.send(OK)
+        assert (await client.reply()).status == 200
+
+
 async def test_an_expectation_that_the_upstream_declines_ends_the_connection() -> None:
     async with Scene() as scene:
         client = await scene.send(b"POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
@@ -252,6 +265,38 @@ async def test_a_reply_may_begin_while_the_body_still_goes_on() -> None:
             upstream.send(piece)
             assert await client.exactly(len(piece)) == piece
         await client.gone()
+
+
+async def test_bad_chunks_after_the_reply_has_begun_break_it_off() -> None:
+    async with Scene() as scene:
+        client = await scene.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+        upstream = await scene.legacy.accept()
+        await upstream.head()
+        upstream.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await client.head()
+        client.send(b"zz\r\n")
+        await upstream.gone()
+        await client.gone()
+
+
+async def test_what_is_sent_behind_a_request_under_way_is_bounded() -> None:
+    async with Scene() as scene:
+        scene.ours[b"/ours"] = Answer(200, [], b"x")
+        client = await scene.send(G)
+        upstream = await scene.legacy.accept()
+        await upstream.head()
+        ours = b"GET /ours HTTP/1.1\r\nHost: h\r\n\r\n"
+        count = 400_000
+        client.send(ours * count)
+        left = -1
+        while left != (left := client.writer.transport.get_write_buffer_size()):
+            for _ in range(200):
+                await asyncio.sleep(0)
+        assert left > len(ours) * count // 4
+        upstream.send(OK)
+        assert (await client.reply()).status == 200
+        for _ in range(1000):
+            assert (await client.reply()).body == b"x"
 
 
 BIG = 64 * 1024 * 1024

@@ -183,6 +183,16 @@ async def test_a_changed_upstream_gets_new_links_and_the_old_ones_end(world: Wor
     await ends[1].gone()
 
 
+async def test_a_connection_that_nobody_waits_for_any_more_serves_the_next(world: World) -> None:
+    place = world.connections.borrow(world.upstream, Waiter())
+    assert place is not None
+    place.cancel()
+    end = await world.legacy.accept()
+    second = await world.lent()
+    await world.exchange(second, end)
+    assert world.legacy.accepted == 1
+
+
 async def test_a_failed_connection_is_told_and_the_next_who_waits_is_tried_for(world: World) -> None:
     await world.legacy.__aexit__()
     first, second = Waiter(), Waiter()
