@@ -27,16 +27,16 @@ refused by its name.
   `${file:PATH}` and `${secret-env:NAME}`. The last two are secrets: they are never shown, and cannot stand in what is
   stored with a process. `$${` stands for `${`. Paths of files are relative to the policy file.
 - **Expressions** are [JMESPath](https://jmespath.org/) over `{method, path: {…}, query, headers, body, caller}`; in
-  `translate` over `process: {id, type, correlationId, url, idempotencyKey}` too, over `soap: {version, header}` where the
-  request is a SOAP message, and in `translate.response` over `reply: {status, headers, body, soap}`. In `outcome`, and in
-  `when`, an expression looks at the body of the reply alone. A mapping of names to expressions makes a mapping.
-- **XML** is seen as `{root: {"@attribute": …, child: …, "#text": …}}`, by local names; a child that comes more than once
-  is a list, one that is named in `lists` always. Of a SOAP message it is what stands in its Body; a fault of either
-  version is `Fault: {code, subcode, reason, actor, detail}`.
-- **Hooks**: `{python: "package.module:function"}` in place of an expression calls that function with the whole document
-  (`method … process`, and `reply` where there is one) as plain dicts and lists, which it must not change; it returns plain
-  JSON values. It runs in a thread of its own for at most 30 s, may be called more than once for a process, and what it
-  raises counts as an expression that cannot be evaluated.
+  `translate` over `process: {id, type, correlationId, url, idempotencyKey}` too, over `soap: {version, header}` where
+  the request is a SOAP message, and in `translate.response` over `reply: {status, headers, body, soap}`. In `outcome`,
+  and in `when`, an expression looks at the body of the reply alone. A mapping of names to expressions makes a mapping.
+- **XML** is seen as `{root: {"@attribute": …, child: …, "#text": …}}`, by local names; a child that comes more than
+  once is a list, one that is named in `lists` always. Of a SOAP message it is what stands in its Body; a fault of
+  either version is `Fault: {code, subcode, reason, actor, detail}`.
+- **Hooks**: `{python: "package.module:function"}` in place of an expression calls that function with the whole
+  document (`method … process`, and `reply` where there is one) as plain dicts and lists, which it must not change; it
+  returns plain JSON values. It runs in a thread of its own for at most 30 s, may be called more than once for a
+  process, and what it raises counts as an expression that cannot be evaluated.
 - **The more specific route wins**: host, then path segment by segment (literal over parameter over prefix), then
   method, then the number of header and query terms. Two that can both win are an error.
 """
