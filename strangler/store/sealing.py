@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +19,7 @@ from strangler.domain.errors import OperatorError
 KEY_BYTES = 32
 _SHORTEST = 16  # bytes of a key that an operator gives
 _NONCE = 12  # bytes, NIST SP 800-38D section 5.2.1.1: the length that GCM is made for
+_NONCES = 256  # per call of the kernel
 
 
 class Sealer(Protocol):
@@ -41,10 +44,16 @@ class AesGcmSealer:
     def __init__(self, identity_key: bytes) -> None:
         derived = HKDF(SHA256(), length=32, salt=None, info=b"strangler credentials v1").derive(identity_key)
         self._cipher = AESGCM(derived)
+        self._nonces: Iterator[bytes] = iter(())
+        forget = weakref.WeakMethod(self._forget)
+        # Two processes that go on with the same nonces would give both away.
+        os.register_at_fork(after_in_child=lambda: (call := forget()) and call())
 
     def seal(self, data: bytes, context: bytes) -> bytes:
         """See `Sealer.seal`."""
-        nonce = os.urandom(_NONCE)
+        # A call of the kernel gives up the interpreter's lock: one for each request let the store's writer in between,
+        # and cost more than everything else that a caller's identity costs.
+        nonce = next(self._nonces, None) or self._refill()
         return nonce + self._cipher.encrypt(nonce, data, context)
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
@@ -56,6 +65,15 @@ class AesGcmSealer:
                 "stored credentials do not open: --identity-key is not the key that they were sealed with, "
                 "or somebody changed them"
             ) from error
+
+    def _refill(self) -> bytes:
+        drawn = os.urandom(_NONCE * _NONCES)
+        first, *others = (drawn[start : start + _NONCE] for start in range(0, len(drawn), _NONCE))
+        self._nonces = iter(others)
+        return first
+
+    def _forget(self) -> None:
+        self._nonces = iter(())
 
 
 def load_identity_key(setting: str | bytes | None, store_path: Path | None) -> bytes:

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -382,6 +383,25 @@ def test_of_two_who_make_an_identity_key_at_once_both_use_the_first(
     monkeypatch.setattr(os, "link", slow_link)
     assert load_identity_key(None, store) == b"\xcd" * KEY_BYTES
     assert [path.name for path in tmp_path.iterdir()] == ["s.db.identity-key"]
+
+
+def test_no_nonce_is_used_twice_over_many_draws_and_over_a_fork() -> None:
+    sealer = AesGcmSealer(b"k" * 32)
+    used = {sealer.seal(b"", b"")[:12] for _ in range(1000)}
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads beside a fork
+        child = os.fork()
+    if child == 0:
+        os.write(writing, b"".join(sealer.seal(b"", b"")[:12] for _ in range(100)))
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        drawn = pipe.read()
+    used.update(drawn[start : start + 12] for start in range(0, len(drawn), 12))
+    used.update(sealer.seal(b"", b"")[:12] for _ in range(100))
+    assert len(used) == 1200
 
 
 def test_what_is_sealed_opens_with_its_key_and_context_only() -> None:
