@@ -33,6 +33,13 @@ class News(NamedTuple):
     mark: str | None  # where to go on after it; None: where the one before said
 
 
+class Batch(NamedTuple):
+    """Some changes, in order; without any, a beat."""
+
+    news: Sequence[News]
+    mark: str | None  # where to go on after all of it; None: that cannot be said yet
+
+
 class Streams:
     """What can be followed. Every stream may raise `StoreUnavailable`.
 
@@ -75,7 +82,7 @@ class Streams:
 
     async def of_callers(
         self, resource: str, callers: Collection[str], mark: str | None, beat: float
-    ) -> AsyncGenerator[Sequence[News]]:
+    ) -> AsyncGenerator[Batch]:
         """Each public change after ``mark`` of all processes of who goes by one of these hashes.
 
         Without a mark, and where one says nothing any more: first those that have not ended, as they are now. Ends only
@@ -93,21 +100,21 @@ class Streams:
                     assert page is not None, "there always is a mark of this moment"
                     mark, known = page.mark, {}
                     async for batch in self._current(resource, callers, known):
-                        yield batch
+                        yield Batch(batch, None)
                     continue
                 news = await self._news(page.found, known or {})
-                if known is not None and news:
-                    # A cut before the end of the first look would have the client begin after what it was not told.
-                    news = [*(one._replace(mark=None) for one in news[:-1]), news[-1]._replace(mark=page.mark)]
                 mark = page.mark
-                if news:
-                    yield news
+                if known is not None:
+                    # Cut before the end of the first look, the client has to begin anew: it was not told everything.
+                    yield Batch([one._replace(mark=None) for one in news], None if page.more else mark)
+                elif news:
+                    yield Batch(news, mark)
                 if page.more:
                     continue
                 known = None
                 if not await watch.changed(0, beat_at - loop.time()):
                     beat_at = max(beat_at, loop.time()) + beat
-                    yield ()
+                    yield Batch((), mark)
                 elif not self.ended:
                     await asyncio.sleep(looked_at + PAUSE - loop.time())
 

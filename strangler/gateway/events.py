@@ -9,7 +9,7 @@ from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import Answer, Header, Request
 from strangler.domain.problem import SOURCE
 from strangler.domain.process import Process
-from strangler.engine.streams import Streams
+from strangler.engine.streams import Batch, Streams
 from strangler.gateway.reading import Read
 
 BEAT = 15.0
@@ -73,8 +73,10 @@ class Events:
         try:
             yield _RETRY
             async with aclosing(self._streams.of_callers(resource, callers, mark, BEAT)) as batches:
+                told: str | None = None
                 async for batch in batches:
-                    yield b"".join([_event(one.process, one.newest, one.mark, render) for one in batch]) or _COMMENT
+                    yield _batch(batch, told, render)
+                    told = batch.mark or told
         except StoreUnavailable:
             return
         finally:
@@ -92,6 +94,16 @@ async def _pieces(batches: AsyncGenerator[Collection[Process]], render: Render) 
         newest = len(batch) - 1
         events = [_event(process, index == newest, str(process.version), render) for index, process in enumerate(batch)]
         yield b"".join(events) or _COMMENT
+
+
+def _batch(batch: Batch, told: str | None, render: Render) -> bytes:
+    """Changes of some processes. ``told``: the mark that the client has."""
+    if not batch.news:
+        # An event without data is not dispatched, and its id counts all the same.
+        return _COMMENT if batch.mark in (None, told) else b"id: %b\n\n" % str(batch.mark).encode()
+    *others, last = batch.news
+    events = [_event(one.process, one.newest, one.mark, render) for one in others]
+    return b"".join((*events, _event(last.process, last.newest, last.mark or batch.mark, render)))
 
 
 def _event(process: Process, newest: bool, mark: str | None, render: Render) -> bytes:

@@ -31,6 +31,7 @@ def test_a_sound_policy_gets_no_advice(tmp_path: Path) -> None:
             "deadline (1m) is shorter than the timeout of one call (2m)",
         ),
         ("wait: 10s", "compat", "warning: routes[0].wait: clients are told 504 after 10s, while a call may take 1m"),
+        ("cors: {origins: ['*']}", "passthrough", "routes[0].cors: has no effect: what passes through is the legacy"),
         ("rollout: {mode: async, percent: 5}", "async", "rollout.mode: has no effect: it is the route's mode already"),
         ("rollout: {mode: compat, percent: 0}", "async", "rollout.percent: has no effect: nobody is in it"),
         ("on_store_failure: passthrough", "async", "on_store_failure: has no effect: only compat can let"),

@@ -84,6 +84,8 @@ def beside_claims(match: str, hosts: str = "") -> str:
         "path: '/submissions/{id}', methods: [POST]",
         "path: '/submissions/{id}/status'",
         "path: /submissions/*",
+        "path: /submissions/events",
+        "path: /submissions/events/*, methods: [HEAD]",
         "path: '/{anything}'",
         "path: '/{a}/{b}'",
         "path: /submissions/0195c3a1-0000-7000-8000-0123456789ab/x",
@@ -100,6 +102,8 @@ def test_a_route_that_lies_on_a_process_resource_is_an_error(tmp_path: Path, mat
     [
         "path: /submissions, methods: [POST]",
         "path: /submissions/special",
+        "path: /submissions/events, methods: [POST]",
+        "path: /submissions/events/more",
         "path: /submissions/special/*",
         "path: /submissions-old/*",
         "path: /*",

@@ -55,6 +55,18 @@ DURATION = "expected a duration such as 250ms, 2s, 5m, 24h or 30d"
         ("accept: {idempotency: {header: []}}", "expected the name of a header, or a list of names"),
         ("accept: {idempotency: {header: [A, B C]}}", 'header[1]: expected the name of a header, found "B C"'),
         ("accept: {schema: nowhere.json}", "nowhere.json cannot be read: No such file or directory"),
+        (
+            "cors: {origins: [app.example]}",
+            "cors.origins[0]: expected an origin such as https://app.example, https://*",
+        ),
+        ("cors: {origins: ['https://app.example/']}", "cors.origins[0]: expected an origin"),
+        ("cors: {origins: ['https://*']}", "cors.origins[0]: expected an origin"),
+        ("cors: {origins: ['null']}", "cors.origins[0]: expected an origin"),
+        (
+            "cors: {origins: ['*'], credentials: true}",
+            "cors.credentials: cookies of every page's visitors are not for `*`",
+        ),
+        ("cors: {headers: [A B]}", "routes[0].cors.headers[0]: expected the name of a header"),
         ("deprecation: {since: 2026-02-30}", "routes[0].deprecation.since: there is no such date"),
         ("deprecation: {since: soon}", "expected a date such as 2026-12-31, or an RFC 3339 instant"),
         ("deprecation: {since: 2026-02-01, sunset: 2026-01-01}", "expected a date that is not before `since`"),

@@ -184,12 +184,16 @@ class Scene:
         """What a request for a process, or something under it, is answered."""
         process_id = process if isinstance(process, str) else process.id
         request = a_request(method, f"{resource}/{process_id}{rest}{query}", *headers)
-        return await self.resources.respond(request, ResourcePath(resource, process_id, rest.encode()))
+        answer = await self.resources.respond(request, ResourcePath(resource, process_id, rest.encode()))
+        assert isinstance(answer, Answer)
+        return answer
 
     async def list(self, query: str = "", *headers: Header, resource: str = R) -> Answer:
         """What a request for the list is answered."""
         request = a_request("GET", f"{resource}{query}", *headers)
-        return await self.resources.respond(request, ResourcePath(resource, None, b""))
+        answer = await self.resources.respond(request, ResourcePath(resource, None, b""))
+        assert isinstance(answer, Answer)
+        return answer
 
 
 def field(answer: Answer, name: str) -> str | None:

@@ -109,3 +109,25 @@ def test_a_route_that_went_back_looks_at_keys_only_where_processes_are_remembere
     remembering = a_switch(tmp_path, back, frozenset({"submit"}))
     assert isinstance(way(remembering, "POST", b"/claims", key), Handle)
     assert isinstance(way(remembering, "POST", b"/claims"), Passthrough)
+
+
+SHARING = POLICY.replace("mode: async}", "mode: async, cors: {origins: ['https://app.example']}}", 1)
+ASKS = ((b"Origin", b"https://app.example"), (b"Access-Control-Request-Method", b"POST"))
+
+
+def test_a_preflight_is_answered_where_the_policy_shares_and_goes_through_where_it_does_not(tmp_path: Path) -> None:
+    assert way(a_switch(tmp_path, SHARING), "OPTIONS", b"/claims", *ASKS).status == 204
+    direction = way(a_switch(tmp_path, POLICY + "default: {upstream: claims}\n"), "OPTIONS", b"/claims", *ASKS)
+    assert isinstance(direction, Passthrough)
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", f"/processes/{ID}/status"), ("POST", "/claims")])
+async def test_answers_of_ours_bear_what_lets_a_page_read_them(tmp_path: Path, method: str, path: str) -> None:
+    for policy, shared in ((SHARING, True), (POLICY, False)):
+        direction = way(a_switch(tmp_path, policy), method, path.encode(), *ASKS)
+        assert isinstance(direction, Handle)
+        request = a_request(None, method=method, target=path.encode(), headers=ASKS)
+        answer = await direction.respond(request)
+        assert isinstance(answer, Answer)
+        names = {name for name, _ in answer.headers}
+        assert (b"Access-Control-Allow-Origin" in names) is shared

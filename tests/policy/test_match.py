@@ -191,6 +191,10 @@ def test_spellings_that_fall_on_the_same_route_are_not_ambiguous() -> None:
         ("GET", "/claim-submissions", (None, b"")),
         ("HEAD", "/claim-submissions", (None, b"")),
         ("POST", "/claim-submissions", None),
+        ("GET", "/claim-submissions/events", (None, b"/events")),
+        ("HEAD", "/claim-submissions/./events", (None, b"/events")),
+        ("POST", "/claim-submissions/events", None),
+        ("GET", "/claim-submissions/events/", None),
         ("GET", f"/claim-submissions/{UUID}", (UUID, b"")),
         ("DELETE", f"/claim-submissions/{UUID.upper()}", (UUID, b"")),
         ("GET", f"/claim-submissions/{UUID}/status", (UUID, b"/status")),
@@ -206,6 +210,16 @@ def test_the_paths_of_process_resources(method: str, path: str, found: tuple[str
     matcher = compile_table(a_table(a_route("r", "/claims", mode=Mode.ASYNC, resource="/claim-submissions")))
     resource = matcher.resource_at(method, None, path.encode())
     assert (resource and (resource.process_id, resource.rest)) == found
+
+
+def test_a_collection_called_events_comes_before_the_stream_of_another() -> None:
+    routes = [
+        a_route("one", "/a", mode=Mode.ASYNC, resource="/all/events"),
+        a_route("two", "/b", mode=Mode.ASYNC, resource="/all"),
+    ]
+    matcher = compile_table(a_table(*routes))
+    assert matcher.resource_at("GET", None, b"/all/events") == ("/all/events", None, b"")
+    assert matcher.resource_at("GET", None, b"/all/events/events") == ("/all/events", None, b"/events")
 
 
 def test_resources_are_those_of_recorded_routes_with_their_hosts() -> None:
