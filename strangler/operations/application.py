@@ -16,7 +16,7 @@ from aiohttp import web
 from strangler.domain.exchange import Answer, Header
 from strangler.domain.problem import problem
 from strangler.operations.doors import host_name, host_refusal, origin_refusal
-from strangler.operations.metrics import CONTENT_TYPE
+from strangler.operations.metrics import CONTENT_TYPE, Counts, Exposition
 from strangler.operations.telemetry import Telemetry
 
 Phase = Literal["starting", "serving", "draining"]
@@ -47,7 +47,11 @@ class Health(NamedTuple):
 
 
 class Operations:
-    """The private listener. May be started on several addresses, and is stopped once."""
+    """The private listener. May be started on several addresses, and is stopped once.
+
+    Args:
+        scrape: the counts of all workers; None: those of the telemetry are all there are.
+    """
 
     def __init__(
         self,
@@ -55,11 +59,13 @@ class Operations:
         health: Health,
         reload: Callable[[], Awaitable[Reloaded | ReloadRefused]],
         hosts: Collection[str] = (),
+        scrape: Callable[[], Awaitable[Counts]] | None = None,
     ) -> None:
         self.addresses: list[str] = []  # "host:port", "unix:/path", in the order they were started
         self._telemetry = telemetry
         self._health = health
         self._reload = reload
+        self._scrape = scrape
         self._hosts = frozenset(host_name(host) or host for host in hosts)
         self._runner: web.AppRunner | None = None
         telemetry.watch_draining(lambda: health.phase() == "draining")
@@ -86,6 +92,15 @@ class Operations:
         """
         await web.UnixSite(await self._running(), path).start()
         self.addresses.append(f"unix:{path}")
+
+    async def start_on(self, bound: socket.socket) -> None:
+        """Listen on a socket that is bound already."""
+        await web.SockSite(await self._running(), bound).start()
+        name = bound.getsockname()
+        if isinstance(name, str):
+            self.addresses.append(f"unix:{name}")
+        else:
+            self.addresses.append(f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}")
 
     async def stop(self) -> None:
         """Answer what is being asked, and listen no more."""
@@ -123,9 +138,13 @@ class Operations:
         return _json({"phase": phase, "degraded": degraded}, 200 if phase == "serving" else 503)
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
-        self._telemetry.counts.read()
+        counts, exposition = self._telemetry.counts, self._telemetry.exposition
+        if self._scrape is not None:
+            counts = await self._scrape()
+            exposition = Exposition(counts)
+        counts.read()
         # In a thread: making the text of a hundred routes takes tens of milliseconds, which no request should wait.
-        text = await asyncio.to_thread(self._telemetry.exposition.render)
+        text = await asyncio.to_thread(exposition.render)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
 
     async def _reload_policy(self, request: web.Request) -> web.StreamResponse:

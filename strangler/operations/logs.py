@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import select
@@ -17,6 +18,8 @@ CAPACITY = 10_000
 """Lines that may wait; from warnings on, a tenth more."""
 
 _BATCH = 256
+_TURN_PAUSE = 0.001  # seconds between two looks at the lock of another process …
+_TURN_TRIES = 1000  # … and how many of them
 
 
 class Logs:
@@ -131,6 +134,37 @@ def descriptor_writer(descriptor: int) -> Callable[[bytes], None]:
                 poll.poll(1000)
 
     return write
+
+
+def taking_turns(write: Callable[[bytes], None], path: str) -> Callable[[bytes], None]:
+    """A writer among several OS processes: who holds the lock of the file at ``path`` writes, so that no line of one
+    begins within a line of another. A holder that is frozen is waited for a second, and then no longer.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    # Opened here, and not inherited: a lock belongs to the opening, which a fork shares.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def take() -> bool:
+        for _ in range(_TURN_TRIES):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_TURN_PAUSE)
+            else:
+                return True
+        return False
+
+    def locked(data: bytes) -> None:
+        taken = take()
+        try:
+            write(data)
+        finally:
+            if taken:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    return locked
 
 
 class Bridge(logging.Handler):

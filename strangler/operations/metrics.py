@@ -60,6 +60,14 @@ class Counts(Collector):
         self._started_at = started_at
         self._read = _Read({}, None, False, 0, {})
 
+    def twin(self) -> Counts:
+        """Other counts of the same server: what one place alone knows is taken over, the rest begins at nought."""
+        twin = Counts(self._version, self._started_at)
+        twin.batch, twin.commit, twin.refusing = self.batch, self.commit, self.refusing
+        twin.reloads, twin.reload_failures = self.reloads, self.reload_failures
+        twin.policy_stale, twin.policy_routes, twin.revision = self.policy_stale, self.policy_routes, self.revision
+        return twin
+
     def name_routes(self, names: Collection[str], recording: Collection[str]) -> None:
         """Begin the series of routes at nought, so that the first request is an increase."""
         for name in names:

@@ -15,6 +15,9 @@ from strangler.operations.logs import Logs
 from strangler.operations.metrics import Counts, Exposition
 from strangler.ports import InFlight
 
+_REVIEW = (State.IN_DOUBT, False)
+"""In doubt, and only a person can settle it."""
+
 
 class Telemetry:
     """An `Instrument` that counts for Prometheus and logs lines.
@@ -110,19 +113,28 @@ class Telemetry:
         before, process = change.before, change.process
         route = self._routes[process.route]
         route.recording = True
-        in_flight = route.in_flight
-        if before is not None and before.state in in_flight:
-            in_flight[before.state] -= 1
-            route.unconfirmed -= _unconfirmed(before)
-        if process.state in in_flight:
-            in_flight[process.state] += 1
-            route.unconfirmed += _unconfirmed(process)
-        else:
+        self.moved(
+            process.route,
+            (before.state, before.settling) if before is not None else None,
+            (process.state, process.settling),
+        )
+        if process.final:
             route.ended[process.state] += 1
             route.completion.observe(((process.finished_at or process.updated_at) - process.created_at) / 1000)
         if process.state is State.IN_DOUBT and (before is None or before.state is not State.IN_DOUBT):
             route.doubts += 1
         self._tell_change(before, process)
+
+    def moved(self, name: str, before: tuple[State, bool] | None, after: tuple[State, bool]) -> None:
+        """A process of a route went from one (state, settling) to another, in this worker or another one."""
+        route = self._routes[name]
+        in_flight = route.in_flight
+        if before is not None and before[0] in in_flight:
+            in_flight[before[0]] -= 1
+            route.unconfirmed -= before == _REVIEW
+        if after[0] in in_flight:
+            in_flight[after[0]] += 1
+            route.unconfirmed += after == _REVIEW
 
     def _tell_change(self, before: Process | None, process: Process) -> None:
         level: Level = "debug"

@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,11 @@ from strangler.config.system import SystemClock
 from strangler.domain.errors import OperatorError
 from strangler.operations.logs import Bridge, Logs, descriptor_writer
 from strangler.operations.telemetry import Telemetry
+from strangler.runtime.loops import loop_factory
 from strangler.runtime.server import Server
+from strangler.runtime.supervisor import KILLED_TWICE, supervise
 from strangler.store.open import open_store, store_path
 from strangler.store.sealing import AesGcmSealer, load_identity_key
-
-KILLED_TWICE = 130
-"""Exit code when a second signal ends the drain."""
 
 
 def serve(settings: Settings, paths: Sequence[Path], environ: Mapping[str, str]) -> int:
@@ -32,20 +31,10 @@ def serve(settings: Settings, paths: Sequence[Path], environ: Mapping[str, str])
         OperatorError: the policy does not load, the store cannot be opened, an address cannot be listened on.
     """
     if settings.workers > 1:
-        raise OperatorError("--workers: more than one is not available yet")
+        return supervise(settings, paths, environ)
     runner = asyncio.Runner(loop_factory=loop_factory())
     with runner:
         return runner.run(_serve(settings, paths, environ))
-
-
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's, where it is installed; else asyncio's own, which is slower."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
 
 
 async def _serve(settings: Settings, paths: Sequence[Path], environ: Mapping[str, str]) -> int:

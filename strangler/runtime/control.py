@@ -1,0 +1,63 @@
+"""The line between the supervisor and one of its children: short messages, one JSON document per line.
+
+It is also the lifeline: a child whose supervisor is gone reads the end, and ends at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+ORPHANED = 1
+"""Exit code of a child whose supervisor is gone."""
+
+
+class Line:
+    """One end of the line, for whoever asks it; nothing here waits."""
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(False)
+        self.end = end
+        self._buffer = b""
+
+    def tell(self, **message: Any) -> None:
+        """Say something. A child that takes nothing any more is not waited for."""
+        try:
+            self.end.send(json.dumps(message).encode() + b"\n")
+        except (BlockingIOError, ConnectionError, BrokenPipeError):
+            return
+
+    def read(self) -> list[dict[str, Any]] | None:
+        """What was said since; None: the other end is gone."""
+        try:
+            data = self.end.recv(65536)
+        except BlockingIOError:
+            return []
+        except ConnectionError:
+            return None
+        if not data:
+            return None
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def close(self) -> None:
+        """Hang up."""
+        self.end.close()
+
+
+def listen(line: Line, heard: Callable[[dict[str, Any]], None]) -> None:
+    """In a child: have the running loop hear what the supervisor says, and end when it is gone."""
+
+    def readable() -> None:
+        messages = line.read()
+        if messages is None:
+            # Nobody would replace this one, and nobody would end it: what is in flight is found by its lease.
+            os._exit(ORPHANED)
+        for message in messages:
+            heard(message)
+
+    asyncio.get_running_loop().add_reader(line.end, readable)

@@ -1,0 +1,317 @@
+"""What all workers share, beside the store: who is there, what changed, what waits, and the slots of all routes.
+
+Every commit passes here, so this is the one place that can count over all workers and tell each of what the others did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from strangler.domain.process import State
+from strangler.engine.lanes import Lanes
+from strangler.engine.latencies import Latencies
+from strangler.engine.signals import Signals
+from strangler.operations.telemetry import Telemetry
+from strangler.operations.totals import Snapshot, Totals
+from strangler.ports import Clock, Lease
+from strangler.runtime.following import Following
+from strangler.runtime.slots import Allotment
+from strangler.store.remote.frames import Message
+from strangler.store.remote.host import Guest, Host
+from strangler.store.remote.messages import Told
+from strangler.store.sqlite.store import SqliteStore
+
+
+class CountedLanes(Lanes):
+    """Lanes that say whose count has changed."""
+
+    def __init__(self, counted: Callable[[str], None]) -> None:
+        super().__init__()
+        self._counted = counted
+
+    def count(self, route: str, step: int, body_size: int) -> None:
+        """See `Lanes.count`."""
+        super().count(route, step, body_size)
+        self._counted(route)
+
+
+class ToldSignals(Signals):
+    """Signals for the workers: nobody waits here."""
+
+    def __init__(self, tell: Callable[[str, int], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def hear(self, process_id: str, sequence: int) -> None:
+        """See `Signals.hear`."""
+        self._tell(process_id, sequence)
+
+
+class _News:
+    """What one worker is going to be told at the end of this turn of the loop."""
+
+    __slots__ = ("due", "signals")
+
+    def __init__(self) -> None:
+        self.signals: list[tuple[str, int]] = []
+        self.due: set[str] = set()
+
+
+class Hub(Host):
+    """The connected workers, as those who share.
+
+    Args:
+        awaited: owners that are somewhere, and have yet to connect.
+    """
+
+    def __init__(
+        self,
+        store: SqliteStore,
+        clock: Clock,
+        telemetry: Telemetry,
+        latencies: Latencies,
+        awaited: Iterable[str] = (),
+    ) -> None:
+        super().__init__(store)
+        self._clock = clock
+        self._telemetry = telemetry
+        self._latencies = latencies
+        self._members: dict[str, Guest] = {}
+        self._until: dict[str, int] = {}  # end of each lease, on CLOCK_BOOTTIME
+        self._lapsed: set[str] = set()  # owners that may no longer send, until they say what they hold
+        self._serving: set[str] = set()
+        self._news: dict[Guest, _News] = {}
+        self._counted: set[str] = set()  # routes whose queue has changed
+        self._scheduled = False
+        self._scraped: dict[Guest, asyncio.Future[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._awaited = set(awaited)
+        self.arrived = asyncio.Event()  # set when all who were awaited are there, or gone
+        self.lanes = CountedLanes(self._count)
+        self.signals = ToldSignals(lambda process_id, sequence: self._spread(process_id, sequence, None))
+        self.totals = Totals(telemetry.counts)
+        self.allotment = Allotment(self._tell, self._awaited)
+        self.following = Following(self._present, telemetry)
+        self._arrive("")
+
+    @property
+    def serving(self) -> int:
+        """How many workers serve clients."""
+        return len(self._serving)
+
+    # What the store's end of a connection says.
+
+    async def renew(self, lease: Lease) -> None:
+        """See `Host.renew`."""
+        await super().renew(lease)
+        self._until[lease.owner] = lease.until
+
+    def committed(self, guest: Guest, told: Told) -> None:
+        """See `Host.committed`."""
+        if told.waits:
+            self.lanes.count(told.route, told.waits, told.body_size)
+        before = (State(told.before), told.before_settling) if told.before is not None else None
+        self._telemetry.moved(told.route, before, (State(told.state), told.settling))
+        if told.seconds is not None:
+            self._latencies.observe(told.route, told.seconds)
+        self._spread(told.process_id, told.sequence, guest)
+        if told.waits == 1 and told.due_at is not None and told.due_at <= self._clock.now():
+            self.due(told.route, guest)
+
+    def heard(self, guest: Guest, message: Message) -> None:
+        """See `Host.heard`."""
+        owner = guest.owner
+        match message:
+            case ("hello", name, revision, held):
+                self._welcome(guest, name, revision, held)
+            case ("hold", revision, held):
+                self._lapsed.discard(owner)
+                self.following.runs(guest, revision)
+                self.allotment.hold(owner, held)
+                self._start(self.following.bring(guest))
+            case ("want", route, concurrency, number) if owner not in self._lapsed:
+                self.allotment.want(owner, route, concurrency, number)
+            case ("give_back", route, number) if owner not in self._lapsed:
+                self.allotment.give_back(owner, route, number)
+            case ("serving",):
+                self._serving.add(owner)
+            case ("prepared" | "switched", number, answer):
+                self.following.answered(number, answer)
+            case ("counted", counted):
+                self._heard_counts(guest, Snapshot._make(counted))
+
+    def caught_up(self, guest: Guest) -> None:
+        """See `Host.caught_up`."""
+        if guest.missed:
+            guest.missed = False
+            guest.tell("missed")
+            guest.tell("news", [], self._queues(), [])
+
+    def left(self, guest: Guest) -> None:
+        """See `Host.left`: the connection is gone; whether its worker is, says the supervisor."""
+        self._news.pop(guest, None)
+        self.following.left(guest)
+        self._scrape_done(guest)
+        if self._members.get(guest.owner) is guest:
+            del self._members[guest.owner]
+            self._serving.discard(guest.owner)
+
+    # What the supervisor and the clock say.
+
+    async def gone(self, owner: str) -> None:
+        """The OS process of a worker has ended: its lease is void, and its slots are free.
+
+        Raises:
+            StoreUnavailable: its lease runs out by itself then.
+        """
+        self._forget(owner)
+        self._until.pop(owner, None)
+        self._lapsed.discard(owner)
+        self.totals.departed(owner)
+        await self.store.resign(owner)
+
+    def look_at_leases(self) -> None:
+        """Give up the workers whose lease has run out: they can no longer send."""
+        now = self._clock.boottime()
+        for owner, until in self._until.items():
+            if until < now and owner not in self._lapsed:
+                self._lapsed.add(owner)
+                self._telemetry.note("worker_lapsed", "warning", worker=owner)
+                self.allotment.leave(owner)
+                # What it postponed is woken by nobody else.
+                self.tell_all("restock")
+
+    # What is told.
+
+    def due(self, route: str, but: Guest | None = None) -> None:
+        """Something of a route is due; ``but`` knows."""
+        for guest in self._members.values():
+            if guest is not but:
+                self._news_for(guest).due.add(route)
+
+    def tell_all(self, *message: Any) -> None:
+        """Say something to every worker."""
+        for guest in self._members.values():
+            guest.tell(*message)
+
+    def tell_health(self, reason: str | None) -> None:
+        """Whether new work may be recorded."""
+        self.tell_all("health", reason)
+
+    async def scrape(self, seconds: float) -> None:
+        """Have all workers say what they counted; who does not within so many seconds is taken by its last word."""
+        asked = []
+        for guest in self._present():
+            if guest not in self._scraped:
+                self._scraped[guest] = asyncio.get_running_loop().create_future()
+                guest.tell("count")
+            asked.append(self._scraped[guest])
+        if asked:
+            await asyncio.wait(asked, timeout=seconds)
+
+    # Inside.
+
+    def _present(self) -> list[Guest]:
+        return [guest for owner, guest in self._members.items() if owner not in self._lapsed]
+
+    def _tell(self, owner: str, *message: Any) -> None:
+        guest = self._members.get(owner)
+        if guest is not None:
+            guest.tell(*message)
+
+    def _welcome(self, guest: Guest, owner: str, revision: str, held: list[tuple[str, int, int]]) -> None:
+        guest.owner = owner
+        self._members[owner] = guest
+        self._lapsed.discard(owner)
+        self._arrive(owner)
+        guest.tell("health", self.store.refusal())
+        guest.tell("news", [], self._queues(), [])
+        self.following.runs(guest, revision)
+        self.allotment.hold(owner, held)
+        self._start(self.following.bring(guest))
+
+    def _arrive(self, owner: str) -> None:
+        self._awaited.discard(owner)
+        if not self._awaited:
+            self.arrived.set()
+
+    def _forget(self, owner: str) -> None:
+        self._arrive(owner)
+        guest = self._members.pop(owner, None)
+        if guest is not None:
+            self._news.pop(guest, None)
+        self._serving.discard(owner)
+        self.allotment.leave(owner)
+
+    def _heard_counts(self, guest: Guest, counted: Snapshot) -> None:
+        self.totals.heard(guest.owner, counted)
+        self._scrape_done(guest)
+
+    def _scrape_done(self, guest: Guest) -> None:
+        future = self._scraped.pop(guest, None)
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    def _queues(self) -> Mapping[str, tuple[int, int]]:
+        return {lane.route: (lane.waiting, lane.waiting_bytes) for lane in self.lanes.all()}
+
+    def _count(self, route: str) -> None:
+        self._counted.add(route)
+        self._schedule()
+
+    def _spread(self, process_id: str, sequence: int, but: Guest | None) -> None:
+        for guest in self._members.values():
+            if guest is not but:
+                self._news_for(guest).signals.append((process_id, sequence))
+
+    def _news_for(self, guest: Guest) -> _News:
+        news = self._news.get(guest)
+        if news is None:
+            news = self._news[guest] = _News()
+            self._schedule()
+        return news
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._tell_news)
+
+    def _tell_news(self) -> None:
+        self._scheduled = False
+        counted, self._counted = self._counted, set()
+        all_news, self._news = self._news, {}
+        queues = {route: (lane.waiting, lane.waiting_bytes) for route in counted for lane in (self.lanes.of(route),)}
+        for guest in self._members.values():
+            news = all_news.get(guest)
+            if guest.slow:
+                guest.missed = True  # a signal that is lost costs delay, not truth
+            elif queues or news is not None:
+                signals, due = (news.signals, sorted(news.due)) if news is not None else ([], [])
+                guest.tell("news", signals, queues, due)
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class AllWorkers:
+    """Whoever claims what is due, as `supervise` sees them."""
+
+    def __init__(self, hub: Hub, clock: Clock) -> None:
+        self._hub = hub
+        self._clock = clock
+
+    async def restock(self) -> None:
+        """See `Executes.restock`."""
+        for route, waiting in (await self._hub.store.backlog()).items():
+            lane = self._hub.lanes.of(route)
+            lane.waiting, lane.waiting_bytes = waiting.processes, waiting.body_bytes
+        self._hub.tell_all("restock")
+
+    def wake(self, route: str, due_at: int) -> None:
+        """See `Executes.wake`."""
+        seconds = max(0.0, (due_at - self._clock.now()) / 1000)
+        asyncio.get_running_loop().call_later(seconds, self._hub.due, route)

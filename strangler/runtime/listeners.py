@@ -1,0 +1,82 @@
+"""The listening sockets of several workers: bound once, by the supervisor, and inherited by all of them.
+
+All workers accept from the same sockets. With a socket each (``SO_REUSEPORT``) the kernel would deal connections out
+blindly: those dealt to a worker that is frozen, crashed or going away would wait or be lost with its socket, and Unix
+sockets know nothing of it. From a shared one whoever is awake takes the next, and it outlives every worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import Sequence
+
+from strangler.config.settings import Address
+from strangler.domain.errors import OperatorError
+
+BACKLOG = 1024
+
+
+def bind(addresses: Sequence[Address]) -> list[socket.socket]:
+    """Sockets that listen at all of the addresses; a name may stand for several.
+
+    Raises:
+        OperatorError: an address cannot be listened on.
+    """
+    bound: list[socket.socket] = []
+    try:
+        for address in addresses:
+            try:
+                bound += [bind_path(address.path)] if address.path else _bind_name(address.host, address.port)
+            except OSError as error:
+                raise OperatorError(f"cannot listen on {address}: {error.strerror or error}") from error
+    except BaseException:
+        close(bound)
+        raise
+    return bound
+
+
+def close(sockets: Sequence[socket.socket]) -> None:
+    """Listen no more, and take the names of Unix sockets away."""
+    for one in sockets:
+        if one.family == socket.AF_UNIX:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(one.getsockname())
+        one.close()
+
+
+def _bind_name(host: str, port: int) -> list[socket.socket]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    bound: list[socket.socket] = []
+    for family, kind, protocol, _, name in dict.fromkeys(found):
+        listener = socket.socket(family, kind, protocol)
+        bound.append(listener)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(name)
+        _listen(listener)
+    return bound
+
+
+def bind_path(path: str) -> socket.socket:
+    """A Unix socket that listens.
+
+    Raises:
+        OSError: the path cannot be listened on.
+    """
+    # What an earlier run left is in the way; anything but a socket is somebody else's.
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.unlink(path)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    _listen(listener)
+    return listener
+
+
+def _listen(listener: socket.socket) -> None:
+    listener.listen(BACKLOG)
+    listener.setblocking(False)

@@ -1,0 +1,261 @@
+"""The store process: owns the SQLite file, watches over what is nobody's, and speaks for all workers to operators."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import uuid
+from collections.abc import Collection, Coroutine, Mapping
+from dataclasses import replace
+from typing import Any
+
+from strangler.config.load import Loaded, load_policy
+from strangler.config.system import SystemClock, SystemIds
+from strangler.domain.errors import StoreUnavailable
+from strangler.engine.conclude import Concluder
+from strangler.engine.latencies import Latencies
+from strangler.engine.lease import LeaseKeeper
+from strangler.engine.means import Means
+from strangler.engine.notify import Notifier
+from strangler.engine.outcomes import Outcomes
+from strangler.engine.supervise import Supervisor
+from strangler.operations.application import Health, Operations, Phase
+from strangler.operations.metrics import Counts
+from strangler.operations.telemetry import Telemetry
+from strangler.policy.match import Matcher
+from strangler.policy.model import Table
+from strangler.runtime import control, last_good
+from strangler.runtime.child import Given
+from strangler.runtime.control import Line
+from strangler.runtime.hub import AllWorkers, Hub
+from strangler.runtime.policies import Policies
+from strangler.runtime.server import save_latencies
+from strangler.store.open import store_path
+from strangler.store.sealing import AesGcmSealer
+from strangler.store.sqlite.library import choose_library
+from strangler.store.sqlite.store import SqliteStore
+from strangler.upstream import Caller
+
+_LOOK_EVERY = 0.5  # seconds between two looks at leases and at the disk
+_SCRAPE = 1.0  # seconds for a worker to say what it counted
+
+
+class _NoSwitch:
+    """No request comes here."""
+
+    def load(self, table: Table, matcher: Matcher, remembered: frozenset[str]) -> None:
+        """See `TakesTable.load`."""
+
+
+class StoreProcess:
+    """Made on a running loop.
+
+    Args:
+        line: to the supervisor.
+        listener: where workers connect.
+        ops: where operators connect.
+        living: owners of leases that live on, where an earlier store process has died; None: this is the first.
+
+    Raises:
+        OperatorError: the store is another's, is in use, or cannot be opened.
+    """
+
+    def __init__(
+        self,
+        given: Given,
+        telemetry: Telemetry,
+        line: Line,
+        listener: socket.socket,
+        ops: socket.socket,
+        living: Collection[str] | None,
+    ) -> None:
+        settings = given.settings
+        path = store_path(settings.store)
+        assert path is not None, "a store in memory is one worker's own"
+        self._given = given
+        self._telemetry = telemetry
+        self._line = line
+        self._listener = listener
+        self._ops = ops
+        self._restarted = living is not None
+        self._phase: Phase = "starting"
+        self._ended = asyncio.Event()
+        self._begun = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._clock = SystemClock()
+        self._store = SqliteStore(
+            path,
+            choose_library(),
+            AesGcmSealer(given.identity_key),
+            self._clock,
+            on_group_commit=telemetry.group_commit,
+            disk_reserve=settings.disk_reserve,
+            living=living or (),
+        )
+        telemetry.note("store_open", location=self._store.location)
+        self._latencies = Latencies(self._store)
+        self._hub = Hub(self._store, self._clock, telemetry, self._latencies, living or ())
+        self._lease = LeaseKeeper(str(uuid.uuid4()), settings.lease, self._store, self._clock, telemetry)
+        self._policies = Policies(
+            given.paths, given.environ, settings.lease, self._store, telemetry, lambda: None, self._hub.following
+        )
+        self._supervisor = self._supervision()
+        self._operations = Operations(
+            telemetry,
+            Health(self._current_phase, self._degraded),
+            self._policies.reload,
+            settings.ops_host,
+            self._scrape,
+        )
+        telemetry.watch_queues(lambda: self._hub.lanes.readings(self._clock.now()))
+        telemetry.watch_wal(self._store.wal_size)
+
+    def _supervision(self) -> Supervisor:
+        notifier = Notifier(self._hub.lanes, Outcomes(), self._hub.signals, self._latencies, self._telemetry)
+        means = Means(
+            store=self._store,
+            bodies=self._store,
+            upkeep=self._store,
+            health=self._store,
+            upstream=Caller(max_head=self._given.settings.max_head),
+            clock=self._clock,
+            ids=SystemIds(),
+            instrument=self._telemetry,
+            lease=self._lease,
+            route_of=self._policies.route_of,
+            promise_of=self._policies.promise_of,
+        )
+        return Supervisor(means, AllWorkers(self._hub, self._clock), Concluder(means, notifier))
+
+    async def run(self) -> None:
+        """Serve until the supervisor says that it is over.
+
+        Raises:
+            OperatorError: the policy does not load.
+            StoreUnavailable: the store can be neither read nor written.
+        """
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)  # the supervisor says when
+        control.listen(self._line, self._heard)
+        await self._operations.start_on(self._ops)
+        self._telemetry.note("operations_listen", address=self._operations.addresses[-1])
+        try:
+            await self._begin()
+            server = await asyncio.get_running_loop().create_unix_server(self._hub.guest, sock=self._listener)
+            self._line.tell(ready=True)
+            await self._ended.wait()
+            server.close()
+        finally:
+            await self._close()
+
+    async def _begin(self) -> None:
+        await self._latencies.load()
+        loaded = await self._first_policy()
+        await self._policies.begin(loaded, _NoSwitch())
+        self._telemetry.seed(await self._store.census())
+        if self._restarted:
+            # The workers live, and so do their calls: what is nobody's is looked for when they had the time to say so.
+            await self._lease.renew()
+            await AllWorkers(self._hub, self._clock).restock()
+        else:
+            await self._supervisor.recover()
+        for work in (
+            self._lease.keep(),
+            self._supervise(),
+            self._supervisor.sweep(),
+            self._look(),
+            save_latencies(self._latencies, self._telemetry),
+            self._policies.watch(),
+        ):
+            self._start(work)
+        self._begun.set()
+
+    async def _first_policy(self) -> Loaded:
+        settings = self._given.settings
+        if self._restarted and (kept := await last_good.recall(self._store)) is not None:
+            # What is in force stays in force; what the files say by now is looked at right after.
+            loaded = await asyncio.to_thread(
+                load_policy, self._given.paths, self._given.environ, lease=settings.lease, kept=kept
+            )
+            return replace(loaded, stamps=dict.fromkeys(loaded.stamps))
+        return await self._policies.first(or_last_good=settings.on_bad_policy == "last-good")
+
+    async def _supervise(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hub.arrived.wait(), self._given.settings.lease)
+        await self._supervisor.watch()
+
+    async def _look(self) -> None:
+        """Whether workers still hold their leases, and whether new work may be recorded, for ever."""
+        told: str | None = None
+        while True:
+            self._hub.look_at_leases()
+            reason = self._store.refusal()
+            if reason != told:
+                told = reason
+                self._telemetry.store_refuses(reason)
+                self._hub.tell_health(reason)
+            await asyncio.sleep(_LOOK_EVERY)
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        match message:
+            case {"do": "reload"}:
+                self._start(self._reload())
+            case {"do": "drain"}:
+                self._phase = "draining"
+            case {"do": "end"}:
+                self._ended.set()
+            case {"gone": owner}:
+                self._start(self._gone(owner))
+
+    async def _reload(self) -> None:
+        await self._begun.wait()
+        await self._policies.reload()
+
+    async def _gone(self, owner: str) -> None:
+        """A worker's OS process has ended: what it had under way is settled at once."""
+        await self._begun.wait()
+        try:
+            await self._hub.gone(owner)
+            if self._phase != "draining":
+                await self._supervisor.look()
+        except StoreUnavailable as error:
+            self._telemetry.note("supervision_waits", "warning", reason=str(error))
+        self._hub.tell_all("restock")
+
+    def _current_phase(self) -> Phase:
+        if self._phase == "starting" and (
+            self._hub.serving >= self._given.settings.workers or (self._restarted and self._hub.serving)
+        ):
+            self._phase = "serving"
+        return "starting" if self._phase == "serving" and not self._hub.serving else self._phase
+
+    def _degraded(self) -> Mapping[str, str]:
+        degraded: dict[str, str] = {}
+        if (reason := self._store.refusal()) is not None:
+            degraded["store"] = reason
+        if self._phase == "serving" and self._hub.serving < self._given.settings.workers:
+            degraded["workers"] = f"{self._hub.serving} of {self._given.settings.workers} serve"
+        return degraded
+
+    async def _scrape(self) -> Counts:
+        await self._hub.scrape(_SCRAPE)
+        return self._hub.totals.counts()
+
+    async def _close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(StoreUnavailable):
+            await self._latencies.save()
+            await self._lease.resign()
+        for guest in list(self._hub.guests):
+            guest.close()
+        await self._store.close()
+        await self._operations.stop()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,280 @@
+"""One worker of several: all rooms of a request, over a store in the hands of the store process."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
+
+from strangler.config.load import Loaded, Sources, load_policy
+from strangler.config.located import PolicyErrors
+from strangler.config.system import SystemClock
+from strangler.domain.errors import OperatorError, StoreUnavailable
+from strangler.domain.transitions import Change
+from strangler.engine.lanes import Lanes
+from strangler.engine.lease import LeaseKeeper
+from strangler.engine.signals import Signals
+from strangler.operations.application import Phase
+from strangler.operations.telemetry import Telemetry
+from strangler.operations.totals import snapshot
+from strangler.runtime import control
+from strangler.runtime.child import Given
+from strangler.runtime.control import Line
+from strangler.runtime.policies import PolicyInForce
+from strangler.runtime.rooms import Frame, Rooms
+from strangler.runtime.slots import LentSlots
+from strangler.store.open import store_path
+from strangler.store.remote.frames import Message
+from strangler.store.remote.store import RemoteStore
+from strangler.store.sealing import AesGcmSealer
+from strangler.store.sqlite.library import choose_library
+
+_COUNT_EVERY = 1.0  # seconds: a worker that is killed takes no more than this of its counts along
+
+
+class ToldLanes(Lanes):
+    """Lanes whose queues are counted elsewhere, over all workers."""
+
+    def observe(self, change: Change) -> None:
+        """See `Lanes.observe`: it comes back as news."""
+
+    def told(self, queues: Mapping[str, tuple[int, int]]) -> None:
+        """What waits, by route: processes, and bytes of their bodies."""
+        for route, (waiting, size) in queues.items():
+            lane = self.of(route)
+            lane.waiting, lane.waiting_bytes = waiting, size
+
+
+class Worker:
+    """Made on a running loop.
+
+    Args:
+        line: to the supervisor.
+        owner: a new UUID each start: of its lease.
+        listeners: sockets that the supervisor has bound.
+
+    Raises:
+        OperatorError: the store cannot be read.
+    """
+
+    def __init__(
+        self, given: Given, telemetry: Telemetry, line: Line, owner: str, listeners: Sequence[socket.socket]
+    ) -> None:
+        settings = given.settings
+        path = store_path(settings.store)
+        assert path is not None, "a store in memory is one worker's own"
+        self._given = given
+        self._telemetry = telemetry
+        self._line = line
+        self._listeners = list(listeners)
+        self._owner = owner
+        self._phase: Phase = "starting"
+        self._asked = asyncio.Event()
+        self._in_force = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._prepared: dict[int, Loaded] = {}
+        self._unfit: str | None = None
+        clock = SystemClock()
+        self._lanes, self._signals = ToldLanes(), Signals()
+        self._store = RemoteStore(
+            path,
+            choose_library(),
+            AesGcmSealer(given.identity_key),
+            clock,
+            given.socket,
+            hello=self._hello,
+            on_message=self._heard,
+            on_down=lambda: telemetry.note("store_process_away", "error"),
+        )
+        self._slots = LentSlots(settings.workers, self._store.link.tell, self._running, self._more_slots)
+        self._lease = LeaseKeeper(owner, settings.lease, self._store, clock, telemetry, self._new_term)
+        self._policies = PolicyInForce(self._store, telemetry, self._policy_changed)
+        self._rooms = Rooms(
+            Frame(
+                settings=settings,
+                store=self._store,
+                identity_key=given.identity_key,
+                telemetry=telemetry,
+                clock=clock,
+                lease=self._lease,
+                policies=self._policies,
+                lanes=self._lanes,
+                signals=self._signals,
+                phase=lambda: self._phase,
+                slots=self._slots,
+            )
+        )
+
+    async def run(self) -> None:
+        """Serve until the supervisor, or SIGTERM to this worker alone, says that it is over.
+
+        Raises:
+            OperatorError: the policy in force does not load here, or a certificate cannot be used.
+            StoreUnavailable: the store can be neither read nor written.
+        """
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._asked.set)
+        control.listen(self._line, self._told)
+        try:
+            await self._begin()
+            await self._asked.wait()
+            if self._phase == "serving":
+                # It alone goes, and another one comes: whoever is awake takes what is new, here nothing is refused.
+                self._rooms.stop_listening()
+            await self._rooms.drain()
+        finally:
+            await self._close()
+
+    async def _begin(self) -> None:
+        await self._in_force.wait()
+        if self._unfit is not None:
+            raise OperatorError(self._unfit)
+        await self._rooms.latencies.load()
+        await self._lease.renew()
+        await self._rooms.executor.restock()
+        await self._rooms.listen_on(self._listeners)
+        self._start(self._lease.keep())
+        self._start(self._count())
+        self._phase = "serving"
+        self._store.link.tell("serving")
+        self._line.tell(ready=True)
+        self._telemetry.note("worker_serves", worker=self._owner)
+
+    # What is said to this worker.
+
+    def _told(self, message: dict[str, Any]) -> None:
+        """By the supervisor."""
+        if message.get("do") == "drain":
+            self._phase = "draining"
+            self._asked.set()
+
+    def _heard(self, message: Message) -> None:
+        """By the store process."""
+        match message:
+            case ("news", signals, queues, due):
+                for process_id, sequence in signals:
+                    self._signals.hear(process_id, sequence)
+                self._lanes.told(queues)
+                for route in due:
+                    self._rooms.executor.look(route)
+            case ("lend", route, number):
+                self._slots.lend(route, number)
+            case ("recall", route):
+                self._slots.recall(route)
+            case ("health", reason):
+                self._store.refuses(reason)
+            case ("missed",):
+                self._signals.hear_all()
+            case ("restock",):
+                self._start(self._restock())
+            case ("prepare", number, revision, files, contents):
+                self._start(self._prepare(number, revision, Sources(tuple(files), contents)))
+            case ("switch", number, prepared):
+                self._switch(number, prepared)
+            case ("count",):
+                self._tell_counts()
+
+    async def _restock(self) -> None:
+        """Some worker is gone: what it knew to fall due is looked up."""
+        if self._phase == "serving":
+            try:
+                await self._rooms.executor.restock()
+            except StoreUnavailable as error:
+                self._telemetry.note("supervision_waits", "warning", reason=str(error))
+
+    async def _prepare(self, number: int, revision: str, sources: Sources) -> None:
+        given = self._given
+        reasons: list[str] = []
+        try:
+            await self._policies.recollect()
+            loaded = await asyncio.to_thread(
+                load_policy, given.paths, given.environ, lease=given.settings.lease, kept=sources
+            )
+        except PolicyErrors as error:
+            reasons = [str(finding) for finding in error.findings]
+        except StoreUnavailable as error:
+            reasons = [f"promises cannot be read: {error}"]
+        else:
+            if loaded.table.revision != revision:
+                reasons = ["a secret has changed while the policy was read; ask again"]
+            self._prepared = {number: loaded}
+        if reasons and self._phase == "starting":
+            self._unfit = "\n".join(reasons)
+            self._in_force.set()
+        self._store.link.tell("prepared", number, reasons)
+
+    def _switch(self, number: int, prepared: int) -> None:
+        loaded = self._prepared.pop(prepared, None)
+        if loaded is not None:
+            self._policies.put_in_force(loaded, self._rooms.switch)
+            self._in_force.set()
+        self._store.link.tell("switched", number, loaded is not None)
+
+    # What this worker says.
+
+    def _hello(self) -> list[Message]:
+        if self._phase == "serving":
+            # The store may have been away for long: the lease is renewed before it runs out.
+            self._start(self._renew())
+        hello: list[Message] = [("hello", self._owner, self._revision(), self._slots.restart())]
+        return [*hello, ("serving",)] if self._phase == "serving" else hello
+
+    def _new_term(self) -> None:
+        """The lease ran out, or begins: what was lent before it is lent no longer."""
+        self._store.link.tell("hold", self._revision(), self._slots.restart())
+        self._want_share()
+
+    def _revision(self) -> str:
+        return self._policies.loaded.table.revision if self._policies.loaded is not None else ""
+
+    async def _renew(self) -> None:
+        try:
+            await self._lease.renew()
+        except StoreUnavailable as error:
+            self._telemetry.note("lease_not_renewed", "error", reason=str(error))
+        self._want_share()
+        self._rooms.executor.pump_all()
+
+    async def _count(self) -> None:
+        while True:
+            await asyncio.sleep(_COUNT_EVERY)
+            self._tell_counts()
+
+    def _tell_counts(self) -> None:
+        self._store.link.tell("counted", tuple(snapshot(self._telemetry.counts)))
+
+    # Slots.
+
+    def _running(self, route: str) -> int:
+        return self._lanes.of(route).running
+
+    def _more_slots(self, route: str) -> None:
+        self._rooms.executor.pump_all()
+
+    def _policy_changed(self) -> None:
+        self._rooms.executor.pump_all()
+        self._want_share()
+
+    def _want_share(self) -> None:
+        """An even share of all slots in advance, so that a first call need not ask. Where there are fewer of them than
+        workers, they go to whoever needs one."""
+        loaded = self._policies.loaded
+        for route in loaded.table.routes.values() if loaded is not None else ():
+            if route.records:
+                share = route.call.concurrency // self._given.settings.workers
+                if self._slots.held(route.name, route.call.concurrency) < share:
+                    self._slots.want(route.name, route.call.concurrency, share)
+
+    async def _close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tell_counts()
+        await self._rooms.close()
+        await self._store.close()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
