@@ -53,7 +53,8 @@ class AttemptUnderWay:
         self._process, self._begun, self._request, self._term = claimed
         self._sending = False
         self._concluded = False
-        self._understands: tuple[Interpreter, Asked, bool] | None = None  # on a route with a wall; sent credentials
+        self._understands: tuple[Interpreter, Asked] | None = None  # on a route with a wall
+        self._credentials = bool(self._request.credentials)
 
     async def run(self) -> Process | None:
         """Send, record, conclude. Returns the process after it; None: another worker has it, or it was concluded."""
@@ -80,7 +81,7 @@ class AttemptUnderWay:
         """The same on a route that translates, or says what replies mean: as it was promised, not as it says today."""
         means, call, original = self._means, self._route.call, self._request
         try:
-            self._request, asked = await prepared(means, interpreter, self._process, original, call)
+            self._request, asked = await prepared(means.bodies, interpreter, self._process, original, call)
         except (Unreadable, Untranslatable) as error:
             # It was translated when it was accepted, so this is the operator's: a hook, or a promise of long ago.
             fault = Fault(FaultKind.NOT_SENT, f"{REQUEST_NOT_TRANSLATED}: {error}")
@@ -88,7 +89,7 @@ class AttemptUnderWay:
         kept = None
         if self._begun.number == 1 and interpreter.translates_request:
             kept = asyncio.ensure_future(keep_sent(means, self._begun, original, self._request))
-        self._understands = interpreter, asked, bool(original.credentials)
+        self._understands = interpreter, asked
         broken = await self._send(recorder)
         if kept is not None:
             await kept
@@ -102,9 +103,7 @@ class AttemptUnderWay:
 
     async def _understand(self, recorder: Recorder) -> Understood:
         assert self._understands is not None
-        interpreter, asked, credentials = self._understands
-        deferred = self._deferred and credentials
-        return await understood(self._means, interpreter, asked, recorder, self._route.call, deferred=deferred)
+        return await understood(*self._understands, recorder, self._interpret(recorder), self._means.clock.now())
 
     async def _send(self, recorder: Recorder) -> Fault | None:
         call = self._route.call
@@ -127,18 +126,15 @@ class AttemptUnderWay:
         return self._sending
 
     def _interpret(self, recorder: Recorder) -> Outcome:
+        deferred = self._begun.started_at - self._process.created_at >= DEFERRED_AFTER
         return interpret_reply(
-            self._process.method,
+            self._request.method,  # as it was sent: a translated one may be another than the client's
             recorder.status,
             recorder.headers,
             self._route.call,
             self._means.clock.now(),
-            deferred_credentials=self._deferred and bool(self._request.credentials),
+            deferred_credentials=deferred and self._credentials,
         )
-
-    @property
-    def _deferred(self) -> bool:
-        return self._begun.started_at - self._process.created_at >= DEFERRED_AFTER
 
     async def _conclude(
         self,

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping
 
 from strangler.domain.exchange import CHUNK_SIZE, Body, Header, Headers, RecordedRequest, joined_fields
-from strangler.domain.outcome import InDoubt, Pending, Retry
+from strangler.domain.outcome import InDoubt, Outcome, Pending, Retry
 from strangler.domain.process import Process
 from strangler.domain.transitions import Doubt, Finish
 from strangler.engine.conclude import Concluder
@@ -19,6 +19,7 @@ from strangler.engine.content import PARSED_HERE
 from strangler.engine.means import Means
 from strangler.engine.outgoing import set_header, upstream_headers
 from strangler.engine.recorder import LiveReply, Recorder, reply_part
+from strangler.engine.translating import asked_by, understood
 from strangler.policy.follow import FOLLOW_OVER, NOWHERE, Decided, Elsewhere, Look, NotYet, Untold, judge, whereto
 from strangler.policy.follow_up import followed_to_end, looked_after, untold
 from strangler.policy.forwarding import upstream_target
@@ -73,7 +74,7 @@ class Looker:
                 case Untold(reason):
                     return await self._untold(route, process, reason, recorder)
                 case Decided():
-                    return await self._decided(route, process, judgement, recorder)
+                    return await self._decided(route, process, request, judgement, recorder)
         return await self._concluder.looked(process, self._no_answer(route, process, NOWHERE))
 
     async def _ask(
@@ -104,9 +105,11 @@ class Looker:
     async def _untold(self, route: Route, process: Process, reason: str, recorder: Recorder) -> Process | None:
         return await self._concluder.looked(process, self._no_answer(route, process, reason), recorder)
 
-    async def _decided(self, route: Route, process: Process, decided: Decided, recorder: Recorder) -> Process | None:
+    async def _decided(
+        self, route: Route, process: Process, request: RecordedRequest, decided: Decided, recorder: Recorder
+    ) -> Process | None:
         """Its last answer is interpreted by the rules that any reply is interpreted by."""
-        outcome = decided.failed or interpret_end(recorder.status, recorder.headers, route.call)
+        outcome = decided.failed or await self._meaning(route, process, request, recorder)
         match outcome:
             case Pending() | Retry():
                 await self._drop(process, recorder)
@@ -116,6 +119,14 @@ class Looker:
                 return await self._untold(route, process, reason, recorder)
         finish = followed_to_end(process, outcome, recorder.result())
         return await self._concluder.looked(process, finish, recorder)
+
+    async def _meaning(self, route: Route, process: Process, request: RecordedRequest, recorder: Recorder) -> Outcome:
+        built_in = interpret_end(recorder.status, recorder.headers, route.call)
+        promise = self._means.promise_of(process.promise)
+        if promise is None or promise.wall is None:
+            return built_in
+        asked = await asked_by(self._means.bodies, promise.wall, process, request)
+        return (await understood(promise.wall, asked, recorder, built_in, self._means.clock.now())).outcome
 
     def _no_answer(self, route: Route, process: Process, reason: str) -> Doubt | Finish:
         return untold(reason, self._concluder.on_in_doubt(process, route.call))

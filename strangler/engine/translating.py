@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import CHUNK_SIZE, Attempt, Body, Header, RecordedRequest
-from strangler.domain.outcome import InDoubt
+from strangler.domain.outcome import InDoubt, Outcome
 from strangler.domain.process import Process
 from strangler.engine.aside import TookTooLong, beside
 from strangler.engine.document import process_url
@@ -19,7 +19,7 @@ from strangler.policy.conditions import RULE_FAILED
 from strangler.policy.documents import Asked
 from strangler.policy.model import CallPolicy
 from strangler.policy.translate import Interpreter, Reply, Sent, Understood, Untranslatable
-from strangler.ports import Commit, Evidence
+from strangler.ports import Bodies, Commit, Evidence
 
 _SECRET = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
 
@@ -32,7 +32,7 @@ class Ready(NamedTuple):
 
 
 async def prepared(
-    means: Means, interpreter: Interpreter, process: Process, recorded: RecordedRequest, call: CallPolicy
+    bodies: Bodies, interpreter: Interpreter, process: Process, recorded: RecordedRequest, call: CallPolicy
 ) -> Ready:
     """The request of an attempt, translated where the route translates it; the recorded one stays the client's.
 
@@ -40,9 +40,7 @@ async def prepared(
         Unreadable, Untranslatable: it cannot be translated; nothing was sent.
     """
     headers = recorded.all_headers() if call.credentials == "forward" else list(recorded.headers)
-    looks = interpreter.translates_request or interpreter.needs_request
-    data = await whole_body(recorded.body, means.bodies, process.id) if looks else b""
-    asked = Asked(recorded.method, recorded.target, headers, data, process.caller_name, process_values(process))
+    asked = (await asked_by(bodies, interpreter, process, recorded))._replace(headers=headers)
     method, target, body = recorded.method, recorded.target, recorded.body
     if interpreter.translates_request:
         sent = await translated(interpreter, asked)
@@ -54,6 +52,14 @@ async def prepared(
         headers = [header for header in headers if header[0].lower() != b"accept-encoding"]
         headers.append((b"Accept-Encoding", b"identity"))
     return Ready(RecordedRequest(method, target, headers, (), body), asked)
+
+
+async def asked_by(bodies: Bodies, interpreter: Interpreter, process: Process, recorded: RecordedRequest) -> Asked:
+    """A recorded request as expressions see it, with its body where they look at it; without credentials."""
+    looks = interpreter.translates_request or interpreter.needs_request
+    data = await whole_body(recorded.body, bodies, process.id) if looks else b""
+    headers = list(recorded.headers)
+    return Asked(recorded.method, recorded.target, headers, data, process.caller_name, process_values(process))
 
 
 async def translated(interpreter: Interpreter, asked: Asked) -> Sent:
@@ -69,12 +75,15 @@ async def translated(interpreter: Interpreter, asked: Asked) -> Sent:
 
 
 async def understood(
-    means: Means, interpreter: Interpreter, asked: Asked, recorder: Recorder, call: CallPolicy, *, deferred: bool
+    interpreter: Interpreter, asked: Asked, recorder: Recorder, built_in: Outcome, now: int
 ) -> Understood:
-    """What a whole reply means; where the route translates it, the recorder holds the translated one from then on."""
+    """What a whole reply means; where the route translates it, the recorder holds the translated one from then on.
+
+    ``built_in``: what it means by the rules behind the last one of the route.
+    """
     data = await recorder.whole() if interpreter.looks_into_reply or interpreter.translates_reply else b""
     reply = Reply(recorder.status, recorder.headers, data)
-    work = partial(interpreter.reply, asked, reply, call, means.clock.now(), deferred_credentials=deferred)
+    work = partial(interpreter.reply, asked, reply, built_in, now)
     try:
         found = await beside(work, len(data or b"") + len(asked.data), hooks=interpreter.reply_hooks)
     except TookTooLong as error:

@@ -92,7 +92,7 @@ class Switch:
         decision = decide(
             route,
             prefer.parse(request.field(b"prefer")) if route.records else prefer.NONE,
-            self._client_value(request, route, route.rollout) if route.rollout is not None else None,
+            client_value(request, route, route.rollout) if route.rollout is not None else None,
         )
         respond = self._recording.record
         if decision.mode is Mode.PASSTHROUGH:
@@ -126,11 +126,13 @@ class Switch:
             return True
         return any(request.field(name.lower().encode()) for name in policy.headers)
 
-    def _client_value(self, request: Request, route: Route, rollout: Rollout) -> str | None:
-        if rollout.by == "caller":
-            found = presented(request, route.access)
-            return found.value.decode("utf-8", "backslashreplace") if found is not None else None
-        if rollout.by == "address":
-            return request.peer.address or None
-        value = source_value(request, rollout.by)
-        return value.decode("utf-8", "backslashreplace") if value is not None else None
+
+def client_value(request: Request, route: Route, rollout: Rollout) -> str | None:
+    """By what a rollout tells clients apart, of this one; None: it has no such thing."""
+    if rollout.by == "caller":
+        found = presented(request, route.access)
+        return found.value.decode("utf-8", "backslashreplace") if found is not None else None
+    if rollout.by == "address":
+        return request.peer.address or None
+    value = source_value(request, rollout.by)
+    return value.decode("utf-8", "backslashreplace") if value is not None else None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol, assert_never
 
 from strangler.domain.exchange import Headers, joined_fields
-from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Rejected, Retry
+from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Pending, Rejected, Retry
 from strangler.domain.process import Effect
 from strangler.domain.retry import parse_retry_after
 from strangler.policy import wildcard
@@ -138,6 +138,8 @@ def _outcome(rule: OutcomeRule, reason: str | None, headers: Headers, now: int) 
             return Failed(reason or SAID_SO, rule.effect or Effect.UNKNOWN, rule.status)
         case "retry":
             return Retry(reason or SAID_SO, parse_retry_after(joined_fields(headers).get(b"retry-after"), now))
+        case "pending":
+            return Pending(rule.status, reason, parse_retry_after(joined_fields(headers).get(b"retry-after"), now))
         case "in_doubt":
             return InDoubt(reason or SAID_SO)
         case _:

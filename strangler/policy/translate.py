@@ -13,8 +13,7 @@ from strangler.policy.conditions import Rules, Test
 from strangler.policy.documents import Asked, Read, read_body, reply_values, request_values
 from strangler.policy.expressions import RECORDED_NAMES, REPLY_NAMES, Expression, ExpressionError, Template
 from strangler.policy.formula import Compiled, FindHook
-from strangler.policy.interpret import interpret_reply, rule_of
-from strangler.policy.model import CallPolicy
+from strangler.policy.interpret import rule_of
 from strangler.policy.readable import Unparsable
 from strangler.policy.rendering import Rendering
 from strangler.policy.wall import RequestTranslation, ResponseTranslation, Source, Wall
@@ -127,24 +126,14 @@ class Interpreter:
         assert translation is not None
         return translation.sent(asked, self._wall.paths)
 
-    def reply(
-        self, asked: Asked, reply: Reply, call: CallPolicy, now: int, *, deferred_credentials: bool
-    ) -> Understood:
-        """What a whole reply means, and what the client gets of it."""
+    def reply(self, asked: Asked, reply: Reply, built_in: Outcome, now: int) -> Understood:
+        """What a whole reply means, and what the client gets of it; ``built_in``: by the rules behind the last one."""
         seen = _Seen(asked, reply, self._wall)
         decided = self._rules.decide(reply.status, reply.headers, seen, now)
         if decided is not None:
             outcome, rule = decided
         else:
-            method = self._wall.request.method if self._wall.request is not None else None
-            outcome = interpret_reply(
-                method or asked.method,
-                reply.status,
-                reply.headers,
-                call,
-                now,
-                deferred_credentials=deferred_credentials,
-            )
+            outcome = built_in
             rule = rule_of(reply.status)
         if isinstance(outcome, Retry | Pending | InDoubt) or not self._responses or reply.data is None:
             return Understood(outcome, rule, None)

@@ -14,7 +14,7 @@ from strangler.domain.process import Effect
 
 Format = Literal["json", "xml", "soap", "form", "text"]
 SoapVersion = Literal["1.1", "1.2"]
-RuleState = Literal["completed", "rejected", "failed", "retry", "in_doubt"]
+RuleState = Literal["completed", "rejected", "failed", "retry", "pending", "in_doubt"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
