@@ -9,7 +9,7 @@ from strangler.domain.exchange import Answer, Header, Headers, PassOn, RecordedR
 from strangler.domain.problem import SOURCE, located, problem
 from strangler.domain.process import Process, State
 from strangler.engine.accept import Acceptance, Accepted, Acceptor, Joined, Pass, Refused, Submission
-from strangler.engine.document import process_url, status_document
+from strangler.engine.document import process_url
 from strangler.engine.instrument import Instrument
 from strangler.engine.intake import correlation_id
 from strangler.engine.latencies import Latencies
@@ -17,6 +17,7 @@ from strangler.engine.outcomes import Outcomes, Settled
 from strangler.engine.recorder import reply_part
 from strangler.engine.signals import Signals
 from strangler.gateway.access import may_cancel
+from strangler.gateway.contracts import contract_of
 from strangler.gateway.result import LEFT_TO_THE_FRONT, no_reply
 from strangler.policy.decide import Decision
 from strangler.policy.interpret import UNREACHABLE
@@ -197,23 +198,24 @@ class Recording:
             yield await self._bodies.read_chunk(process_id, reply_part(attempt), index)
 
     def _accepted(self, request: Request, process: Process, route: Route) -> Answer:
-        url = process_url(process).encode()
         promise = self._promise_of(process.promise) or route.promise
         retry_after = self._latencies.retry_after(process, self._clock.now())
-        document = status_document(
+        contract = contract_of(promise.process)
+        status, where = contract.accepted(process)
+        document = contract.document(
             process, promise.process, may_cancel=may_cancel(request, process, promise.access, self._identity_key)
         )
         headers: list[Header] = [
             (b"Content-Type", b"application/json"),
-            (b"Location", url),
+            *where,
             (b"Retry-After", b"%d" % retry_after),
             (b"Vary", b"Prefer"),
-            (b"Link", b'<%b/status>; rel="monitor"' % url),
             (b"X-Correlation-ID", process.correlation_id.encode()),
             (b"Cache-Control", b"no-store"),
             SOURCE,
+            *contract.echoed(request),
         ]
-        return Answer(202, headers, document)
+        return Answer(status, headers, document)
 
 
 def deprecation_headers(deprecation: Deprecation) -> list[Header]:

@@ -11,10 +11,11 @@ from strangler.domain import instant
 from strangler.domain.exchange import Answer, Header, Request
 from strangler.domain.problem import SOURCE, problem
 from strangler.domain.process import Process, PublicState
-from strangler.engine.document import status_document, status_word
+from strangler.engine.document import status_word
 from strangler.engine.identity import identify
 from strangler.engine.queries import Page
 from strangler.gateway.access import challenge, may_cancel
+from strangler.gateway.contracts import contract_of
 from strangler.policy.model import AccessPolicy, Promise
 from strangler.ports import ListQuery
 
@@ -69,7 +70,7 @@ def answer(request: Request, page: Page, promise_of: Callable[[Process], Promise
     for process in page.processes:
         promise = promise_of(process)
         cancel = may_cancel(request, process, promise.access, key)
-        documents.append(status_document(process, promise.process, may_cancel=cancel))
+        documents.append(contract_of(promise.process).document(process, promise.process, may_cancel=cancel))
     headers: list[Header] = [
         (b"Content-Type", b"application/json"),
         (b"Cache-Control", b"private, no-store"),

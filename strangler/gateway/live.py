@@ -11,7 +11,7 @@ from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import Answer, Channel, Header, Request, Upgrade
 from strangler.domain.problem import SOURCE, problem
 from strangler.domain.process import Process
-from strangler.engine.document import process_url, socket_url, status_document
+from strangler.engine.document import process_url, socket_url
 from strangler.engine.identity import source_value
 from strangler.engine.instrument import Instrument
 from strangler.engine.queries import Queries
@@ -19,6 +19,7 @@ from strangler.engine.streams import Streams
 from strangler.engine.tickets import Tickets
 from strangler.gateway.access import vary
 from strangler.gateway.cancelling import Cancelling
+from strangler.gateway.contracts import contract_of
 from strangler.gateway.events import Events
 from strangler.gateway.reading import Read
 from strangler.gateway.socket import Socket, handshake
@@ -115,4 +116,4 @@ class Live:
     def _document(self, read: Read, process: Process, newest: bool) -> bytes:
         # What an earlier version could be asked for is not served any more.
         cancel = newest and process.cancellable and self._cancelling.may(read)
-        return status_document(process, read.promise.process, may_cancel=cancel)
+        return contract_of(read.promise.process).document(process, read.promise.process, may_cancel=cancel)

@@ -13,7 +13,7 @@ from strangler.domain.exchange import Answer, Header, Request, Upgrade
 from strangler.domain.problem import SOURCE, problem
 from strangler.domain.process import Process, Tombstone
 from strangler.engine.commands import Commands
-from strangler.engine.document import history_document, process_url, status_document
+from strangler.engine.document import history_document
 from strangler.engine.instrument import Instrument
 from strangler.engine.latencies import Latencies
 from strangler.engine.queries import Queries
@@ -23,6 +23,7 @@ from strangler.gateway import listing
 from strangler.gateway.access import may_read, vary
 from strangler.gateway.cancelling import Cancelling
 from strangler.gateway.conditional import none_match
+from strangler.gateway.contracts import contract_of
 from strangler.gateway.cors import Cors
 from strangler.gateway.live import TICKETED, Live
 from strangler.gateway.reading import Read
@@ -125,30 +126,33 @@ class Resources:
         headers.extend(applied)
         process = read.process
         self._instrument.polled(process.route, "process")
-        url = process_url(process).encode()
-        if process.final:
-            headers.append((b"Location", url + b"/result"))
-            return Answer(303, headers, self._document(read))
-        headers.append((b"Location", url))
-        headers.append(self._retry_after(process))
-        return Answer(202, headers, self._document(read))
+        contract = contract_of(read.promise.process)
+        status, where = contract.standing(process)
+        headers.extend((*where, *contract.echoed(read.request)))
+        if not process.final:
+            headers.append(self._retry_after(process))
+        return Answer(status, headers, self._document(read))
 
     async def _status(self, read: Read) -> Answer:
         """Always 200 with the document, unless the client has it already."""
         known = read.request.field(b"if-none-match")
+        contract = contract_of(read.promise.process)
         if known is None:
             read, applied = await self._held(read, _is_final)
         else:
             # A final version never changes: nothing to be held for.
-            read, applied = await self._held(read, lambda process: process.final or none_match(known, _tag(process)))
+            read, applied = await self._held(
+                read, lambda process: process.final or none_match(known, contract.tag(process))
+            )
         process = read.process
         self._instrument.polled(process.route, "status")
-        tag = _tag(process)
+        tag = contract.tag(process)
         headers: list[Header] = [
             (b"ETag", tag),
             (b"Cache-Control", b"private, max-age=60" if process.final else b"private, no-cache"),
             SOURCE,
             *applied,
+            *contract.echoed(read.request),
         ]
         headers.extend(self._vary(read.promise))
         if not process.final:
@@ -229,7 +233,7 @@ class Resources:
 
     def _document(self, read: Read) -> bytes:
         cancel = read.process.cancellable and self._cancelling.may(read)
-        return status_document(read.process, read.promise.process, may_cancel=cancel)
+        return contract_of(read.promise.process).document(read.process, read.promise.process, may_cancel=cancel)
 
     def _retry_after(self, process: Process) -> Header:
         return b"Retry-After", b"%d" % self._latencies.retry_after(process, self._clock.now())
@@ -237,11 +241,6 @@ class Resources:
 
 def _is_final(process: Process) -> bool:
     return process.final
-
-
-def _tag(process: Process) -> bytes:
-    """The weak entity tag of the status document: its version and the representation that it is in."""
-    return b'W/"%d-native"' % process.version
 
 
 def _not_allowed(method: str, methods: Mapping[str, object] | Sequence[str]) -> Answer:

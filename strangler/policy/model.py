@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from strangler.policy.translate import Interpreter
 from strangler.policy.expressions import Template
 
+ContractName = Literal["native", "azure"]
+"""The representations that a process can be seen in."""
+
 
 class Mode(StrEnum):
     """How a route answers."""
@@ -114,7 +117,7 @@ class ProcessPolicy:
     deadline: float = 86400.0
     retain: float = 30 * 86400.0
     statuses: Mapping[PublicState, str] = field(default_factory=dict)  # states that are absent: in capitals
-    contract: Literal["native"] = "native"
+    contract: ContractName = "native"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

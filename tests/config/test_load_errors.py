@@ -167,7 +167,6 @@ def test_keys_of_later_work_are_refused_by_name(tmp_path: Path, at: str, key: st
     ("keys", "said"),
     [
         ("call: {on_in_doubt: probe}", 'call.on_in_doubt: "probe" is not available yet'),
-        ("process: {contract: azure}", 'process.contract: "azure" is not available yet'),
         ("access: {identity: ['basic:user']}", 'access.identity[0]: "basic:user" is not available yet'),
         ("access: {identity: ['jwt:sub']}", 'access.identity[0]: "jwt:sub" is not available yet'),
         ("access: {name: 'jwt:client_id'}", 'access.name: "jwt:client_id" is not available yet'),
