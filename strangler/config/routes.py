@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from strangler.config import promise
 from strangler.config.accepting import build_accept
 from strangler.config.deprecation import build_deprecation
+from strangler.config.following import build_follow
 from strangler.config.scalars import duration_text, seconds, size
 from strangler.config.section import Context, Section
 from strangler.config.translating import FRAMING, build_errors, build_wall
@@ -209,6 +210,7 @@ def _call(section: Section, match: Match, upstream: Upstream, context: Context) 
         concurrency=int(call["concurrency"]),
         queue=int(call["queue"]),
         max_reply=size(call["max_reply"]),
+        follow=build_follow(section, context),
     )
 
 

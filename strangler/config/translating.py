@@ -99,6 +99,11 @@ def build_errors(section: Section, context: Context) -> ErrorForm | None:
     return ErrorForm(kind="template", template=template, media_type=kind)
 
 
+def build_condition(section: Section, context: Context, keys: KeyPath, values: Mapping[str, Any]) -> Condition:
+    """A condition on replies that stands at ``keys``."""
+    return _Builder(section, context).condition(keys, values)
+
+
 class _Builder:
     def __init__(self, section: Section, context: Context) -> None:
         self._section = section

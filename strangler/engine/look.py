@@ -6,26 +6,42 @@ and the next worker looks again. Only what a look led to is committed.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import Mapping
+from functools import partial
 
 from strangler.domain.exchange import CHUNK_SIZE, Body, Header, Headers, RecordedRequest, joined_fields
 from strangler.domain.outcome import InDoubt, Outcome, Pending, Retry
 from strangler.domain.process import Process
 from strangler.domain.transitions import Doubt, Finish
+from strangler.engine.aside import TookTooLong, beside
 from strangler.engine.conclude import Concluder
-from strangler.engine.content import PARSED_HERE
 from strangler.engine.means import Means
 from strangler.engine.outgoing import set_header, upstream_headers
-from strangler.engine.recorder import LiveReply, Recorder, reply_part
-from strangler.engine.translating import asked_by, understood
-from strangler.policy.follow import FOLLOW_OVER, NOWHERE, Decided, Elsewhere, Look, NotYet, Untold, judge, whereto
+from strangler.engine.recorder import LiveReply, Original, Recorder, reply_part
+from strangler.engine.translating import asked_by, process_values, understood
+from strangler.policy.documents import Read, read_body, reply_values
+from strangler.policy.expressions import ExpressionError
+from strangler.policy.follow import (
+    CONDITION_FAILED,
+    FOLLOW_OVER,
+    NOWHERE,
+    Decided,
+    Elsewhere,
+    Judgement,
+    Look,
+    NotYet,
+    Untold,
+    is_down,
+    judge,
+    whereto,
+)
 from strangler.policy.follow_up import followed_to_end, looked_after, untold
+from strangler.policy.formula import Compiled
 from strangler.policy.forwarding import upstream_target
 from strangler.policy.interpret import interpret_end
 from strangler.policy.model import FollowPolicy, Route
-from strangler.policy.readable import Unparsable, decoded, media_type, parse_json
+from strangler.policy.readable import Unparsable
+from strangler.policy.wall import Source
 from strangler.ports import Outgoing
 
 _HOPS = 5  # places that one look may be sent on to
@@ -60,10 +76,7 @@ class Looker:
             )
             if not await self._ask(route, process, request, target, recorder):
                 return await self._not_yet(route, process, NotYet())
-            look = Look(recorder.status, recorder.headers, await json_of(recorder))
-            authorities = authorities_of(route, process, request)
-            follow = route.call.follow or FollowPolicy()
-            judgement = judge(follow, look, target, authorities, self._means.clock.now(), result=result)
+            judgement = await self._judgement(route, process, request, target, recorder, result=result)
             match judgement:
                 case Elsewhere():
                     await self._drop(process, recorder)
@@ -76,6 +89,25 @@ class Looker:
                 case Decided():
                     return await self._decided(route, process, request, judgement, recorder)
         return await self._concluder.looked(process, self._no_answer(route, process, NOWHERE))
+
+    async def _judgement(
+        self, route: Route, process: Process, request: RecordedRequest, target: str, recorder: Recorder, *, result: bool
+    ) -> Judgement:
+        follow = route.call.follow or FollowPolicy()
+        answer = Answer(recorder.status, recorder.headers, await short_body(recorder), source_of(self._means, process))
+        done = None if follow.done is None or result else False
+        # The page of a system that is down is not what a condition was written for, unless it says so.
+        if follow.done is not None and not result and (follow.done.names_statuses or not is_down(answer.status)):
+            holds = partial(follow.done.holds, answer.status, answer.headers, answer)
+            try:
+                done = await beside(holds, recorder.size, hooks=follow.done.is_hook)
+            except (ExpressionError, Unparsable, TookTooLong) as error:
+                self._means.instrument.note(CONDITION_FAILED, "error", route=route.name, reason=str(error))
+                return Untold(CONDITION_FAILED)
+        look = Look(answer.status, answer.headers, await beside(answer.document, recorder.size, hooks=False))
+        authorities = authorities_of(route, process, request)
+        now = self._means.clock.now()
+        return judge(follow, look, target, authorities, now, result=result, done=done)
 
     async def _ask(
         self, route: Route, process: Process, request: RecordedRequest, target: str, recorder: Recorder
@@ -144,19 +176,21 @@ async def place_of(
     follow = route.call.follow
     if follow is None:
         return None
-    reply = Look(recorder.status, recorder.headers, await json_of(recorder))
+    came = recorder.original or Original(recorder.status, recorder.headers, await short_body(recorder) or b"")
+    reply = Answer(came.status, came.headers, came.first_bytes, source_of(means, process))
+    document = await beside(reply.document, len(came.first_bytes), hooks=False)
+    look = Look(came.status, came.headers, document)
     asked = upstream_target(request.target, route.rewrite, route.upstream)
-    target = whereto(follow, reply, _known(process), asked, authorities_of(route, process, request))
+    target = whereto(follow, look, process_values(process), asked, authorities_of(route, process, request))
     if target is None or follow.template is None:
         return target
     return f"{route.upstream.base_path}{target}"
 
 
-def _known(process: Process) -> Mapping[str, str]:
-    known = {"id": process.id, "correlationId": process.correlation_id}
-    if process.key is not None:
-        known["idempotencyKey"] = process.key
-    return known
+def source_of(means: Means, process: Process) -> Source:
+    """How the upstream's replies are read, as it was promised."""
+    promise = means.promise_of(process.promise)
+    return promise.wall.wall.reply_source if promise is not None and promise.wall is not None else Source()
 
 
 def authorities_of(route: Route, process: Process, request: RecordedRequest) -> set[str]:
@@ -180,23 +214,44 @@ def question_headers(process: Process, request: RecordedRequest, route: Route) -
         and lower not in keys
         and not lower.startswith(_NOT_OF_A_LOOK_BEGIN)
     ]
+    # An answer is looked into, so it has to come in plain bytes.
+    headers = set_header(headers, b"Accept-Encoding", b"identity")
     for name, value in route.call.follow.set_headers if route.call.follow is not None else ():
         headers = set_header(headers, name.encode(), value.encode())
     return headers
 
 
-async def json_of(recorder: Recorder) -> object:
-    """The value of a JSON reply of at most one chunk; None where it is anything else."""
-    content_type = joined_fields(recorder.headers).get(b"content-type", b"").decode("latin-1")
-    kind = media_type(content_type)
-    if recorder.size > CHUNK_SIZE or not (kind == "application/json" or kind.endswith("+json")):
-        return None
-    data = await recorder.first_bytes()
-    try:
-        text = decoded(data, content_type, None, xml=False)
-        return parse_json(text) if len(data) <= PARSED_HERE else await asyncio.to_thread(parse_json, text)
-    except Unparsable:
-        return None
+class Answer:
+    """An answer of the upstream, as a condition looks at it."""
+
+    def __init__(self, status: int, headers: Headers, data: bytes | None, source: Source) -> None:
+        self.status, self.headers = status, headers
+        self._data = data
+        self._source = source
+
+    def over_body(self, formula: Compiled) -> object:
+        """See `LooksAt.over_body`. A hook is given the answer as ``reply``; what was asked first is not in it."""
+        read = self._read()
+        if formula.is_hook:
+            return formula.value({"reply": reply_values(self.status, self.headers, read)})
+        return formula.value(read.body)
+
+    def document(self) -> object:
+        """The value of the body; None: there is none that can be read."""
+        try:
+            return self._read().body
+        except Unparsable:
+            return None
+
+    def _read(self) -> Read:
+        if self._data is None:
+            raise Unparsable("it is too large for an answer")
+        return read_body(self._data, self.headers, self._source)
+
+
+async def short_body(recorder: Recorder) -> bytes | None:
+    """The body of an answer; None: it is longer than what tells how far something is."""
+    return await recorder.first_bytes() if recorder.size <= CHUNK_SIZE else None
 
 
 async def _nobody_waits_for_it(_: Recorder) -> LiveReply | None:

@@ -34,6 +34,9 @@ def upstream_headers(process: Process, recorded: RecordedRequest, route: Route) 
         headers = set_header(headers, name.encode(), value.encode())
     if call.remove_headers:
         headers = [header for header in headers if header[0].lower().decode("latin-1") not in call.remove_headers]
+    if call.follow is not None and call.follow.template is not None:
+        # The reply is looked into for where to ask, so it has to come in plain bytes.
+        headers = set_header(headers, b"Accept-Encoding", b"identity")
     if route.upstream.host_header == "upstream":
         headers = set_header(headers, b"Host", route.upstream.authority.encode())
     return headers

@@ -52,6 +52,11 @@ class Test:
         return self._body is not None and self._body.is_hook
 
     @property
+    def names_statuses(self) -> bool:
+        """Whether it is for replies of some statuses only."""
+        return bool(self._statuses)
+
+    @property
     def looks_at_body(self) -> bool:
         """Whether it needs the body of the reply."""
         return self._body is not None

@@ -25,6 +25,7 @@ NOWHERE = "follow-nowhere"
 
 FOLLOW_OVER = "follow-over"
 FOLLOW_REFUSED = "follow-refused"
+CONDITION_FAILED = "follow-condition-failed"
 OPERATION_FAILED = "operation-failed"
 
 TEMPLATE_NAMES = frozenset({"reply", "process"})
@@ -131,15 +132,35 @@ def _is_target(text: str) -> bool:
     return text.startswith("/") and len(text) <= MAX_TARGET and all("!" <= letter <= "~" for letter in text)
 
 
+def is_down(status: int) -> bool:
+    """Whether an answer says that the upstream could not be asked."""
+    return status == 429 or status >= 500
+
+
 def judge(
-    follow: FollowPolicy, look: Look, asked: str, authorities: Collection[str], now: int, *, result: bool
+    follow: FollowPolicy,
+    look: Look,
+    asked: str,
+    authorities: Collection[str],
+    now: int,
+    *,
+    result: bool,
+    done: bool | None = None,
 ) -> Judgement:
-    """What an answer of the upstream says. ``result``: it was asked where it said that the result lies."""
+    """What an answer of the upstream says.
+
+    Args:
+        asked: the target that was asked.
+        result: it is the place where the upstream said that the result lies.
+        done: what `call.follow.done` says of the answer; None: there is no such condition.
+    """
     status = look.status
+    if done:
+        return Decided()
     after = parse_retry_after(look.field("retry-after"), now)
-    if status == 429 or status >= 500:
-        return NotYet(after)  # it could not be asked
-    if status in _UNTOLD or (status == 404 and not result):
+    if is_down(status):
+        return NotYet(after)
+    if status in _UNTOLD or (status == 404 and not result and done is None):
         return Untold(FOLLOW_REFUSED)
     if status in (301, 302, 303, 307, 308):
         place = own_target(look.field("location") or b"", asked.encode(), authorities)
@@ -148,7 +169,7 @@ def judge(
         return Elsewhere(place, result or status == 303)
     if result:
         return NotYet(after) if status == 202 else Decided()
-    if status == 202 or (200 <= status < 300 and after is not None):
+    if status == 202 or done is False or (200 <= status < 300 and after is not None):
         moved = look.field(follow.header) if follow.header is not None else None
         return NotYet(after, own_target(moved, asked.encode(), authorities) if moved is not None else None)
     if follow.header in MONITORS and 200 <= status < 300:

@@ -15,8 +15,9 @@ from strangler.domain.retry import Backoff
 from strangler.policy.wall import ErrorForm
 
 if TYPE_CHECKING:
+    from strangler.policy.conditions import Test
+    from strangler.policy.expressions import Template
     from strangler.policy.translate import Interpreter
-from strangler.policy.expressions import Template
 
 ContractName = Literal["native", "azure"]
 """The representations that a process can be seen in."""
@@ -165,6 +166,7 @@ class FollowPolicy:
     template: Template | None = None  # a path over its reply and the process
     every: float = 30.0
     duration: float = 7 * 86400.0  # `for`
+    done: Test | None = None  # None: by the built-in rules
     set_headers: tuple[tuple[str, str], ...] = ()
 
 

@@ -18,6 +18,7 @@ from strangler.policy.model import (
     CorsPolicy,
     Default,
     Deprecation,
+    FollowPolicy,
     Forward,
     IdempotencyPolicy,
     Match,
@@ -113,6 +114,12 @@ routes:
       concurrency: 2
       queue: 10
       max_reply: 1MiB
+      follow:
+        url: "header:Operation-Location"
+        every: 5s
+        done: {status: 200}
+        headers: {set: {X-B: b}}
+        for: 1h
     translate:
       request:
         source: {format: json, charset: utf-16, lists: [line], namespaces: {c: "urn:claims"}}
@@ -248,6 +255,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         cancel="caller",
         name="header:X-Label",
     )
+    assert route.call.follow is not None
     assert route.call == CallPolicy(
         timeout=20.0,
         attempts=4,
@@ -263,6 +271,13 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         concurrency=2,
         queue=10,
         max_reply=1048576,
+        follow=FollowPolicy(
+            header="operation-location",
+            every=5.0,
+            duration=3600.0,
+            done=route.call.follow.done,
+            set_headers=(("X-B", "b"),),
+        ),
     )
     assert route.rewrite == Rewrite(strip_prefix="/api", add_prefix="/v1")
     assert route.on_store_failure == "passthrough"

@@ -149,7 +149,7 @@ LATER = {
         *("callbacks", "limits", "redact", "retain_bodies", "retain_history"),
         *("retain_deliveries", "shadow", "split", "promote", "steps", "events"),
     ],
-    "routes[0].call": ["follow", "probe", "circuit"],
+    "routes[0].call": ["probe", "circuit"],
     "routes[0].access": ["jwt", "authorize"],
     "routes[0].process": ["references"],
 }

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from strangler.config.hooks import find_hook
 from strangler.domain.exchange import Fault, FaultKind, Header
 from strangler.domain.process import Effect, Process, PublicState, State
 from strangler.domain.transitions import Report, apply
+from strangler.policy import conditions
 from strangler.policy.expressions import Template
 from strangler.policy.follow import TEMPLATE_NAMES
 from strangler.policy.model import FollowPolicy
+from strangler.policy.translate import Interpreter
+from strangler.policy.wall import Condition, Formula, OutcomeRule, Wall
 from strangler.ports import Commit
 from strangler.store.fsck import Report as Fsck
 from tests.engine.world import COMPAT, NOON, Reply, World, a_request, a_route
@@ -324,3 +329,85 @@ async def test_a_client_that_waits_keeps_its_answer_although_the_system_behind_b
     assert settled is not None
     assert settled.reply is not None
     assert settled.reply.body.data == b"the answer of old"
+
+
+def done(**condition: Any) -> FollowPolicy:
+    """Followed until a condition holds."""
+    return FollowPolicy(done=conditions.Test(Condition(**condition), find_hook))
+
+
+BODY = Formula(text="state != 'PENDING'")
+
+
+def says(state: str, status: int = 200) -> Reply:
+    return Reply(status, json.dumps({"state": state}).encode(), [JSON])
+
+
+async def test_with_a_condition_it_alone_says_when_it_has_decided() -> None:
+    on = world(done(statuses=((200, 299),), body=BODY))
+    script = [Reply(404, b"not there yet"), Reply(503, b"<down>"), says("PENDING"), says("APPROVED", 202)]
+    process = await following(on, TAKEN, *script)
+    for _ in range(3):
+        process = await looked(on, process)
+        assert process.state is State.FOLLOWING
+    process = await looked(on, process)
+    assert (process.state, process.result_status) == (State.COMPLETED, 202)
+
+
+async def test_with_a_condition_too_the_upstream_may_tell_no_more() -> None:
+    on = world(done(body=BODY))
+    assert (await looked(on, await following(on, TAKEN, says("PENDING", 410)))).reason == "follow-refused"
+
+
+async def test_a_condition_that_cannot_be_evaluated_leaves_it_in_doubt() -> None:
+    on = world(done(body=Formula(text="abs(state) > `1`")))
+    process = await looked(on, await following(on, TAKEN, says("PENDING")))
+    assert (process.public_state, process.reason) == (PublicState.UNCONFIRMED, "follow-condition-failed")
+    sound(on)
+
+
+async def test_the_page_of_a_system_that_is_down_is_not_what_a_condition_was_written_for() -> None:
+    on = world(done(body=BODY))
+    page = Reply(503, b"<html>", [(b"Content-Type", b"text/html")])
+    assert (await looked(on, await following(on, TAKEN, page))).state is State.FOLLOWING
+    on = world(done(statuses=((503, 503),)))
+    assert (await looked(on, await following(on, TAKEN, page))).state is State.FAILED
+
+
+RULES = (
+    OutcomeRule(when=Condition(body=Formula(text="state == 'PENDING'")), state="pending", status="ASSESSING"),
+    OutcomeRule(when=Condition(body=Formula(text="state == 'NO'")), state="rejected", status="DECLINED"),
+)
+
+
+def with_rules(**call: Any) -> World:
+    """A route whose outcome rules say what is pending."""
+    route = a_route(follow=FollowPolicy(header=None, template=Template("/jobs/{process.id}", TEMPLATE_NAMES)), **call)
+    wall = Interpreter(Wall(paths=("/claims",), outcome=RULES), find_hook)
+    promise = replace(route.promise, wall=wall)
+    return World(replace(route, promise=promise))
+
+
+async def test_a_body_that_says_pending_is_followed_by_the_rules_that_said_so() -> None:
+    on = with_rules()
+    process = await following(on, says("PENDING"), says("PENDING"), says("NO"))
+    assert (process.state, process.public_state, process.status) == (
+        State.FOLLOWING,
+        PublicState.PROCESSING,
+        "ASSESSING",
+    )
+    assert process.follow_target == f"/jobs/{process.id}"
+    again = await looked(on, process)
+    assert (again.state, again.version) == (State.FOLLOWING, process.version)
+    ended = await looked(on, again)
+    assert (ended.state, ended.status, ended.effect) == (State.REJECTED, "DECLINED", Effect.NONE)
+    sound(on)
+
+
+async def test_what_an_earlier_worker_was_told_to_follow_ends_by_the_promised_rules() -> None:
+    on = with_rules()
+    process = await following(on, says("PENDING"), says("YES"))
+    on.load(replace(on.route, promise=a_route(follow=FollowPolicy()).promise))
+    on.restart("worker-2")
+    await on.supervisor.recover()
+    assert (await looked(on, process)).state is State.COMPLETED

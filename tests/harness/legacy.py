@@ -7,6 +7,7 @@ Run as ``python -m tests.harness.legacy PORT LEDGER``. The header ``X-Legacy`` o
     reset   resets it
     half    sends the head and half of the body of its reply, then closes
     hold    answers when ``POST /-/release`` comes, or never
+    take    answers 202 and decides later: the ``Location`` answers 202 until ``POST /-/release`` has come
 
 A request is known by its ``X-Correlation-ID``: the marker in the ledger. Each line of the ledger is a JSON document
 with ``event`` ("received": whole; "partial": the connection ended before the request did), ``marker``, ``method`` and
@@ -47,6 +48,7 @@ class LegacySystem:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.released = asyncio.Event()
+        self.decided = False
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until either side is done with it."""
@@ -75,6 +77,7 @@ class LegacySystem:
             self.ledger.append(event="partial", **known)
             return False
         if path == "/-/release":
+            self.decided = True
             self.released.set()
             self.released = asyncio.Event()
             return await self._reply(writer, 200, b"{}")
@@ -100,12 +103,16 @@ class LegacySystem:
                 return False
             case "hold":
                 await self.released.wait()
+            case "take" if told["method"] != "GET" or not self.decided:
+                return await self._reply(
+                    writer, 202, b"{}", b"Location: /taken/1\r\n" if told["method"] != "GET" else b""
+                )
         return await self._reply(writer, status, body)
 
-    async def _reply(self, writer: asyncio.StreamWriter, status: int, body: bytes) -> bool:
+    async def _reply(self, writer: asyncio.StreamWriter, status: int, body: bytes, more: bytes = b"") -> bool:
         writer.write(
             b"HTTP/1.1 %d Whatever\r\nContent-Type: application/json\r\n"
-            b"X-Legacy-Answer: yes\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
+            b"X-Legacy-Answer: yes\r\n%bContent-Length: %d\r\n\r\n%b" % (status, more, len(body), body)
         )
         await writer.drain()
         return True
