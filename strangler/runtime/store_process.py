@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import uuid
@@ -94,7 +95,7 @@ class StoreProcess:
             disk_reserve=settings.disk_reserve,
             living=living or (),
         )
-        telemetry.note("store_open", location=self._store.location)
+        telemetry.note("store_open", location=self._store.location, pid=os.getpid())
         self._latencies = Latencies(self._store)
         self._hub = Hub(self._store, self._clock, telemetry, self._latencies, living or ())
         self._lease = LeaseKeeper(str(uuid.uuid4()), settings.lease, self._store, self._clock, telemetry)

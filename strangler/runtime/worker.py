@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Coroutine, Mapping, Sequence
@@ -139,7 +140,7 @@ class Worker:
         self._phase = "serving"
         self._store.link.tell("serving")
         self._line.tell(ready=True)
-        self._telemetry.note("worker_serves", worker=self._owner)
+        self._telemetry.note("worker_serves", worker=self._owner, pid=os.getpid())
 
     # What is said to this worker.
 

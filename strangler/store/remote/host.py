@@ -49,6 +49,7 @@ class Guest(asyncio.Protocol):
         """It is there."""
         self._transport = cast(asyncio.Transport, transport)
         self._host.guests.add(self)
+        self.tell("welcome")  # the socket may listen while nobody is behind it
 
     def connection_lost(self, error: Exception | None) -> None:
         """It is gone."""

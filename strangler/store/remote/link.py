@@ -51,7 +51,8 @@ class Link(asyncio.Protocol):
         self._on_message = on_message
         self._on_down = on_down
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
+        self._connected: asyncio.Transport | None = None
+        self._transport: asyncio.Transport | None = None  # once somebody has said a word
         self._frames = Frames()
         self._questions: dict[int, _Question] = {}
         self._number = 0
@@ -98,8 +99,8 @@ class Link(asyncio.Protocol):
             pass
         self._flush()
         self._task.cancel()
-        if self._transport is not None:
-            self._transport.close()
+        if self._connected is not None:
+            self._connected.close()
         for question in self._questions.values():
             if not question.future.done():
                 question.future.set_exception(StoreUnavailable("the process that owns the store did not answer"))
@@ -108,10 +109,14 @@ class Link(asyncio.Protocol):
     # What the event loop says.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """There is somebody who owns the store."""
-        self._transport = cast(asyncio.Transport, transport)
-        self._been_up = True
+        """Somebody listens; whether somebody owns the store is known when the first word comes."""
+        self._connected = cast(asyncio.Transport, transport)
         self._frames = Frames()
+
+    def _greeted(self) -> None:
+        """There is somebody who owns the store."""
+        self._transport = self._connected
+        self._been_up = True
         self._outgoing = [*self._hello()]
         for question in self._questions.values():
             self._outgoing.append(question.message)
@@ -125,6 +130,8 @@ class Link(asyncio.Protocol):
                 self._settle(*message[1:])
             elif message[0] == "failed":
                 self._fail(*message[1:])
+            elif message[0] == "welcome":
+                self._greeted()
             else:
                 self._on_message(message)
         if not self._questions:
@@ -132,10 +139,10 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Whoever owned the store is gone."""
-        self._transport = None
+        was_up, self._transport, self._connected = self.up, None, None
         self._outgoing = []
         self._lost.set()
-        if not self._closed:
+        if was_up and not self._closed:
             self._on_down()
 
     # Inside.

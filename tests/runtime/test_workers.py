@@ -1,0 +1,229 @@
+"""Several workers are one server to whoever looks from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+from tests.chaos.policies import one_route
+from tests.chaos.test_reload import rewrite
+from tests.harness.waiting import eventually, for_a_while
+from tests.runtime.crew import Crew, alive
+
+
+async def test_who_waits_at_one_worker_is_woken_when_another_one_finishes(crew: Crew) -> None:
+    await crew.begin()
+    first, second = await crew.clients()
+    identity = (await first.submit("/claims", "m", script="do=hold")).json()["id"]
+    await crew.held(1)
+    headers = {"Prefer": "wait=30"}
+    poll = asyncio.create_task(second.request("GET", f"/processes/{identity}/status", headers=headers, timeout=8))
+    await for_a_while(0.2)
+    await crew.legacy.release()
+    reply = await poll
+    assert reply.json()["state"] == "completed"
+
+
+async def test_no_more_calls_are_under_way_than_the_route_allows_over_all_workers(crew: Crew) -> None:
+    await crew.begin("mode: async\ncall: {concurrency: 3}")
+    first, second = await crew.clients()
+    for number in range(6):
+        assert (await first.submit("/claims", f"a-{number}", script="do=hold")).status == 202
+        assert (await second.submit("/claims", f"b-{number}", script="do=hold")).status == 202
+    for wave in (3, 6, 9, 12):
+        await crew.held(wave)
+        await for_a_while(0.2)
+        assert crew.calls() == wave
+        await crew.legacy.release()
+    await crew.all_in(first, ["completed"] * 12)
+    assert set(crew.markers().values()) == {1}
+
+
+async def test_one_worker_can_use_all_that_the_other_one_does_not(crew: Crew) -> None:
+    await crew.begin("mode: async\ncall: {concurrency: 4}")
+    first, second = await crew.clients()
+    for client, marker in ((first, "a"), (second, "b")):
+        for number in range(5):
+            assert (await client.submit("/claims", f"{marker}-{number}", script="do=hold")).status == 202
+        await crew.held(4 if client is first else 9)
+        await crew.legacy.release()
+        await crew.held(5 if client is first else 10)
+        await crew.legacy.release()
+    await crew.all_in(first, ["completed"] * 10)
+
+
+async def test_one_slot_goes_from_worker_to_worker(crew: Crew) -> None:
+    await crew.begin("mode: async\ncall: {concurrency: 1}")
+    first, second = await crew.clients()
+    for number in range(4):
+        for client in (first, second):
+            process = await client.submit("/claims", f"m-{number}-{client is first}")
+            assert (await client.settled(process.json()["id"]))["state"] == "completed"
+    assert crew.calls() == 8
+
+
+async def test_the_queue_is_counted_over_all_workers(crew: Crew) -> None:
+    await crew.begin("mode: async\ncall: {concurrency: 1, queue: 4}")
+    first, second = await crew.clients()
+    statuses = []
+    for number in range(6):
+        for client in (first, second):
+            statuses.append((await client.submit("/claims", f"m-{number}-{client is first}", script="do=hold")).status)
+    assert 5 <= statuses.count(202) <= 6, statuses
+    assert statuses[-4:] == [503] * 4
+
+
+async def test_a_key_is_known_to_the_worker_that_did_not_take_it(crew: Crew) -> None:
+    await crew.begin()
+    first, second = await crew.clients()
+    replies = [await client.submit("/claims", "m", key="k-1") for client in (first, second, first)]
+    assert {reply.json()["id"] for reply in replies} == {replies[0].json()["id"]}
+    assert (await second.settled(replies[0].json()["id"]))["state"] == "completed"
+    assert crew.legacy.received("m") == 1
+
+
+async def test_metrics_are_those_of_all_workers_and_no_count_falls_when_one_is_killed(crew: Crew) -> None:
+    await crew.begin()
+    first, second = await crew.clients()
+    for number in range(3):
+        await first.submit("/claims", f"a-{number}")
+        await second.submit("/claims", f"b-{number}")
+    await crew.all_in(first, ["completed"] * 6)
+    metric = crew.server.metric
+    assert await metric("strangler_accepted_total", route="submit-claim") == 6
+    assert await metric("strangler_ended_total", state="completed") == 6
+    assert await metric("strangler_acknowledgement_seconds_count") == 6
+    assert await metric("strangler_passthrough_requests_total", status="2xx") == 2
+    assert await metric("strangler_processes") == 0
+    os.kill(crew.workers[0], signal.SIGKILL)
+    await crew.two_workers()
+    assert await metric("strangler_accepted_total", route="submit-claim") == 6
+    assert await metric("strangler_passthrough_requests_total", status="2xx") == 2
+
+
+async def test_a_reload_has_happened_in_all_workers_when_it_answers(crew: Crew) -> None:
+    await crew.begin()
+    clients = await crew.clients()
+    for number, (mode, status) in enumerate((("compat", 200), ("async", 202)) * 3):
+        rewrite(crew.server.policy, one_route(crew.legacy.url, f"mode: {mode}"))
+        answered = await crew.server.operations("POST", "/-/reload")
+        assert answered is not None
+        assert answered[0] == 200
+        for client in clients:
+            assert (await client.submit("/claims", f"m-{number}-{client is clients[0]}")).status == status
+
+
+async def test_a_policy_that_does_not_load_changes_no_worker(crew: Crew) -> None:
+    await crew.begin()
+    clients = await crew.clients()
+    rewrite(crew.server.policy, one_route(crew.legacy.url, "mode: asynk"))
+    answered = await crew.server.operations("POST", "/-/reload")
+    assert answered is not None
+    assert answered[0] == 422
+    assert "asynk" in answered[1]
+    for client in clients:
+        assert (await client.submit("/claims", "m")).status == 202
+
+
+async def test_a_worker_that_comes_later_runs_what_is_in_force_and_not_what_lies_on_the_disk(crew: Crew) -> None:
+    await crew.begin()
+    rewrite(crew.server.policy, one_route(crew.legacy.url, "mode: asynk"))
+    os.kill(crew.workers[0], signal.SIGKILL)
+    await eventually(lambda: len(crew.lines("worker_serves")) == 3)
+    for client in await asyncio.gather(*(crew.stage.client(crew.server) for _ in range(8))):
+        assert (await client.submit("/claims", "m")).status == 202
+
+
+async def test_sighup_reloads_all_workers(crew: Crew) -> None:
+    await crew.begin()
+    clients = await crew.clients()
+    rewrite(crew.server.policy, one_route(crew.legacy.url, "mode: compat"))
+    crew.server.signal(signal.SIGHUP)
+
+    async def switched() -> bool:
+        return [(await client.submit("/claims", "m")).status for client in clients] == [200, 200]
+
+    await eventually(switched)
+
+
+async def test_a_drain_waits_for_the_calls_of_all_workers_and_ends_with_0(crew: Crew) -> None:
+    await crew.begin()
+    first, second = await crew.clients()
+    for client, marker in ((first, "a"), (second, "b")):
+        assert (await client.submit("/claims", marker, script="do=hold")).status == 202
+    await crew.held(2)
+    crew.server.signal(signal.SIGTERM)
+    await eventually(lambda: len(crew.lines("draining")) == 2)
+    for client in (first, second):
+        refused = await client.submit("/claims", "late")
+        assert (refused.status, refused.code) == (503, "draining")
+    assert await crew.server.readiness() == 503
+    await crew.legacy.release()
+    assert await crew.server.ended() == 0
+    assert crew.server.fsck().returncode == 0
+    await crew.server.start()
+    client = await crew.stage.client(crew.server)
+    assert [one["state"] for one in await client.all_processes()] == ["completed"] * 2
+
+
+async def test_a_second_sigterm_ends_all_of_them_at_once(crew: Crew) -> None:
+    await crew.begin()
+    first, _ = await crew.clients()
+    assert (await first.submit("/claims", "m", script="do=hold")).status == 202
+    await crew.held(1)
+    children = [*crew.workers, crew.store]
+    crew.server.signal(signal.SIGTERM)
+    await eventually(lambda: len(crew.lines("draining")) == 2)
+    crew.server.signal(signal.SIGTERM)
+    assert await crew.server.ended(within=5) == 130
+    assert not any(map(alive, children))
+
+
+async def test_children_end_with_a_supervisor_that_is_killed_and_the_next_one_starts(crew: Crew) -> None:
+    await crew.begin()
+    children = [*crew.workers, crew.store]
+    await crew.server.kill()
+    await eventually(lambda: not any(map(alive, children)), 5.0)
+    await crew.server.start()
+    client = await crew.stage.client(crew.server)
+    assert (await client.submit("/claims", "m")).status == 202
+
+
+async def test_lines_of_all_workers_are_whole(crew: Crew) -> None:
+    await crew.begin()
+    clients = await crew.clients()
+
+    async def ask(number: int) -> None:
+        for turn in range(25):
+            assert (await clients[number % 2].submit("/claims", f"m-{number}-{turn}")).status == 202
+
+    await asyncio.gather(*(ask(number) for number in range(16)))
+    assert await crew.server.stop() == 0
+    assert len(crew.lines("request")) == 400
+
+
+async def test_a_policy_that_does_not_load_ends_the_start_with_2(crew: Crew) -> None:
+    await crew.begin()
+    await crew.server.kill()
+    crew.server.policy.write_text("routes: 7")
+    crew.server.launch()
+    assert await crew.server.ended() == 2
+    assert "routes.yaml:1:9" in crew.server.tail(5)
+
+
+async def test_a_store_that_is_in_use_ends_the_start_with_2(crew: Crew) -> None:
+    await crew.begin()
+    other = crew.stage.server(crew.server.policy.read_text(), options=["--workers", "3"], name="other")
+    other.launch()
+    assert await other.ended() == 2
+    assert "is in use by another strangler" in other.tail(5)
+
+
+async def test_a_store_in_memory_is_one_workers_own(crew: Crew) -> None:
+    await crew.begin()
+    other = crew.stage.server(crew.server.policy.read_text(), options=["--workers", "2"], name="other")
+    other.store = "memory:"
+    other.launch()
+    assert await other.ended() == 2
+    assert "--workers 1" in other.tail(5)
