@@ -13,7 +13,8 @@ from importlib.metadata import version
 
 from strangler.domain.errors import OperatorError
 
-VERBS = ("serve", "check", "fsck", "demo")
+VERBS = {"serve": "serve", "check": "check", "try": "trying", "fsck": "fsck", "demo": "demo"}
+"""The verbs, each with its module."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"strangler {version('strangler')}")
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     # A verb brings half of the house with it, so only the one that is asked for is imported.
-    asked = [verb for verb in VERBS if verb in given[:1]] or VERBS
-    modules = {verb: importlib.import_module(f"strangler.cli.{verb}") for verb in asked}
+    asked = [verb for verb in VERBS if verb in given[:1]] or [*VERBS]
+    modules = {verb: importlib.import_module(f"strangler.cli.{VERBS[verb]}") for verb in asked}
     for module in modules.values():
         module.add_parser(subparsers)
     parsed = parser.parse_args(given)

@@ -1,0 +1,143 @@
+"""Trying a route without calling anything: what would be sent, and what a reply would be taken for.
+
+It goes the way that a recorded request goes, by the same functions: matching, deciding, translating, understanding,
+concluding. What acceptance checks beyond that (`accept`, keys, room) is not tried.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from strangler.config.system import SystemClock, SystemIds
+from strangler.domain.exchange import Body, Header, Peer, RecordedReply, Request
+from strangler.domain.outcome import Outcome
+from strangler.domain.process import Process
+from strangler.domain.transitions import Accept, Claim, apply
+from strangler.engine.conclude import applied
+from strangler.engine.document import status_document
+from strangler.engine.intake import correlation_id, recorded
+from strangler.engine.outgoing import outgoing
+from strangler.engine.recorder import LiveReply, Recorder
+from strangler.engine.translating import prepared, understood
+from strangler.gateway.switch import client_value
+from strangler.policy import prefer
+from strangler.policy.decide import Decision, decide
+from strangler.policy.follow_up import follow_up
+from strangler.policy.interpret import interpret_reply, rule_of
+from strangler.policy.match import compile_table
+from strangler.policy.model import Mode, Route, Table
+from strangler.policy.translate import Unreadable, Untranslatable
+from strangler.ports import Outgoing
+from strangler.store.memory import MemoryStore
+
+
+class Message(NamedTuple):
+    """A request or a reply from a file."""
+
+    first: str  # "POST /claims", or "200"
+    headers: Sequence[Header]
+    body: bytes
+
+
+class Trial(NamedTuple):
+    """What would happen."""
+
+    route: Route | None  # that the request falls on; None: none
+    decision: Decision | None = None  # None: nothing is decided, because no route is matched
+    refusal: str | None = None  # why it would be refused
+    sent: Outgoing | None = None  # None: it would pass through untouched, or be refused
+    outcome: Outcome | None = None  # None: no reply was given
+    rule: str = ""  # that decided
+    process: Process | None = None
+    document: bytes = b""
+    result: RecordedReply | None = None  # what the client would get
+
+
+async def attempt(table: Table, request: Message, reply: Message | None) -> Trial:
+    """What would become of a request, and of a reply to it."""
+    method, _, target = request.first.partition(" ")
+    asked = Request(method, target.encode(), request.headers, Peer("127.0.0.1", 0), _Nothing(), has_body=True)
+    matched = compile_table(table).match_request(asked)
+    if matched.ambiguous:
+        return Trial(None, refusal="the raw and the normal form of the target fall on different routes")
+    route = matched.route
+    if route is None:
+        return Trial(None)
+    value = client_value(asked, route, route.rollout) if route.rollout is not None else None
+    decision = decide(route, prefer.parse(asked.field(b"prefer")), value)
+    if decision.mode is Mode.PASSTHROUGH:
+        return Trial(route, decision)
+    return await _recorded(asked, request.body, reply, Trial(route, decision))
+
+
+async def _recorded(request: Request, data: bytes, reply: Message | None, trial: Trial) -> Trial:
+    route, decision = trial.route, trial.decision
+    assert route is not None
+    assert decision is not None
+    clock, ids = SystemClock(), SystemIds()
+    now = clock.now()
+    store = MemoryStore(clock)
+    body = Body(len(data), hashlib.sha256(data).digest(), data)
+    correlation = correlation_id(request) or ids.correlation_id()
+    kept = recorded(request, body, route, correlation, decision.honoured, trusted=False)
+    draft = _draft(route, request, decision, ids.process_id(now), correlation, now)
+    process = apply(None, Accept(draft), now).then(Claim("trial"), now).process
+    wall = route.promise.wall
+    sent, seen = kept, None
+    if wall is not None:
+        try:
+            sent, seen = await prepared(store, wall, process, kept, route.call)
+        except Unreadable as error:
+            return trial._replace(refusal=f"400: the body is not readable: {error}")
+        except Untranslatable as error:
+            return trial._replace(refusal=f"422: the request cannot be translated: {error}")
+    trial = trial._replace(sent=outgoing(process, sent, route, store), process=process)
+    if reply is None:
+        return trial._replace(document=status_document(process, route.process, may_cancel=False))
+    recorder = Recorder(store, process.id, 1, route.call.max_reply, _nobody)
+    recorder.head(int(reply.first), b"", reply.headers)
+    await recorder.write(reply.body)
+    status = recorder.status
+    outcome: Outcome = interpret_reply(sent.method, status, reply.headers, route.call, now, deferred_credentials=False)
+    rule = rule_of(status)
+    if wall is not None and seen is not None:
+        outcome, rule, _ = await understood(wall, seen, recorder, outcome, now)
+    transitions = follow_up(process, outcome, route.call, route.call.on_in_doubt, now, 0.5, recorder.result())
+    process = applied(process, transitions, now).process
+    return trial._replace(
+        outcome=outcome,
+        rule=rule,
+        process=process,
+        document=status_document(process, route.process, may_cancel=False),
+        result=await recorder.finish() if process.final else None,
+    )
+
+
+def _draft(route: Route, request: Request, decision: Decision, process_id: str, correlation: str, now: int) -> Process:
+    return Process(
+        id=process_id,
+        route=route.name,
+        type=route.process.type,
+        promise=route.promise.digest,
+        base=route.public_url or "http://127.0.0.1:8080",
+        resource=route.process.resource,
+        method=request.method,
+        correlation_id=correlation,
+        created_at=now,
+        deadline_at=now + round(route.process.deadline * 1000),
+        retain=round(route.process.retain * 1000),
+        promised=decision.accepts_202,
+    )
+
+
+class _Nothing:
+    """The body of a request that was read from a file as a whole."""
+
+    async def read(self) -> bytes:
+        return b""
+
+
+async def _nobody(_: Recorder) -> LiveReply | None:
+    return None

@@ -1,0 +1,103 @@
+"""`strangler try`: what it shows, and that it calls nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from strangler.cli import main
+
+POLICY = """\
+upstreams: {legacy: {url: "http://127.0.0.1:1"}}
+routes:
+  - name: claims
+    match: {path: /claims, methods: [POST]}
+    upstream: legacy
+    mode: async
+    wait: 2s
+    translate:
+      request: {body: {ANFRAGE: {POLNR: body.policy}}, format: xml, charset: iso-8859-1}
+      response: {body: {claim: reply.body.NR}}
+    outcome:
+      - {when: {body: "CODE == 'NO'"}, state: rejected, status: DECLINED, reason: "'no cover'"}
+  - {name: other, match: {path: /other}, upstream: legacy}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    (tmp_path / "request").write_text(
+        'POST /claims HTTP/1.1\nHost: a\nContent-Type: application/json\nPrefer: respond-async\n\n{"policy": "Pü"}'
+    )
+    (tmp_path / "reply").write_bytes(
+        b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{"CODE": "NO", "NR": 7}'
+    )
+    return tmp_path
+
+
+def test_it_shows_what_would_be_sent_and_what_the_reply_would_be_taken_for(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["try", "claims", "--request", "request", "--reply", "reply"]) == 0
+    shown = capsys.readouterr().out
+    for line in (
+        "route     claims",
+        "decision  async (mode of the route; Prefer: respond-async)",
+        "sent to legacy",
+        "  POST /claims",
+        "  Content-Type: application/xml; charset=iso-8859-1",
+        '  <?xml version="1.0" encoding="iso-8859-1"?><ANFRAGE><POLNR>Pü</POLNR></ANFRAGE>',
+        "rule      outcome[0]",
+        '    "state": "rejected",',
+        '    "status": "DECLINED",',
+        '    "reason": "no cover",',
+        '  {"claim":7}',
+    ):
+        assert line in shown.splitlines(), shown
+
+
+def test_without_a_reply_it_ends_with_what_would_be_sent(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["try", "claims", "--request", "request", "--policy", "policy.yaml"]) == 0
+    shown = capsys.readouterr().out
+    assert '"state": "processing"' in shown
+    assert "rule" not in shown
+
+
+def test_a_request_that_falls_elsewhere_is_told_and_fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "request").write_text("GET /other\n\n")
+    assert main(["try", "claims", "--request", "request"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "route     other",
+        "decision  passthrough (mode of the route)",
+        "sent      as it came",
+    ]
+    (folder / "request").write_text("GET /nowhere\n\n")
+    assert main(["try", "claims", "--request", "request"]) == 1
+    assert "route     none" in capsys.readouterr().out
+
+
+def test_a_request_that_cannot_be_translated_is_told_and_fails(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "request").write_text("POST /claims\nContent-Type: application/json\n\n{")
+    assert main(["try", "claims", "--request", "request"]) == 1
+    assert "refused   400: the body is not readable" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["clams", "--request", "request"], "there is no route clams; did you mean claims?"),
+        (["claims", "--request", "none"], "none cannot be read"),
+        (["claims", "--request", "reply"], "reply:1: expected a request line"),
+        (["claims", "--request", "request", "--reply", "request"], "request:1: expected a status line"),
+        (["claims", "--request", "bad"], "bad:2: expected a header"),
+    ],
+)
+def test_wrong_usage_is_told(folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+    (folder / "bad").write_text("POST /claims\nnonsense\n\n")
+    assert main(["try", *arguments]) == 2
+    assert said in capsys.readouterr().err
