@@ -16,6 +16,7 @@ from bench.reads import reads, stored
 from bench.report import Row, Settings, table
 from bench.slow_calls import slow
 from bench.start_up import start_up
+from bench.streams import streams
 
 SCENARIOS: dict[str, Callable[[Settings], list[Row]]] = {
     "accepts": accepts,
@@ -23,6 +24,7 @@ SCENARIOS: dict[str, Callable[[Settings], list[Row]]] = {
     "reads": reads,
     "stored": stored,
     "slow": slow,
+    "streams": streams,
     "start-up": start_up,
     "passthrough": passthrough,
 }

@@ -160,7 +160,14 @@ def load(
     )
     with on_core(LOAD_CORE):
         run = subprocess.run(
-            python("bench.load"), cwd=ROOT, input=json.dumps(asdict(plan)), capture_output=True, text=True, check=False
+            python("bench.load"),
+            cwd=ROOT,
+            # Unbuffered, a long result may be written in part only.
+            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+            input=json.dumps(asdict(plan)),
+            capture_output=True,
+            text=True,
+            check=False,
         )
     if run.returncode:
         raise RuntimeError(run.stderr[-3000:])
