@@ -1,0 +1,167 @@
+"""The connection to who owns the store: cut, made again, and what was asked meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strangler.domain.errors import InternalError, StoreUnavailable
+from strangler.domain.process import Process
+from strangler.ports import Committed, KeyTaken, Stale
+from strangler.store.remote.frames import Frames, frame
+from strangler.store.remote.host import Guest, Host
+from strangler.store.remote.store import RemoteStore
+from strangler.store.sealing import AesGcmSealer
+from strangler.store.sqlite.library import choose_library
+from strangler.store.sqlite.store import SqliteStore
+from tests.harness.waiting import eventually
+from tests.store import builders as make
+from tests.store.builders import FakeClock, after
+
+
+class Forgetful(Host):
+    """Writes what it is asked to, and may cut the connection instead of answering."""
+
+    forgets = False
+
+    def committed(self, guest: Guest, told: Any) -> None:
+        if self.forgets:
+            assert guest._transport is not None
+            guest._transport.abort()
+
+
+class Owner:
+    """Who owns the store, on a socket that stays."""
+
+    def __init__(self, folder: Path, clock: FakeClock) -> None:
+        self.path = folder / "strangler.db"
+        self.clock = clock
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(folder / "socket"))
+        self.listener.listen()
+        self.listener.setblocking(False)
+
+    async def begin(self) -> None:
+        self.store = SqliteStore(self.path, choose_library(), AesGcmSealer(b"k" * 32), self.clock)
+        self.host = Forgetful(self.store)
+        loop = asyncio.get_running_loop()
+        self.server = await loop.create_unix_server(self.host.guest, sock=self.listener.dup())
+
+    async def end(self) -> None:
+        self.server.close()
+        for guest in list(self.host.guests):
+            guest.close()
+        await self.store.close()
+
+
+@pytest.fixture
+async def owner(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Owner]:
+    made = Owner(tmp_path, clock)
+    await made.begin()
+    yield made
+    await made.end()
+    made.listener.close()
+
+
+@pytest.fixture
+async def down() -> asyncio.Event:
+    return asyncio.Event()
+
+
+@pytest.fixture
+async def remote(owner: Owner, tmp_path: Path, clock: FakeClock, down: asyncio.Event) -> AsyncIterator[RemoteStore]:
+    sealer = AesGcmSealer(b"k" * 32)
+    library, path = choose_library(), str(tmp_path / "socket")
+    store = RemoteStore(owner.path, library, sealer, clock, path, on_down=down.set)
+    await store.save("promise", "d", "connected")
+    yield store
+    await store.close()
+
+
+async def test_a_commit_whose_answer_was_lost_is_committed_once(owner: Owner, remote: RemoteStore) -> None:
+    owner.host.forgets = True
+    commit = make.accept(make.keyed())
+    asked = remote.commit(commit)
+
+    async def written() -> bool:
+        return isinstance(await remote.process(after(commit).id), Process)
+
+    await eventually(written)
+    owner.host.forgets = False
+    assert await asked == Committed()
+    assert len(await remote.events(after(commit).id)) == 1
+
+
+async def test_a_commit_that_lost_its_race_before_the_cut_is_stale_after_it(owner: Owner, remote: RemoteStore) -> None:
+    accepted = make.accept(make.keyed())
+    assert await remote.commit(accepted) == Committed()
+    assert await remote.commit(make.claim(after(accepted), owner="another")) == Committed()
+    await owner.end()
+    await owner.begin()
+    await _connected(remote)
+    assert await remote.commit(make.claim(after(accepted))) == Stale()
+    assert isinstance(await remote.commit(make.accept(make.keyed())), KeyTaken)
+
+
+async def test_while_nobody_owns_the_store_what_is_asked_is_refused_and_reading_goes_on(
+    owner: Owner, remote: RemoteStore, down: asyncio.Event
+) -> None:
+    accepted = make.accept()
+    await remote.commit(accepted)
+    assert remote.refusal() is None
+    await owner.end()
+    await down.wait()
+    assert remote.refusal() is not None
+    with pytest.raises(StoreUnavailable):
+        await remote.commit(make.accept())
+    assert await remote.process(after(accepted).id) == after(accepted)
+    await owner.begin()
+    await _connected(remote)
+    assert remote.refusal() is None
+    assert await remote.commit(make.accept()) == Committed()
+
+
+async def test_why_the_owner_refuses_new_work_is_said_here(remote: RemoteStore) -> None:
+    remote.refuses("the disk is full")
+    assert remote.refusal() == "the disk is full"
+    remote.refuses(None)
+    assert remote.refusal() is None
+
+
+async def test_what_cannot_be_stored_is_told_as_such_and_harms_nobody(remote: RemoteStore) -> None:
+    broken = make.accept(make.draft(body_size=2**70))
+    sound = make.accept()
+    results = await asyncio.gather(remote.commit(broken), remote.commit(sound), return_exceptions=True)
+    assert isinstance(results[0], InternalError | ValueError | OverflowError)
+    assert results[1] == Committed()
+
+
+async def test_a_closing_that_nobody_answers_ends_with_a_refusal(owner: Owner, remote: RemoteStore) -> None:
+    owner.host.calls = {"save": _never}
+    asked = asyncio.ensure_future(remote.save("promise", "d", "x"))
+    await asyncio.sleep(0)
+    await remote.link.close(patience=0.01)
+    with pytest.raises(StoreUnavailable):
+        await asked
+
+
+def test_frames_come_out_as_they_went_in_however_they_are_cut() -> None:
+    messages = [("done", 1, None), ("commit", 2, (b"\x00" * 70_000, bytearray(b"x"), {"a": [1.5, "é", True]}))]
+    data = frame(messages) + frame([("news",)])
+    for size in (1, 3, 4, 5, 4096, len(data)):
+        frames = Frames()
+        found = [one for at in range(0, len(data), size) for one in frames.feed(data[at : at + size])]
+        assert found == [("done", 1, None), ("commit", 2, (b"\x00" * 70_000, b"x", {"a": [1.5, "é", True]})), ("news",)]
+
+
+async def _never(*values: Any) -> None:
+    await asyncio.Event().wait()
+
+
+async def _connected(remote: RemoteStore) -> None:
+    await eventually(lambda: remote.link.up, 5.0)
