@@ -8,6 +8,7 @@ from typing import NamedTuple
 from strangler.config.located import KeyPath, Level
 from strangler.config.scalars import duration_text
 from strangler.config.section import Section
+from strangler.config.wall_advice import of_wall
 from strangler.policy.model import Mode, Route, Table
 from strangler.policy.pattern import matchable
 
@@ -42,6 +43,8 @@ def _of_route(route: Route, section: Section, public_url: bool) -> Iterator[Advi
     yield from _never_matched(route)
     if route.cors.origins and not route.records:
         yield Advice(("cors",), "has no effect: what passes through is the legacy system's to share")
+    for keys, text in of_wall(route):
+        yield Advice(keys, text)
     if not route.records:
         return
     yield from _repeated(route)
