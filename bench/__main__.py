@@ -11,12 +11,13 @@ from pathlib import Path
 
 from bench.accepts import accepts, complete
 from bench.machine import LOAD_CORE, SERVER_CORE
-from bench.passthrough import passthrough
+from bench.passthrough import compat, passthrough
 from bench.reads import reads, stored
 from bench.report import Row, Settings, table
 from bench.slow_calls import slow
 from bench.start_up import start_up
 from bench.streams import streams
+from bench.transparency import bulk, idle, latency, reloads
 
 SCENARIOS: dict[str, Callable[[Settings], list[Row]]] = {
     "accepts": accepts,
@@ -27,6 +28,11 @@ SCENARIOS: dict[str, Callable[[Settings], list[Row]]] = {
     "streams": streams,
     "start-up": start_up,
     "passthrough": passthrough,
+    "compat": compat,
+    "latency": latency,
+    "bulk": bulk,
+    "idle": idle,
+    "reloads": reloads,
 }
 
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what passthrough is measured against: nginx, HAProxy and Caddy from Debian (as root, else skipped aloud),
+# Installs what passthrough is measured against: nginx, HAProxy, Caddy and wrk (the load) from Debian (as root, else skipped aloud),
 # http-proxy and @fastify/reply-from from npm, mitmproxy from pip. Nothing goes into the project or its environment:
 # npm and pip fill one folder, which may be deleted at any time. The bench skips aloud what is not there.
 #
@@ -15,11 +15,11 @@ skipped() {
 }
 
 if ! command -v apt-get >/dev/null; then
-    skipped "nginx, haproxy, caddy: there is no apt-get here"
+    skipped "nginx, haproxy, caddy, wrk: there is no apt-get here"
 elif [ "$(id -u)" -ne 0 ]; then
-    skipped "nginx, haproxy, caddy: run as root: apt-get install --no-install-recommends nginx-light haproxy caddy"
+    skipped "nginx, haproxy, caddy, wrk: run as root: apt-get install --no-install-recommends nginx-light haproxy caddy wrk"
 else
-    for package in nginx-light haproxy caddy; do
+    for package in nginx-light haproxy caddy wrk; do
         command -v "${package%-light}" >/dev/null ||
             DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends "$package" ||
             skipped "$package: apt-get could not install it"
