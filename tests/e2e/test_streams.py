@@ -289,3 +289,37 @@ async def test_pages_of_another_origin_may_use_it_all(place: Place) -> None:
         reply = await place.http.get(document["links"][link], headers={**ALICE, **origin})
         assert reply.headers.get_list("Access-Control-Allow-Origin") == ["https://app.example"]
     assert (await place.http.get("/claims", headers=origin)).headers.get("Access-Control-Allow-Origin") is None
+
+
+@pytest.mark.slow
+async def test_streams_are_followed_on_any_of_several_workers(stage: Stage) -> None:
+    legacy = await stage.legacy()
+    server = stage.server(POLICY.format(url=legacy.url), options=["--workers", "2"])
+    await server.start()
+    async with httpx.AsyncClient(base_url=server.url, timeout=30, limits=httpx.Limits(max_connections=100)) as http:
+        place = Place(server, legacy, await stage.client(server), http)
+        documents = [await place.submit(f"p{number}", "do=hold", path="/assessments") for number in range(20)]
+        await eventually(lambda: legacy.received() == 20)
+
+        async def follow(url: str) -> list[int]:
+            async with place.follow(url) as events:
+                return versions([event async for event in events])
+
+        async def follow_all() -> list[tuple[str, int]]:
+            seen: dict[tuple[str, int], int] = {}
+            async with place.follow("/processes/events") as events:
+                while len(seen) < 40:
+                    event = await anext(events)
+                    change = (event.json()["id"], event.json()["version"])
+                    seen[change] = seen.get(change, 0) + 1
+            assert set(seen.values()) == {1}
+            return sorted(seen)
+
+        async with asyncio.timeout(60):
+            everything = asyncio.ensure_future(follow_all())
+            following = [asyncio.ensure_future(follow(document["links"]["events"])) for document in documents]
+            await eventually(lambda: _open(server, 21))
+            await legacy.release()
+            assert await asyncio.gather(*following) == [[2, 3]] * 20
+            assert await everything == sorted((one["id"], version) for one in documents for version in (2, 3))
+    assert await server.stop() == 0
