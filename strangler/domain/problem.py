@@ -29,6 +29,7 @@ TITLES: dict[str, tuple[int, str]] = {
     "method-not-allowed": (405, "The method is not allowed here"),
     "request-timeout": (408, "The request took too long to arrive"),
     "not-cancellable": (409, "The process can no longer be cancelled"),
+    "process-ended": (409, "The process has ended"),  # on the private listener only
     "cancelled": (410, "The process was cancelled"),
     "no-longer-kept": (410, "The process is no longer kept"),
     "result-too-large": (410, "The result was too large to keep"),

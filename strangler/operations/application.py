@@ -13,10 +13,13 @@ from typing import Any, Literal, NamedTuple
 
 from aiohttp import web
 
+from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import Answer, Header
 from strangler.domain.problem import problem
+from strangler.domain.process import Process, Tombstone
 from strangler.operations.doors import host_name, host_refusal, origin_refusal
 from strangler.operations.metrics import CONTENT_TYPE, Counts, Exposition
+from strangler.operations.progress import MAX_BODY, BadProgress, Tell, document, parse
 from strangler.operations.telemetry import Telemetry
 
 Phase = Literal["starting", "serving", "draining"]
@@ -60,12 +63,15 @@ class Operations:
         reload: Callable[[], Awaitable[Reloaded | ReloadRefused]],
         hosts: Collection[str] = (),
         scrape: Callable[[], Awaitable[Counts]] | None = None,
+        *,
+        progress: Tell,
     ) -> None:
         self.addresses: list[str] = []  # "host:port", "unix:/path", in the order they were started
         self._telemetry = telemetry
         self._health = health
         self._reload = reload
         self._scrape = scrape
+        self._tell = progress
         self._hosts = frozenset(host_name(host) or host for host in hosts)
         self._runner: web.AppRunner | None = None
         telemetry.watch_draining(lambda: health.phase() == "draining")
@@ -116,6 +122,7 @@ class Operations:
         application.router.add_get("/readyz", self._readyz)
         application.router.add_get("/metrics", self._metrics)
         application.router.add_post("/-/reload", self._reload_policy)
+        application.router.add_post("/processes/{id}/progress", self._progress)
         return application
 
     async def _running(self) -> web.AppRunner:
@@ -153,6 +160,29 @@ class Operations:
                 return _json({"revision": revision, "routes": routes, "warnings": list(warnings)})
             case ReloadRefused(errors):
                 return _problem("policy-invalid", "the policy in force stays", instance=request.path, errors=errors)
+
+    async def _progress(self, request: web.Request) -> web.StreamResponse:
+        data = await request.content.read(MAX_BODY + 1)
+        while data and len(data) <= MAX_BODY and (more := await request.content.read(MAX_BODY + 1)):
+            data += more
+        if len(data) > MAX_BODY:
+            return _problem("body-too-large", f"at most {MAX_BODY} bytes are taken", instance=request.path)
+        try:
+            status, text = parse(data)
+        except BadProgress as error:
+            return _problem("bad-request", str(error), instance=request.path)
+        try:
+            found = await self._tell(request.match_info["id"], status, text)
+        except StoreUnavailable:
+            return _problem("store-unavailable", "nothing was recorded", instance=request.path)
+        match found:
+            case None:
+                return _problem("no-such-process", "there is no process of this id", instance=request.path)
+            case Tombstone():
+                return _problem("no-longer-kept", "it ended, and its record is no longer kept", instance=request.path)
+            case Process() if found.final:
+                return _problem("process-ended", f"it is {found.state}, and stays so", instance=request.path)
+        return _json(document(found))
 
     # ── What goes before ─────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -90,6 +90,7 @@ class Rooms:
         )
         self.concluder = Concluder(self.means, notifier)
         self.executor = Executor(self.means, frame.lanes, outcomes, self.concluder, notifier, frame.slots)
+        self.commands = Commands(store, notifier, frame.clock)
         self._streams, cors = Streams(store, frame.signals), Cors()
         recording = Recording(
             self._acceptor(notifier, trusted),
@@ -106,7 +107,7 @@ class Rooms:
         )
         resources = Resources(
             Queries(store, frame.signals),
-            Commands(store, notifier, frame.clock),
+            self.commands,
             store,
             self.latencies,
             frame.clock,

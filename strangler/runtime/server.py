@@ -63,7 +63,11 @@ class Server:
         )
         self._supervisor = Supervisor(self._rooms.means, self._rooms.executor, self._rooms.concluder)
         self._operations = Operations(
-            telemetry, Health(lambda: self._phase, self._degraded), self.policies.reload, settings.ops_host
+            telemetry,
+            Health(lambda: self._phase, self._degraded),
+            self.policies.reload,
+            settings.ops_host,
+            progress=self._rooms.commands.report,
         )
         telemetry.watch_wal(store.wal_size)
 

@@ -15,6 +15,7 @@ from typing import Any
 from strangler.config.load import Loaded, load_policy
 from strangler.config.system import SystemClock, SystemIds
 from strangler.domain.errors import StoreUnavailable
+from strangler.engine.commands import Commands
 from strangler.engine.conclude import Concluder
 from strangler.engine.latencies import Latencies
 from strangler.engine.lease import LeaseKeeper
@@ -102,19 +103,20 @@ class StoreProcess:
         self._policies = Policies(
             given.paths, given.environ, settings.lease, self._store, telemetry, lambda: None, self._hub.following
         )
-        self._supervisor = self._supervision()
+        notifier = Notifier(self._hub.lanes, Outcomes(), self._hub.signals, self._latencies, telemetry)
+        self._supervisor = self._supervision(notifier)
         self._operations = Operations(
             telemetry,
             Health(self._current_phase, self._degraded),
             self._policies.reload,
             settings.ops_host,
             self._scrape,
+            progress=Commands(self._store, notifier, self._clock).report,
         )
         telemetry.watch_queues(lambda: self._hub.lanes.readings(self._clock.now()))
         telemetry.watch_wal(self._store.wal_size)
 
-    def _supervision(self) -> Supervisor:
-        notifier = Notifier(self._hub.lanes, Outcomes(), self._hub.signals, self._latencies, self._telemetry)
+    def _supervision(self, notifier: Notifier) -> Supervisor:
         means = Means(
             store=self._store,
             bodies=self._store,

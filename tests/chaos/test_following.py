@@ -107,3 +107,35 @@ async def test_what_is_never_decided_is_left_to_a_person(stage: Stage) -> None:
     assert (told["state"], told["reason"], told["effect"]) == ("unconfirmed", "follow-over", "unknown")
     assert await server.stop() == 0
     assert server.fsck().returncode == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_progress_reaches_the_client_while_the_call_and_the_following_go_on(stage: Stage, workers: int) -> None:
+    legacy = await stage.legacy()
+    server = stage.server(policy(legacy), options=["--workers", str(workers)])
+    client = await stage.client(server)
+    await server.start()
+    held = (await client.submit("/claims", "held", script="do=hold")).json()
+    taken = (await client.submit("/claims", "taken", script="do=take")).json()
+    await asked_more(legacy, "taken", 1)
+    await eventually(lambda: legacy.received("held") == 1, what="the call is under way")
+    for document in (held, taken):
+        path = f"{server.ops_url}/processes/{document['id']}/progress"
+        told = await client.request("POST", path, body={"status": "ASSESSING", "text": "with the assessor"})
+        assert (told.status, told.json()["status"], told.json()["state"]) == (200, "ASSESSING", "processing")
+        seen = await client.status(document["id"])
+        assert (seen["state"], seen["status"], seen["reason"]) == ("processing", "ASSESSING", "with the assessor")
+    await legacy.release()
+    for document in (held, taken):
+        ended = await client.settled(document["id"])
+        assert (ended["state"], ended["status"]) == ("completed", "COMPLETED")
+        assert "reason" not in ended
+        history = (await client.request("GET", ended["links"]["history"])).json()["history"]
+        assert [one["status"] for one in history][-2:] == ["ASSESSING", "COMPLETED"]
+        path = f"{server.ops_url}/processes/{document['id']}/progress"
+        assert (await client.request("POST", path, body={"status": "LATE"})).code == "process-ended"
+    assert (await client.request("POST", f"{server.ops_url}/processes/x/progress", body={"status": "A"})).status == 404
+    assert {marker: calls(legacy, marker)[0] for marker in ("held", "taken")} == {"held": 1, "taken": 1}
+    assert await server.stop() == 0
+    checked = server.fsck()
+    assert checked.returncode == 0, checked.stdout + checked.stderr

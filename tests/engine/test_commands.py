@@ -1,4 +1,4 @@
-"""Cancelling: only what was not sent, and exactly once."""
+"""Cancelling: only what was not sent, and exactly once. Progress: public, and nothing but a word."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from strangler.domain.errors import InternalError, StoreUnavailable
-from strangler.domain.process import Effect, State
+from strangler.domain.process import Effect, Process, State
 from strangler.domain.transitions import Claim, Doubt, Postpone
 from strangler.ports import Commit, Stale, Verdict
 from tests.gateway.scene import SENT, Scene, finish
@@ -129,3 +129,59 @@ async def test_a_store_that_calls_the_newest_stale_is_a_defect_and_no_endless_lo
 
     with pytest.raises(InternalError):
         await scene.commands.cancel(process)
+
+
+# ── Progress ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_progress_is_public_and_everybody_is_told() -> None:
+    scene = Scene()
+    process = await scene.process(*SENT)
+    with scene.signals.watch(process.id) as watch:
+        told = await scene.commands.report(process.id, "ASSESSING", "with the assessor")
+        assert await watch.changed(process.sequence, 0)
+    assert isinstance(told, Process)
+    assert (told.state, told.status, told.reason) == (State.PROCESSING, "ASSESSING", "with the assessor")
+    assert told.version == process.version + 1
+    assert await scene.store.process(process.id) == told
+    assert [one.status for one in await scene.queries.history(process.id)] == [None, None, "ASSESSING"]
+
+
+async def test_the_same_progress_is_told_once() -> None:
+    scene = Scene()
+    process = await scene.process(*SENT)
+    told = await scene.commands.report(process.id, "ASSESSING", None)
+    assert await scene.commands.report(process.id, "ASSESSING", None) == told
+    assert await scene.store.process(process.id) == told
+
+
+async def test_what_ended_does_not_go_on() -> None:
+    scene = Scene()
+    process = await scene.process(*SENT, finish())
+    assert await scene.commands.report(process.id, "ASSESSING", None) == process
+    assert await scene.commands.report("01a3185c-5000-7000-8000-00000000ffff", "ASSESSING", None) is None
+
+
+async def test_progress_that_meets_the_end_half_way_leaves_the_end_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene()
+    process = await scene.process(*SENT)
+    commit = scene.store.commit
+
+    async def slower(given: Commit) -> Verdict:
+        monkeypatch.undo()
+        await scene.goes_on(process, finish())
+        return await commit(given)
+
+    monkeypatch.setattr(scene.store, "commit", slower)
+    told = await scene.commands.report(process.id, "ASSESSING", None)
+    assert isinstance(told, Process)
+    assert (told.state, told.status) == (State.COMPLETED, None)
+
+
+async def test_progress_that_cannot_be_recorded_is_not_told() -> None:
+    scene = Scene()
+    process = await scene.process(*SENT)
+    scene.store.refuses = lambda commit: True
+    with pytest.raises(StoreUnavailable):
+        await scene.commands.report(process.id, "ASSESSING", None)
+    assert await scene.store.process(process.id) == process

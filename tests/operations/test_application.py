@@ -13,6 +13,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
+from strangler.domain.errors import StoreUnavailable
+from strangler.domain.process import Process, State, Tombstone
 from strangler.operations.application import Health, Operations, Phase, Reloaded, ReloadRefused
 from tests.operations.samples import Heard, a_process, parsed, value
 
@@ -28,6 +30,8 @@ class Runtime:
         self.asked, self.switching = asyncio.Event(), asyncio.Event()
         self.switching.set()
         self.defect: Exception | None = None
+        self.progressed: list[tuple[str, str, str | None]] = []
+        self.found: Process | Tombstone | Exception | None = None
 
     async def reload(self) -> Reloaded | ReloadRefused:
         self.reloads += 1
@@ -36,6 +40,12 @@ class Runtime:
         if self.defect is not None:
             raise self.defect
         return self.answer
+
+    async def progress(self, process_id: str, status: str, text: str | None) -> Process | Tombstone | None:
+        self.progressed.append((process_id, status, text))
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
 
 
 class Stage:
@@ -46,15 +56,15 @@ class Stage:
         self.session = aiohttp.ClientSession(f"http://127.0.0.1:{port}")
 
     async def ask(
-        self, method: str, path: str, headers: Mapping[str, str] | None = None
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, data: bytes | None = None
     ) -> tuple[int, Mapping[str, str], bytes]:
-        async with self.session.request(method, path, headers=headers) as answer:
+        async with self.session.request(method, path, headers=headers, data=data) as answer:
             return answer.status, answer.headers, await answer.read()
 
     async def problem(
-        self, method: str, path: str, headers: Mapping[str, str] | None = None
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, data: bytes | None = None
     ) -> tuple[int, dict[str, Any], Mapping[str, str]]:
-        status, answered, body = await self.ask(method, path, headers)
+        status, answered, body = await self.ask(method, path, headers, data)
         assert answered["Content-Type"] == "application/problem+json"
         assert answered["Strangler-Source"] == "proxy"
         document = json.loads(body)
@@ -68,7 +78,9 @@ async def stage() -> AsyncIterator[Stage]:
     heard, runtime = Heard(), Runtime()
     with heard as telemetry:
         health = Health(lambda: runtime.phase, lambda: runtime.degraded)
-        operations = Operations(telemetry, health, runtime.reload, hosts=["Ops.Example", "[2001:db8::7]"])
+        operations = Operations(
+            telemetry, health, runtime.reload, hosts=["Ops.Example", "[2001:db8::7]"], progress=runtime.progress
+        )
         stage = Stage(heard, runtime, operations, await operations.start("127.0.0.1", 0))
         yield stage
         await stage.session.close()
@@ -267,3 +279,79 @@ async def test_a_name_of_several_addresses_gives_a_port_that_serves(stage: Stage
     assert port != stage.port
     async with aiohttp.ClientSession() as session, session.get(f"http://localhost:{port}/healthz") as answer:
         assert answer.status == 200
+
+
+# ── Progress ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+PROGRESS = "/processes/0195/progress"
+ASSESSING = b'{"status": "ASSESSING", "text": "with the assessor"}'
+
+
+async def test_progress_is_handed_on_and_the_process_shown_as_it_is_by_now(stage: Stage) -> None:
+    stage.runtime.found = a_process(state=State.PROCESSING)._replace(
+        status="ASSESSING", reason="with the assessor", version=3
+    )
+    status, headers, body = await stage.ask("POST", PROGRESS, data=ASSESSING)
+    told = json.loads(body)
+    assert (status, headers["Cache-Control"]) == (200, "no-store")
+    assert stage.runtime.progressed == [("0195", "ASSESSING", "with the assessor")]
+    assert (told["state"], told["status"], told["reason"], told["version"]) == (
+        "processing",
+        "ASSESSING",
+        "with the assessor",
+        3,
+    )
+
+
+async def test_progress_needs_no_text(stage: Stage) -> None:
+    stage.runtime.found = a_process(state=State.PROCESSING)
+    assert (await stage.ask("POST", PROGRESS, data=b'{"status": "ASSESSING"}'))[0] == 200
+    assert stage.runtime.progressed == [("0195", "ASSESSING", None)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b"[" * 10_000,
+        b'{"text": "x"}',
+        b'{"status": ""}',
+        b'{"status": " "}',
+        b'{"status": 1}',
+        b'{"status": "a\\nb"}',
+        b'{"status": "x", "text": null}',
+        b'{"status": "x", "state": "completed"}',
+        b'{"status": "' + b"x" * 201 + b'"}',
+        b"\xff",
+    ],
+)
+async def test_progress_that_says_nothing_is_refused(stage: Stage, data: bytes) -> None:
+    status, document, _ = await stage.problem("POST", PROGRESS, data=data)
+    assert (status, document["code"], stage.runtime.progressed) == (400, "bad-request", [])
+
+
+async def test_progress_of_any_length_is_not_read_to_the_end(stage: Stage) -> None:
+    status, document, _ = await stage.problem("POST", PROGRESS, data=b'{"status": "' + b"x" * 17_000 + b'"}')
+    assert (status, document["code"], stage.runtime.progressed) == (413, "body-too-large", [])
+
+
+@pytest.mark.parametrize(
+    ("found", "code", "status"),
+    [
+        (None, "no-such-process", 404),
+        (Tombstone("0195", "/processes", None, "p", 0), "no-longer-kept", 410),
+        (a_process(state=State.COMPLETED), "process-ended", 409),
+        (StoreUnavailable("full"), "store-unavailable", 503),
+    ],
+)
+async def test_progress_of_what_cannot_go_on_is_refused(stage: Stage, found: Any, code: str, status: int) -> None:
+    stage.runtime.found = found
+    told = await stage.problem("POST", PROGRESS, data=ASSESSING)
+    assert (told[0], told[1]["code"]) == (status, code)
+
+
+async def test_progress_does_not_come_from_a_page_of_another_origin(stage: Stage) -> None:
+    told = await stage.problem("POST", PROGRESS, {"Origin": "https://evil.example"}, ASSESSING)
+    assert (told[0], stage.runtime.progressed) == (403, [])

@@ -78,7 +78,10 @@ def served() -> set[tuple[str, str]]:
     async def reload() -> Reloaded:
         return Reloaded("beef", 1)
 
-    application = Operations(Heard().telemetry, Health(lambda: "serving"), reload).application()
+    async def tell(process_id: str, status: str, text: str | None) -> None:
+        return None
+
+    application = Operations(Heard().telemetry, Health(lambda: "serving"), reload, progress=tell).application()
     return {
         (route.method, route.resource.canonical)
         for route in application.router.routes()

@@ -34,12 +34,12 @@ class Told(NamedTuple):
 def told_of(change: Change) -> Told:
     """What there is to tell of a change."""
     before, process = change.before, change.process
-    waited = before is not None and before.due_at is not None
+    waited = before is not None and before.queued
     return Told(
         process.id,
         process.sequence,
         process.route,
-        (process.due_at is not None) - waited,
+        process.queued - waited,
         process.body_size,
         process.due_at,
         before.state.value if before is not None else None,
