@@ -258,15 +258,7 @@ class ClientConnection(SocketEnd):
         self._dispatch(head, body, content)
 
     def _dispatch(self, head: RequestHead, body: LengthBody | ChunkedBody | None, content: bytes) -> None:
-        request = Request(
-            head.method,
-            head.target,
-            head.fields.headers,
-            self.peer,
-            NO_BODY,
-            has_body=head.fields.has_body,
-            content_length=head.fields.content_length,
-        )
+        request = self.request_of(head)
         try:
             direction = self.desk.direct(request)
         except Exception as error:
@@ -280,6 +272,18 @@ class ClientConnection(SocketEnd):
             self.answer(direction)
         else:
             self._handle(head, request, Handle(_answering(direction)), body, content)
+
+    def request_of(self, head: RequestHead) -> Request:
+        """The parsed request as everybody else sees it; its body is not there yet."""
+        return Request(
+            head.method,
+            head.target,
+            head.fields.headers,
+            self.peer,
+            NO_BODY,
+            has_body=head.fields.has_body,
+            content_length=head.fields.content_length,
+        )
 
     def _pass_through(
         self, head: RequestHead, way: Passthrough, body: LengthBody | ChunkedBody | None, content: bytes

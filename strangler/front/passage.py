@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from strangler.domain.problem import problem
+from strangler.engine.intake import correlation_id
 from strangler.front.client_head import client_head, interim_head, switches_to, upgrade_head
 from strangler.front.head_buffer import MAX_REMEMBERED
 from strangler.front.response import CONTINUE
@@ -326,4 +327,15 @@ class Passage:
 
     def _count(self) -> None:
         desk = self._connection.desk
-        desk.instrument.passed_through(self._way.route, self._status, desk.time() - self._started)
+        seconds = desk.time() - self._started
+        desk.instrument.passed_through(self._way.route, self._status, seconds)
+        if desk.instrument.access_log == "all":
+            request = self._connection.request_of(self._head)
+            desk.instrument.answered(
+                request,
+                self._way.route,
+                self._status,
+                seconds,
+                decision="passthrough",
+                correlation_id=correlation_id(request) or "",
+            )

@@ -24,6 +24,11 @@ class Told:
         self.passed: list[tuple[str, int]] = []
         self.failures: list[BaseException] = []
         self.news = asyncio.Event()
+        self.access_log = "recorded"
+        self.lines: list[tuple[str, bytes, str, int, str]] = []
+
+    def answered(self, request: Request, route: str, status: int, seconds: float, **fields: Any) -> None:
+        self.lines.append((request.method, request.path, route, status, fields["correlation_id"]))
 
     def passed_through(self, route: str, status: int, seconds: float) -> None:
         assert seconds >= 0

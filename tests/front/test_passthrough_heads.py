@@ -204,3 +204,14 @@ async def test_line_ends_without_cr_and_folded_lines_of_an_old_server_are_made_r
         )
         assert answered == b"HTTP/1.1 200 \r\nServer: old\r\nX-Long: one two\r\nContent-Length: 4"
         assert await client.exactly(4) == b"\r\n\r\n"
+
+
+@pytest.mark.parametrize(("access_log", "lines"), [("all", 1), ("recorded", 0), ("none", 0)])
+async def test_an_exchange_that_passes_through_has_a_line_of_the_log_where_all_have(
+    access_log: str, lines: int
+) -> None:
+    async with Scene() as scene:
+        scene.told.access_log = access_log
+        await exchange(scene, b"GET /a?b=c HTTP/1.1\r\nHost: x\r\nX-Correlation-ID: c-1\r\n\r\n")
+        await scene.told.until_passed(1)
+        assert scene.told.lines == [("GET", b"/a", "default", 200, "c-1")] * lines
