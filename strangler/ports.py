@@ -297,6 +297,18 @@ class Slots(Protocol):
         """So many are not used right now."""
         ...
 
+    async def begin_look(self, process_id: str) -> bool:
+        """Whether no other worker asks about a process right now; if so, `end_look` has to follow.
+
+        Raises:
+            StoreUnavailable: nobody can say.
+        """
+        ...
+
+    def end_look(self, process_id: str) -> None:
+        """It was asked about."""
+        ...
+
 
 # ── The upstream ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

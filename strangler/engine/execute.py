@@ -206,8 +206,14 @@ class Executor:
         means = self._means
         route = means.route_of(process.route)
         try:
-            if route is not None and not self._draining:
-                self._wake_for(await self._looker.look(route, process))
+            if route is not None and not self._draining and await self._slots.begin_look(process.id):
+                try:
+                    # Another worker may have looked since it was found due.
+                    found = await means.store.process(process.id)
+                    if isinstance(found, Process) and found.sequence == process.sequence:
+                        self._wake_for(await self._looker.look(route, process))
+                finally:
+                    self._slots.end_look(process.id)
         except StoreUnavailable:
             self.wake(process.route, means.clock.now() + _STORE_PAUSE)
         except Exception as error:

@@ -82,6 +82,7 @@ class Hub(Host):
         self._until: dict[str, int] = {}  # end of each lease, on CLOCK_BOOTTIME
         self._lapsed: set[str] = set()  # owners that may no longer send, until they say what they hold
         self._serving: set[str] = set()
+        self._looks: dict[str, str] = {}  # by process under way in following, the owner that asks about it now
         self._news: dict[Guest, _News] = {}
         self._counted: set[str] = set()  # routes whose queue has changed
         self._scheduled = False
@@ -94,6 +95,7 @@ class Hub(Host):
         self.totals = Totals(telemetry.counts)
         self.allotment = Allotment(self._tell, self._awaited)
         self.following = Following(self._present, telemetry)
+        self.calls["begin_look"] = self._begin_look
         self._arrive("")
 
     @property
@@ -135,6 +137,8 @@ class Hub(Host):
                 self.allotment.want(owner, route, concurrency, number)
             case ("give_back", route, number) if owner not in self._lapsed:
                 self.allotment.give_back(owner, route, number)
+            case ("end_look", process_id) if self._looks.get(process_id) == owner:
+                del self._looks[process_id]
             case ("serving",):
                 self._serving.add(owner)
             case ("prepared" | "switched", number, answer):
@@ -179,7 +183,7 @@ class Hub(Host):
             if until < now and owner not in self._lapsed:
                 self._lapsed.add(owner)
                 self._telemetry.note("worker_lapsed", "warning", worker=owner)
-                self.allotment.leave(owner)
+                self._take_back(owner)
                 # What it postponed is woken by nobody else.
                 self.tell_all("restock")
 
@@ -243,7 +247,14 @@ class Hub(Host):
         if guest is not None:
             self._news.pop(guest, None)
         self._serving.discard(owner)
+        self._take_back(owner)
+
+    def _take_back(self, owner: str) -> None:
         self.allotment.leave(owner)
+        self._looks = {process_id: other for process_id, other in self._looks.items() if other != owner}
+
+    async def _begin_look(self, owner: str, process_id: str) -> bool:
+        return owner not in self._lapsed and self._looks.setdefault(process_id, owner) == owner
 
     def _heard_counts(self, guest: Guest, counted: Snapshot) -> None:
         self.totals.heard(guest.owner, counted)

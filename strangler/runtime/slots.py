@@ -6,7 +6,7 @@ slot costs no question. What a worker does not use is asked back as soon as anot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 Tell = Callable[..., None]
@@ -17,12 +17,13 @@ _BLOCK = 4  # a worker asks for so many parts of what would be its even share
 class _Lent:
     """The slots of one route."""
 
-    __slots__ = ("by_owner", "concurrency", "wanted")
+    __slots__ = ("by_owner", "concurrency", "recalled", "wanted")
 
     def __init__(self) -> None:
         self.concurrency = 0
         self.by_owner: dict[str, int] = {}
         self.wanted: dict[str, int] = {}  # in the order in which they asked
+        self.recalled: set[str] = set()  # owners that know that somebody else could use what they do not
 
 
 class Allotment:
@@ -54,15 +55,12 @@ class Allotment:
         lent.concurrency = concurrency
         lent.wanted[owner] = number
         self._lend(route, lent)
-        if owner in lent.wanted:
-            for other, held in lent.by_owner.items():
-                if held and other != owner:
-                    self._tell(other, "recall", route)
 
     def give_back(self, owner: str, route: str, number: int) -> None:
         """A worker has no use for so many."""
         lent = self._of(route)
         lent.by_owner[owner] = max(0, lent.by_owner.get(owner, 0) - number)
+        lent.recalled.discard(owner)
         self._lend(route, lent)
 
     def leave(self, owner: str) -> None:
@@ -82,6 +80,7 @@ class Allotment:
         for lent in self._routes.values():
             lent.by_owner.pop(owner, None)
             lent.wanted.pop(owner, None)
+            lent.recalled.discard(owner)
 
     def _lend_all(self) -> None:
         for route, lent in self._routes.items():
@@ -93,12 +92,16 @@ class Allotment:
         free = lent.concurrency - sum(lent.by_owner.values())
         for owner, number in list(lent.wanted.items()):
             if free <= 0:
-                return
+                break
             given = min(number, free)
             free -= given
             del lent.wanted[owner]
             lent.by_owner[owner] = lent.by_owner.get(owner, 0) + given
             self._tell(owner, "lend", route, given)
+        for owner, held in lent.by_owner.items():
+            if held and owner not in lent.recalled and lent.wanted.keys() - {owner}:
+                lent.recalled.add(owner)
+                self._tell(owner, "recall", route)
 
 
 class _Held:
@@ -120,10 +123,19 @@ class LentSlots:
         tell: says something to whoever lends.
         running: how many calls of a route are under way here.
         lent: told after there are more of a route.
+        ask_to_look: whether no other worker asks about a process now.
     """
 
-    def __init__(self, workers: int, tell: Tell, running: Callable[[str], int], lent: Callable[[str], Any]) -> None:
+    def __init__(
+        self,
+        workers: int,
+        tell: Tell,
+        running: Callable[[str], int],
+        lent: Callable[[str], Any],
+        ask_to_look: Callable[[str], Awaitable[bool]],
+    ) -> None:
         self._workers = workers
+        self._ask_to_look = ask_to_look
         self._tell = tell
         self._running = running
         self._lent = lent
@@ -147,7 +159,7 @@ class LentSlots:
         held = self._routes[route]
         if held.asked or room <= 0:
             return
-        held.asked, held.recalled = True, False
+        held.asked = True
         block = max(1, number, concurrency // (self._workers * _BLOCK))
         self._tell("want", route, concurrency, min(block, room))
 
@@ -157,6 +169,14 @@ class LentSlots:
         if held.recalled:
             held.recalled = False
             self._give_back(route, held)
+
+    async def begin_look(self, process_id: str) -> bool:
+        """See `Slots.begin_look`."""
+        return await self._ask_to_look(process_id)
+
+    def end_look(self, process_id: str) -> None:
+        """See `Slots.end_look`."""
+        self._tell("end_look", process_id)
 
     def lend(self, route: str, number: int) -> None:
         """There are so many more."""

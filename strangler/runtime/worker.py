@@ -89,7 +89,9 @@ class Worker:
             on_message=self._heard,
             on_down=lambda: telemetry.note("store_process_away", "error"),
         )
-        self._slots = LentSlots(settings.workers, self._store.link.tell, self._running, self._more_slots)
+        self._slots = LentSlots(
+            settings.workers, self._store.link.tell, self._running, self._more_slots, self._ask_to_look
+        )
         self._lease = LeaseKeeper(owner, settings.lease, self._store, clock, telemetry, self._new_term)
         self._policies = PolicyInForce(self._store, telemetry, self._policy_changed)
         self._rooms = Rooms(
@@ -252,6 +254,10 @@ class Worker:
 
     def _more_slots(self, route: str) -> None:
         self._rooms.executor.pump_all()
+
+    async def _ask_to_look(self, process_id: str) -> bool:
+        alone: bool = await self._store.link.ask("call", "begin_look", (self._owner, process_id))
+        return alone
 
     def _policy_changed(self) -> None:
         self._rooms.executor.pump_all()

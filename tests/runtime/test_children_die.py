@@ -189,3 +189,24 @@ async def test_no_request_fails_while_workers_change(crew: Crew, disturb: str) -
         going = False
         await asyncio.gather(*tasks)
     assert asked > 50
+
+
+async def test_one_worker_at_a_time_asks_about_what_is_followed(crew: Crew) -> None:
+    await crew.begin("mode: async\ncall: {follow: {every: 100ms, for: 1h}}", "--log-level", "debug")
+    first, second = await crew.clients()
+    identity = (await first.submit("/claims", "m", script="do=take")).json()["id"]
+    os.kill(crew.workers[0], signal.SIGKILL)  # from here on both workers know when it is due
+    await crew.two_workers()
+
+    def asked() -> int:
+        return sum(line["method"] == "GET" and line["marker"] == "m" for line in crew.legacy.lines())
+
+    def told() -> int:
+        return sum(line["process"] == identity and line["state"] == "following" for line in crew.lines("changed"))
+
+    at_first = asked() - told()
+    already = asked()
+    await eventually(lambda: asked() >= already + 15, what="it is asked about")
+    assert asked() - told() <= at_first + 1
+    await crew.legacy.release()
+    assert (await second.settled(identity))["state"] == "completed"

@@ -35,6 +35,7 @@ class Party:
             lambda *message: self.to_lender[owner].append(message),
             lambda route: self.running[owner],
             lambda route: self.pump(owner),
+            _nobody_looks,
         )
         self.allotment.hold(owner, ())
 
@@ -84,6 +85,10 @@ class Party:
             for owner in self.slots:
                 self.hear(owner)
                 self.end(owner)
+
+
+async def _nobody_looks(process_id: str) -> bool:
+    raise AssertionError(process_id)
 
 
 ACTS = st.lists(st.tuples(st.sampled_from(["accept", "accept", "end", "hear", "hear", "die"]), st.integers(0, 2)))

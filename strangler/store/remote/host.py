@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, cast
 
@@ -112,7 +112,7 @@ class Host:
     def __init__(self, store: SqliteStore) -> None:
         self.store = store
         self.guests: set[Guest] = set()
-        self.calls: Mapping[str, Callable[..., Awaitable[Any]]] = {
+        self.calls: dict[str, Callable[..., Awaitable[Any]]] = {
             "write_chunk": store.write_chunk,
             "discard_chunks": store.discard_chunks,
             "renew": lambda *lease: self.renew(Lease._make(lease)),
