@@ -138,6 +138,11 @@ def test_credentials_and_forms_reach_the_server(ways: Ways, upload: Path) -> Non
     assert same(ways, "/post", *form, "--form-string", "b=2", "--max-filesize", "10000000")[0] == 0
 
 
+def test_the_server_sees_which_way_a_request_took(ways: Ways) -> None:
+    assert b'"Via"' not in curl(ways.direct, "/get")[3]
+    assert all(b'"Via"' in curl(url, "/get")[3] for url in ways.through)
+
+
 def test_two_requests_of_one_curl_share_its_connection(ways: Ways) -> None:
     for url in ways.through:
         options = ["--silent", "--output", "/dev/null", "--write-out", "%{num_connects} ", f"{url}/get"]
