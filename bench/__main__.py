@@ -17,6 +17,7 @@ from bench.report import Row, Settings, table
 from bench.slow_calls import slow
 from bench.start_up import start_up
 from bench.streams import streams
+from bench.translation import translation
 from bench.transparency import bulk, idle, latency, reloads
 
 SCENARIOS: dict[str, Callable[[Settings], list[Row]]] = {
@@ -27,6 +28,7 @@ SCENARIOS: dict[str, Callable[[Settings], list[Row]]] = {
     "slow": slow,
     "streams": streams,
     "start-up": start_up,
+    "translation": translation,
     "passthrough": passthrough,
     "compat": compat,
     "latency": latency,

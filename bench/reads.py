@@ -34,7 +34,7 @@ def stored(settings: Settings) -> list[Row]:
         servers, requests = {}, {}
         for count in (few, many):
             path = stack.enter_context(directory())
-            ids = fill(path, count, FINISHED, sample=20_000)
+            ids = fill(path, count, FINISHED, sample=few)  # as many different ones on both sides
             requests[count] = [reading(f"/processes/{identity}/status") for identity in ids]
             servers[count] = stack.enter_context(Strangler(path, legacy.port))
         for _ in range(settings.rounds):
