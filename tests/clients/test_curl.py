@@ -139,8 +139,8 @@ def test_credentials_and_forms_reach_the_server(ways: Ways, upload: Path) -> Non
 
 
 def test_the_server_sees_which_way_a_request_took(ways: Ways) -> None:
-    assert b'"Via"' not in curl(ways.direct, "/get")[3]
-    assert all(b'"Via"' in curl(url, "/get")[3] for url in ways.through)
+    assert b'"Via"' not in curl(ways.direct, "/get?show_env=1")[3]
+    assert all(b'"Via"' in curl(url, "/get?show_env=1")[3] for url in ways.through)
 
 
 def test_two_requests_of_one_curl_share_its_connection(ways: Ways) -> None:
