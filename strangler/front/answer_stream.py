@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from strangler.domain.exchange import Answer
+from strangler.domain.exchange import Answer, LastPiece
 from strangler.front.response import Response, respond
 from strangler.front.room import Room
 from strangler.wire.body import chunk, last_chunk
@@ -59,6 +59,9 @@ class AnswerStream:
             self._sent += len(piece)
             if self._length is not None and self._sent > self._length:
                 raise ValueError("the body of an answer is longer than its length")
+            if chunked and isinstance(piece, LastPiece):
+                connection.write(chunk(piece) + last_chunk())
+                return
             connection.write(chunk(piece) if chunked else piece)
             await self._room.wait()
         if self._length is not None and self._sent < self._length:

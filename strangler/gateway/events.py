@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import aclosing
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import Answer, Header, Request
+from strangler.domain.exchange import Answer, Header, LastPiece, Request
 from strangler.domain.problem import SOURCE
 from strangler.domain.process import Process
 from strangler.engine.streams import Batch, Streams
@@ -57,10 +57,11 @@ class Events:
         self.open += 1
         try:
             # Without an empty line, which would have some clients take this for an event.
-            yield _RETRY
+            before = _RETRY
             async with aclosing(self._streams.of_process(process, seen, BEAT)) as batches:
-                async for piece in _pieces(batches, render):
-                    yield piece
+                async for batch in batches:
+                    yield _piece(before, batch, render)
+                    before = b""
         except StoreUnavailable:
             return  # the client comes back, and goes on after what it has
         finally:
@@ -71,12 +72,12 @@ class Events:
     ) -> AsyncIterator[bytes]:
         self.open_lists += 1
         try:
-            yield _RETRY
+            before = _RETRY
             async with aclosing(self._streams.of_callers(resource, callers, mark, BEAT)) as batches:
                 told: str | None = None
                 async for batch in batches:
-                    yield _batch(batch, told, render)
-                    told = batch.mark or told
+                    yield before + _batch(batch, told, render)
+                    before, told = b"", batch.mark or told
         except StoreUnavailable:
             return
         finally:
@@ -89,11 +90,13 @@ def last_version(request: Request) -> int | None:
     return int(given) if given is not None and given.isdigit() and len(given) <= _MOST_DIGITS else None
 
 
-async def _pieces(batches: AsyncGenerator[Collection[Process]], render: Render) -> AsyncIterator[bytes]:
-    async for batch in batches:
-        newest = len(batch) - 1
-        events = [_event(process, index == newest, str(process.version), render) for index, process in enumerate(batch)]
-        yield b"".join(events) or _COMMENT
+def _piece(before: bytes, batch: Sequence[Process], render: Render) -> bytes:
+    """Changes of one process; without any, a comment."""
+    if not batch:
+        return before + _COMMENT
+    newest = batch[-1]
+    events = [_event(process, process is newest, str(process.version), render) for process in batch]
+    return LastPiece(before + b"".join(events)) if newest.final else before + b"".join(events)
 
 
 def _batch(batch: Batch, told: str | None, render: Render) -> bytes:

@@ -8,7 +8,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from strangler.domain.exchange import Answer, BadBody, BodyTimeout, Channel, ClientGone, PassOn, Request, Upgrade
+from strangler.domain.exchange import (
+    Answer,
+    BadBody,
+    BodyTimeout,
+    Channel,
+    ClientGone,
+    LastPiece,
+    PassOn,
+    Request,
+    Upgrade,
+)
 from strangler.domain.problem import problem
 from tests.front.scene import Scene
 
@@ -355,6 +365,30 @@ async def test_an_iterated_answer_is_chunked_or_has_its_length_or_ends_with_the_
         client.send(b"GET /ours HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
         reply = await client.reply()
         assert (reply.field("Transfer-Encoding"), reply.field("Connection"), reply.body) == (None, b"close", b"onetwo")
+
+
+async def test_the_end_of_an_iterated_answer_is_sent_along_with_its_last_piece() -> None:
+    closed = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        try:
+            yield b"one"
+            yield LastPiece(b"two")
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    async def answers(request: Request) -> Answer:
+        return Answer(200, [], pieces())
+
+    async with Scene() as scene:
+        scene.ours[b"/ours"] = answers
+        client = await scene.send(b"GET /ours HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert (await client.reply()).body == b"onetwo"
+        assert closed.is_set()
+        client.send(b"GET /ours HTTP/1.0\r\nHost: h\r\n\r\n")
+        scene.ours[b"/ours"] = Answer(200, [], b"next")
+        assert (await client.reply()).body == b"next", "the connection is there for the next one"
 
 
 @pytest.mark.parametrize("length", [None, 6])
