@@ -292,14 +292,14 @@ def _check_bounds(document: Any) -> int:
     for _ in range(MAX_DEPTH):
         below: list[Any] = []
         for value in level:
-            if isinstance(value, Mapping):
-                below.extend(value.values())
-            elif isinstance(value, list | tuple):
-                below.extend(value)
-            elif isinstance(value, str):
+            # Exact types, because these are plain documents and this is done for every evaluation.
+            kind = type(value)
+            if kind is str:
                 text += len(value)
-            if len(below) > MAX_VALUES:
-                raise ExpressionError(f"more than {MAX_VALUES} values")
+            elif kind is dict or kind is list:
+                below.extend(value.values() if kind is dict else value)
+                if len(below) > MAX_VALUES:
+                    raise ExpressionError(f"more than {MAX_VALUES} values")
         count += len(below)
         if count > MAX_VALUES + 1:
             raise ExpressionError(f"more than {MAX_VALUES} values")

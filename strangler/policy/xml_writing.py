@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal
 from xml.sax.saxutils import escape
 
@@ -16,8 +17,10 @@ ENVELOPES: Mapping[str, str] = {
 }
 
 _NAME = re.compile(r"[A-Za-z_À-ÖØ-öø-ÿ][\w.-]*(?::[A-Za-z_À-ÖØ-öø-ÿ][\w.-]*)?")
+_NAME_LENGTH = 1000
 # What XML 1.0 (section 2.2) cannot hold in any spelling.
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_SPECIAL = re.compile(f"[&<>\"'\r]|{_NOT_XML.pattern}")
 _QUOTES = str.maketrans({"\n": "&#10;", "\t": "&#9;"})
 
 
@@ -27,6 +30,8 @@ def escaped(text: str) -> str:
     Raises:
         ExpressionError: it holds a control character, which XML has no way to write.
     """
+    if _SPECIAL.search(text) is None:
+        return text
     if found := _NOT_XML.search(text):
         raise ExpressionError(f"the character U+{ord(found[0]):04X} cannot stand in XML")
     return escape(text, {'"': "&quot;", "'": "&apos;", "\r": "&#13;"})
@@ -40,7 +45,9 @@ def elements(value: Any) -> str:
     """
     if not isinstance(value, Mapping):
         raise ExpressionError("expected a mapping of names to values, to make elements of")
-    return "".join(_elements(value))
+    parts: list[str] = []
+    _add_elements(parts, value)
+    return "".join(parts)
 
 
 def document(value: Any, namespaces: Mapping[str, str], charset: str) -> str:
@@ -52,7 +59,9 @@ def document(value: Any, namespaces: Mapping[str, str], charset: str) -> str:
     if not isinstance(value, Mapping) or len(value) != 1 or isinstance(next(iter(value.values())), list):
         raise ExpressionError("expected a mapping of one name, that of the root element")
     ((name, inner),) = value.items()
-    return declaration(charset) + "".join(_element(str(name), inner, _declared(namespaces)))
+    parts = [declaration(charset)]
+    _add_element(parts, str(name), inner, _declared(namespaces))
+    return "".join(parts)
 
 
 def envelope(
@@ -78,30 +87,46 @@ def _declared(namespaces: Mapping[str, str]) -> str:
     )
 
 
-def _elements(value: Mapping[str, Any]) -> Iterator[str]:
+def _add_elements(parts: list[str], value: Mapping[str, Any]) -> None:
     for name, inner in value.items():
-        for each in inner if isinstance(inner, list) else (inner,):
-            if each is not None:
-                yield from _element(str(name), each)
+        if name[:1] in ("@", "#"):
+            continue
+        if isinstance(inner, list):
+            for each in inner:
+                if each is not None:
+                    _add_element(parts, name, each)
+        elif inner is not None:
+            _add_element(parts, name, inner)
 
 
-def _element(name: str, value: Any, attributes: str = "") -> Iterator[str]:
-    if not _NAME.fullmatch(name):
+def _add_element(parts: list[str], name: str, value: Any, attributes: str = "") -> None:
+    if not _is_name(name):
         raise ExpressionError(f"{name[:60]!r} is no name of an element")
-    inner: str
-    if isinstance(value, Mapping):
-        attributes += "".join(_attribute(key, part) for key, part in value.items() if key.startswith("@"))
-        inner = "".join(_elements({key: part for key, part in value.items() if key[:1] not in "@#"}))
-        inner += escaped(text_of(value["#text"])) if value.get("#text") is not None else ""
+    if not isinstance(value, dict):
+        text = escaped(text_of(value))
+        parts.append(f"<{name}{attributes}>{text}</{name}>" if text else f"<{name}{attributes}/>")
+        return
+    attributes += "".join(_attribute(key, part) for key, part in value.items() if key.startswith("@"))
+    begin = len(parts)
+    parts.append(f"<{name}{attributes}>")
+    _add_elements(parts, value)
+    if value.get("#text") is not None:
+        parts.append(escaped(text_of(value["#text"])))
+    if len(parts) == begin + 1:
+        parts[begin] = f"<{name}{attributes}/>"
     else:
-        inner = escaped(text_of(value))
-    yield f"<{name}{attributes}>{inner}</{name}>" if inner else f"<{name}{attributes}/>"
+        parts.append(f"</{name}>")
+
+
+@lru_cache(maxsize=4096)
+def _is_name(name: str) -> bool:
+    return len(name) <= _NAME_LENGTH and _NAME.fullmatch(name) is not None
 
 
 def _attribute(key: str, value: Any) -> str:
     if value is None:
         return ""
-    if not _NAME.fullmatch(key[1:]):
+    if not _is_name(key[1:]):
         raise ExpressionError(f"{key[:60]!r} is no name of an attribute")
     text = text_of(value)
     return f' {key[1:]}="{escaped(text).translate(_QUOTES)}"'
