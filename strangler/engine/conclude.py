@@ -117,7 +117,7 @@ class Concluder:
         means = self._means
         number = process.tries
         evidence = None
-        if recorder is not None and isinstance(transition, Doubt):
+        if recorder is not None and (recorder.original is not None or isinstance(transition, Doubt)):
             evidence = await self._evidence(self._last_attempt(process), recorder, late=False)
         reply = await recorder.finish() if recorder is not None and isinstance(transition, Finish) else None
         while True:

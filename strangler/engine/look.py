@@ -11,7 +11,7 @@ from functools import partial
 
 from strangler.domain.exchange import CHUNK_SIZE, Body, Header, Headers, RecordedRequest, joined_fields
 from strangler.domain.outcome import InDoubt, Outcome, Pending, Retry
-from strangler.domain.process import Process
+from strangler.domain.process import Process, State
 from strangler.domain.transitions import Doubt, Finish
 from strangler.engine.aside import TookTooLong, beside
 from strangler.engine.conclude import Concluder
@@ -63,9 +63,18 @@ class Looker:
     async def look(self, route: Route, process: Process) -> Process | None:
         """Ask once, and commit what that leads to. Returns the process after it; None: it is no longer followed.
 
+        Args:
+            process: as it was when it was found to be due; where another worker has looked since, nothing is asked.
+
         Raises:
             StoreUnavailable: the store cannot say what was recorded; nothing was asked.
         """
+        found = await self._means.store.process(process.id)
+        if not isinstance(found, Process) or found.state is not State.FOLLOWING:
+            return None
+        if found.due_at is not None and found.due_at > self._means.clock.now():
+            return found
+        process = found
         request = await self._means.store.request(process.id)
         if request is None or process.follow_target is None:
             return None

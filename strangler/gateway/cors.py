@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from strangler.domain.exchange import Answer, Header, Request
 from strangler.domain.problem import SOURCE, problem
+from strangler.gateway.contracts import contract_of
 from strangler.policy.cors import ANY, allows, trusts
 from strangler.policy.match import Matcher
 from strangler.policy.model import CorsPolicy, Route, Table
@@ -100,8 +101,9 @@ class Cors:
 
 def _grant(route: Route) -> _Grant:
     identity = [source[7:] for source in route.access.identity if source.startswith("header:")]
-    taken = (*_TAKEN, *route.accept.idempotency.headers, *identity, *route.cors.headers)
-    return _Grant(route.cors, _names(taken), _names((*_SHOWN, *route.cors.expose)))
+    contract = contract_of(route.process)
+    taken = (*_TAKEN, *contract.taken, *route.accept.idempotency.headers, *identity, *route.cors.headers)
+    return _Grant(route.cors, _names(taken), _names((*_SHOWN, *contract.shown, *route.cors.expose)))
 
 
 def _names(names: Iterable[str]) -> bytes:

@@ -27,7 +27,7 @@ LEGACY = Upstream(name="legacy", scheme="http", host="127.0.0.1", port=1)
 def a_route(cors: CorsPolicy, **fields: Any) -> Route:
     """The route submit-claim."""
     access = fields.pop("access", AccessPolicy())
-    process = ProcessPolicy(type="ClaimSubmission", resource=fields.pop("resource", R))
+    process = fields.pop("process", None) or ProcessPolicy(type="ClaimSubmission", resource=fields.pop("resource", R))
     name = fields.pop("name", "submit-claim")
     promise = Promise(digest="d", route=name, process=process, access=access, on_in_doubt="review", wait=0.0)
     given: dict[str, Any] = {

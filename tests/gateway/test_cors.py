@@ -7,7 +7,7 @@ import pytest
 from strangler.domain.exchange import Answer, Header
 from strangler.gateway.cors import Cors
 from strangler.policy.cors import allows, trusts
-from strangler.policy.model import AccessPolicy, CorsPolicy, Match, Mode
+from strangler.policy.model import AccessPolicy, CorsPolicy, Match, Mode, ProcessPolicy
 from tests.gateway.scene import R, Scene, a_promise, a_request
 from tests.gateway.sharing import shares
 
@@ -151,6 +151,15 @@ def test_an_answer_about_a_process_bears_the_fields_for_pages_that_may_read_it()
     )
     assert "access-control-allow-origin" not in found
     assert "Access-Control-Max-Age" not in found
+
+
+def test_pages_may_read_what_a_contract_tells_beside_the_rest() -> None:
+    cors = Cors()
+    shares(cors, NAMED, process=ProcessPolicy(type="t", resource=R, contract="azure"))
+    answer = Answer(200)
+    cors.on_resource(a_request("GET", "/", (b"Origin", APP)), R, answer)
+    shown = set(fields(answer)["Access-Control-Expose-Headers"].split(", "))
+    assert {"Operation-Location", "Azure-AsyncOperation", "Location"} <= shown
 
 
 @pytest.mark.parametrize("headers", [(), ((b"Origin", b"https://evil.example"),)])

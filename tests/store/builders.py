@@ -10,7 +10,19 @@ from typing import Any
 from strangler.domain.exchange import Attempt, AttemptOutcome, Body, RecordedReply, RecordedRequest
 from strangler.domain.idempotency import KeyRecord, key_expiry
 from strangler.domain.process import Effect, Process, State
-from strangler.domain.transitions import Accept, Change, Claim, Doubt, Finish, Postpone, Result, Transition, apply
+from strangler.domain.transitions import (
+    Accept,
+    Change,
+    Claim,
+    Doubt,
+    Finish,
+    Follow,
+    Postpone,
+    Report,
+    Result,
+    Transition,
+    apply,
+)
 from strangler.ports import Commit, End, OpenException
 
 NOON = 1_800_000_000_000
@@ -168,6 +180,16 @@ def postpone(process: Process, due_at: int, at: int | None = None) -> Commit:
         process.id, process.tries, process.fence, OWNER, now - 10, now, AttemptOutcome.NOT_SENT, None, "refused"
     )
     return Commit(change, attempt=attempt)
+
+
+def follow(process: Process, due_at: int, until_at: int, at: int | None = None) -> Commit:
+    """What the upstream took, or has not decided yet."""
+    return Commit(step(process, Follow(due_at, "/jobs/17", until_at, "not yet"), at))
+
+
+def report(process: Process, status: str, at: int | None = None) -> Commit:
+    """Somebody says how far it is."""
+    return Commit(step(process, Report(status, "half way"), at))
 
 
 def withdraw(process: Process, transition: Transition, at: int | None = None) -> Commit:

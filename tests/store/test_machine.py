@@ -205,6 +205,16 @@ class StoreMachine(RuleBasedStateMachine):
                     lambda: make.doubt(process, at=now),
                     lambda: make.postpone(process, now + choice % HOUR, at=now),
                     lambda: self._repeat(process),
+                    lambda: make.follow(process, now + choice % HOUR, now + DAY, at=now),
+                    lambda: make.report(process, f"STEP-{choice % 3}", at=now),
+                ]
+                return ways[choice % len(ways)]()
+            case State.FOLLOWING:
+                ways = [
+                    lambda: make.finish(process, at=now),
+                    lambda: make.follow(process, now + choice % HOUR, process.follow_until_at or 0, at=now),
+                    lambda: make.report(process, f"STEP-{choice % 3}", at=now),
+                    lambda: make.doubt(process, at=now),
                 ]
                 return ways[choice % len(ways)]()
             case State.IN_DOUBT:
@@ -225,7 +235,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(number=PICK, choice=PICK)
     def go_on(self, number: int, choice: int) -> None:
-        process = self.pick(number, State.RECEIVED, State.WAITING, State.PROCESSING, State.IN_DOUBT)
+        process = self.pick(number, State.RECEIVED, State.WAITING, State.PROCESSING, State.FOLLOWING, State.IN_DOUBT)
         commit = self.going_on(process, choice) if process is not None else None
         if commit is not None:
             self.commit(commit)
@@ -263,7 +273,9 @@ class StoreMachine(RuleBasedStateMachine):
         commits = [self.acceptance(key, ROUTES[0]) for key in keys]
         commits += [claim for commit in commits[::2] if (claim := self.going_on(after(commit), 0)) is not None]
         for number in numbers:
-            process = self.pick(number, State.RECEIVED, State.WAITING, State.PROCESSING, State.IN_DOUBT)
+            process = self.pick(
+                number, State.RECEIVED, State.WAITING, State.PROCESSING, State.FOLLOWING, State.IN_DOUBT
+            )
             commit = self.going_on(process, number) if process is not None else None
             if commit is not None:
                 commits.append(commit)
@@ -329,7 +341,7 @@ class StoreMachine(RuleBasedStateMachine):
         held = {owner for owner, until in self.leases.items() if until > 1}
         return {
             "due": {route: {p for p in found if (p.due_at or 0) <= self.now} for route, found in by_route.items()},
-            "overdue": {process for process in waiting if process.deadline_at <= self.now},
+            "overdue": {process for process in waiting if process.over_at <= self.now},
             "orphans": {
                 process
                 for process in self.model.processes.values()
@@ -337,9 +349,9 @@ class StoreMachine(RuleBasedStateMachine):
             },
             "next": {route: min(instants) for route, instants in later.items() if instants},
             "backlog": {
-                route: Backlog(len(found), sum(process.body_size for process in found))
+                route: Backlog(len(queued), sum(process.body_size for process in queued))
                 for route, found in by_route.items()
-                if found
+                if (queued := [process for process in found if process.queued])
             },
             "page": sorted(self.model.processes.values(), key=lambda process: process.id, reverse=True),
         }

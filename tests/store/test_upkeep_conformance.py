@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from strangler.domain.process import State, Tombstone
+from strangler.domain.process import Process, State, Tombstone
 from strangler.domain.transitions import Cancel
 from strangler.ports import Backlog, Commit, Evidence, InFlight, Lease, OpenException
 from strangler.store import Store
@@ -51,6 +53,37 @@ async def test_overdue_is_what_waits_past_its_deadline(store: Store) -> None:
     assert list(await store.overdue(NOON + 9, 10)) == []
     assert list(await store.overdue(NOON + 10, 10)) == [waiting]
     assert len(await store.overdue(NOON + 11, 1)) == 1
+
+
+async def followed(store: Store, due_at: int, until_at: int, **fields: Any) -> Process:
+    claimed = after(await done(store, make.claim(after(await done(store, make.accept(make.draft(**fields)))))))
+    return after(await done(store, make.follow(claimed, due_at, until_at)))
+
+
+async def test_what_is_followed_is_due_beside_what_waits_and_waits_for_nothing(store: Store) -> None:
+    late = await followed(store, NOON + 20, NOON + DAY, body_size=7)
+    early = await followed(store, NOON + 10, NOON + DAY)
+    await followed(store, NOON + 5, NOON + DAY, route="other")
+    waiting = after(await done(store, make.accept(make.draft(NOON + 15))))
+    assert list(await store.due("submit-claim", NOON + 20, 10)) == [early, waiting, late]
+    assert list(await store.due("submit-claim", NOON + 9, 10)) == []
+    assert await store.next_due(NOON) == {"submit-claim": NOON + 10, "other": NOON + 5}
+    assert await store.next_due(NOON + 15) == {"submit-claim": NOON + 20}
+    assert await store.backlog() == {"submit-claim": Backlog(1, waiting.body_size)}
+    assert InFlight("submit-claim", State.FOLLOWING, False, 2) in await store.census()
+    assert InFlight("other", State.FOLLOWING, False, 1) in await store.census()
+    again = after(await done(store, make.follow(early, NOON + HOUR, NOON + DAY)))
+    assert list(await store.due("submit-claim", NOON + 10, 10)) == []
+    await done(store, make.finish(again))
+    assert list(await store.due("submit-claim", NOON + HOUR, 10)) == [waiting, late]
+
+
+async def test_what_is_followed_is_overdue_when_it_has_been_followed_for_too_long(store: Store) -> None:
+    process = await followed(store, NOON + 20, NOON + HOUR, deadline_at=NOON + 10)
+    assert list(await store.overdue(NOON + HOUR - 1, 10)) == []
+    assert list(await store.overdue(NOON + HOUR, 10)) == [process]
+    await done(store, make.doubt(process))
+    assert list(await store.overdue(NOON + HOUR, 10)) == []
 
 
 async def test_the_backlog_counts_what_waits_and_its_bytes(store: Store) -> None:

@@ -50,6 +50,8 @@ class Azure(Contract):
     """The contract of Azure's long-running operations."""
 
     name = "azure"
+    taken = ("x-ms-client-request-id",)
+    shown = ("Operation-Location", "Azure-AsyncOperation", "x-ms-client-request-id")
 
     def document(self, process: Process, policy: ProcessPolicy, *, may_cancel: bool) -> bytes:
         """See `Contract.document`. Cancelling has no place in it; ``DELETE`` of the process does it all the same."""

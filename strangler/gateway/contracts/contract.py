@@ -22,6 +22,8 @@ class Contract(ABC):
     """One dialect. It says how a process looks; what is true of it, who may see it and when is not its affair."""
 
     name: str  # as `process.contract` and the entity tag have it
+    taken: tuple[str, ...] = ()  # headers that its clients send beside those of every contract, for CORS
+    shown: tuple[str, ...] = ()  # headers that its clients read beside those of every contract, for CORS
 
     @abstractmethod
     def document(self, process: Process, policy: ProcessPolicy, *, may_cancel: bool) -> bytes:
