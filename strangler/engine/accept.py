@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import BadBody, Body, BodyTimeout, Peer, Request
+from strangler.domain.exchange import BadBody, Body, BodyTimeout, Peer, RecordedRequest, Request
 from strangler.domain.idempotency import Judgement, KeyRecord, KeySyntaxError, judge
 from strangler.domain.process import Process
 from strangler.domain.transitions import Accept, Claim, apply
@@ -20,16 +20,13 @@ from strangler.engine.lanes import Lanes
 from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outgoing import REQUEST_PART
-from strangler.engine.translating import process_values, translated
+from strangler.engine.translating import Ready, prepared
 from strangler.engine.uninterrupted import uninterrupted
 from strangler.policy.decide import Decision
-from strangler.policy.documents import Asked
 from strangler.policy.model import Route
 from strangler.policy.readable import Unparsable
 from strangler.policy.translate import Interpreter, Unreadable, Untranslatable
 from strangler.ports import Commit, Committed, KeyTaken, Verdict
-
-_NO_BODY = Body(0, b"", b"")
 
 
 class Submission(NamedTuple):
@@ -168,11 +165,14 @@ class Acceptor:
         process_id = self._means.ids.process_id(now)
         body = await self._read(submission, process_id, pieces)
         try:
-            key = await self._checked(submission, caller, body, process_id, pieces)
+            key = await self._checked(submission, caller, body, process_id)
+            draft, kept = self._drafted(submission, caller, body, key, process_id, now)
+            ready = await self._ready(route, draft, kept, wall) if (wall := route.promise.wall) is not None else None
+            self._check_room(submission, body, pieces)
         except BaseException:
             await self._discard(body, process_id)
             raise
-        return await self._record(submission, caller, body, key, process_id, now)
+        return await self._record(submission, key, draft, kept, ready)
 
     def _check_head(self, submission: Submission) -> None:
         """What can be judged before the body: its length, its type, required headers."""
@@ -197,9 +197,7 @@ class Acceptor:
             raise AssertionError("unreachable")
         return body
 
-    async def _checked(
-        self, submission: Submission, caller: str | None, body: Body, process_id: str, pieces: list[bytes] | None
-    ) -> Key | None:
+    async def _checked(self, submission: Submission, caller: str | None, body: Body, process_id: str) -> Key | None:
         """What can be judged once the body is there; a known key comes before all that could refuse."""
         route, request = submission.route, submission.request
         accept = route.accept
@@ -209,9 +207,7 @@ class Acceptor:
             raise _Stop(Refused("idempotency-key-invalid", str(error))) from None
         if given is None and accept.idempotency.required:
             self._refuse(route, "idempotency-key-missing", f"the header {accept.idempotency.headers[0]} is required")
-        wall = route.promise.wall
-        translates = wall is not None and wall.translates_request
-        looks = translates or accept.schema is not None or accept.idempotency.derive not in (None, "fingerprint")
+        looks = accept.schema is not None or accept.idempotency.derive not in (None, "fingerprint")
         data = await whole_body(body, self._means.bodies, process_id) if looks else b""
         key = await self._keys.key(request, route, submission.parameters, caller, body, data, given)
         if key is not None and (verdict := await self._judged(key)) is not None:
@@ -224,26 +220,33 @@ class Acceptor:
             else:
                 if violations:
                     self._refuse(route, "invalid-request", _sentence(violations), violations)
-        if wall is not None and translates:
-            await self._check_translation(submission, wall, process_id, data)
-        self._check_room(submission, body, pieces)
         return key
 
-    async def _check_translation(
-        self, submission: Submission, interpreter: Interpreter, process_id: str, data: bytes
-    ) -> None:
-        """Whether the request can be translated: its client is told now, not when it is too late."""
-        route, request = submission.route, submission.request
-        correlation = correlation_id(request) or ""
-        draft = _draft(submission, None, _NO_BODY, None, process_id, correlation, 0)
-        name = caller_name(request, route.access)
-        asked = Asked(request.method, request.target, request.headers, data, name, process_values(draft))
+    def _drafted(
+        self, submission: Submission, caller: str | None, body: Body, key: Key | None, process_id: str, now: int
+    ) -> tuple[Process, RecordedRequest]:
+        """The process that is going to be accepted, and its request as it is kept."""
+        request = submission.request
+        correlation = correlation_id(request) or self._means.ids.correlation_id()
+        draft = _draft(submission, caller, body, key, process_id, correlation, now)
+        trusted = self._trusted(request.peer)
+        kept = recorded(request, body, submission.route, correlation, submission.decision.honoured, trusted=trusted)
+        return draft, kept
+
+    async def _ready(
+        self, route: Route, draft: Process, kept: RecordedRequest, interpreter: Interpreter
+    ) -> Ready | None:
+        """The request as it is going to be sent, where the route translates it: its client is told now that it cannot
+        be, not when it is too late."""
+        if not interpreter.translates_request:
+            return None
         try:
-            await translated(interpreter, asked)
+            return await prepared(self._means.bodies, interpreter, draft, kept, route.call)
         except Unreadable as error:
             self._refuse(route, "bad-request", f"the body is not readable: {error}")
         except Untranslatable as error:
             self._refuse(route, "invalid-request", f"the request cannot be translated: {error}")
+        return None
 
     def _check_room(self, submission: Submission, body: Body, pieces: list[bytes] | None) -> None:
         """Whether new work can be taken at all."""
@@ -261,26 +264,10 @@ class Acceptor:
             raise _Stop(Refused("overloaded", detail, lane.retry_after(route.call)))
 
     async def _record(
-        self,
-        submission: Submission,
-        caller: str | None,
-        body: Body,
-        key: Key | None,
-        process_id: str,
-        now: int,
+        self, submission: Submission, key: Key | None, draft: Process, kept: RecordedRequest, ready: Ready | None
     ) -> Acceptance:
         """Commit the acceptance, and with it the claim where a slot is free."""
-        route, request = submission.route, submission.request
-        correlation = correlation_id(request) or self._means.ids.correlation_id()
-        draft = _draft(submission, caller, body, key, process_id, correlation, now)
-        kept = recorded(
-            request,
-            body,
-            route,
-            correlation,
-            submission.decision.honoured,
-            trusted=self._trusted(request.peer),
-        )
+        route, body, process_id, now = submission.route, kept.body, draft.id, draft.created_at
         record = KeyRecord(key.scope, key.lookup, key.fingerprint, process_id) if key is not None else None
         change = apply(None, Accept(draft), now)
         attempt = None
@@ -296,7 +283,7 @@ class Acceptor:
                 return verdict
             self._notifier.committed(change)
             if attempt is not None and term is not None:
-                self._executor.start(Claimed(change.process, attempt, kept, term))
+                self._executor.start(Claimed(change.process, attempt, kept, term, ready))
             else:
                 self._executor.enqueue(change.process)
             return verdict

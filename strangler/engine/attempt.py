@@ -14,7 +14,7 @@ from strangler.engine.means import Means
 from strangler.engine.outcomes import Outcomes
 from strangler.engine.outgoing import outgoing
 from strangler.engine.recorder import LiveReply, Recorder
-from strangler.engine.translating import keep_sent, prepared, understood
+from strangler.engine.translating import Ready, keep_sent, prepared, understood
 from strangler.policy.documents import Asked
 from strangler.policy.interpret import interpret_fault, interpret_reply
 from strangler.policy.model import Route
@@ -33,6 +33,7 @@ class Claimed(NamedTuple):
     attempt: Attempt
     request: RecordedRequest
     term: int  # of the lease under which it was claimed
+    ready: Ready | None = None  # translated at acceptance a moment ago
 
 
 class AttemptUnderWay:
@@ -50,7 +51,7 @@ class AttemptUnderWay:
         self._concluder = concluder
         self._outcomes = outcomes
         self._route = route
-        self._process, self._begun, self._request, self._term = claimed
+        self._process, self._begun, self._request, self._term, self._ready = claimed
         self._sending = False
         self._concluded = False
         self._understands: tuple[Interpreter, Asked] | None = None  # on a route with a wall
@@ -81,11 +82,12 @@ class AttemptUnderWay:
         """The same on a route that translates, or says what replies mean: as it was promised, not as it says today."""
         means, call, original = self._means, self._route.call, self._request
         try:
-            self._request, asked = await prepared(means.bodies, interpreter, self._process, original, call)
+            ready = self._ready or await prepared(means.bodies, interpreter, self._process, original, call)
         except (Unreadable, Untranslatable) as error:
             # It was translated when it was accepted, so this is the operator's: a hook, or a promise of long ago.
             fault = Fault(FaultKind.NOT_SENT, f"{REQUEST_NOT_TRANSLATED}: {error}")
             return await self._conclude(Failed(REQUEST_NOT_TRANSLATED, Effect.NONE), fault, None)
+        self._request, asked = ready
         kept = None
         if self._begun.number == 1 and interpreter.translates_request:
             kept = asyncio.ensure_future(keep_sent(means, self._begun, original, self._request))

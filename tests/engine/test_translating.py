@@ -291,6 +291,35 @@ async def test_a_hook_stands_in_for_an_expression_and_runs_in_a_thread_of_its_ow
     assert threads[-1] == "strangler-hook"
 
 
+calls: list[str] = []
+
+
+def counted(document: Mapping[str, Any]) -> Any:
+    calls.append(document["process"]["correlationId"])
+    return document["body"]
+
+
+async def test_a_call_that_starts_at_once_sends_what_was_translated_at_acceptance(tmp_path: Path) -> None:
+    calls.clear()
+    world = await a_world(tmp_path, "translate: {request: {body: {python: 'tests.engine.test_translating:counted'}}}")
+    world.upstream.script = [Reply(503), Reply(200)]
+    accepted = await world.accepted(a_request(BODY))
+    await world.tried_again(accepted.id)
+    await ended(world, accepted)
+    assert calls == ["new-correlation-id", "new-correlation-id"]  # at acceptance, and for the second attempt
+    assert world.upstream.sent[0].body == world.upstream.sent[1].body
+
+
+async def test_where_refusals_are_only_reported_a_call_that_cannot_be_translated_fails_without_effect(
+    tmp_path: Path,
+) -> None:
+    keys = "accept: {enforce: report}\ntranslate: {request: {path: '/x/{body.none}'}}"
+    world = await a_world(tmp_path, keys)
+    process = await ended(world, await world.accepted(a_request(BODY)))
+    assert (process.state, process.reason, process.effect) == (State.FAILED, "request-not-translated", Effect.NONE)
+    assert world.upstream.sent == []
+
+
 async def test_what_a_hook_raises_is_a_failed_condition(tmp_path: Path) -> None:
     world = await a_world(tmp_path, HOOKED)
     world.upstream.script = [Reply(200, b'{"m": 3}', [JSON])]
