@@ -2,15 +2,14 @@
 
 A transition is a plain value. `apply` yields a `Change`: the process after it, the event that says so, and the outbox
 row where the change is public. A store commits a change whole, or says that it is stale. An event carries the fields
-that it set, so that the current row can be rebuilt from the history and compared (`project`), and a SHA-256 over the
-event before it and its own content, so that an edited or removed event shows (`verify`).
+that it set, and a SHA-256 over the event before it and its own content: `history` reads them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from json.encoder import encode_basestring as _quoted
 from typing import Any, NamedTuple
@@ -307,14 +306,7 @@ def _withdrawn(process: Process | None, state: State, reason: str | None, now: i
     assert process is not None
     if not process.cancellable:
         raise IllegalTransition(f"to {state} while an earlier attempt is unresolved")
-    return {
-        "state": state,
-        "due_at": None,
-        "finished_at": now,
-        "status": None,
-        "reason": reason,
-        "effect": Effect.NONE,
-    }
+    return {"state": state, "due_at": None, "finished_at": now, "status": None, "reason": reason, "effect": Effect.NONE}
 
 
 def _guard_doubt(process: Process, settling: bool) -> None:
@@ -401,50 +393,3 @@ def event_id(digest: bytes) -> str:
     """A UUIDv8 (RFC 9562 section 5.8) made of an event's digest: the same event has the same id everywhere."""
     text = digest[:16].hex()
     return f"{text[:8]}-{text[8:12]}-8{text[13:16]}-{'89ab'[int(text[16], 16) & 3]}{text[17:20]}-{text[20:32]}"
-
-
-def project(events: Iterable[Event]) -> Process:
-    """The process that a history tells of: what the current row must be.
-
-    Raises:
-        ValueError: there is no event, or one does not hold what an event holds.
-    """
-    fields: dict[str, Any] = {}
-    for event in events:
-        content = json.loads(event.content)
-        fields.update(content["set"])
-        fields["sequence"] = event.sequence
-        fields["head"] = event.digest
-    if not fields:
-        raise ValueError("no events")
-    fields["state"] = State(fields["state"])
-    if fields.get("effect") is not None:
-        fields["effect"] = Effect(fields["effect"])
-    try:
-        return Process(**fields)
-    except TypeError as error:
-        raise ValueError(str(error)) from None
-
-
-def verify(events: Iterable[Event]) -> str | None:
-    """What is wrong with a history, or None: numbers without a gap, an unbroken hash chain, legal edges, one end."""
-    head, expected, state = b"", 1, None
-    ended = False
-    for event in events:
-        if event.sequence != expected:
-            return f"event {expected} is missing, {event.sequence} stands in its place"
-        if chain(head, event.content) != event.digest:
-            return f"event {event.sequence} does not continue the hash chain"
-        content = json.loads(event.content)
-        if (content["id"], content["sequence"]) != (event.process_id, event.sequence):
-            return f"event {event.sequence} belongs to another process or place"
-        if content["from"] != state:
-            return f"event {event.sequence} starts from {content['from']}, the one before ended in {state}"
-        if ended:
-            return f"event {event.sequence} follows a final transition"
-        state = State(content["to"])
-        if not any(state in targets for targets in TABLE[content["from"] and State(content["from"])].values()):
-            return f"event {event.sequence}: no transition leads from {content['from']} to {state}"
-        ended = state in FINAL
-        head, expected = event.digest, expected + 1
-    return None

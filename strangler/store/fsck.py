@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from strangler.domain.exchange import Body
+from strangler.domain.history import project, verify
 from strangler.domain.process import Process
-from strangler.domain.transitions import event_id, project, verify
+from strangler.domain.transitions import event_id
 from strangler.store.ledger import Ledger, Ledgers, Unreadable
 
 ReadChunk = Callable[[str, str, int], bytes | None]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from strangler.domain.errors import IllegalTransition
+from strangler.domain.history import project, verify
 from strangler.domain.process import FINAL, Effect, Process, PublicState, State
 from strangler.domain.transitions import (
     TABLE,
@@ -30,8 +31,6 @@ from strangler.domain.transitions import (
     Transition,
     apply,
     event_id,
-    project,
-    verify,
 )
 
 NOON = 1_800_000_000_000

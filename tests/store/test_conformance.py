@@ -9,8 +9,9 @@ import pytest
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import CHUNK_SIZE, Attempt, Body
+from strangler.domain.history import project
 from strangler.domain.process import Effect, PublicState, State, Tombstone
-from strangler.domain.transitions import Accept, Cancel, Claim, Expire, Finish, Resume, apply, project
+from strangler.domain.transitions import Accept, Cancel, Claim, Expire, Finish, Resume, apply
 from strangler.ports import Commit, Committed, Evidence, KeyTaken, ListQuery, OpenException, Stale
 from strangler.store import Store
 from tests.store import builders as make
