@@ -191,12 +191,10 @@ async def test_no_request_fails_while_workers_change(crew: Crew, disturb: str) -
     assert asked > 50
 
 
-async def test_one_worker_at_a_time_asks_about_what_is_followed(crew: Crew) -> None:
+async def test_what_a_killed_worker_followed_is_followed_on_by_one_of_the_others(crew: Crew) -> None:
     await crew.begin("mode: async\ncall: {follow: {every: 100ms, for: 1h}}", "--log-level", "debug")
     first, second = await crew.clients()
     identity = (await first.submit("/claims", "m", script="do=take")).json()["id"]
-    os.kill(crew.workers[0], signal.SIGKILL)  # from here on both workers know when it is due
-    await crew.two_workers()
 
     def asked() -> int:
         return sum(line["method"] == "GET" and line["marker"] == "m" for line in crew.legacy.lines())
@@ -204,9 +202,12 @@ async def test_one_worker_at_a_time_asks_about_what_is_followed(crew: Crew) -> N
     def told() -> int:
         return sum(line["process"] == identity and line["state"] == "following" for line in crew.lines("changed"))
 
+    await eventually(lambda: asked() >= 1, what="it is followed")
+    os.kill(crew.workers[0], signal.SIGKILL)  # from here on both workers know when it is due
+    await crew.two_workers()
     at_first = asked() - told()
     already = asked()
-    await eventually(lambda: asked() >= already + 15, what="it is asked about")
+    await eventually(lambda: asked() >= already + 6, 30.0, "it is asked about")
     assert asked() - told() <= at_first + 1
     await crew.legacy.release()
     assert (await second.settled(identity))["state"] == "completed"

@@ -1,0 +1,117 @@
+"""What workers share: who asks about a process, and who is told of what."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strangler.engine.latencies import Latencies
+from strangler.operations.logs import Logs
+from strangler.operations.telemetry import Telemetry
+from strangler.ports import Lease
+from strangler.runtime.hub import Hub
+from strangler.store.remote.host import Guest
+from strangler.store.remote.messages import Told, told_of
+from strangler.store.sealing import AesGcmSealer
+from strangler.store.sqlite.library import choose_library
+from strangler.store.sqlite.store import SqliteStore
+from tests.harness.waiting import eventually
+from tests.store import builders as make
+from tests.store.builders import FakeClock
+
+
+class Ear(Guest):
+    """A worker that keeps what it is told."""
+
+    def __init__(self, hub: Hub, owner: str) -> None:
+        super().__init__(hub)
+        self.told: list[tuple[Any, ...]] = []
+        self.is_slow = False
+        hub.heard(self, ("hello", owner, "", []))
+
+    @property
+    def slow(self) -> bool:
+        return self.is_slow
+
+    def tell(self, *message: Any) -> None:
+        self.told.append(message)
+
+    def all(self, kind: str) -> list[tuple[Any, ...]]:
+        return [message for message in self.told if message[0] == kind]
+
+
+@pytest.fixture
+async def hub(tmp_path: Path) -> AsyncIterator[Hub]:
+    clock = FakeClock()
+    store = SqliteStore(tmp_path / "strangler.db", choose_library(), AesGcmSealer(b"k" * 32), clock)
+    telemetry = Telemetry(Logs(lambda data: None), version="1", started_at=0)
+    yield Hub(store, clock, telemetry, Latencies(store))
+    await store.close()
+
+
+def accepted() -> Told:
+    change = make.accept().change
+    assert change is not None
+    return told_of(change)
+
+
+async def test_one_worker_at_a_time_asks_about_a_process(hub: Hub) -> None:
+    first, _ = Ear(hub, "a"), Ear(hub, "b")
+    begin = hub.calls["begin_look"]
+    assert await begin("a", "p")
+    assert not await begin("b", "p")
+    assert await begin("b", "q")
+    hub.heard(first, ("end_look", "q"))  # not its own
+    assert not await begin("a", "q")
+    hub.heard(first, ("end_look", "p"))
+    assert await begin("b", "p")
+    await hub.gone("b")
+    assert await begin("a", "p")
+
+
+async def test_a_change_is_told_to_all_but_the_one_who_made_it_and_due_work_too(hub: Hub) -> None:
+    first, second = Ear(hub, "a"), Ear(hub, "b")
+    told = accepted()
+    first.told.clear()
+    second.told.clear()
+    hub.committed(first, told)
+    await eventually(lambda: second.told)
+    queues = {told.route: (1, told.body_size)}
+    assert second.all("news") == [("news", [(told.process_id, told.sequence)], queues, [told.route])]
+    assert first.all("news") == [("news", [], queues, [])]
+
+
+async def test_who_is_slow_is_told_no_news_and_hears_of_it_when_it_has_caught_up(hub: Hub) -> None:
+    first, second = Ear(hub, "a"), Ear(hub, "b")
+    second.told.clear()
+    second.is_slow = True
+    hub.committed(first, accepted())
+    await eventually(lambda: second.missed)
+    assert second.told == []
+    second.is_slow = False
+    hub.caught_up(second)
+    assert second.told[0] == ("missed",)
+    assert second.told[1][2] == {"submit-claim": (1, accepted().body_size)}
+    hub.caught_up(second)
+    assert len(second.told) == 2
+
+
+async def test_a_worker_whose_lease_ran_out_is_lent_nothing_until_it_says_what_it_holds(hub: Hub) -> None:
+    clock: Any = hub._clock
+    first, second = Ear(hub, "a"), Ear(hub, "b")
+    await hub.renew(Lease("a", clock.boot_id, clock.boottime() + 10))
+    hub.heard(first, ("want", "r", 3, 3))
+    assert first.all("lend") == [("lend", "r", 3)]
+    clock.nanoseconds += 11
+    hub.look_at_leases()
+    assert second.all("restock") == [("restock",)]
+    hub.heard(first, ("want", "r", 3, 1))
+    hub.heard(second, ("want", "r", 3, 2))
+    assert second.all("lend") == [("lend", "r", 2)]
+    assert len(first.all("lend")) == 1
+    hub.heard(first, ("hold", "", [("r", 3, 0)]))
+    hub.heard(first, ("want", "r", 3, 3))
+    assert first.all("lend")[1:] == [("lend", "r", 1)]
