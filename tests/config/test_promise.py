@@ -11,7 +11,9 @@ from strangler.domain.process import PublicState
 from strangler.policy.model import AccessPolicy, ProcessPolicy
 from tests.config.scene import load, one_route
 
-PROCESS = ProcessPolicy(type="Claim", id_field="claimId", statuses={PublicState.COMPLETED: "GENEHMIGT ✓"})
+PROCESS = ProcessPolicy(
+    type="Claim", contract="azure", id_field="claimId", statuses={PublicState.COMPLETED: "GENEHMIGT ✓"}
+)
 ACCESS = AccessPolicy(identity=("header:X-Client",), read="anyone", cancel=None, name="header:X-Label")
 
 
