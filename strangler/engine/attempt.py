@@ -159,17 +159,18 @@ class AttemptUnderWay:
 
     async def _too_large(self, recorder: Recorder) -> LiveReply | None:
         """The reply is larger than what is kept: its status completes the process; the rest goes to who waits."""
+        rule = None
         if self._understands is None:
             outcome = self._interpret(recorder)
         elif self._understands[0].translates_reply:
             return None  # what is not translated does not leave the house
         else:
-            outcome = (await self._understand(recorder)).outcome
+            outcome, rule, _ = await self._understand(recorder)
         if isinstance(outcome, Retry | Pending | InDoubt):
             return None
         live = LiveReply(recorder.status, recorder.reason, recorder.headers)
         self._concluded = True
-        await self._conclude(outcome, None, recorder, live)
+        await self._conclude(outcome, None, recorder, live, rule)
         if not self._outcomes.awaited(self._process.id):
             live.abandon()
         return live

@@ -246,6 +246,14 @@ async def test_a_rule_on_a_body_too_large_to_keep_cannot_be_evaluated(tmp_path: 
     assert (process.state, process.reason) == (State.IN_DOUBT, "outcome-rule-failed")
 
 
+async def test_a_reply_too_large_to_keep_is_decided_by_a_rule_on_its_status(tmp_path: Path) -> None:
+    world = await a_world(tmp_path, "outcome: [{when: {status: 200}, state: rejected}]", max_reply=100)
+    world.upstream.script = [Reply(200, b"x" * 1000, [JSON])]
+    process = await ended(world, await world.accepted(a_request(BODY)))
+    assert (process.state, process.result_kept) == (State.REJECTED, False)
+    assert ledger_of(world).attempts[0].detail == "outcome[0]"
+
+
 # ── Hooks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 HOOKED = """
