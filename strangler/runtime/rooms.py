@@ -174,17 +174,20 @@ class Rooms:
         self._front.drain()
         self._front.stop_listening()
 
-    async def drain(self) -> None:
-        """Claim nothing more, end what is under way, give back what was not sent; then answer to the end."""
+    async def end_calls(self) -> None:
+        """Claim nothing more, end the calls under way, and give back what was not sent."""
         telemetry = self._frame.telemetry
-        telemetry.note("draining", timeout=self._drain_timeout())
-        given_up = await self.executor.drain(self._drain_timeout())
+        telemetry.note("draining", timeout=self.drain_timeout())
+        given_up = await self.executor.drain(self.drain_timeout())
         if given_up:
             telemetry.note("drained_with_doubt", "warning", calls=given_up)
+
+    async def end_answers(self, seconds: float = _LAST_ANSWERS) -> None:
+        """Take no more connections, end the streams, and answer what is asked; so many seconds at most."""
         self._streams.end()
         self.stop_listening()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_ANSWERS):
+            async with asyncio.timeout(seconds):
                 await self._front.drained()
 
     async def close(self) -> None:
@@ -198,7 +201,7 @@ class Rooms:
     def _base_of(self, request: Request, route: Route) -> str:
         return public_base(request, self._site, route_url=route.public_url, hosts=route.match.hosts)
 
-    def _drain_timeout(self) -> float:
+    def drain_timeout(self) -> float:
         """What was set, else time enough for the longest call that a route allows."""
         if self._frame.settings.drain_timeout is not None:
             return self._frame.settings.drain_timeout

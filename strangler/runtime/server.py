@@ -97,7 +97,8 @@ class Server:
     async def drain(self) -> None:
         """Take no new work, end what is under way, give back what was not sent; then close everything."""
         self._phase = "draining"
-        await self._rooms.drain()
+        await self._rooms.end_calls()
+        await self._rooms.end_answers()
         await self.close()
 
     async def close(self) -> None:

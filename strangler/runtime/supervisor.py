@@ -47,6 +47,7 @@ class _Child:
         self.pid = 0  # 0: nobody
         self.line: Line | None = None
         self.ready = False
+        self.drained = False
         self.started_at = 0.0
         self.start_at = 0.0  # of the next one
         self.failures = 0
@@ -177,7 +178,7 @@ class _Supervisor:
                 os._exit(code)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         theirs.close()
-        child.pid, child.line, child.ready, child.failed = pid, Line(ours), False, None
+        child.pid, child.line, child.ready, child.drained, child.failed = pid, Line(ours), False, False, None
         child.started_at = time.monotonic()
         self._selector.register(ours, selectors.EVENT_READ, child)
 
@@ -202,7 +203,9 @@ class _Supervisor:
             return
         for message in messages:
             child.ready = child.ready or bool(message.get("ready"))
+            child.drained = child.drained or bool(message.get("drained"))
             child.failed = message.get("failed", child.failed)
+        self._let_leave()
         if all(worker.ready for worker in self._workers) and self._workers:
             self._began = True
 
@@ -231,6 +234,7 @@ class _Supervisor:
         child.pid, child.ready = 0, False
         if child.worker:
             self._tell_store(gone=child.owner)
+            self._let_leave()
             if self._draining and not self._workers_alive():
                 self._tell_store(do="end")
         if self._draining:
@@ -257,6 +261,13 @@ class _Supervisor:
         if not self._workers_alive():
             self._tell_store(do="end")
         return False
+
+    def _let_leave(self) -> None:
+        """Once no worker has a call under way, nobody can wait for one."""
+        if self._draining and all(worker.drained or not worker.pid for worker in self._workers):
+            for worker in self._workers:
+                if worker.line is not None:
+                    worker.line.tell(do="leave")
 
     def _kill_all(self) -> None:
         """Nobody is waited for: what is in flight is found by its lease when somebody starts again."""

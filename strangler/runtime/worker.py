@@ -73,6 +73,7 @@ class Worker:
         self._owner = owner
         self._phase: Phase = "starting"
         self._asked = asyncio.Event()
+        self._leave = asyncio.Event()  # no worker has a call under way any more
         self._in_force = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._prepared: dict[int, Loaded] = {}
@@ -125,9 +126,23 @@ class Worker:
             if self._phase == "serving":
                 # It alone goes, and another one comes: whoever is awake takes what is new, here nothing is refused.
                 self._rooms.stop_listening()
-            await self._rooms.drain()
+            await self._rooms.end_calls()
+            self._line.tell(drained=True)
+            await self._end_answers()
         finally:
             await self._close()
+
+    async def _end_answers(self) -> None:
+        """Whoever waits here may wait for a call of another worker: all end together, or each in its own time."""
+        if self._phase == "draining":
+            await self._leave.wait()
+            await self._rooms.end_answers()
+            return
+        waiting = asyncio.ensure_future(self._rooms.end_answers(self._rooms.drain_timeout()))
+        leaving = asyncio.ensure_future(self._leave.wait())
+        await asyncio.wait((waiting, leaving), return_when=asyncio.FIRST_COMPLETED)
+        for task in (waiting, leaving):
+            task.cancel()
 
     async def _begin(self) -> None:
         await self._in_force.wait()
@@ -139,7 +154,8 @@ class Worker:
         await self._rooms.listen_on(self._listeners)
         self._start(self._lease.keep())
         self._start(self._count())
-        self._phase = "serving"
+        if self._phase == "starting":  # else it is to drain already
+            self._phase = "serving"
         self._store.link.tell("serving")
         self._line.tell(ready=True)
         self._telemetry.note("worker_serves", worker=self._owner, pid=os.getpid())
@@ -148,9 +164,12 @@ class Worker:
 
     def _told(self, message: dict[str, Any]) -> None:
         """By the supervisor."""
-        if message.get("do") == "drain":
-            self._phase = "draining"
-            self._asked.set()
+        match message:
+            case {"do": "drain"}:
+                self._phase = "draining"
+                self._asked.set()
+            case {"do": "leave"}:
+                self._leave.set()
 
     def _heard(self, message: Message) -> None:
         """By the store process."""

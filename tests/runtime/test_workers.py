@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 
+import pytest
+
 from tests.chaos.policies import one_route
 from tests.chaos.test_reload import rewrite
 from tests.harness.waiting import eventually, for_a_while
@@ -165,6 +167,22 @@ async def test_a_drain_waits_for_the_calls_of_all_workers_and_ends_with_0(crew: 
     await crew.server.start()
     client = await crew.stage.client(crew.server)
     assert [one["state"] for one in await client.all_processes()] == ["completed"] * 2
+
+
+@pytest.mark.slow
+async def test_who_waits_at_one_worker_for_a_call_of_another_one_is_answered_before_the_end(crew: Crew) -> None:
+    await crew.begin()
+    first, second = await crew.clients()
+    identity = (await first.submit("/claims", "m", script="do=hold", key="k")).json()["id"]
+    await crew.held(1)
+    headers = {"Prefer": "wait=40"}
+    poll = asyncio.create_task(second.request("GET", f"/processes/{identity}/status", headers=headers, timeout=40))
+    await for_a_while(0.2)
+    crew.server.signal(signal.SIGTERM)
+    await for_a_while(6.0)  # longer than the last answers are waited for
+    await crew.legacy.release()
+    assert (await poll).json()["state"] == "completed"
+    assert await crew.server.ended() == 0
 
 
 async def test_a_second_sigterm_ends_all_of_them_at_once(crew: Crew) -> None:
