@@ -127,6 +127,7 @@ class Answer:
     body: bytes | AsyncIterator[bytes] = b""
     length: int | None = None  # of an iterated body, where it is known: sent with it as Content-Length, else chunked
     reason: bytes = b""  # empty: the usual phrase of the status
+    as_it_came: bool = False  # a recorded reply to who waited for it: it gets no Date that the upstream did not give
 
 
 @dataclass(slots=True)

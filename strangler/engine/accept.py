@@ -204,7 +204,8 @@ class Acceptor:
         try:
             given = given_key(request, route.accept.idempotency)
         except KeySyntaxError as error:
-            raise _Stop(Refused("idempotency-key-invalid", str(error))) from None
+            self._refuse(route, "idempotency-key-invalid", str(error))
+            given = None  # the route only reports: a key that is none counts as missing
         if given is None and accept.idempotency.required:
             self._refuse(route, "idempotency-key-missing", f"the header {accept.idempotency.headers[0]} is required")
         looks = accept.schema is not None or accept.idempotency.derive not in (None, "fingerprint")

@@ -20,9 +20,6 @@ from strangler.policy.interpret import interpret_fault, interpret_reply
 from strangler.policy.model import Route
 from strangler.policy.translate import REQUEST_NOT_TRANSLATED, Interpreter, Understood, Unreadable, Untranslatable
 
-DEFERRED_AFTER = 1000
-"""Milliseconds from acceptance after which a call counts as one that did not start at once."""
-
 _MIN_TIMEOUT = 0.001
 
 
@@ -128,7 +125,8 @@ class AttemptUnderWay:
         return self._sending
 
     def _interpret(self, recorder: Recorder) -> Outcome:
-        deferred = self._begun.started_at - self._process.created_at >= DEFERRED_AFTER
+        # A call that starts at once is begun by the commit that accepts its process, at the same instant.
+        deferred = self._begun.started_at > self._process.created_at
         return interpret_reply(
             self._request.method,  # as it was sent: a translated one may be another than the client's
             recorder.status,

@@ -18,7 +18,7 @@ from strangler.engine.means import Means
 _BATCH = 100
 _ORPHANS = 500
 _LOOK_EVERY = 1.0  # seconds
-_SWEEP_EVERY = 10.0
+_SWEEP_EVERY = 1.0  # a look at four indexes where nothing has lapsed
 _SWEEP_BATCH = 500
 
 

@@ -344,7 +344,10 @@ class ClientConnection(SocketEnd):
     def _refuse(self, malformed: Malformed, head: RequestHead | None = None) -> None:
         """Answer what cannot be taken for a request, and close."""
         headers = [(b"Allow", ALLOWED)] if malformed.code == "method-not-allowed" else []
-        answer = problem(malformed.code, malformed.detail, headers=headers)
+        answer: Answer = problem(malformed.code, malformed.detail, headers=headers)
+        target = head.target if head is not None else malformed.target
+        if target is not None:
+            answer = located(answer, target)
         assert isinstance(answer.body, bytes)
         to_head = head is not None and head.method == "HEAD"
         response = respond(answer, to_head=to_head, old=False, keep=False, date=self.desk.date())

@@ -78,16 +78,23 @@ class HeadBuffer:
             self._searched = len(data)
             return None
         line_end = data.find(b"\r\n", start)
-        self._check_size(line_end - start, end + 4 - start)
         self._use_up(end + 4)
         line = parse_request_line(data[start:line_end])
-        block = data[line_end + 2 : end + 2]
+        try:
+            fields = self._read_fields(data[line_end + 2 : end + 2], old=line.old)
+            self._check_size(line_end - start, end + 4 - start)  # after the framing: that is judged first
+            return request_head(line, fields)
+        except Malformed as malformed:
+            malformed.target = line.target
+            raise
+
+    def _read_fields(self, block: bytes, *, old: bool) -> RequestFields:
         fields = self._fields
-        if fields is None or block != self._block or line.old != fields.old:
-            fields = RequestFields(block, old=line.old)
+        if fields is None or block != self._block or old != fields.old:
+            fields = RequestFields(block, old=old)
             if len(block) <= MAX_REMEMBERED:
                 self._block, self._fields = block, fields
-        return request_head(line, fields)
+        return fields
 
     def _use_up(self, end: int) -> None:
         if end < len(self._data):

@@ -42,7 +42,7 @@ def respond(answer: Answer, *, to_head: bool, old: bool, keep: bool, date: bytes
     else:
         chunked = True
         lines.append(b"Transfer-Encoding: chunked")
-    if not has_date:
+    if not has_date and not answer.as_it_came:
         lines.append(b"Date: " + date)
     if not keep:
         lines.append(CLOSE)

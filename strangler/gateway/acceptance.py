@@ -181,17 +181,17 @@ class Recording:
         process, attempt, reply, live = settled
         url = (b"Strangler-Process", process_url(process).encode())
         if live is not None:
-            return Answer(live.status, [*_unframed(live.headers), url], live, _length(live.headers), live.reason)
+            return Answer(live.status, [*_unframed(live.headers), url], live, _length(live.headers), live.reason, True)
         if reply is None or not reply.body.kept:
             return _unreachable(process) if process.reason == UNREACHABLE else no_reply(process)
         body = reply.body
         headers = [*_unframed(reply.headers), url]
         if process.method == "HEAD":
             # A reply to HEAD tells the length of a body that it does not have.
-            return Answer(reply.status, headers, b"", _length(reply.headers), reply.reason)
+            return Answer(reply.status, headers, b"", _length(reply.headers), reply.reason, True)
         if body.data is not None:
-            return Answer(reply.status, headers, body.data, body.size, reply.reason)
-        return Answer(reply.status, headers, self._chunks(process.id, attempt, reply), body.size, reply.reason)
+            return Answer(reply.status, headers, body.data, body.size, reply.reason, True)
+        return Answer(reply.status, headers, self._chunks(process.id, attempt, reply), body.size, reply.reason, True)
 
     async def _chunks(self, process_id: str, attempt: int, reply: RecordedReply) -> AsyncIterator[bytes]:
         for index in range(reply.body.chunks):

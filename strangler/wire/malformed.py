@@ -6,13 +6,15 @@ from __future__ import annotations
 class Malformed(Exception):
     """A message breaks the grammar of HTTP, or can be read in two ways.
 
-    ``code`` is a name from `strangler.domain.problem.TITLES`, ``detail`` a sentence for whoever sent it.
+    ``code`` is a name from `strangler.domain.problem.TITLES`, ``detail`` a sentence for whoever sent it, ``target``
+    what was asked for, where that much could be read.
     """
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: str, detail: str, target: bytes | None = None) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
+        self.target = target
 
 
 def bad(detail: str) -> Malformed:

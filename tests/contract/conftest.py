@@ -1,0 +1,126 @@
+"""One server and one legacy system for all sentences of the contract that are held here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.client import Client, Reply
+from tests.harness.legacy import Legacy
+from tests.harness.server import Server
+
+POLICY = """
+upstreams:
+  legacy: {{url: "{url}"}}
+  gone: {{url: "http://127.0.0.1:1"}}
+routes:
+  - {{name: async, match: {{path: /async, methods: [POST]}}, upstream: legacy, mode: async}}
+  - {{name: async-waits, match: {{path: /async-waits, methods: [POST]}}, upstream: legacy, mode: async, wait: 1s}}
+  - {{name: ignores, match: {{path: /ignores, methods: [POST]}}, upstream: legacy, mode: async, prefer: ignore}}
+  - {{name: compat, match: {{path: /compat, methods: [POST]}}, upstream: legacy, mode: compat, wait: 2s}}
+  - name: strict
+    match: {{path: /strict, methods: [POST]}}
+    upstream: legacy
+    mode: async
+    accept:
+      schema: claim.schema.json
+      content_types: [application/json]
+      require_headers: [X-Channel]
+      max_body: 1KiB
+      idempotency: {{required: true}}
+  - name: reports
+    match: {{path: /reports, methods: [POST]}}
+    upstream: legacy
+    mode: async
+    accept:
+      enforce: report
+      schema: claim.schema.json
+      content_types: [application/json]
+      require_headers: [X-Channel]
+      idempotency: {{required: true}}
+  - {{name: one, match: {{path: /one, methods: [POST]}}, upstream: legacy, mode: async, call: {{concurrency: 1}}}}
+  - {{name: queue, match: {{path: /queue, methods: [POST]}}, upstream: legacy, mode: async, call: {{concurrency: 1}}}}
+  - {{name: brief, match: {{path: /brief, methods: [POST]}}, upstream: legacy, mode: async, process: {{retain: 2s}}}}
+  - name: late
+    match: {{path: /late, methods: [POST]}}
+    upstream: gone
+    mode: async
+    process: {{deadline: 1s}}
+    call: {{backoff: {{initial: 250ms}}}}
+  - name: gives-up
+    match: {{path: /gives-up, methods: [POST]}}
+    upstream: legacy
+    mode: compat
+    call: {{on_in_doubt: fail}}
+default: {{upstream: legacy}}
+"""
+SCHEMA = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "required": ["amount"],
+    "properties": {"amount": {"type": "integer"}},
+}
+
+
+class Counter:
+    """Where requests are handed in."""
+
+    def __init__(self, server: Server, legacy: Legacy, client: Client) -> None:
+        self.server = server
+        self.legacy = legacy
+        self.client = client
+
+    async def post(self, path: str, body: bytes = b"{}", script: str = "", **headers: str) -> Reply:
+        """A POST; ``X_Channel="web"`` is the header ``X-Channel: web``."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if script:
+            sent["X-Legacy"] = script
+        return await self.client.request("POST", path, body=body, headers=sent)
+
+    async def raw(self, data: bytes) -> tuple[int, bytes, dict[str, object]]:
+        """Bytes as they are; the status, the head and the document of the answer."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
+        try:
+            writer.write(data)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+            return int(head[9:12]), head, json.loads(await reader.readexactly(length))
+        finally:
+            writer.close()
+
+
+class Place:
+    """The two processes of this folder's tests."""
+
+    def __init__(self, directory: Path) -> None:
+        (directory / "claim.schema.json").write_text(json.dumps(SCHEMA))
+        self.legacy = Legacy(directory)
+        self.server = Server(directory, POLICY.format(url=self.legacy.url), options=["--max-head", "4KiB"])
+
+    async def open(self) -> None:
+        await self.legacy.start()
+        await self.server.start()
+
+    async def close(self) -> None:
+        await self.server.kill()
+        await self.legacy.kill()
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    place = Place(tmp_path_factory.mktemp("contract"))
+    try:
+        asyncio.run(place.open())
+        yield place
+    finally:
+        asyncio.run(place.close())
+
+
+@pytest.fixture
+async def counter(place: Place) -> AsyncIterator[Counter]:
+    async with Client(place.server.url, "alice") as client:
+        yield Counter(place.server, place.legacy, client)
