@@ -71,11 +71,11 @@ class Front:
         for server in self._servers:
             server.close()
 
-    def drain(self) -> None:
+    def drain(self, *, idle: bool = True) -> None:
         """Serve what is under way to its end, and close each connection after it. New ones are still taken, until
-        `stop_listening`, and get one answer each."""
+        `stop_listening`, and get one answer each. ``idle``: those on which nothing is under way are closed at once."""
         self._desk.draining = True
-        for connection in list(self._desk.connections):
+        for connection in list(self._desk.connections) if idle else ():
             connection.drain()
 
     async def drained(self) -> None:

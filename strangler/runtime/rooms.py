@@ -170,9 +170,9 @@ class Rooms:
         self._site = self._site._replace(listens=tuple(listens))
 
     def stop_listening(self) -> None:
-        """Take no more connections, and close each one after what is under way on it."""
-        self._front.drain()
+        """Take no more connections, and close each one after its next answer."""
         self._front.stop_listening()
+        self._front.drain(idle=False)
 
     async def end_calls(self) -> None:
         """Claim nothing more, end the calls under way, and give back what was not sent."""
@@ -185,7 +185,8 @@ class Rooms:
     async def end_answers(self, seconds: float = _LAST_ANSWERS) -> None:
         """Take no more connections, end the streams, and answer what is asked; so many seconds at most."""
         self._streams.end()
-        self.stop_listening()
+        self._front.drain()
+        self._front.stop_listening()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._front.drained()

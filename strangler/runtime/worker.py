@@ -32,6 +32,7 @@ from strangler.store.remote.store import RemoteStore
 from strangler.store.sealing import AesGcmSealer
 from strangler.store.sqlite.library import choose_library
 
+_LINGER = 1.0  # seconds for the first request of who has just connected to a worker that goes
 _COUNT_EVERY = 1.0  # seconds: a worker that is killed takes no more than this of its counts along
 
 
@@ -126,7 +127,10 @@ class Worker:
             if self._phase == "serving":
                 # It alone goes, and another one comes: whoever is awake takes what is new, here nothing is refused.
                 self._rooms.stop_listening()
-            await self._rooms.end_calls()
+                # Whoever has just connected is about to ask, and would be cut off as idle.
+                await asyncio.gather(asyncio.sleep(_LINGER), self._rooms.end_calls())
+            else:
+                await self._rooms.end_calls()
             self._line.tell(drained=True)
             await self._end_answers()
         finally:
