@@ -6,28 +6,26 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 from strangler.config.hooks import kept_hook
 from strangler.config.kept_wall import read_wall
 from strangler.domain.process import PublicState
 from strangler.policy.expressions import ExpressionSyntaxError
-from strangler.policy.model import AccessPolicy, ProcessPolicy, Promise
+from strangler.policy.model import AccessPolicy, OnInDoubt, ProcessPolicy, Promise
 from strangler.policy.translate import Interpreter
 from strangler.policy.wall import Wall
 
 _FORMAT = 1
 _FORMAT_WITH_WALL = 2  # versions that know no wall would read past it, and guess
-_ON_IN_DOUBT = ("review", "retry", "fail")
-
-OnInDoubt = Literal["review", "retry", "fail"]
+_ON_IN_DOUBT = ("review", "retry", "fail", None)
 
 
 def write(
     route: str,
     process: ProcessPolicy,
     access: AccessPolicy,
-    on_in_doubt: OnInDoubt,
+    on_in_doubt: OnInDoubt | None,
     wait: float,
     wall: Wall | None = None,
 ) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from strangler.domain.process import PublicState
 from strangler.domain.retry import Backoff
 from strangler.policy.decide import usual_wait
 from strangler.policy.model import (
+    READS,
     AccessPolicy,
     CallPolicy,
     CorsPolicy,
@@ -29,8 +30,6 @@ from strangler.policy.model import (
     Upstream,
 )
 from strangler.policy.pattern import PathSyntaxError, parse_path
-
-_SAFE = frozenset({"GET", "HEAD"})
 
 
 class BuiltRoute(NamedTuple):
@@ -178,11 +177,11 @@ def _cors(section: Section) -> CorsPolicy:
 def _call(section: Section, match: Match, upstream: Upstream, context: Context) -> CallPolicy:
     call = section.values["call"]
     timeout = seconds(call["timeout"]) if "timeout" in call else upstream.timeout
-    # A route that serves other methods too takes the careful default for all of them.
-    safe = bool(match.methods) and match.methods <= _SAFE
-    attempts = int(call.get("attempts", 3 if safe else 1))
-    on_in_doubt = call.get("on_in_doubt", "retry" if safe and attempts > 1 else "review")
-    if on_in_doubt == "retry" and attempts < 2:
+    attempts = int(call["attempts"]) if "attempts" in call else None
+    on_in_doubt = call.get("on_in_doubt")
+    # Without a number of its own, a route that serves other methods than these has one attempt for them.
+    only_reads = bool(match.methods) and match.methods <= READS
+    if on_in_doubt == "retry" and (attempts if attempts is not None else 3 if only_reads else 1) < 2:
         section.complain(
             ("call", "on_in_doubt"), "expected attempts of at least 2: with one attempt there is nothing to retry"
         )

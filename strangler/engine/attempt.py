@@ -17,7 +17,7 @@ from strangler.engine.recorder import LiveReply, Recorder
 from strangler.engine.translating import Ready, keep_sent, prepared, understood
 from strangler.policy.documents import Asked
 from strangler.policy.interpret import interpret_fault, interpret_reply
-from strangler.policy.model import Route
+from strangler.policy.model import Route, on_in_doubt_for
 from strangler.policy.translate import REQUEST_NOT_TRANSLATED, Interpreter, Understood, Unreadable, Untranslatable
 
 _MIN_TIMEOUT = 0.001
@@ -114,7 +114,7 @@ class AttemptUnderWay:
                 recorder,
                 timeout=max(_MIN_TIMEOUT, min(call.timeout, left)),
                 may_send=self._may_send,
-                fresh=call.on_in_doubt != "retry",
+                fresh=on_in_doubt_for(call.on_in_doubt, self._process.method) != "retry",
             )
         except asyncio.CancelledError:
             # The drain is over. What was not sent goes back; of what was sent nobody knows.

@@ -15,9 +15,9 @@ from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Settled
 from strangler.engine.recorder import LiveReply, Recorder
-from strangler.policy.follow_up import OnInDoubt, follow_up, overdue, settled_late, stricter
+from strangler.policy.follow_up import follow_up, overdue, settled_late, stricter
 from strangler.policy.interpret import WORKER_LOST
-from strangler.policy.model import CallPolicy
+from strangler.policy.model import CallPolicy, OnInDoubt, on_in_doubt_for
 from strangler.ports import Commit, End, Evidence, OpenException, Stale, Verdict
 
 _STORE_BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -140,7 +140,8 @@ class Concluder:
     def on_in_doubt(self, process: Process, call: CallPolicy) -> OnInDoubt:
         """What is done when nobody knows what became of it."""
         promise = self._means.promise_of(process.promise)
-        return stricter(promise.on_in_doubt if promise is not None else "review", call.on_in_doubt)
+        promised = on_in_doubt_for(promise.on_in_doubt, process.method) if promise is not None else "review"
+        return stricter(promised, on_in_doubt_for(call.on_in_doubt, process.method))
 
     async def current(self, process: Process) -> Process | None:
         """The process as the store has it, however long that takes; None: it is forgotten."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, assert_never
+from typing import assert_never
 
 from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Pending, Rejected, Retry
 from strangler.domain.process import Effect, Process, State
 from strangler.domain.retry import delay
 from strangler.domain.transitions import Doubt, Expire, Finish, Follow, Postpone, Result, Resume, Transition
 from strangler.policy.follow import FOLLOW_OVER, NOWHERE, next_look
-from strangler.policy.model import CallPolicy, FollowPolicy
-
-OnInDoubt = Literal["review", "retry", "fail"]
+from strangler.policy.model import CallPolicy, FollowPolicy, OnInDoubt
 
 DEADLINE_PASSED = "deadline-passed"
 
@@ -126,7 +124,7 @@ def _in_doubt(
     match on_in_doubt:
         case "fail":
             return (Finish(State.FAILED, Effect.UNKNOWN, None, reason),)
-        case "retry" if process.attempts < call.attempts:
+        case "retry" if process.attempts < call.attempts_for(process.method):
             # The legacy side may still be at work on what we lost: no repeat starts before it has settled.
             wait = max(call.settle, delay(call.backoff, process.tries, chance))
             return Doubt(reason, settling=True), Resume(now + round(wait * 1000))

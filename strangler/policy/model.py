@@ -23,6 +23,12 @@ ContractName = Literal["native", "azure"]
 """The representations that a process can be seen in."""
 
 
+OnInDoubt = Literal["review", "retry", "fail"]
+
+READS = frozenset({"GET", "HEAD"})
+"""Methods whose repetition the legacy system is taken to bear unless the policy says otherwise."""
+
+
 class Mode(StrEnum):
     """How a route answers."""
 
@@ -175,8 +181,8 @@ class CallPolicy:
     """How the legacy system is called for a recorded request."""
 
     timeout: float
-    attempts: int
-    on_in_doubt: Literal["review", "retry", "fail"]
+    attempts: int | None  # None: by the method, see `attempts_for`
+    on_in_doubt: OnInDoubt | None  # None: by the method, see `on_in_doubt_for`
     settle: float
     backoff: Backoff = field(default_factory=Backoff)
     retry_on_not_sent: bool = True
@@ -189,6 +195,19 @@ class CallPolicy:
     queue: int = 10_000
     max_reply: int = 64 * 1024 * 1024
     follow: FollowPolicy | None = None
+
+    def attempts_for(self, method: str) -> int:
+        """How many calls of a request may have had an effect, in all."""
+        if self.attempts is not None:
+            return self.attempts
+        return 3 if method in READS else 1
+
+
+def on_in_doubt_for(choice: OnInDoubt | None, method: str) -> OnInDoubt:
+    """What is done when nobody knows what a request of this method did, where the policy made no choice, too."""
+    if choice is not None:
+        return choice
+    return "retry" if method in READS else "review"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +249,7 @@ class Promise:
     route: str
     process: ProcessPolicy
     access: AccessPolicy
-    on_in_doubt: Literal["review", "retry", "fail"]
+    on_in_doubt: OnInDoubt | None  # None: by the method
     wait: float
     wall: Interpreter | None = field(default=None, compare=False)
     """`translate` and `outcome`, compiled; None: neither is there, and nothing of a request or reply is looked into."""

@@ -27,7 +27,7 @@ from strangler.policy.decide import Decision, decide
 from strangler.policy.follow_up import follow_up
 from strangler.policy.interpret import interpret_reply, rule_of
 from strangler.policy.match import compile_table
-from strangler.policy.model import Mode, Route, Table
+from strangler.policy.model import Mode, Route, Table, on_in_doubt_for
 from strangler.policy.translate import Unreadable, Untranslatable
 from strangler.ports import Outgoing
 from strangler.store.memory import MemoryStore
@@ -104,7 +104,8 @@ async def _recorded(request: Request, data: bytes, reply: Message | None, trial:
     rule = rule_of(status)
     if wall is not None and seen is not None:
         outcome, rule, _ = await understood(wall, seen, recorder, outcome, now)
-    transitions = follow_up(process, outcome, route.call, route.call.on_in_doubt, now, 0.5, recorder.result())
+    on_in_doubt = on_in_doubt_for(route.call.on_in_doubt, process.method)
+    transitions = follow_up(process, outcome, route.call, on_in_doubt, now, 0.5, recorder.result())
     process = applied(process, transitions, now).process
     return trial._replace(
         outcome=outcome,

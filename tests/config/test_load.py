@@ -28,6 +28,7 @@ from strangler.policy.model import (
     Rollout,
     Tls,
     Upstream,
+    on_in_doubt_for,
 )
 from tests.config.scene import UPSTREAM, load, load_route, one_route, write
 
@@ -167,7 +168,7 @@ def test_ten_lines_are_enough(tmp_path: Path) -> None:
     assert route.access == AccessPolicy()
     assert route.rewrite == Rewrite()
     assert route.cors == CorsPolicy()
-    assert route.call == CallPolicy(timeout=60.0, attempts=1, on_in_doubt="review", settle=75.0)
+    assert route.call == CallPolicy(timeout=60.0, attempts=None, on_in_doubt=None, settle=75.0)
 
 
 def test_every_key_arrives(tmp_path: Path) -> None:
@@ -309,31 +310,27 @@ def test_the_policy_above_has_every_key_there_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("methods", "call", "attempts", "on_in_doubt"),
+    ("method", "call", "attempts", "on_in_doubt"),
     [
-        ("[GET]", "", 3, "retry"),
-        ("[GET, HEAD]", "", 3, "retry"),
-        ("[GET, POST]", "", 1, "review"),
-        ("[POST]", "", 1, "review"),
-        ("[OPTIONS]", "", 1, "review"),
-        ("[GET]", "attempts: 1", 1, "review"),
-        ("[GET]", "on_in_doubt: fail", 3, "fail"),
-        ("[POST]", "attempts: 2", 2, "review"),
-        ("[POST]", "{attempts: 2, on_in_doubt: retry}", 2, "retry"),
+        ("GET", "", 3, "retry"),
+        ("HEAD", "", 3, "retry"),
+        ("POST", "", 1, "review"),
+        ("OPTIONS", "", 1, "review"),
+        ("GET", "attempts: 1", 1, "retry"),
+        ("GET", "on_in_doubt: fail", 3, "fail"),
+        ("POST", "attempts: 2", 2, "review"),
+        ("POST", "{attempts: 2, on_in_doubt: retry}", 2, "retry"),
     ],
 )
-def test_the_careful_default_of_what_is_repeated(
-    tmp_path: Path, methods: str, call: str, attempts: int, on_in_doubt: str
+@pytest.mark.parametrize("methods", ["one", "all"])
+def test_what_is_repeated_goes_by_the_method_unless_the_policy_says_so(
+    tmp_path: Path, methods: str, method: str, call: str, attempts: int, on_in_doubt: str
 ) -> None:
     keys = f"call: {call if call.startswith('{') else '{' + call + '}'}"
-    policy = load_route(tmp_path, keys, methods=methods).call
-    assert (policy.attempts, policy.on_in_doubt) == (attempts, on_in_doubt)
-
-
-def test_a_route_of_all_methods_takes_the_careful_default(tmp_path: Path) -> None:
-    text = UPSTREAM + "routes: [{name: a, match: {path: /a}, upstream: legacy, mode: async}]"
-    policy = load(tmp_path, text).table.routes["a"].call
-    assert (policy.attempts, policy.on_in_doubt) == (1, "review")
+    policy = load_route(
+        tmp_path, keys, methods=f"[{method}]" if methods == "one" else "[GET, HEAD, POST, OPTIONS]"
+    ).call
+    assert (policy.attempts_for(method), on_in_doubt_for(policy.on_in_doubt, method)) == (attempts, on_in_doubt)
 
 
 def test_waits_and_times_follow_the_timeout_of_the_call(tmp_path: Path) -> None:
@@ -412,7 +409,7 @@ routes:
     assert routes["two"].mode is Mode.COMPAT
     assert (routes["two"].call.attempts, routes["two"].call.retry_on_status) == (2, frozenset({503}))
     assert routes["two"].call.backoff == Backoff(initial=9.0, max=10.0)
-    assert (routes["other"].mode, routes["other"].call.attempts) == (Mode.PASSTHROUGH, 1)
+    assert (routes["other"].mode, routes["other"].call.attempts) == (Mode.PASSTHROUGH, None)
 
 
 def test_files_and_folders_make_one_table_and_each_file_is_read_once(tmp_path: Path) -> None:

@@ -145,6 +145,18 @@ async def test_on_in_doubt_retry_repeats_after_the_settle_time_and_within_attemp
     assert process.public_state is PublicState.UNCONFIRMED
 
 
+async def test_a_read_is_repeated_and_a_post_is_not_where_the_policy_says_nothing() -> None:
+    for method, calls in (("GET", 3), ("POST", 1)):
+        world = World(a_route(on_in_doubt=None, attempts=None))
+        await world.lease.renew()
+        world.upstream.script = [LOST]
+        accepted = await world.accepted(a_request(None, method=method))
+        for _ in range(calls - 1):
+            await world.tried_again(accepted.id)
+        await world.until(accepted.id, lambda process: process.public_state is PublicState.UNCONFIRMED)
+        assert len(world.upstream.sent) == calls
+
+
 async def test_a_rejection_of_the_repeat_does_not_claim_that_nothing_happened() -> None:
     world = World(a_route(on_in_doubt="retry", attempts=2))
     await world.lease.renew()
