@@ -168,7 +168,8 @@ class Acceptor:
             key = await self._checked(submission, caller, body, process_id)
             draft, kept = self._drafted(submission, caller, body, key, process_id, now)
             ready = await self._ready(route, draft, kept, wall) if (wall := route.promise.wall) is not None else None
-            self._check_room(submission, body, pieces)
+            if (obstacle := self._obstacle(submission, body, pieces)) is not None:
+                raise _Stop((await self._judged(key) if key is not None else None) or obstacle)
         except BaseException:
             await self._discard(body, process_id)
             raise
@@ -211,7 +212,9 @@ class Acceptor:
         looks = accept.schema is not None or accept.idempotency.derive not in (None, "fingerprint")
         data = await whole_body(body, self._means.bodies, process_id) if looks else b""
         key = await self._keys.key(request, route, submission.parameters, caller, body, data, given)
-        if key is not None and (verdict := await self._judged(key)) is not None:
+        # Where nothing is going to refuse, the commit itself tells of a key that is taken, and spares a read of each.
+        may_refuse = accept.schema is not None or route.promise.wall is not None
+        if key is not None and may_refuse and (verdict := await self._judged(key)) is not None:
             raise _Stop(verdict)
         if accept.schema is not None:
             try:
@@ -249,20 +252,21 @@ class Acceptor:
             self._refuse(route, "invalid-request", f"the request cannot be translated: {error}")
         return None
 
-    def _check_room(self, submission: Submission, body: Body, pieces: list[bytes] | None) -> None:
-        """Whether new work can be taken at all."""
+    def _obstacle(self, submission: Submission, body: Body, pieces: list[bytes] | None) -> Acceptance | None:
+        """Why no new work can be taken, if so."""
         route = submission.route
         lane = self._lanes.of(route.name)
         if self._draining():
-            raise _Stop(Refused("draining", "this server takes no new work; another one will", 1))
+            return Refused("draining", "this server takes no new work; another one will", 1)
         if (reason := self._means.health.refusal()) is not None:
-            raise _Stop(self._without_store(submission, reason, pieces))
+            return self._without_store(submission, reason, pieces)
         if lane.waiting >= route.call.queue:
             detail = f"{lane.waiting} requests wait for the upstream"
-            raise _Stop(Refused("overloaded", detail, lane.retry_after(route.call)))
+            return Refused("overloaded", detail, lane.retry_after(route.call))
         if lane.waiting_bytes + body.size > route.accept.queue_bytes:
             detail = f"{lane.waiting_bytes} bytes wait for the upstream"
-            raise _Stop(Refused("overloaded", detail, lane.retry_after(route.call)))
+            return Refused("overloaded", detail, lane.retry_after(route.call))
+        return None
 
     async def _record(
         self, submission: Submission, key: Key | None, draft: Process, kept: RecordedRequest, ready: Ready | None
@@ -296,6 +300,8 @@ class Acceptor:
             if term is not None:
                 self._executor.release(route.name)
             await self._discard(body, process_id)
+            if key is not None and (known := await self._judged(key)) is not None:
+                return known  # nothing had to be recorded for it
             raise
         if isinstance(verdict, Committed):
             return Accepted(change.process)

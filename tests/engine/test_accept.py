@@ -216,6 +216,14 @@ async def test_a_known_key_is_answered_before_anything_that_could_refuse() -> No
     assert await world.submit(keyed(b"k-1", b"[]")) == Joined(first.id)  # type: ignore[arg-type]
 
 
+async def test_a_known_key_is_answered_while_the_store_cannot_record() -> None:
+    world = await a_world()
+    first = await world.accepted(keyed(b"k-1"))  # type: ignore[arg-type]
+    world.store.refuses = lambda commit: commit.request is not None
+    assert await world.submit(keyed(b"k-1")) == Joined(first.id)  # type: ignore[arg-type]
+    assert isinstance(await world.submit(keyed(b"k-2")), Refused)  # type: ignore[arg-type]
+
+
 async def test_a_key_belongs_to_its_caller() -> None:
     world = await a_world()
     first = await world.accepted(keyed(b"k-1", headers=[(b"Authorization", b"Bearer a")]))  # type: ignore[arg-type]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
@@ -86,6 +87,12 @@ class Crew:
     def calls(self) -> int:
         """How many recorded requests have come to the legacy system."""
         return self.markers().total()
+
+    def caller_of(self, marker: str) -> int:
+        """OS process id of the worker that calls for a request now."""
+        with closing(sqlite3.connect(f"file:{self.server.directory / 'store.db'}?mode=ro", uri=True)) as store:
+            ((owner,),) = store.execute("SELECT owner FROM process WHERE correlation_id = ?", (marker,))
+        return next(int(line["pid"]) for line in self.lines("worker_serves") if line["worker"] == owner)
 
     async def all_in(self, client: Client, states: Sequence[str], within: float = 15.0) -> None:
         """Wait until the processes are in these states, in any order."""
