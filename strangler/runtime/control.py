@@ -49,12 +49,13 @@ class Line:
         self.end.close()
 
 
-def listen(line: Line, heard: Callable[[dict[str, Any]], None]) -> None:
-    """In a child: have the running loop hear what the supervisor says, and end when it is gone."""
+def listen(line: Line, heard: Callable[[dict[str, Any]], None], orphaned: Callable[[], None] = lambda: None) -> None:
+    """In a child: have the running loop hear what the supervisor says, and end, after ``orphaned``, when it is gone."""
 
     def readable() -> None:
         messages = line.read()
         if messages is None:
+            orphaned()
             # Nobody would replace this one, and nobody would end it: what is in flight is found by its lease.
             os._exit(ORPHANED)
         for message in messages:

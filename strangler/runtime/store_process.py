@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import uuid
@@ -140,7 +141,8 @@ class StoreProcess:
             StoreUnavailable: the store can be neither read nor written.
         """
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)  # the supervisor says when
-        control.listen(self._line, self._heard)
+        # What the supervisor would take away in the end, whoever outlives it does.
+        control.listen(self._line, self._heard, lambda: shutil.rmtree(self._given.folder, ignore_errors=True))
         await self._operations.start_on(self._ops)
         self._telemetry.note("operations_listen", address=self._operations.addresses[-1])
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -198,11 +199,16 @@ async def test_a_second_sigterm_ends_all_of_them_at_once(crew: Crew) -> None:
     assert not any(map(alive, children))
 
 
-async def test_children_end_with_a_supervisor_that_is_killed_and_the_next_one_starts(crew: Crew) -> None:
-    await crew.begin()
+async def test_children_end_with_a_supervisor_that_is_killed_and_the_next_one_starts(
+    crew: Crew, tmp_path: Path
+) -> None:
+    folder = tmp_path / "private"
+    folder.mkdir()
+    await crew.begin(TMPDIR=str(folder))
     children = [*crew.workers, crew.store]
     await crew.server.kill()
     await eventually(lambda: not any(map(alive, children)), 5.0)
+    assert list(folder.iterdir()) == []
     await crew.server.start()
     client = await crew.stage.client(crew.server)
     assert (await client.submit("/claims", "m")).status == 202
