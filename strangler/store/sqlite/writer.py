@@ -45,6 +45,7 @@ class Writer:
         self._on_group_commit = on_group_commit
         self._on_trouble = on_trouble
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._submitted: list[_Waiting] = []  # in this turn of the event loop
         self._stopped = False
         self._bytes = 0  # written since the last checkpoint
         self._turns = 0
@@ -57,18 +58,29 @@ class Writer:
 
         Called on the event loop. The future raises `StoreUnavailable` where it could not be written.
         """
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
         if self._stopped:
             future.set_exception(StoreUnavailable("the store is closed"))
-        else:
-            self._queue.put(_Waiting(future, item, size))
+            return future
+        if not self._submitted:
+            # What one turn of the loop submits is handed over as one: the thread that a first item wakes would want the
+            # interpreter's lock back in the middle of the turn, and write a batch of few.
+            loop.call_soon(self._hand_over)
+        self._submitted.append(_Waiting(future, item, size))
         return future
 
     def stop(self) -> None:
         """Write what waits and end; nothing more is taken."""
         if not self._stopped:
             self._stopped = True
+            self._hand_over()
             self._queue.put(None)
+
+    def _hand_over(self) -> None:
+        for waiting in self._submitted:
+            self._queue.put(waiting)
+        self._submitted.clear()
 
     def join(self) -> None:
         """Wait until it has ended; blocks."""
