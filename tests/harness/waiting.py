@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import random
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -32,12 +33,24 @@ async def eventually(look: Callable[[], T | Awaitable[T]], within: float = 15.0,
         await asyncio.sleep(PAUSE)
 
 
+_CANDIDATES = iter(random.sample(range(15_000, 32_000), 17_000))
+
+
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback interface that nobody listens on, each only once.
+
+    Below the range from which the kernel takes ports for outgoing connections, so that none of these is in the way by
+    the time that the port is listened on.
+    """
+    for port in _CANDIDATES:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no port is free on 127.0.0.1")
 
 
 async def for_a_while(seconds: float) -> None:
