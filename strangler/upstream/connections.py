@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakSet
+
 from strangler.policy.model import Upstream
 from strangler.ports import Borrower, Wait
 from strangler.upstream.pool import Pool
@@ -16,6 +18,7 @@ class Connections:
     def __init__(self, *, max_head: int = MAX_HEAD) -> None:
         self._max_head = max_head
         self._pools: dict[str, Pool] = {}
+        self._living: WeakSet[Pool] = WeakSet()  # with those that a changed policy has replaced
 
     def borrow(self, upstream: Upstream, borrower: Borrower, *, fresh: bool = False) -> Wait | None:
         """See `strangler.ports.Links`."""
@@ -25,9 +28,9 @@ class Connections:
         return pool.borrow(borrower, fresh=fresh)
 
     def close(self) -> None:
-        """Close all connections that are idle, and the others when they come back."""
-        for pool in self._pools.values():
-            pool.close()
+        """Close all connections that are idle, and the others when they come back; open no more."""
+        for pool in list(self._living):
+            pool.abandon()
         self._pools.clear()
 
     def _renew(self, pool: Pool | None, upstream: Upstream) -> Pool:
@@ -38,4 +41,5 @@ class Connections:
             pool.close()
         fresh = Pool(upstream, self._max_head)
         self._pools[upstream.name] = fresh
+        self._living.add(fresh)
         return fresh

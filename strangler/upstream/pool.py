@@ -78,6 +78,15 @@ class Pool:
         self._closed = True
         self._idle.close()
 
+    def abandon(self) -> None:
+        """Close, and let nobody wait any more: who still does is told, and what is being opened is given up."""
+        self.close()
+        for place in list(self._queue):
+            self.leave(place)
+            place.borrower.unavailable(Failure(Trouble.UNREACHABLE, "the server is going away"))
+        for task in list(self._dials):
+            task.cancel()
+
     # What links say.
 
     def returned(self, link: UpstreamLink) -> None:

@@ -202,3 +202,20 @@ async def test_a_failed_connection_is_told_and_the_next_who_waits_is_tried_for(w
         await waiter.heard()
         assert waiter.failure is not None
         assert waiter.failure.trouble is Trouble.UNREACHABLE
+
+
+async def test_who_still_waits_when_all_is_closed_is_told_and_nothing_is_opened_any_more(world: World) -> None:
+    holder = await world.lent()
+    waiting, elsewhere = Waiter(), Waiter()
+    world.connections.borrow(world.upstream, waiting)
+    # Another pool, of before a reload, with a connection that is being opened.
+    world.connections.borrow(replace(world.upstream, name="other"), elsewhere)
+    world.connections.borrow(replace(world.upstream, name="other", timeout=9.0), Waiter())
+    world.connections.close()
+    for waiter in (waiting, elsewhere):
+        assert waiter.failure is not None
+        assert waiter.failure.trouble is Trouble.UNREACHABLE
+    assert holder.link is not None
+    holder.link.abort()
+    await asyncio.sleep(0)
+    assert {task for task in asyncio.all_tasks() if "_open_link" in repr(task) and not task.cancelling()} == set()
