@@ -9,7 +9,7 @@ from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Pendin
 from strangler.domain.process import Effect
 from strangler.domain.retry import parse_retry_after
 from strangler.policy.follow import takes_time
-from strangler.policy.model import CallPolicy
+from strangler.policy.model import READS, CallPolicy
 
 UNREACHABLE = "upstream-unreachable"
 TIMEOUT = "upstream-timeout"
@@ -20,7 +20,6 @@ CONNECTION_LOST = "connection-lost"
 GATEWAY_LOST_IT = "gateway-lost-it"
 WORKER_LOST = "worker-lost"
 
-_READS = frozenset({"GET", "HEAD"})
 _GATEWAY_STATUSES = frozenset({502, 504})
 _CREDENTIAL_STATUSES = frozenset({401, 407})
 
@@ -56,7 +55,7 @@ def interpret_reply(
         return Completed()
     if status < 500:
         return Rejected()
-    if status in _GATEWAY_STATUSES and method not in _READS:
+    if status in _GATEWAY_STATUSES and method not in READS:
         # A gateway lost it, not the system: what stands behind the gateway may have done it all the same.
         return InDoubt(GATEWAY_LOST_IT)
     return Failed(UPSTREAM_ERROR, Effect.UNKNOWN)

@@ -69,10 +69,6 @@ class Allotment:
         self._awaited.discard(owner)
         self._lend_all()
 
-    def holders(self, route: str) -> list[str]:
-        """Who holds slots of a route."""
-        return [owner for owner, held in self._of(route).by_owner.items() if held]
-
     def _of(self, route: str) -> _Lent:
         return self._routes.setdefault(route, _Lent())
 

@@ -45,11 +45,6 @@ class Statement:
     nullable: frozenset[str] = frozenset()
     every: bool = False  # every row must change one row of the table, else something is wrong
 
-    @property
-    def width(self) -> int:
-        """How many values a row has."""
-        return len(self.columns)
-
     def slices(self, rows: int) -> Iterator[tuple[str, int, int]]:
         """The text for a part of ``rows`` rows, with the first of its rows and the one after its last."""
         start = 0
