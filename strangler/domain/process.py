@@ -77,6 +77,10 @@ class Process(NamedTuple):
     key_life: int = 0  # milliseconds that the key outlives the end of the process
     body_size: int = 0  # bytes of the recorded request body
     parent_id: str | None = None
+    revision: str | None = None  # of the policy under which it was accepted
+    trace: str | None = None  # the W3C traceparent of our span of its acceptance
+    trace_state: str | None = None  # the tracestate that came with it
+    subscriptions: str | None = None  # who is to be called back, JSON: [[receiver, URL that the caller named or null]]
 
     # What transitions change.
     state: State = State.RECEIVED
@@ -101,6 +105,7 @@ class Process(NamedTuple):
     result_kept: bool = False  # the reply's body is stored (a reply over `max_reply` is not)
     follow_target: str | None = None  # where the upstream is asked what became of it, as a request target
     follow_until_at: int | None = None  # until when it is asked
+    business_references: str | None = None  # what operators search it by, JSON: {name: text}
 
     @property
     def final(self) -> bool:

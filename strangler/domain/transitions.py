@@ -23,6 +23,7 @@ class Accept:
     """A request was recorded. The draft holds the accepted fields only."""
 
     draft: Process
+    business_references: str | None = None  # JSON: {name: text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Finish:
     status: str | None = None
     reason: str | None = None
     result: Result | None = None  # None: no whole reply came
+    business_references: str | None = None  # JSON: {name: text}; None: as before
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +216,9 @@ def apply(process: Process | None, transition: Transition, now: int) -> Change:
 def _fields(process: Process | None, transition: Transition, now: int) -> tuple[dict[str, Any], str | None]:
     """The fields that the transition sets, and a note for the history that no client sees."""
     match transition:
-        case Accept():
-            return {"state": State.RECEIVED, "due_at": now}, None
+        case Accept(_, references):
+            told = {"business_references": references} if references is not None else {}
+            return {"state": State.RECEIVED, "due_at": now, **told}, None
         case Claim(owner):
             assert process is not None
             return {
@@ -257,18 +260,20 @@ def _fields(process: Process | None, transition: Transition, now: int) -> tuple[
             }, reason if settling else None
         case Resume(due_at):
             assert process is not None
-            told = (process.status, process.reason) if process.settling else (None, None)
+            told_before = (process.status, process.reason) if process.settling else (None, None)
             return {
                 "state": State.WAITING,
                 "due_at": due_at,
                 "settling": False,
-                "status": told[0],
-                "reason": told[1],
+                "status": told_before[0],
+                "reason": told_before[1],
                 "effect": None,
             }, None
         case Finish():
             status, media_type, length, kept = transition.result or (None, None, None, False)
+            references = transition.business_references
             return {
+                **({"business_references": references} if references is not None else {}),
                 "state": transition.state,
                 "owner": None,
                 "due_at": None,

@@ -31,7 +31,8 @@ _PROCESS_NULLABLE = frozenset(
     {
         *("caller", "caller_name", "key", "key_scope", "key_lookup", "parent_id", "due_at", "finished_at", "owner"),
         *("status", "reason", "effect", "result_status", "result_type", "result_length", "retain_until_at"),
-        *("follow_target", "follow_until_at"),
+        *("follow_target", "follow_until_at", "business_references"),
+        *("revision", "trace", "trace_state", "subscriptions"),
     }
 )
 

@@ -1,0 +1,1 @@
+"""Ways out to whoever wants to be told: callbacks."""

@@ -1,0 +1,88 @@
+"""What the engine and the front need of the world, as small protocols; the rooms outside implement them.
+
+Written from the consumer's need. A port says nothing of SQLite, sockets or one machine.
+"""
+
+from strangler.ports.front import (
+    Direct,
+    Direction,
+    Handle,
+    Passthrough,
+)
+from strangler.ports.store import (
+    Archive,
+    Backlog,
+    Bodies,
+    Changes,
+    Commit,
+    Committed,
+    End,
+    Evidence,
+    InFlight,
+    KeyTaken,
+    Lease,
+    ListQuery,
+    OpenException,
+    ProcessStore,
+    PublicChange,
+    Slots,
+    Stale,
+    StoreHealth,
+    Upkeep,
+    Verdict,
+)
+from strangler.ports.upstream import (
+    Borrower,
+    Failure,
+    Link,
+    Links,
+    Outgoing,
+    Receiver,
+    ReplySink,
+    Trouble,
+    UpstreamCaller,
+    Wait,
+)
+from strangler.ports.world import (
+    Clock,
+    Ids,
+)
+
+__all__ = [
+    "Archive",
+    "Backlog",
+    "Bodies",
+    "Borrower",
+    "Changes",
+    "Clock",
+    "Commit",
+    "Committed",
+    "Direct",
+    "Direction",
+    "End",
+    "Evidence",
+    "Failure",
+    "Handle",
+    "Ids",
+    "InFlight",
+    "KeyTaken",
+    "Lease",
+    "Link",
+    "Links",
+    "ListQuery",
+    "OpenException",
+    "Outgoing",
+    "Passthrough",
+    "ProcessStore",
+    "PublicChange",
+    "Receiver",
+    "ReplySink",
+    "Slots",
+    "Stale",
+    "StoreHealth",
+    "Trouble",
+    "Upkeep",
+    "UpstreamCaller",
+    "Verdict",
+    "Wait",
+]
