@@ -17,6 +17,7 @@ from strangler.policy.wall import ErrorForm
 if TYPE_CHECKING:
     from strangler.policy.conditions import Test
     from strangler.policy.expressions import Template
+    from strangler.policy.receivers import CallbackPolicy, Receiver
     from strangler.policy.translate import Interpreter
 
 ContractName = Literal["native", "azure"]
@@ -277,6 +278,7 @@ class Route:
     public_url: str | None = None
     errors: ErrorForm | None = None  # None: problem documents
     cors: CorsPolicy = field(default_factory=CorsPolicy)
+    callbacks: CallbackPolicy | None = None  # None: nobody is called back
 
     @property
     def records(self) -> bool:
@@ -302,3 +304,4 @@ class Table:
     upstreams: Mapping[str, Upstream]
     routes: Mapping[str, Route]
     default: Default | None = None
+    receivers: Mapping[str, Receiver] = field(default_factory=dict)
