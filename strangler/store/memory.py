@@ -17,9 +17,11 @@ from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process, State, Tombstone
 from strangler.domain.transitions import Change, Event
 from strangler.ports import (
+    AuditQuery,
     Backlog,
     Changes,
     Clock,
+    Command,
     Commit,
     Committed,
     End,
@@ -29,10 +31,12 @@ from strangler.ports import (
     ListQuery,
     OpenException,
     PublicChange,
+    Recorded,
     Stale,
     Verdict,
 )
 from strangler.store.commits import Commits
+from strangler.store.desk import commanded
 from strangler.store.entry import Entry
 from strangler.store.ids import created_before
 from strangler.store.ledger import ExceptionRecord, Ledger, Ledgers
@@ -57,6 +61,7 @@ class MemoryStore:
         self._archive: dict[str, dict[str, str]] = {"promise": {}, "latency": {}, "policy": {}}
         self._waiting: dict[str, Process] = {}  # those that are due some time
         self._under_way: dict[str, Process] = {}
+        self._recorded: list[Recorded] = []
         self._closed = False
 
     # ProcessStore
@@ -311,6 +316,25 @@ class MemoryStore:
     async def load(self, kind: Literal["promise", "latency", "policy"]) -> Mapping[str, str]:
         """See `Archive.load`."""
         return dict(self._archive[kind])
+
+    # Audit
+
+    async def begin_command(self, command: Command) -> int:
+        """See `Audit.begin_command`."""
+        self._require_open()
+        number = len(self._recorded) + 1
+        self._recorded.append(Recorded(number, command))
+        return number
+
+    async def end_command(self, number: int, at: int, outcome: str, detail: str | None) -> None:
+        """See `Audit.end_command`."""
+        self._require_open()
+        begun = self._recorded[number - 1]
+        self._recorded[number - 1] = begun._replace(ended_at=at, outcome=outcome, detail=detail)
+
+    async def commands(self, query: AuditQuery) -> Sequence[Recorded]:
+        """See `Audit.commands`."""
+        return [one for one in reversed(self._recorded) if commanded(one, query)][: query.limit]
 
     # StoreHealth and the rest
 

@@ -223,7 +223,7 @@ def test_all_tables_are_strict(tmp_path: Path) -> None:
     assert len(tables) >= 15
     assert [name for name, _, strict in tables if not strict] == []
     without_rowid = {name for name, wr, _ in tables if wr}
-    assert without_rowid == {"idempotency", "attempt", "lease", "tombstone"}
+    assert without_rowid == {"idempotency", "attempt", "lease", "lookup", "tombstone"}
     writer.close()
 
 

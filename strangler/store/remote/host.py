@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, cast
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.ports import Committed, Lease, Verdict
+from strangler.ports import Command, Committed, Lease, Verdict
 from strangler.store.remote.frames import Frames, Message, frame
 from strangler.store.remote.messages import Told, pack_verdict, unpack_item
 from strangler.store.sqlite.store import SqliteStore
@@ -119,6 +119,8 @@ class Host:
             "resign": store.resign,
             "sweep": store.sweep,
             "save": store.save,
+            "begin_command": lambda command: store.begin_command(Command._make(command)),
+            "end_command": store.end_command,
         }
 
     def guest(self) -> Guest:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from strangler.domain.transitions import Change
-from strangler.ports import Clock, Commit, Committed, KeyTaken, Lease, Verdict
+from strangler.ports import Clock, Command, Commit, Committed, KeyTaken, Lease, Verdict
 from strangler.store.remote.frames import Message
 from strangler.store.remote.link import Link
 from strangler.store.remote.messages import is_there, pack_item, told_of, unpack_verdict
@@ -96,6 +96,15 @@ class RemoteStore(SqliteReader):
     async def save(self, kind: Literal["promise", "latency", "policy"], name: str, text: str) -> None:
         """See `Archive.save`."""
         await self.link.ask("call", "save", (kind, name, text))
+
+    async def begin_command(self, command: Command) -> int:
+        """See `Audit.begin_command`."""
+        number: int = await self.link.ask("call", "begin_command", (tuple(command),))
+        return number
+
+    async def end_command(self, number: int, at: int, outcome: str, detail: str | None) -> None:
+        """See `Audit.end_command`."""
+        await self.link.ask("call", "end_command", (number, at, outcome, detail))
 
     def refusal(self) -> str | None:
         """See `StoreHealth.refusal`."""

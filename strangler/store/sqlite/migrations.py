@@ -19,7 +19,7 @@ from strangler.domain.errors import OperatorError
 from strangler.store.sqlite.connection import APPLICATION_ID, Connection
 
 _SET = "strangler"
-_FILES = ("0001_first.sql", "0002_follow.sql", "0003_carried.sql")
+_FILES = ("0001_first.sql", "0002_follow.sql", "0003_carried.sql", "0005_desk.sql")
 
 
 def migrate(connection: Connection, path: Path) -> None:

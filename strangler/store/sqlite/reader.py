@@ -16,10 +16,11 @@ from strangler.domain.exchange import RecordedReply, RecordedRequest
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process, State, Tombstone
 from strangler.domain.transitions import Event
-from strangler.ports import Backlog, Changes, InFlight, ListQuery
+from strangler.ports import AuditQuery, Backlog, Changes, InFlight, ListQuery, Recorded
 from strangler.store.ledger import Ledgers
 from strangler.store.listing import listed
 from strangler.store.sealing import Sealer
+from strangler.store.sqlite import desk
 from strangler.store.sqlite.connection import open_reader
 from strangler.store.sqlite.ledgers import SqliteLedgers
 from strangler.store.sqlite.library import Library
@@ -140,6 +141,12 @@ class SqliteReader:
     async def load(self, kind: Literal["promise", "latency", "policy"]) -> Mapping[str, str]:
         """See `Archive.load`."""
         return await self._scan(partial(self._scans.archive, kind))
+
+    # Audit
+
+    async def commands(self, query: AuditQuery) -> Sequence[Recorded]:
+        """See `Audit.commands`."""
+        return await self._scan(partial(desk.listed, query, self._scanning))
 
     # The rest
 

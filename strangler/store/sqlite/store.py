@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from strangler.domain.errors import OperatorError
-from strangler.ports import Clock, Commit, Lease, Verdict
+from strangler.ports import Clock, Command, Commit, Lease, Verdict
 from strangler.store.ids import id_bytes
 from strangler.store.retention import ORPHAN_AGE
 from strangler.store.sealing import Sealer
-from strangler.store.sqlite import sweeping
+from strangler.store.sqlite import desk, sweeping
 from strangler.store.sqlite.connection import Connection, open_writer
 from strangler.store.sqlite.health import Health, clear_probe, write_probe
 from strangler.store.sqlite.library import Library
@@ -135,6 +135,17 @@ class SqliteStore(SqliteReader):
     async def save(self, kind: Literal["promise", "latency", "policy"], name: str, text: str) -> None:
         """See `Archive.save`."""
         await self._write("INSERT OR REPLACE INTO archive (kind, name, text) VALUES (?, ?, ?)", (kind, name, text))
+
+    # Audit
+
+    async def begin_command(self, command: Command) -> int:
+        """See `Audit.begin_command`."""
+        number: int = await self._do(partial(desk.begin, command))
+        return number
+
+    async def end_command(self, number: int, at: int, outcome: str, detail: str | None) -> None:
+        """See `Audit.end_command`."""
+        await self._do(partial(desk.end, number, at, outcome, detail))
 
     # StoreHealth and the rest
 
