@@ -20,7 +20,7 @@ from strangler.engine.lanes import Lanes
 from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outgoing import REQUEST_PART
-from strangler.engine.translating import Ready, prepared
+from strangler.engine.translating import Ready, evidence_of_sent, prepared
 from strangler.engine.uninterrupted import uninterrupted
 from strangler.policy.decide import Decision
 from strangler.policy.model import Route
@@ -293,7 +293,10 @@ class Acceptor:
                 self._executor.enqueue(change.process)
             return verdict
 
-        commit = Commit(change, request=kept, key=record, attempt=attempt)
+        sent = (
+            evidence_of_sent(attempt, kept, ready.request, now) if attempt is not None and ready is not None else None
+        )
+        commit = Commit(change, request=kept, key=record, attempt=attempt, evidence=sent)
         try:
             verdict = await uninterrupted(self._means.store.commit(commit), on_disk)
         except StoreUnavailable:

@@ -30,7 +30,7 @@ class Claimed(NamedTuple):
     attempt: Attempt
     request: RecordedRequest
     term: int  # of the lease under which it was claimed
-    ready: Ready | None = None  # translated at acceptance a moment ago
+    ready: Ready | None = None  # translated at acceptance a moment ago, and recorded with it
 
 
 class AttemptUnderWay:
@@ -86,7 +86,7 @@ class AttemptUnderWay:
             return await self._conclude(Failed(REQUEST_NOT_TRANSLATED, Effect.NONE), fault, None)
         self._request, asked = ready
         kept = None
-        if self._begun.number == 1 and interpreter.translates_request:
+        if self._ready is None and self._begun.number == 1 and interpreter.translates_request:
             kept = asyncio.ensure_future(keep_sent(means, self._begun, original, self._request))
         self._understands = interpreter, asked
         broken = await self._send(recorder)

@@ -93,14 +93,19 @@ async def understood(
     return found
 
 
-async def keep_sent(means: Means, attempt: Attempt, original: RecordedRequest, sent: RecordedRequest) -> None:
-    """Record what the first attempt sends, without credentials. It says what was done, and decides nothing: where the
-    store cannot, the call goes on."""
+def evidence_of_sent(attempt: Attempt, original: RecordedRequest, sent: RecordedRequest, now: int) -> Evidence:
+    """What the first attempt sends, without credentials."""
     secret = _SECRET | {name.lower() for _, name, _ in original.credentials}
     body = sent.body.data if sent.body.data is not None else b""
     headers: list[Header] = [(b":method", sent.method.encode()), (b":target", sent.target)]
     headers += [header for header in sent.headers if header[0].lower() not in secret]
-    evidence = Evidence(attempt.process_id, attempt.number, "sent", means.clock.now(), None, headers, body[:CHUNK_SIZE])
+    return Evidence(attempt.process_id, attempt.number, "sent", now, None, headers, body[:CHUNK_SIZE])
+
+
+async def keep_sent(means: Means, attempt: Attempt, original: RecordedRequest, sent: RecordedRequest) -> None:
+    """Record what the first attempt sends, where it was not recorded with the claim. It says what was done, and decides
+    nothing: where the store cannot, the call goes on."""
+    evidence = evidence_of_sent(attempt, original, sent, means.clock.now())
     try:
         await means.store.commit(Commit(None, evidence=evidence))
     except StoreUnavailable as error:

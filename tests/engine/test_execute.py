@@ -11,28 +11,11 @@ from strangler.domain.exchange import CHUNK_SIZE, AttemptOutcome, Fault, FaultKi
 from strangler.domain.process import Effect, PublicState, State
 from strangler.domain.transitions import Claim, apply
 from strangler.ports import Commit, Outgoing, ReplySink
-from tests.engine.world import COMPAT, Reply, World, a_request, a_route, feed
+from tests.engine.world import COMPAT, Gate, Reply, World, a_request, a_route
 
 NOT_SENT = Fault(FaultKind.NOT_SENT, "connection refused")
 LOST = Fault(FaultKind.INTERRUPTED, "connection reset")
 TIMEOUT = Fault(FaultKind.INTERRUPTED, "no whole reply within 60 s", timeout=True)
-
-
-class Gate:
-    """A call that waits at the upstream until it is let through."""
-
-    def __init__(self, reply: Reply | Fault | None = None) -> None:
-        self.reached = asyncio.Event()
-        self.open = asyncio.Event()
-        self._reply = reply if reply is not None else Reply()
-
-    async def __call__(self, request: Outgoing, sink: ReplySink, may_send: Callable[[], bool]) -> Fault | None:
-        self.reached.set()
-        await self.open.wait()
-        if isinstance(self._reply, Fault):
-            return self._reply
-        await feed(sink, self._reply)
-        return None
 
 
 async def test_a_process_is_called_once_and_completes_with_the_whole_reply(world: World) -> None:

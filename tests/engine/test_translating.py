@@ -19,7 +19,7 @@ from strangler.engine.accept import Refused
 from strangler.ports import Evidence
 from strangler.store.ledger import Ledger
 from tests.config.scene import load_route
-from tests.engine.world import COMPAT, Reply, World, a_request
+from tests.engine.world import COMPAT, Gate, Reply, World, a_request
 
 XML = (b"Content-Type", b"text/xml; charset=windows-1252")
 JSON = (b"Content-Type", b"application/json")
@@ -97,6 +97,39 @@ async def test_the_upstream_is_sent_its_own_words_and_the_client_gets_its_own(tm
     assert (b"X-Legacy-Host", b"mf1") in found["reply"].headers
     assert found["sent"].body == sent.body.data
     assert found["sent"].headers[1] == (b":target", b"/legacy/P-1%20%C3%A4")
+
+
+async def test_what_is_sent_is_on_record_before_it_leaves(tmp_path: Path) -> None:
+    world = await a_world(tmp_path)
+    gate = Gate()
+    world.upstream.script = [gate]
+    accepted = await world.accepted(a_request(BODY))
+    await gate.reached.wait()
+    assert "<POLNR>P-1 ä</POLNR>" in evidence(world)["sent"].body.decode("windows-1252")
+    gate.open.set()
+    await ended(world, accepted)
+    assert [each.source for each in ledger_of(world).evidence].count("sent") == 1
+
+
+async def test_a_late_reply_is_understood_by_the_rules_of_the_route_and_reaches_the_client_translated(
+    tmp_path: Path,
+) -> None:
+    world = await a_world(tmp_path)
+    reply = b"<RESULT><CODE>OK</CODE><NR>C-9</NR></RESULT>"
+    gate = Gate(Reply(200, reply, [XML]))
+    world.upstream.script = [gate]
+    accepted = await world.accepted(a_request(BODY))
+    await gate.reached.wait()
+    world.clock.pass_(16)
+    await world.concluder.recover(await world.process(accepted.id), world.route.call)
+    assert (await world.process(accepted.id)).state is State.IN_DOUBT
+    gate.open.set()
+    process = await world.ended(accepted.id)
+    assert (process.state, process.effect) == (State.COMPLETED, Effect.APPLIED)
+    kept = await world.store.reply(process.id)
+    assert kept is not None
+    assert json.loads(kept[1].body.data or b"") == {"claim": "C-9", "asked": "P-1 ä"}
+    assert evidence(world)["late_reply"].body == reply
 
 
 async def test_the_recorded_request_stays_the_clients(tmp_path: Path) -> None:

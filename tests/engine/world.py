@@ -172,6 +172,23 @@ async def feed(sink: ReplySink, reply: Reply) -> None:
             await sink.write(reply.body[start : start + size])
 
 
+class Gate:
+    """A call that waits at the upstream until it is let through."""
+
+    def __init__(self, reply: Reply | Fault | None = None) -> None:
+        self.reached = asyncio.Event()
+        self.open = asyncio.Event()
+        self._reply = reply if reply is not None else Reply()
+
+    async def __call__(self, request: Outgoing, sink: ReplySink, may_send: Callable[[], bool]) -> Fault | None:
+        self.reached.set()
+        await self.open.wait()
+        if isinstance(self._reply, Fault):
+            return self._reply
+        await feed(sink, self._reply)
+        return None
+
+
 class Pieces:
     """A request body that arrives in pieces."""
 
