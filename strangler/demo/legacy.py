@@ -237,12 +237,13 @@ class Handler(WSGIRequestHandler):
 def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; says "listening on URL" once it does."""
     parser = argparse.ArgumentParser(prog="python -m strangler.demo.legacy", description="A slow legacy insurer.")
-    parser.add_argument("--port", type=int, default=8081, help="on 127.0.0.1; 0 is any that is free")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on; 0.0.0.0 is all of them")
+    parser.add_argument("--port", type=int, default=8081, help="0 is any that is free")
     parser.add_argument("--database", type=Path, default=Path("insurer.db"), help="made when there is none")
     parser.add_argument("--speed", type=float, default=1.0, help="50 is fifty times as fast")
     options = parser.parse_args(arguments)
     insurer = Insurer(Register(options.database), options.speed)
-    with Server(("127.0.0.1", options.port), insurer) as server:
+    with Server((options.host, options.port), insurer) as server:
 
         def stop(*_: object) -> None:
             insurer.stop()
@@ -250,7 +251,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-        print(f"listening on http://127.0.0.1:{server.server_port}", flush=True)  # noqa: T201 - for who started it
+        print(f"listening on http://{options.host}:{server.server_port}", flush=True)  # noqa: T201 - for who started it
         server.serve_forever(poll_interval=0.1)
     return 0
 
