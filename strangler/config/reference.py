@@ -30,6 +30,8 @@ refused by its name.
   `translate` over `process: {id, type, correlationId, url, idempotencyKey}` too, over `soap: {version, header}` where
   the request is a SOAP message, and in `translate.response` over `reply: {status, headers, body, soap}`. In `outcome`,
   and in `when`, an expression looks at the body of the reply alone. A mapping of names to expressions makes a mapping.
+  A body that is packed with gzip or deflate is unpacked for it; where a reply is looked into, the upstream is asked for
+  plain bytes (`Accept-Encoding: identity`).
 - **XML** is seen as `{root: {"@attribute": …, child: …, "#text": …}}`, by local names; a child that comes more than
   once is a list, one that is named in `lists` always. Of a SOAP message it is what stands in its Body; a fault of
   either version is `Fault: {code, subcode, reason, actor, detail}`.

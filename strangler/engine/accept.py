@@ -14,7 +14,7 @@ from strangler.engine.attempt import Claimed
 from strangler.engine.content import Schemas, Violation
 from strangler.engine.execute import Executor
 from strangler.engine.identity import caller_name, identify
-from strangler.engine.intake import TooLarge, correlation_id, read_body, recorded, whole_body
+from strangler.engine.intake import KnownAs, TooLarge, names, read_body, recorded, whole_body
 from strangler.engine.keys import Key, Keys, given_key, given_lookup, key_scope
 from strangler.engine.lanes import Lanes
 from strangler.engine.means import Means
@@ -218,7 +218,8 @@ class Acceptor:
             raise _Stop(verdict)
         if accept.schema is not None:
             try:
-                violations = await self._schemas.violations(route.name, accept.schema, data)
+                coding = request.field(b"content-encoding")
+                violations = await self._schemas.violations(route.name, accept.schema, data, coding)
             except Unparsable as error:
                 self._refuse(route, "bad-request", f"the body is not readable JSON: {error}")
             else:
@@ -231,10 +232,10 @@ class Acceptor:
     ) -> tuple[Process, RecordedRequest]:
         """The process that is going to be accepted, and its request as it is kept."""
         request = submission.request
-        correlation = correlation_id(request) or self._means.ids.correlation_id()
-        draft = _draft(submission, caller, body, key, process_id, correlation, now)
+        known_as = names(request, self._means.ids)
+        draft = _draft(submission, caller, body, key, process_id, known_as, now)
         trusted = self._trusted(request.peer)
-        kept = recorded(request, body, submission.route, correlation, submission.decision.honoured, trusted=trusted)
+        kept = recorded(request, body, submission.route, known_as, submission.decision.honoured, trusted=trusted)
         return draft, kept
 
     async def _ready(
@@ -372,7 +373,7 @@ def _draft(
     body: Body,
     key: Key | None,
     process_id: str,
-    correlation: str,
+    known_as: KnownAs,
     now: int,
 ) -> Process:
     route = submission.route
@@ -384,7 +385,7 @@ def _draft(
         base=submission.base,
         resource=route.process.resource,
         method=submission.request.method,
-        correlation_id=correlation,
+        correlation_id=known_as.correlation_id,
         created_at=now,
         deadline_at=now + round(route.process.deadline * 1000),
         retain=round(route.process.retain * 1000),
@@ -396,6 +397,8 @@ def _draft(
         key_lookup=key.lookup if key is not None else None,
         key_life=key.life if key is not None else 0,
         body_size=body.size,
+        trace=known_as.trace,
+        trace_state=known_as.trace_state,
     )
 
 

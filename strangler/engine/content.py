@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 
-from strangler.policy.readable import Unparsable, parse_json
+from strangler.policy.readable import Unparsable, is_packed, parse_json, unpacked
 
 PARSED_HERE = 64 * 1024
 """Bytes up to which a body is parsed on the event loop; a longer one is parsed in a thread."""
@@ -54,12 +54,15 @@ class Schemas:
     def __init__(self) -> None:
         self._validators: dict[str, tuple[Mapping[str, Any], Validator]] = {}
 
-    async def violations(self, route: str, schema: Mapping[str, Any], data: bytes) -> list[Violation]:
-        """Where a body does not match; empty: it does.
+    async def violations(
+        self, route: str, schema: Mapping[str, Any], data: bytes, coding: bytes | None
+    ) -> list[Violation]:
+        """Where a body, with this ``Content-Encoding``, does not match; empty: it does.
 
         Raises:
             Unparsable: it is no JSON.
         """
+        data = await _plain(data, coding)
         validator = self._validator(route, schema)
         if len(data) <= PARSED_HERE:
             return _violations(validator, data)
@@ -87,9 +90,20 @@ def _pointer(path: Any) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
-async def parsed_for_expressions(data: bytes) -> Any:
-    """The value of a body as expressions see it; None where it is no JSON."""
+async def _plain(data: bytes, coding: bytes | None) -> bytes:
+    """A body without its content coding.
+
+    Raises:
+        Unparsable: it is in none that is known, is broken, or is too long when it is undone.
+    """
+    name = coding.decode("latin-1") if coding is not None else None
+    return await asyncio.to_thread(unpacked, data, name) if is_packed(name) else data
+
+
+async def parsed_for_expressions(data: bytes, coding: bytes | None) -> Any:
+    """The value of a body, with this ``Content-Encoding``, as expressions see it; None where it is no JSON."""
     try:
+        data = await _plain(data, coding)
         return parse_json(data) if len(data) <= PARSED_HERE else await asyncio.to_thread(parse_json, data)
     except Unparsable:
         return None

@@ -83,9 +83,8 @@ class Keys:
         if policy.derive == "fingerprint":
             return Key(scope, f"fingerprint:{same.hex()}", None, same, window)
         assert policy.derive is not None
-        document = request_document(
-            request, parameters, await parsed_for_expressions(data), caller_name(request, route.access)
-        )
+        value = await parsed_for_expressions(data, request.field(b"content-encoding"))
+        document = request_document(request, parameters, value, caller_name(request, route.access))
         try:
             value = self._expression(policy.derive).evaluate(document)
         except ExpressionError:

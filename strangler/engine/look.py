@@ -6,20 +6,18 @@ and the next worker looks again. Only what a look led to is committed.
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
 
-from strangler.domain.exchange import CHUNK_SIZE, Body, Header, Headers, RecordedRequest, joined_fields
+from strangler.domain.exchange import CHUNK_SIZE, RecordedRequest, joined_fields
 from strangler.domain.outcome import InDoubt, Outcome, Pending, Retry
 from strangler.domain.process import Process, State
 from strangler.domain.transitions import Doubt, Finish
 from strangler.engine.aside import TookTooLong, beside
 from strangler.engine.conclude import Concluder
 from strangler.engine.means import Means
-from strangler.engine.outgoing import set_header, upstream_headers
-from strangler.engine.recorder import LiveReply, Original, Recorder, reply_part
+from strangler.engine.recorder import Original, Recorder, reply_part
 from strangler.engine.translating import asked_by, process_values, understood
-from strangler.policy.documents import Read, read_body, reply_values
+from strangler.policy.documents import weight
 from strangler.policy.expressions import ExpressionError
 from strangler.policy.follow import (
     CONDITION_FAILED,
@@ -36,21 +34,12 @@ from strangler.policy.follow import (
     whereto,
 )
 from strangler.policy.follow_up import followed_to_end, looked_after, untold
-from strangler.policy.formula import Compiled
 from strangler.policy.forwarding import upstream_target
 from strangler.policy.interpret import interpret_end
 from strangler.policy.model import FollowPolicy, Route
 from strangler.policy.readable import Unparsable
-from strangler.policy.wall import Source
-from strangler.ports import Outgoing
 
 _HOPS = 5  # places that one look may be sent on to
-
-# Of the request that began it, these speak of its own body, key or wishes.
-_NOT_OF_A_LOOK = frozenset({b"expect", b"origin", b"prefer", b"range", b"te", b"transfer-encoding"})
-_NOT_OF_A_LOOK_BEGIN = (b"content-", b"if-")
-
-_NOTHING = Body(0, hashlib.sha256(b"").digest(), b"")
 
 
 class Looker:
@@ -81,7 +70,7 @@ class Looker:
         target, result = process.follow_target, False
         for _ in range(_HOPS):
             recorder = Recorder(
-                self._means.bodies, process.id, process.tries, route.call.max_reply, _nobody_waits_for_it
+                self._means.bodies, process.id, process.tries, route.call.max_reply, nobody_waits_for_it
             )
             if not await self._ask(route, process, request, target, recorder):
                 return await self._not_yet(route, process, NotYet())
@@ -109,11 +98,15 @@ class Looker:
         if follow.done is not None and not result and (follow.done.names_statuses or not is_down(answer.status)):
             holds = partial(follow.done.holds, answer.status, answer.headers, answer)
             try:
-                done = await beside(holds, recorder.size, hooks=follow.done.is_hook)
+                done = await beside(holds, weight(recorder.size, recorder.headers), hooks=follow.done.is_hook)
             except (ExpressionError, Unparsable, TookTooLong) as error:
                 self._means.instrument.note(CONDITION_FAILED, "error", route=route.name, reason=str(error))
                 return Untold(CONDITION_FAILED)
-        look = Look(answer.status, answer.headers, await beside(answer.document, recorder.size, hooks=False))
+        look = Look(
+            answer.status,
+            answer.headers,
+            await beside(answer.document, weight(recorder.size, recorder.headers), hooks=False),
+        )
         authorities = authorities_of(route, process, request)
         now = self._means.clock.now()
         return judge(follow, look, target, authorities, now, result=result, done=done)
@@ -122,11 +115,15 @@ class Looker:
         self, route: Route, process: Process, request: RecordedRequest, target: str, recorder: Recorder
     ) -> bool:
         """Send the question; whether a whole answer came."""
-        question = Outgoing(
-            "GET", target.encode(), question_headers(process, request, route), _NOTHING, _nothing_to_read
-        )
+        further = route.call.follow.set_headers if route.call.follow is not None else ()
+        headers = headers_for(process, request, route, f"look-{process.sequence}", further)
         fault = await self._means.upstream.call(
-            route.upstream, question, recorder, timeout=route.call.timeout, may_send=lambda: True, fresh=False
+            route.upstream,
+            question(target, headers),
+            recorder,
+            timeout=route.call.timeout,
+            may_send=lambda: True,
+            fresh=False,
         )
         if fault is not None:
             self._means.instrument.note("look_failed", "debug", process=process.id, reason=fault.reason)
@@ -187,19 +184,13 @@ async def place_of(
         return None
     came = recorder.original or Original(recorder.status, recorder.headers, await short_body(recorder) or b"")
     reply = Answer(came.status, came.headers, came.first_bytes, source_of(means, process))
-    document = await beside(reply.document, len(came.first_bytes), hooks=False)
+    document = await beside(reply.document, weight(len(came.first_bytes), came.headers), hooks=False)
     look = Look(came.status, came.headers, document)
     asked = upstream_target(request.target, route.rewrite, route.upstream)
     target = whereto(follow, look, process_values(process), asked, authorities_of(route, process, request))
     if target is None or follow.template is None:
         return target
     return f"{route.upstream.base_path}{target}"
-
-
-def source_of(means: Means, process: Process) -> Source:
-    """How the upstream's replies are read, as it was promised."""
-    promise = means.promise_of(process.promise)
-    return promise.wall.wall.reply_source if promise is not None and promise.wall is not None else Source()
 
 
 def authorities_of(route: Route, process: Process, request: RecordedRequest) -> set[str]:
@@ -209,64 +200,3 @@ def authorities_of(route: Route, process: Process, request: RecordedRequest) -> 
     if host is not None:
         names.add(host.decode("latin-1").lower())
     return names
-
-
-def question_headers(process: Process, request: RecordedRequest, route: Route) -> Headers:
-    """The fields of a question: those of the request that began it, as far as they are about who asks and how."""
-    keys = {name.lower().encode() for name in route.accept.idempotency.headers}
-    if route.call.forward_idempotency_key is not None:
-        keys.add(route.call.forward_idempotency_key.lower().encode())
-    headers: list[Header] = [
-        (name, value)
-        for name, value in upstream_headers(process, request, route)
-        if (lower := name.lower()) not in _NOT_OF_A_LOOK
-        and lower not in keys
-        and not lower.startswith(_NOT_OF_A_LOOK_BEGIN)
-    ]
-    # An answer is looked into, so it has to come in plain bytes.
-    headers = set_header(headers, b"Accept-Encoding", b"identity")
-    for name, value in route.call.follow.set_headers if route.call.follow is not None else ():
-        headers = set_header(headers, name.encode(), value.encode())
-    return headers
-
-
-class Answer:
-    """An answer of the upstream, as a condition looks at it."""
-
-    def __init__(self, status: int, headers: Headers, data: bytes | None, source: Source) -> None:
-        self.status, self.headers = status, headers
-        self._data = data
-        self._source = source
-
-    def over_body(self, formula: Compiled) -> object:
-        """See `LooksAt.over_body`. A hook is given the answer as ``reply``; what was asked first is not in it."""
-        read = self._read()
-        if formula.is_hook:
-            return formula.value({"reply": reply_values(self.status, self.headers, read)})
-        return formula.value(read.body)
-
-    def document(self) -> object:
-        """The value of the body; None: there is none that can be read."""
-        try:
-            return self._read().body
-        except Unparsable:
-            return None
-
-    def _read(self) -> Read:
-        if self._data is None:
-            raise Unparsable("it is too large for an answer")
-        return read_body(self._data, self.headers, self._source)
-
-
-async def short_body(recorder: Recorder) -> bytes | None:
-    """The body of an answer; None: it is longer than what tells how far something is."""
-    return await recorder.first_bytes() if recorder.size <= CHUNK_SIZE else None
-
-
-async def _nobody_waits_for_it(_: Recorder) -> LiveReply | None:
-    """An answer too large to keep is judged by its status, and dropped."""
-    return None
-
-
-async def _nothing_to_read(_: int) -> bytes:
-    return b""

@@ -16,7 +16,7 @@ from strangler.engine.intake import whole_body
 from strangler.engine.means import Means
 from strangler.engine.recorder import Recorder
 from strangler.policy.conditions import RULE_FAILED
-from strangler.policy.documents import Asked
+from strangler.policy.documents import Asked, weight
 from strangler.policy.model import CallPolicy
 from strangler.policy.translate import Interpreter, Reply, Sent, Understood, Untranslatable
 from strangler.ports import Bodies, Commit, Evidence
@@ -69,7 +69,8 @@ async def translated(interpreter: Interpreter, asked: Asked) -> Sent:
         Unreadable, Untranslatable: it cannot be translated.
     """
     try:
-        return await beside(partial(interpreter.request, asked), len(asked.data), hooks=interpreter.request_hooks)
+        size = weight(len(asked.data), asked.headers)
+        return await beside(partial(interpreter.request, asked), size, hooks=interpreter.request_hooks)
     except TookTooLong as error:
         raise Untranslatable(str(error)) from None
 
@@ -85,7 +86,8 @@ async def understood(
     reply = Reply(recorder.status, recorder.headers, data)
     work = partial(interpreter.reply, asked, reply, built_in, now)
     try:
-        found = await beside(work, len(data or b"") + len(asked.data), hooks=interpreter.reply_hooks)
+        size = weight(len(data or b""), recorder.headers) + weight(len(asked.data), asked.headers)
+        found = await beside(work, size, hooks=interpreter.reply_hooks)
     except TookTooLong as error:
         return Understood(InDoubt(RULE_FAILED), str(error), None)
     if found.translated is not None:

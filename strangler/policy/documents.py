@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from strangler.domain.exchange import Headers, joined_fields
 from strangler.policy.pattern import parse_path
-from strangler.policy.readable import MAX_DOCUMENT, Unparsable, decoded, media_type, parse_json
+from strangler.policy.readable import MAX_DOCUMENT, Unparsable, decoded, is_packed, media_type, parse_json, unpacked
 from strangler.policy.target import normal
 from strangler.policy.wall import Format, Source
 from strangler.policy.xml_reading import Envelope, read_xml
@@ -35,7 +35,7 @@ def read_body(data: bytes, headers: Headers, source: Source) -> Read:
     """The value of a body.
 
     JSON is its value; XML and SOAP as in `read_xml`; a form is a mapping of names to values, a list where a name comes
-    more than once; text is text; nothing is None.
+    more than once; text is text; nothing is None. What is packed with gzip or deflate is unpacked before.
 
     Raises:
         Unparsable: it is not what it is said to be, nobody says what it is, or it is too large.
@@ -45,9 +45,7 @@ def read_body(data: bytes, headers: Headers, source: Source) -> Read:
     if len(data) > MAX_DOCUMENT:
         raise Unparsable(f"it has {len(data)} bytes; at most {MAX_DOCUMENT} are read")
     fields = joined_fields(headers)
-    coding = fields.get(b"content-encoding", b"identity").strip().lower()
-    if coding not in (b"identity", b""):
-        raise Unparsable(f"it is encoded with {coding.decode('latin-1')[:40]}")
+    data = unpacked(data, fields.get(b"content-encoding", b"").decode("latin-1"))
     content_type = fields[b"content-type"].decode("latin-1") if b"content-type" in fields else None
     form = source.format or _form_of(media_type(content_type))
     text = decoded(data, content_type, source.charset, xml=form in ("xml", "soap"))
@@ -65,6 +63,12 @@ def read_body(data: bytes, headers: Headers, source: Source) -> Read:
             return Read(_form(text, _form_charset(source, content_type)))
         case "text":
             return Read(text)
+
+
+def weight(size: int, headers: Headers) -> int:
+    """Bytes that have to be read of a body of ``size`` bytes, at most: nobody knows what is in a packed one."""
+    coding = joined_fields(headers).get(b"content-encoding")
+    return MAX_DOCUMENT if coding is not None and is_packed(coding.decode("latin-1")) else size
 
 
 def _form_of(kind: str) -> Format:

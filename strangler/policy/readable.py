@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+import zlib
 from typing import Any
 
 MAX_DOCUMENT = 16 * 1024 * 1024
@@ -13,6 +14,43 @@ MAX_DOCUMENT = 16 * 1024 * 1024
 
 class Unparsable(ValueError):
     """A body that cannot be read in one way only."""
+
+
+_CODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+"""Content codings that are undone (RFC 9110 section 8.4.1), and what zlib calls their formats."""
+
+
+def is_packed(coding: str | None) -> bool:
+    """Whether a ``Content-Encoding`` says that a body is not what its media type says."""
+    return coding is not None and coding.strip().lower() not in ("", "identity")
+
+
+def unpacked(data: bytes, coding: str | None) -> bytes:
+    """A body without its content coding.
+
+    Raises:
+        Unparsable: it is in none of gzip and deflate, is broken, or is longer than `MAX_DOCUMENT` when it is undone.
+    """
+    if coding is None or not is_packed(coding):
+        return data
+    name = coding.strip().lower()
+    if name not in _CODINGS:
+        raise Unparsable(f"it is encoded with {name[:40]}; gzip and deflate are read")
+    parts, size = [], 0
+    try:
+        while data:  # gzip may have several members (RFC 1952 section 2.2)
+            packed = zlib.decompressobj(_CODINGS[name])
+            part = packed.decompress(data, MAX_DOCUMENT + 1 - size)
+            size += len(part)
+            if size > MAX_DOCUMENT:
+                raise Unparsable(f"it has more than {MAX_DOCUMENT} bytes once its {name} is undone")
+            if not packed.eof:
+                raise Unparsable(f"its {name} ends in the middle")
+            parts.append(part)
+            data = packed.unused_data
+    except zlib.error:
+        raise Unparsable(f"it is no {name}") from None
+    return b"".join(parts)
 
 
 def parse_json(data: bytes | str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gzip
 import json
 import threading
 from collections.abc import Mapping
@@ -132,6 +133,23 @@ async def test_a_late_reply_is_understood_by_the_rules_of_the_route_and_reaches_
     assert evidence(world)["late_reply"].body == reply
 
 
+async def test_bodies_that_are_packed_are_translated_as_well(tmp_path: Path) -> None:
+    world = await a_world(tmp_path)
+    reply = gzip.compress(b"<RESULT><CODE>OK</CODE><NR>C-9</NR></RESULT>")
+    world.upstream.script = [Reply(200, reply, [XML, (b"Content-Encoding", b"gzip")])]
+    request = a_request(gzip.compress(BODY), headers=[(b"Content-Encoding", b"gzip")])
+    process = await ended(world, await world.accepted(request))
+    (sent,) = world.upstream.sent
+    assert sent.body.data is not None
+    assert b"<POLNR>P-1" in sent.body.data
+    assert b"Content-Encoding" not in dict(sent.headers)
+    kept = await world.store.reply(process.id)
+    assert kept is not None
+    assert json.loads(kept[1].body.data or b"") == {"claim": "C-9", "asked": "P-1 ä"}
+    assert b"Content-Encoding" not in dict(kept[1].headers)
+    assert evidence(world)["reply"].body == reply
+
+
 async def test_the_recorded_request_stays_the_clients(tmp_path: Path) -> None:
     world = await a_world(tmp_path)
     process = await ended(world, await world.accepted(a_request(BODY)))
@@ -189,6 +207,7 @@ async def test_a_rule_may_say_that_it_is_to_be_sent_again(tmp_path: Path) -> Non
         Reply(200, b"\x81\x8d", [XML]),
         Reply(200, b"<RESULT/>", [(b"Content-Type", b"text/xml; charset=klingon")]),
         Reply(200, b"\x1f\x8b", [XML, (b"Content-Encoding", b"gzip")]),
+        Reply(200, b"<RESULT/>", [XML, (b"Content-Encoding", b"br")]),
         Reply(200, b"something", []),
         Reply(200, b'{"RESULT": {"CODE": 7}}', [JSON]),  # length() of a number
     ],

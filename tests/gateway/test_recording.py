@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -266,6 +267,24 @@ async def test_a_refusal_is_a_problem_document_with_its_errors_and_the_clients_c
     told = document(answer)
     assert (answer.status, told["code"], told["correlationId"]) == (422, "invalid-request", "c-1")
     assert told["errors"] == [{"pointer": "", "detail": "'amount' is a required property"}]
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "status"),
+    [
+        (b"gzip", gzip.compress(b'{"amount": 1}'), 202),
+        (b"gzip", gzip.compress(b"{}"), 422),
+        (b"gzip", b'{"amount": 1}', 400),
+        (b"br", b'{"amount": 1}', 400),
+    ],
+)
+async def test_a_packed_body_is_looked_into_as_well(coding: bytes, body: bytes, status: int) -> None:
+    world = await a_world(a_route(accept=AcceptPolicy(schema={"required": ["amount"]})))
+    answer = await ask(world, a_request(body, headers=[(b"Content-Encoding", coding)]))
+    assert answer.status == status
+    if status == 202:
+        await world.ended(document(answer)["id"])
+        assert world.upstream.sent[0].body.data == body  # the upstream gets it as it came
 
 
 async def test_a_full_queue_says_when_to_come_back() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import tracemalloc
+import zlib
 
 import pytest
 
@@ -60,6 +63,49 @@ def test_deep_json_is_refused(depth: int) -> None:
 def test_a_body_that_is_too_long_to_look_into_is_not_read() -> None:
     with pytest.raises(Unparsable, match="at most"):
         read_body(b" " * (MAX_DOCUMENT + 1), JSON, Source())
+
+
+@pytest.mark.parametrize(
+    ("coding", "data"),
+    [
+        (b"gzip", gzip.compress(b'{"a": 1}')),
+        (b"GZIP", gzip.compress(b'{"a":') + gzip.compress(b" 1}")),  # in two members
+        (b"x-gzip", gzip.compress(b'{"a": 1}')),
+        (b"deflate", zlib.compress(b'{"a": 1}')),
+        (b"identity", b'{"a": 1}'),
+        (b"", b'{"a": 1}'),
+    ],
+)
+def test_a_packed_body_is_unpacked_before_it_is_read(coding: bytes, data: bytes) -> None:
+    assert read_body(data, [*JSON, (b"Content-Encoding", coding)], Source()).body == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("coding", "data", "why"),
+    [
+        (b"gzip", gzip.compress(b"{}")[:-1], "ends in the middle"),
+        (b"gzip", b"{}", "no gzip"),
+        (b"gzip", gzip.compress(b"{}") + b"garbage", "no gzip"),
+        (b"deflate", gzip.compress(b"{}"), "no deflate"),
+        (b"br", b"{}", "encoded with br"),
+        (b"gzip, gzip", gzip.compress(gzip.compress(b"{}")), "encoded with"),
+    ],
+)
+def test_a_body_that_cannot_be_unpacked_is_refused(coding: bytes, data: bytes, why: str) -> None:
+    with pytest.raises(Unparsable, match=why):
+        read_body(data, [*JSON, (b"Content-Encoding", coding)], Source())
+
+
+@pytest.mark.parametrize("members", [1, 40])
+def test_a_bomb_is_not_unpacked_beyond_the_bound(members: int) -> None:
+    bomb = gzip.compress(bytes(100 * 1024 * 1024 // members)) * members
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unparsable, match="more than"):
+            read_body(bomb, [*JSON, (b"Content-Encoding", b"gzip")], Source())
+        assert tracemalloc.get_traced_memory()[1] < 4 * MAX_DOCUMENT
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_form_of_very_many_fields_is_refused() -> None:
