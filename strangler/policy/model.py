@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from strangler.domain.process import PublicState
 from strangler.domain.retry import Backoff
@@ -178,6 +178,55 @@ class FollowPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitPolicy:
+    """After how many failures in a row, within which time, calls pause, and for how long."""
+
+    failures: int = 5
+    within: float = 30.0
+    open: float = 30.0
+
+
+class Rate(NamedTuple):
+    """So many requests in so many seconds."""
+
+    requests: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How many requests each client of a route may send. None: as many as it likes."""
+
+    accepts: Rate | None = None
+    polls: Rate | None = None
+    by: str = "caller"  # caller, address, header:NAME
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeResult:
+    """What a client gets of a call that a probe found to have been applied."""
+
+    status: int = 200
+    body: Rendering | None = None  # over the request and the answer to the probe; None: it has none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbePolicy:
+    """How the upstream is asked whether a call in doubt was applied: a read-only question."""
+
+    template: Template  # a path over the request and the process
+    applied: Test  # which answers say that it was …
+    absent: Test | None = None  # … and which that it surely was not; None: nothing says so
+    method: Literal["GET", "HEAD"] = "GET"
+    upstream: Upstream | None = None  # None: the route's
+    set_headers: tuple[tuple[str, str], ...] = ()
+    timeout: float = 10.0
+    result: ProbeResult | None = None  # None: the process ends without a reply
+    attempts: int = 5
+    backoff: float = 30.0  # seconds between two questions
+
+
 class CallPolicy:
     """How the legacy system is called for a recorded request."""
 
@@ -197,6 +246,8 @@ class CallPolicy:
     max_reply: int = 64 * 1024 * 1024
     follow: FollowPolicy | None = None
 
+    circuit: CircuitPolicy | None = None  # None: off
+    probe: ProbePolicy | None = None
     def attempts_for(self, method: str) -> int:
         """How many calls of a request may have had an effect, in all."""
         if self.attempts is not None:

@@ -37,6 +37,11 @@ from strangler.ports.store import (
     Commit,
     Committed,
     End,
+from strangler.ports.standing import (
+    Gate,
+    Shut,
+    Standing,
+)
     Evidence,
     InFlight,
     KeyTaken,
@@ -102,6 +107,7 @@ __all__ = [
     "Message",
     "Noted",
     "OpenException",
+    "Gate",
     "Ours",
     "Outgoing",
     "Passthrough",
@@ -122,3 +128,5 @@ __all__ = [
     "Verdict",
     "Wait",
 ]
+    "Shut",
+    "Standing",

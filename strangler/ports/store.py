@@ -222,7 +222,8 @@ class Upkeep(Protocol):
         ...
 
     async def overdue(self, now: int, limit: int) -> Sequence[Process]:
-        """Processes that wait for a claim, or are followed, and for which it is too late: `Process.over_at` has passed.
+        """Processes that wait for a claim, or are followed, and for which it is too late: `Process.over_at` has passed,
+        later by the time that calls of their route were paused since they were accepted. None while they are.
 
         At most ``limit`` of each kind.
         """

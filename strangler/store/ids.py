@@ -29,6 +29,11 @@ def id_text(data: bytes) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def id_time(data: bytes) -> int:
+    """When a UUIDv7 was made, in milliseconds since the Unix epoch (RFC 9562 section 5.7)."""
+    return int.from_bytes(data[:6], "big")
+
+
 def created_before(text: str, instant: int) -> bool:
     """Whether a UUIDv7 was made before an instant: its first 48 bits say when (RFC 9562 section 5.7)."""
     return int(text[:8] + text[9:13], 16) < instant

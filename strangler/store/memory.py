@@ -42,15 +42,17 @@ from strangler.store.ids import created_before
 from strangler.store.ledger import ExceptionRecord, Ledger, Ledgers
 from strangler.store.listing import listed
 from strangler.store.retention import ORPHAN_AGE, subject, tombstone
+from strangler.store.standing import MemoryStanding
 
 
-class MemoryStore:
+class MemoryStore(MemoryStanding):
     """All store ports over dictionaries."""
 
     location = "memory:"
     software = "memory"
 
     def __init__(self, clock: Clock) -> None:
+        super().__init__()
         self._clock = clock
         self._entries: dict[str, Entry] = {}
         self._tombstones: dict[str, Tombstone] = {}
@@ -241,10 +243,14 @@ class MemoryStore:
             if due > after:
                 earliest[process.route] = min(due, earliest.get(process.route, due))
         return earliest
+    async def sweep_pauses(self) -> int:
+        """See `Standing.sweep_pauses`."""
+        return self.forget_pauses(entry.process.created_at for entry in self._entries.values())
+
 
     async def overdue(self, now: int, limit: int) -> Sequence[Process]:
         """See `Upkeep.overdue`."""
-        found = [process for _, process in self._due() if process.over_at <= now]
+        found = [process for _, process in self._due() if self._is_over(process, now)]
         return found[:limit]
 
     async def orphans(self, boot_id: str, boottime: int, limit: int) -> Sequence[Process]:

@@ -12,6 +12,7 @@ from strangler.ports import Command, Committed, Lease, Verdict
 from strangler.store.remote.frames import Frames, Message, frame
 from strangler.store.remote.messages import Told, pack_verdict, unpack_item
 from strangler.store.sqlite.store import SqliteStore
+from strangler.store.standing import unpacked
 
 _SLOW = 1024 * 1024  # bytes that wait for a worker, above which it is told no news
 
@@ -119,6 +120,12 @@ class Host:
             "resign": store.resign,
             "sweep": store.sweep,
             "save": store.save,
+            "exception": store.write_exception,
+            "put_order": lambda order: store.put_order(unpacked(order)),
+            "remove_order": store.remove_order,
+            "begin_pause": store.begin_pause,
+            "end_pause": store.end_pause,
+            "sweep_pauses": store.sweep_pauses,
             "begin_command": lambda command: store.begin_command(Command._make(command)),
             "end_command": store.end_command,
         }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from strangler.domain.transitions import Change
+from strangler.policy.standing import Order
 from strangler.ports import Clock, Command, Commit, Committed, KeyTaken, Lease, Verdict
 from strangler.store.remote.frames import Message
 from strangler.store.remote.link import Link
@@ -18,6 +19,7 @@ from strangler.store.sqlite.library import Library
 from strangler.store.sqlite.reader import SqliteReader
 from strangler.store.sqlite.rows import written
 
+from strangler.store.standing import OrderKind, packed
 _AWAY = "the process that owns the store is away; it is going to be started again"
 
 
@@ -101,6 +103,27 @@ class RemoteStore(SqliteReader):
         """See `Audit.begin_command`."""
         number: int = await self.link.ask("call", "begin_command", (tuple(command),))
         return number
+    async def put_order(self, order: Order) -> None:
+        """See `Standing.put_order`."""
+        await self.link.ask("call", "put_order", (packed(order),))
+
+    async def remove_order(self, route: str, kind: OrderKind) -> None:
+        """See `Standing.remove_order`."""
+        await self.link.ask("call", "remove_order", (route, kind))
+
+    async def begin_pause(self, route: str, at: int) -> None:
+        """See `Standing.begin_pause`."""
+        await self.link.ask("call", "begin_pause", (route, at))
+
+    async def end_pause(self, route: str, at: int) -> None:
+        """See `Standing.end_pause`."""
+        await self.link.ask("call", "end_pause", (route, at))
+
+    async def sweep_pauses(self) -> int:
+        """See `Standing.sweep_pauses`."""
+        swept: int = await self.link.ask("call", "sweep_pauses", ())
+        return swept
+
 
     async def end_command(self, number: int, at: int, outcome: str, detail: str | None) -> None:
         """See `Audit.end_command`."""

@@ -19,7 +19,15 @@ from strangler.domain.errors import OperatorError
 from strangler.store.sqlite.connection import APPLICATION_ID, Connection
 
 _SET = "strangler"
-_FILES = ("0001_first.sql", "0002_follow.sql", "0003_carried.sql", "0005_desk.sql")
+_FILES = (
+    "0001_first.sql",
+    "0002_follow.sql",
+    "0003_carried.sql",
+    "0005_desk.sql",
+    "0006_exceptions.sql",
+    "0007_pauses.sql",
+    "0008_probe.sql",
+)
 
 
 def migrate(connection: Connection, path: Path) -> None:

@@ -14,13 +14,15 @@ from typing import Literal, TypeVar
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import RecordedReply, RecordedRequest
 from strangler.domain.idempotency import KeyRecord
+from strangler.domain.pause import Pause
 from strangler.domain.process import Process, State, Tombstone
 from strangler.domain.transitions import Event
+from strangler.policy.standing import Order
 from strangler.ports import AuditQuery, Backlog, Changes, InFlight, ListQuery, Recorded
 from strangler.store.ledger import Ledgers
 from strangler.store.listing import listed
 from strangler.store.sealing import Sealer
-from strangler.store.sqlite import desk
+from strangler.store.sqlite import desk, standing
 from strangler.store.sqlite.connection import open_reader
 from strangler.store.sqlite.ledgers import SqliteLedgers
 from strangler.store.sqlite.library import Library
@@ -141,6 +143,16 @@ class SqliteReader:
     async def load(self, kind: Literal["promise", "latency", "policy"]) -> Mapping[str, str]:
         """See `Archive.load`."""
         return await self._scan(partial(self._scans.archive, kind))
+
+    # Standing
+
+    async def orders(self) -> Sequence[Order]:
+        """See `Standing.orders`."""
+        return await self._scan(partial(standing.orders, self._scanning))
+
+    async def pauses(self) -> Sequence[Pause]:
+        """See `Standing.pauses`."""
+        return await self._scan(partial(standing.pauses, self._scanning))
 
     # Audit
 

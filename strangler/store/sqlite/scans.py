@@ -18,6 +18,7 @@ from strangler.store.ids import id_bytes, id_text, is_id
 from strangler.store.listing import MACHINE
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.reads import guarded
+from strangler.store.sqlite.standing import GOES_ON, STOOD_STILL
 
 _ID_LENGTH = 16
 _NUMBERS = 2**63 - 1  # no row has a higher one
@@ -31,12 +32,14 @@ _FOLLOW_DUE = (
     "ORDER BY due_at LIMIT ?"
 )
 _OVERDUE = (
-    "SELECT id FROM process INDEXED BY process_due WHERE due_at IS NOT NULL AND state != 'following' "
-    "AND deadline_at <= ? ORDER BY deadline_at LIMIT ?"
+    "SELECT id FROM process INDEXED BY process_due WHERE due_at IS NOT NULL "  # noqa: S608
+    f"AND state != 'following' AND state != 'in_doubt' AND deadline_at <= ?1 AND {GOES_ON} "
+    f"AND deadline_at + {STOOD_STILL} <= ?1 ORDER BY deadline_at LIMIT ?2"
 )
 _FOLLOW_OVER = (
-    "SELECT id FROM process INDEXED BY process_follow_over WHERE follow_until_at <= ? AND state = 'following' "
-    "ORDER BY follow_until_at LIMIT ?"
+    "SELECT id FROM process INDEXED BY process_follow_over "  # noqa: S608
+    "WHERE follow_until_at <= ?1 AND state = 'following' "
+    f"AND {GOES_ON} AND follow_until_at + {STOOD_STILL} <= ?1 ORDER BY follow_until_at LIMIT ?2"
 )
 _ORPHANS = (
     "SELECT id FROM process INDEXED BY process_under_way WHERE state = 'processing' AND NOT EXISTS "

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from strangler.domain.errors import OperatorError
+from strangler.policy.standing import Order
 from strangler.ports import Clock, Command, Commit, Lease, Verdict
 from strangler.store.ids import id_bytes
 from strangler.store.retention import ORPHAN_AGE
 from strangler.store.sealing import Sealer
-from strangler.store.sqlite import desk, sweeping
+from strangler.store.sqlite import desk, exceptions, standing, sweeping
 from strangler.store.sqlite.connection import Connection, open_writer
 from strangler.store.sqlite.health import Health, clear_probe, write_probe
 from strangler.store.sqlite.library import Library
@@ -24,6 +25,7 @@ from strangler.store.sqlite.rows import Written, written
 from strangler.store.sqlite.turn import Action
 from strangler.store.sqlite.writer import GroupCommit, Writer
 
+from strangler.store.standing import OrderKind
 _SMALL = 4096  # bytes that an item without a body adds to the log, about
 _SLACK = 1024  # empty pages, 4 MiB, that are always kept for what comes next
 _STEPS = 64  # of giving pages back in one sweep
@@ -142,6 +144,29 @@ class SqliteStore(SqliteReader):
         """See `Audit.begin_command`."""
         number: int = await self._do(partial(desk.begin, command))
         return number
+    # Standing
+
+    async def put_order(self, order: Order) -> None:
+        """See `Standing.put_order`."""
+        await self._do(partial(standing.put, order))
+
+    async def remove_order(self, route: str, kind: OrderKind) -> None:
+        """See `Standing.remove_order`."""
+        await self._do(partial(standing.remove, route, kind))
+
+    async def begin_pause(self, route: str, at: int) -> None:
+        """See `Standing.begin_pause`."""
+        await self._do(partial(standing.begin, route, at))
+
+    async def end_pause(self, route: str, at: int) -> None:
+        """See `Standing.end_pause`."""
+        await self._do(partial(standing.end, route, at))
+
+    async def sweep_pauses(self) -> int:
+        """See `Standing.sweep_pauses`."""
+        swept: int = await self._do(standing.forget)
+        return swept
+
 
     async def end_command(self, number: int, at: int, outcome: str, detail: str | None) -> None:
         """See `Audit.end_command`."""
