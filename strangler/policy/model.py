@@ -178,7 +178,6 @@ class FollowPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitPolicy:
     """After how many failures in a row, within which time, calls pause, and for how long."""
 
@@ -227,6 +226,7 @@ class ProbePolicy:
     backoff: float = 30.0  # seconds between two questions
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallPolicy:
     """How the legacy system is called for a recorded request."""
 
@@ -245,9 +245,9 @@ class CallPolicy:
     queue: int = 10_000
     max_reply: int = 64 * 1024 * 1024
     follow: FollowPolicy | None = None
-
     circuit: CircuitPolicy | None = None  # None: off
     probe: ProbePolicy | None = None
+
     def attempts_for(self, method: str) -> int:
         """How many calls of a request may have had an effect, in all."""
         if self.attempts is not None:

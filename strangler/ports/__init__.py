@@ -29,6 +29,11 @@ from strangler.ports.front import (
     Handle,
     Passthrough,
 )
+from strangler.ports.standing import (
+    Gate,
+    Shut,
+    Standing,
+)
 from strangler.ports.store import (
     Archive,
     Backlog,
@@ -37,11 +42,6 @@ from strangler.ports.store import (
     Commit,
     Committed,
     End,
-from strangler.ports.standing import (
-    Gate,
-    Shut,
-    Standing,
-)
     Evidence,
     InFlight,
     KeyTaken,
@@ -96,6 +96,7 @@ __all__ = [
     "Failure",
     "Forbidden",
     "Found",
+    "Gate",
     "Handle",
     "Ids",
     "InFlight",
@@ -107,7 +108,6 @@ __all__ = [
     "Message",
     "Noted",
     "OpenException",
-    "Gate",
     "Ours",
     "Outgoing",
     "Passthrough",
@@ -118,8 +118,10 @@ __all__ = [
     "Recorded",
     "ReplySink",
     "Search",
+    "Shut",
     "Slots",
     "Stale",
+    "Standing",
     "StoreHealth",
     "Trouble",
     "Unreached",
@@ -128,5 +130,3 @@ __all__ = [
     "Verdict",
     "Wait",
 ]
-    "Shut",
-    "Standing",

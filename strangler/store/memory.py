@@ -243,15 +243,15 @@ class MemoryStore(MemoryStanding):
             if due > after:
                 earliest[process.route] = min(due, earliest.get(process.route, due))
         return earliest
-    async def sweep_pauses(self) -> int:
-        """See `Standing.sweep_pauses`."""
-        return self.forget_pauses(entry.process.created_at for entry in self._entries.values())
-
 
     async def overdue(self, now: int, limit: int) -> Sequence[Process]:
         """See `Upkeep.overdue`."""
         found = [process for _, process in self._due() if self._is_over(process, now)]
         return found[:limit]
+
+    async def sweep_pauses(self) -> int:
+        """See `Standing.sweep_pauses`."""
+        return self.forget_pauses(entry.process.created_at for entry in self._entries.values())
 
     async def orphans(self, boot_id: str, boottime: int, limit: int) -> Sequence[Process]:
         """See `Upkeep.orphans`."""

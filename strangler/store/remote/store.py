@@ -18,8 +18,8 @@ from strangler.store.sealing import Sealer
 from strangler.store.sqlite.library import Library
 from strangler.store.sqlite.reader import SqliteReader
 from strangler.store.sqlite.rows import written
-
 from strangler.store.standing import OrderKind, packed
+
 _AWAY = "the process that owns the store is away; it is going to be started again"
 
 
@@ -99,10 +99,6 @@ class RemoteStore(SqliteReader):
         """See `Archive.save`."""
         await self.link.ask("call", "save", (kind, name, text))
 
-    async def begin_command(self, command: Command) -> int:
-        """See `Audit.begin_command`."""
-        number: int = await self.link.ask("call", "begin_command", (tuple(command),))
-        return number
     async def put_order(self, order: Order) -> None:
         """See `Standing.put_order`."""
         await self.link.ask("call", "put_order", (packed(order),))
@@ -124,6 +120,10 @@ class RemoteStore(SqliteReader):
         swept: int = await self.link.ask("call", "sweep_pauses", ())
         return swept
 
+    async def begin_command(self, command: Command) -> int:
+        """See `Audit.begin_command`."""
+        number: int = await self.link.ask("call", "begin_command", (tuple(command),))
+        return number
 
     async def end_command(self, number: int, at: int, outcome: str, detail: str | None) -> None:
         """See `Audit.end_command`."""

@@ -24,8 +24,8 @@ from strangler.store.sqlite.reader import SqliteReader
 from strangler.store.sqlite.rows import Written, written
 from strangler.store.sqlite.turn import Action
 from strangler.store.sqlite.writer import GroupCommit, Writer
-
 from strangler.store.standing import OrderKind
+
 _SMALL = 4096  # bytes that an item without a body adds to the log, about
 _SLACK = 1024  # empty pages, 4 MiB, that are always kept for what comes next
 _STEPS = 64  # of giving pages back in one sweep
@@ -138,12 +138,6 @@ class SqliteStore(SqliteReader):
         """See `Archive.save`."""
         await self._write("INSERT OR REPLACE INTO archive (kind, name, text) VALUES (?, ?, ?)", (kind, name, text))
 
-    # Audit
-
-    async def begin_command(self, command: Command) -> int:
-        """See `Audit.begin_command`."""
-        number: int = await self._do(partial(desk.begin, command))
-        return number
     # Standing
 
     async def put_order(self, order: Order) -> None:
@@ -167,6 +161,12 @@ class SqliteStore(SqliteReader):
         swept: int = await self._do(standing.forget)
         return swept
 
+    # Audit
+
+    async def begin_command(self, command: Command) -> int:
+        """See `Audit.begin_command`."""
+        number: int = await self._do(partial(desk.begin, command))
+        return number
 
     async def end_command(self, number: int, at: int, outcome: str, detail: str | None) -> None:
         """See `Audit.end_command`."""
