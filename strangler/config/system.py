@@ -14,6 +14,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _DRAWS = 128  # names per call of the kernel: a call costs about as much as all that is made of it
 _DIGITS = 19  # hexadecimal digits of a draw: 12 bits, 2 of the 4 bits beside the variant, 60 bits
+_SPAN_DIGITS = 16
 _BYTES = -(-_DRAWS * _DIGITS // 2)
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}  # RFC 9562 section 4.1
 
@@ -64,6 +65,11 @@ class SystemIds:
         """A new correlation id: 32 hexadecimal digits, the form of a W3C trace id."""
         # Of two draws, because a call of the kernel for each name costs more than all the rest of it.
         return (next(self._draws, None) or self._refill()) + (next(self._draws, None) or self._refill())[:13]
+
+    def span_id(self) -> str:
+        """A new span id (W3C trace context): 16 hexadecimal digits."""
+        span = (next(self._draws, None) or self._refill())[:_SPAN_DIGITS]
+        return span if span.strip("0") else self.span_id()
 
     def chance(self) -> float:
         """A number from [0, 1)."""

@@ -8,21 +8,29 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import NamedTuple
 
+from strangler.domain import tracing
 from strangler.domain.exchange import CHUNK_SIZE, Body, Header, RecordedRequest, Request
 from strangler.engine.outgoing import REQUEST_PART
 from strangler.policy import prefer
 from strangler.policy.forwarding import alias, forwarding_fields, owned
 from strangler.policy.model import Forward, Route
-from strangler.ports import Bodies
+from strangler.ports import Bodies, Ids
 from strangler.wire.fields import HOP_BY_HOP, nominated
 
 _EMPTY = Body(0, hashlib.sha256(b"").digest(), b"")
 
 _CORRELATION = re.compile(rb"[\x21-\x7e]{1,200}")
-_TRACE_ID = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
 
 _ALWAYS_CREDENTIALS = frozenset({b"authorization", b"cookie"})
-_REPLACED = frozenset({b"content-length", b"expect", b"trailer", b"x-correlation-id"})
+_REPLACED = frozenset({b"content-length", b"expect", b"trailer", b"x-correlation-id", b"traceparent", b"tracestate"})
+
+
+class KnownAs(NamedTuple):
+    """By what a request is known on its way from here on."""
+
+    correlation_id: str
+    trace: str  # the traceparent of our span of its acceptance
+    trace_state: str | None  # the tracestate to hand on
 
 
 class TooLarge(NamedTuple):
@@ -111,13 +119,28 @@ def correlation_id(request: Request) -> str | None:
         value = request.field(name)
         if value is not None and _CORRELATION.fullmatch(value):
             return value.decode("ascii")
-    trace = request.field(b"traceparent")
-    found = _TRACE_ID.fullmatch(trace) if trace is not None else None
-    return found.group(1).decode("ascii") if found else None
+    span = tracing.parse(request.field(b"traceparent"))
+    return span.trace_id if span is not None else None
+
+
+def names(request: Request, ids: Ids) -> KnownAs:
+    """By what a request is going to be known: as its client says, or by new names."""
+    correlation = correlation_id(request)
+    # Where both are new they are one: whoever searches for the one finds the other.
+    known = correlation or ids.correlation_id()
+    trace_id = known if correlation is None else ids.correlation_id()
+    span, state = tracing.begin(request.field(b"traceparent"), request.field(b"tracestate"), trace_id, ids.span_id())
+    return KnownAs(known, str(span), state)
 
 
 def recorded(
-    request: Request, body: Body, route: Route, correlation: str, honoured: Collection[str], *, trusted: bool
+    request: Request,
+    body: Body,
+    route: Route,
+    known_as: KnownAs,
+    honoured: Collection[str],
+    *,
+    trusted: bool,
 ) -> RecordedRequest:
     """The request as it is kept and sent from: end-to-end headers, forwarding fields set, preferences that we honoured
     taken out, credentials apart.
@@ -147,7 +170,10 @@ def recorded(
             plain.append((name, value))
         position += 1
     plain += forwarding_fields(earlier, request.field(b"host") or b"", request.peer, forward, trusted=trusted)
-    plain.append((b"X-Correlation-ID", correlation.encode("ascii")))
+    plain.append((b"X-Correlation-ID", known_as.correlation_id.encode("ascii")))
+    plain.append((b"traceparent", known_as.trace.encode("ascii")))
+    if known_as.trace_state is not None:
+        plain.append((b"tracestate", known_as.trace_state.encode("ascii")))
     return RecordedRequest(request.method, request.target, tuple(plain), tuple(credentials), body)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from strangler.domain.exchange import Header, RecordedRequest
 from strangler.domain.process import Process
+from strangler.domain.tracing import attempt_name, child
 from strangler.policy.forwarding import upstream_target
 from strangler.policy.model import Route
 from strangler.ports import Bodies, Outgoing
@@ -13,20 +14,25 @@ REQUEST_PART = "request"
 
 
 def outgoing(process: Process, recorded: RecordedRequest, route: Route, bodies: Bodies) -> Outgoing:
-    """What is sent for a process, the same on every attempt unless the policy changed."""
+    """What is sent for a process: but for its span the same on every attempt, unless the policy changed."""
 
     async def read_chunk(index: int) -> bytes:
         return await bodies.read_chunk(process.id, REQUEST_PART, index)
 
     target = upstream_target(recorded.target, route.rewrite, route.upstream)
-    return Outgoing(recorded.method, target, upstream_headers(process, recorded, route), recorded.body, read_chunk)
+    headers = upstream_headers(process, recorded, route, attempt_name(process.tries))
+    return Outgoing(recorded.method, target, headers, recorded.body, read_chunk)
 
 
-def upstream_headers(process: Process, recorded: RecordedRequest, route: Route) -> list[Header]:
-    """The fields that go upstream. The recorded ones are end-to-end already, forwarding fields and correlation id in
-    place."""
+def upstream_headers(process: Process, recorded: RecordedRequest, route: Route, span: str) -> list[Header]:
+    """The fields that go upstream. The recorded ones are end-to-end already, forwarding fields, correlation id and
+    trace in place. ``span``: the name of the span that sends it, see `tracing.child`."""
     call = route.call
     headers = recorded.all_headers() if call.credentials == "forward" else list(recorded.headers)
+    if process.trace is not None:
+        # Where the policy took the trace out it stays out.
+        traced = child(process.trace, span).encode()
+        headers = [(name, traced if name.lower() == b"traceparent" else value) for name, value in headers]
     if call.forward_idempotency_key is not None:
         key = process.key if process.key is not None else process.id
         headers = set_header(headers, call.forward_idempotency_key.encode(), key.encode())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from strangler.domain.exchange import Attempt, AttemptOutcome, Request
 from strangler.domain.process import Process, State
+from strangler.domain.tracing import Span, attempt_name, child_span, parse
 from strangler.domain.transitions import Change
 from strangler.engine.instrument import AccessLog, Level, QueueReading
 from strangler.operations import series
@@ -90,6 +91,7 @@ class Telemetry:
                 "process": process.id if process is not None else None,
                 "caller": process.caller_name if process is not None else None,
                 "address": request.peer.address or None,
+                **_trace_of(request, process),
             },
         )
 
@@ -174,6 +176,9 @@ class Telemetry:
             "state": process.state,
             "effect": process.effect,
         }
+        if process.trace is not None:
+            ours = child_span(process.trace, attempt_name(attempt.number))
+            fields |= {"spanId": ours.span_id, "parentSpanId": fields["spanId"]}
         self._logs.line("warning" if interrupted else "info", "attempt", fields)
 
     def late_reply(self, process: Process, settled: bool) -> None:
@@ -280,4 +285,20 @@ def _about(process: Process) -> dict[str, object]:
         "process": process.id,
         "correlationId": process.correlation_id,
         "caller": process.caller_name,
+        **_span(parse(process.trace.encode()) if process.trace is not None else None),
     }
+
+
+def _span(span: Span | None) -> dict[str, object]:
+    return {"traceId": span.trace_id, "spanId": span.span_id} if span is not None else {}
+
+
+def _trace_of(request: Request, process: Process | None) -> dict[str, object]:
+    """The span under which a request was answered: ours where it was accepted, else that of its client."""
+    theirs = parse(request.field(b"traceparent"))
+    ours = parse(process.trace.encode()) if process is not None and process.trace is not None else None
+    if theirs is None:
+        return _span(ours)
+    if ours is None or ours.trace_id != theirs.trace_id:
+        return {"traceId": theirs.trace_id, "parentSpanId": theirs.span_id}
+    return {**_span(ours), "parentSpanId": theirs.span_id}

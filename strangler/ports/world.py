@@ -30,6 +30,10 @@ class Ids(Protocol):
         """A new correlation id."""
         ...
 
+    def span_id(self) -> str:
+        """A new span id: 16 hexadecimal digits, not all of them 0."""
+        ...
+
     def chance(self) -> float:
         """A number from [0, 1)."""
         ...

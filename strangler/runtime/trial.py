@@ -17,7 +17,7 @@ from strangler.domain.process import Process
 from strangler.domain.transitions import Accept, Claim, apply
 from strangler.engine.conclude import applied
 from strangler.engine.document import status_document
-from strangler.engine.intake import correlation_id, recorded
+from strangler.engine.intake import KnownAs, names, recorded
 from strangler.engine.outgoing import outgoing
 from strangler.engine.recorder import LiveReply, Recorder
 from strangler.engine.translating import prepared, understood
@@ -80,9 +80,9 @@ async def _recorded(request: Request, data: bytes, reply: Message | None, trial:
     now = clock.now()
     store = MemoryStore(clock)
     body = Body(len(data), hashlib.sha256(data).digest(), data)
-    correlation = correlation_id(request) or ids.correlation_id()
-    kept = recorded(request, body, route, correlation, decision.honoured, trusted=False)
-    draft = _draft(route, request, decision, ids.process_id(now), correlation, now)
+    known_as = names(request, ids)
+    kept = recorded(request, body, route, known_as, decision.honoured, trusted=False)
+    draft = _draft(route, request, decision, ids.process_id(now), known_as, now)
     process = apply(None, Accept(draft), now).then(Claim("trial"), now).process
     wall = route.promise.wall
     sent, seen = kept, None
@@ -116,7 +116,7 @@ async def _recorded(request: Request, data: bytes, reply: Message | None, trial:
     )
 
 
-def _draft(route: Route, request: Request, decision: Decision, process_id: str, correlation: str, now: int) -> Process:
+def _draft(route: Route, request: Request, decision: Decision, process_id: str, known_as: KnownAs, now: int) -> Process:
     return Process(
         id=process_id,
         route=route.name,
@@ -125,7 +125,9 @@ def _draft(route: Route, request: Request, decision: Decision, process_id: str, 
         base=route.public_url or "http://127.0.0.1:8080",
         resource=route.process.resource,
         method=request.method,
-        correlation_id=correlation,
+        correlation_id=known_as.correlation_id,
+        trace=known_as.trace,
+        trace_state=known_as.trace_state,
         created_at=now,
         deadline_at=now + round(route.process.deadline * 1000),
         retain=round(route.process.retain * 1000),

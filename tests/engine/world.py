@@ -77,6 +77,10 @@ class FakeIds:
     def correlation_id(self) -> str:
         return "new-correlation-id"
 
+    def span_id(self) -> str:
+        self._count += 1
+        return f"{self._count:016x}"
+
     def chance(self) -> float:
         return 0.5
 

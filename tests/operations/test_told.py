@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from strangler.domain.exchange import AttemptOutcome
 from strangler.domain.process import Effect, State
+from strangler.domain.tracing import child
 from strangler.domain.transitions import Accept, Change, Claim, Doubt, Event, OutboxRow, apply
 from strangler.engine.instrument import AccessLog
 from strangler.operations.logs import Bridge
@@ -227,3 +228,53 @@ def test_what_is_told_of_a_client_cannot_forge_a_line(path: bytes, label: str) -
         if form == "json":
             assert [line["event"] for line in heard.lines] == ["request", "attempt"]
             assert heard.lines[0]["caller"] == label
+
+
+TRACE, OURS, THEIRS = "4bf92f3577b34da6a3ce929d0e0e4736", "b7ad6b7169203331", "00f067aa0ba902b7"
+
+
+def test_a_line_of_a_process_bears_its_trace_and_the_span_of_its_acceptance() -> None:
+    process = a_process(trace=f"00-{TRACE}-{OURS}-01", state=State.EXPIRED)
+    heard = Heard()
+    with heard as telemetry:
+        telemetry.late_reply(process, settled=True)
+    [line] = heard.lines
+    assert (line["traceId"], line["spanId"]) == (TRACE, OURS)
+
+
+def test_an_attempt_bears_the_span_under_which_it_called() -> None:
+    trace = f"00-{TRACE}-{OURS}-01"
+    heard = Heard()
+    with heard as telemetry:
+        telemetry.attempt_ended(a_process(trace=trace), an_attempt(number=2))
+    [line] = heard.lines
+    sent = child(trace, "attempt-2")
+    assert sent == f"00-{TRACE}-{line['spanId']}-01"
+    assert (line["traceId"], line["parentSpanId"]) == (TRACE, OURS)
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "trace", "told"),
+    [
+        (None, None, {}),
+        (f"00-{TRACE}-{THEIRS}-01", None, {"traceId": TRACE, "parentSpanId": THEIRS}),
+        (
+            f"00-{TRACE}-{THEIRS}-01",
+            f"00-{TRACE}-{OURS}-01",
+            {"traceId": TRACE, "spanId": OURS, "parentSpanId": THEIRS},
+        ),
+        (None, f"00-{TRACE}-{OURS}-01", {"traceId": TRACE, "spanId": OURS}),
+        # The repeat of a request that was accepted within another trace.
+        (f"00-{TRACE}-{THEIRS}-01", f"00-{'f' * 32}-{OURS}-01", {"traceId": TRACE, "parentSpanId": THEIRS}),
+    ],
+)
+def test_a_request_bears_the_trace_that_it_came_in(
+    traceparent: str | None, trace: str | None, told: dict[str, str]
+) -> None:
+    headers = ((b"traceparent", traceparent.encode()),) if traceparent is not None else ()
+    process = a_process(trace=trace) if trace is not None else None
+    heard = Heard()
+    with heard as telemetry:
+        telemetry.answered(a_request(headers=headers), "submit-claim", 202, 0.1, process=process)
+    [line] = heard.lines
+    assert {name: value for name, value in line.items() if name in ("traceId", "spanId", "parentSpanId")} == told
