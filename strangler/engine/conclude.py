@@ -18,9 +18,12 @@ from strangler.engine.recorder import LiveReply, Recorder
 from strangler.policy.follow_up import follow_up, overdue, settled_late, stricter
 from strangler.policy.interpret import WORKER_LOST
 from strangler.policy.model import CallPolicy, OnInDoubt, on_in_doubt_for
-from strangler.ports import Commit, End, Evidence, OpenException, Stale, Verdict
+from strangler.ports import Closing, Commit, End, Evidence, OpenException, Stale, Verdict
 
 _STORE_BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+NOBODY = "strangler"
+"""Who did what no person did."""
 
 WITHOUT_ROUTE = CallPolicy(timeout=60.0, attempts=1, on_in_doubt="fail", settle=75.0)
 """How the calls of a route that is no longer in the policy are concluded: by what was promised, and never repeated."""
@@ -34,7 +37,9 @@ def applied(process: Process, transitions: Sequence[Transition], now: int) -> Ch
     return change
 
 
-def settling(change: Change, attempt: Attempt | None, reply: RecordedReply | None, *, closes: bool = False) -> Commit:
+def settling(
+    change: Change, attempt: Attempt | None, reply: RecordedReply | None, *, closes: Closing | None = None
+) -> Commit:
     """The commit of a change, with what belongs to an end, or to a doubt that only a person can settle."""
     process = change.process
     now = change.events[-1].at
@@ -42,7 +47,10 @@ def settling(change: Change, attempt: Attempt | None, reply: RecordedReply | Non
         expires = key_expiry(process, now)
         end = End(expires, max(now, expires or 0) + process.retain)
         kept = (attempt.number, reply) if attempt is not None and reply is not None else None
-        return Commit(change, attempt=attempt, reply=kept, end=end, closes=closes)
+        opens = None
+        if process.state is State.EXPIRED and process.promised:
+            opens = OpenException(process.id, "expired", now, "it was promised, and was not done before its deadline")
+        return Commit(change, attempt=attempt, reply=kept, end=end, opens=opens, closes=closes)
     if process.state is State.IN_DOUBT and not process.settling:
         opens = OpenException(process.id, "in_doubt", now, process.reason or "")
         return Commit(change, attempt=attempt, opens=opens)
@@ -206,7 +214,8 @@ class Concluder:
                 break
             change = applied(current, transitions, means.clock.now())
             settled = Settled(change.process, attempt.number, reply)
-            commit = settling(change, attempt, reply, closes=True)._replace(evidence=evidence)
+            closing = Closing(change.events[-1].at, NOBODY, "settled", "the reply came late")
+            commit = settling(change, attempt, reply, closes=closing)._replace(evidence=evidence)
             if not isinstance(await self._commit_until(commit, settled), Stale):
                 self._notifier.committed(change, settled)
                 means.instrument.late_reply(change.process, settled=True)

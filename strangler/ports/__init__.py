@@ -23,6 +23,14 @@ from strangler.ports.desk import (
     Recorded,
     Search,
 )
+from strangler.ports.exceptions import (
+    Closing,
+    ExceptionEntry,
+    ExceptionQuery,
+    Exceptions,
+    Note,
+    OpenException,
+)
 from strangler.ports.front import (
     Direct,
     Direction,
@@ -47,7 +55,6 @@ from strangler.ports.store import (
     KeyTaken,
     Lease,
     ListQuery,
-    OpenException,
     ProcessStore,
     PublicChange,
     Slots,
@@ -85,6 +92,7 @@ __all__ = [
     "Carried",
     "Changes",
     "Clock",
+    "Closing",
     "Command",
     "Commit",
     "Committed",
@@ -93,6 +101,9 @@ __all__ = [
     "Direction",
     "End",
     "Evidence",
+    "ExceptionEntry",
+    "ExceptionQuery",
+    "Exceptions",
     "Failure",
     "Forbidden",
     "Found",
@@ -106,6 +117,7 @@ __all__ = [
     "Links",
     "ListQuery",
     "Message",
+    "Note",
     "Noted",
     "OpenException",
     "Ours",

@@ -15,6 +15,7 @@ from strangler.domain.exchange import (
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process, PublicState, State, Tombstone
 from strangler.domain.transitions import Change, Event
+from strangler.ports.exceptions import Closing, OpenException
 
 
 class End(NamedTuple):
@@ -38,15 +39,6 @@ class Evidence(NamedTuple):
     body: bytes  # its first `CHUNK_SIZE` bytes
 
 
-class OpenException(NamedTuple):
-    """Something that a person has to look at; at most one is open of a kind and process."""
-
-    process_id: str
-    kind: Literal["in_doubt", "late_reply"]
-    at: int
-    detail: str
-
-
 class Commit(NamedTuple):
     """All that becomes durable together, or not at all."""
 
@@ -58,7 +50,7 @@ class Commit(NamedTuple):
     end: End | None = None
     evidence: Evidence | None = None
     opens: OpenException | None = None
-    closes: bool = False  # the open exceptions of the process
+    closes: Closing | None = None  # the exceptions of `SETTLED_WITH_PROCESS` that are open
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,11 @@ class Store(ProcessStore, Bodies, Upkeep, Archive, Audit, Standing, StoreHealth,
         """What it is made of, for people: "SQLite 3.53.4"."""
         ...
 
+    @property
+    def exceptions(self) -> Exceptions:
+        """The exception queue."""
+        ...
+
     def wal_size(self) -> int:
         """Bytes of the write-ahead log."""
         ...

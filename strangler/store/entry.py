@@ -8,8 +8,8 @@ from strangler.domain.exchange import Attempt, RecordedReply, RecordedRequest
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process
 from strangler.domain.transitions import Event, OutboxRow
-from strangler.ports import Evidence
-from strangler.store.ledger import ExceptionRecord, Ledger
+from strangler.ports import Evidence, ExceptionEntry
+from strangler.store.ledger import Ledger
 
 
 @dataclass(slots=True)
@@ -24,14 +24,8 @@ class Entry:
     reply: tuple[int, RecordedReply] | None = None
     attempts: dict[int, Attempt] = field(default_factory=dict)
     evidence: list[Evidence] = field(default_factory=list)
-    exceptions: list[ExceptionRecord] = field(default_factory=list)
 
-    @property
-    def watched(self) -> bool:
-        """Whether a person still has to look at it."""
-        return any(exception.closed_at is None for exception in self.exceptions)
-
-    def ledger(self, held: KeyRecord | None) -> Ledger:
+    def ledger(self, held: KeyRecord | None, exceptions: tuple[ExceptionEntry, ...]) -> Ledger:
         """All of it as values; ``held`` is what is recorded under its idempotency key."""
         request = self.request
         return Ledger(
@@ -44,6 +38,6 @@ class Entry:
             self.reply,
             tuple(self.attempts[number] for number in sorted(self.attempts)),
             tuple(self.evidence),
-            tuple(self.exceptions),
+            exceptions,
             held,
         )

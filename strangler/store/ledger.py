@@ -9,17 +9,7 @@ from strangler.domain.exchange import Attempt, RecordedReply, RecordedRequest
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process
 from strangler.domain.transitions import Event, OutboxRow
-from strangler.ports import Evidence
-
-
-class ExceptionRecord(NamedTuple):
-    """Something that a person had, or has, to look at."""
-
-    process_id: str
-    kind: str
-    opened_at: int
-    detail: str
-    closed_at: int | None = None  # None: it is open
+from strangler.ports import Evidence, ExceptionEntry
 
 
 class Ledger(NamedTuple):
@@ -34,7 +24,7 @@ class Ledger(NamedTuple):
     reply: tuple[int, RecordedReply] | None
     attempts: Sequence[Attempt]
     evidence: Sequence[Evidence]
-    exceptions: Sequence[ExceptionRecord]
+    exceptions: Sequence[ExceptionEntry]
     key: KeyRecord | None  # what is recorded under the scope and key of the process, whosever it is
 
 

@@ -29,7 +29,6 @@ from strangler.ports import (
     KeyTaken,
     Lease,
     ListQuery,
-    OpenException,
     PublicChange,
     Recorded,
     Stale,
@@ -38,8 +37,9 @@ from strangler.ports import (
 from strangler.store.commits import Commits
 from strangler.store.desk import commanded
 from strangler.store.entry import Entry
+from strangler.store.exceptions import MemoryExceptions
 from strangler.store.ids import created_before
-from strangler.store.ledger import ExceptionRecord, Ledger, Ledgers
+from strangler.store.ledger import Ledger, Ledgers
 from strangler.store.listing import listed
 from strangler.store.retention import ORPHAN_AGE, subject, tombstone
 from strangler.store.standing import MemoryStanding
@@ -58,13 +58,13 @@ class MemoryStore(MemoryStanding):
         self._tombstones: dict[str, Tombstone] = {}
         self._keys: dict[tuple[str, str], KeyRecord] = {}
         self._commits = Commits()
+        self.exceptions = MemoryExceptions(self._route_of, self._keep_on)
         self._chunks: dict[str, dict[tuple[str, int], bytes]] = {}
         self._leases: dict[str, Lease] = {}
         self._archive: dict[str, dict[str, str]] = {"promise": {}, "latency": {}, "policy": {}}
         self._waiting: dict[str, Process] = {}  # those that are due some time
         self._under_way: dict[str, Process] = {}
         self._recorded: list[Recorded] = []
-        self._closed = False
 
     # ProcessStore
 
@@ -107,10 +107,10 @@ class MemoryStore(MemoryStanding):
             self._write_end(entry, commit.end)
         if commit.evidence is not None:
             entry.evidence.append(commit.evidence)
-        if commit.closes:
-            self._close_exceptions(entry, commit)
+        if commit.closes is not None:
+            self.exceptions.settle(entry.process.id, commit.closes)
         if commit.opens is not None:
-            self._open_exception(entry, commit.opens)
+            self.exceptions.write(commit.opens)
         return Committed()
 
     def _write_change(self, change: Change) -> None:
@@ -137,20 +137,14 @@ class MemoryStore(MemoryStanding):
             if held is not None and held.process_id == process.id:
                 self._keys[held.scope, held.key] = held._replace(expires_at=end.key_expires_at)
 
-    def _close_exceptions(self, entry: Entry, commit: Commit) -> None:
-        at = commit.change.events[-1].at if commit.change is not None else self._clock.now()
-        closed = any(exception.closed_at is None for exception in entry.exceptions)
-        entry.exceptions = [
-            exception if exception.closed_at is not None else exception._replace(closed_at=at)
-            for exception in entry.exceptions
-        ]
-        if closed and entry.retain_until_at is not None:
-            entry.retain_until_at = max(entry.retain_until_at, at + entry.process.retain)
+    def _route_of(self, process_id: str | None) -> str:
+        entry = self._entries.get(process_id) if process_id is not None else None
+        return entry.process.route if entry is not None else ""
 
-    def _open_exception(self, entry: Entry, opens: OpenException) -> None:
-        if any(held.kind == opens.kind and held.closed_at is None for held in entry.exceptions):
-            return
-        entry.exceptions.append(ExceptionRecord(opens.process_id, opens.kind, opens.at, opens.detail))
+    def _keep_on(self, process_id: str, at: int) -> None:
+        entry = self._entries.get(process_id)
+        if entry is not None and entry.retain_until_at is not None:
+            entry.retain_until_at = max(entry.retain_until_at, at + entry.process.retain)
 
     async def process(self, process_id: str) -> Process | Tombstone | None:
         """See `ProcessStore.process`."""
@@ -285,12 +279,15 @@ class MemoryStore(MemoryStanding):
         past = [
             entry
             for entry in self._entries.values()
-            if entry.retain_until_at is not None and entry.retain_until_at <= now and not entry.watched
+            if entry.retain_until_at is not None
+            and entry.retain_until_at <= now
+            and not self.exceptions.watched(entry.process.id)
         ][:limit]
         for entry in past:
             assert entry.retain_until_at is not None
             self._tombstones[entry.process.id] = tombstone(entry.process, entry.retain_until_at)
             del self._entries[entry.process.id]
+            self.exceptions.forget(entry.process.id)
         keys = [place for place, held in self._keys.items() if held.expires_at is not None and held.expires_at <= now][
             :limit
         ]
@@ -354,11 +351,7 @@ class MemoryStore(MemoryStanding):
 
     async def close(self) -> None:
         """Take no more commits."""
-        self._closed = True
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise StoreUnavailable("the store is closed")
+        self._closed = self.exceptions.closed = True
 
     # Ledgers
 
@@ -393,9 +386,9 @@ class MemoryStore(MemoryStanding):
 
     def _ledger(self, entry: Entry) -> Ledger:
         process = entry.process
-        if process.key_scope is None or process.key_lookup is None:
-            return entry.ledger(None)
-        return entry.ledger(self._keys.get((process.key_scope, process.key_lookup)))
+        keyed = process.key_scope is not None and process.key_lookup is not None
+        held = self._keys.get((process.key_scope or "", process.key_lookup or "")) if keyed else None
+        return entry.ledger(held, self.exceptions.of(process.id))
 
 
 def _token(process: Process) -> tuple[int, int]:

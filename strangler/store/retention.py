@@ -18,7 +18,7 @@ def subject(commit: Commit) -> str:
     if commit.change is not None:
         return commit.change.process.id
     for part in (commit.attempt, commit.evidence, commit.opens):
-        if part is not None:
+        if part is not None and part.process_id is not None:
             return part.process_id
     raise ValueError("a commit without a change needs an attempt, evidence or an exception")
 

@@ -23,7 +23,7 @@ from strangler.domain.transitions import (
     Transition,
     apply,
 )
-from strangler.ports import Commit, End, OpenException
+from strangler.ports import Closing, Commit, End, OpenException
 
 NOON = 1_800_000_000_000
 HOUR = 3_600_000
@@ -196,6 +196,11 @@ def withdraw(process: Process, transition: Transition, at: int | None = None) ->
     """Cancelled or expired."""
     change = step(process, transition, at)
     return Commit(change, end=end_of(change.process, change.events[-1].at))
+
+
+def closing(at: int = NOON) -> Closing:
+    """What is settled with its process is looked at no more."""
+    return Closing(at, "strangler", "settled", "the reply came late")
 
 
 def after(commit: Commit) -> Process:

@@ -210,7 +210,8 @@ async def test_a_whole_life_may_be_committed_without_waiting_in_between(store: S
     accepted = make.accept(make.keyed())
     claimed = make.claim(after(accepted))
     doubted = make.doubt(after(claimed))
-    finished = make.finish(after(doubted))._replace(closes=True)
+    finished = make.finish(after(doubted))
+    finished = finished._replace(closes=make.closing(after(finished).updated_at))
     others = [make.accept() for _ in range(5)]
     futures = [
         store.commit(accepted),
@@ -366,7 +367,7 @@ async def test_an_exception_that_was_closed_may_open_again(store: Store) -> None
         store, make.doubt(after(await done(store, make.claim(after(await done(store, make.accept()))))))
     )
     again = OpenException(after(doubted).id, "in_doubt", NOON + 9, "again")
-    await done(store, Commit(None, opens=again, closes=True))
+    await done(store, Commit(None, opens=again, closes=make.closing(NOON + 9)))
     with store.ledgers() as ledgers:
         ledger = ledgers.one(after(doubted).id)
     assert ledger is not None
@@ -520,7 +521,7 @@ async def test_a_finish_may_follow_a_late_reply(store: Store) -> None:
         Commit(
             finished,
             evidence=Evidence(finished.process.id, 1, "late_reply", NOON + 9, 200, (), b""),
-            closes=True,
+            closes=make.closing(NOON + 10),
             end=make.end_of(finished.process, NOON + 10),
         ),
     )

@@ -323,7 +323,7 @@ def test_a_process_that_would_be_kept_for_ever_or_forgotten_too_early_is_found(u
     [
         ("event", "sequence, version, at, content, digest) VALUES (?, 1, 1, 1, '{}', x'00'"),
         ("request", "method, target, headers, size, digest) VALUES (?, 'GET', x'2f', x'00000000', 0, x'00'"),
-        ("exception", "kind, opened_at, detail) VALUES (?, 'in_doubt', 1, ''"),
+        ("exception", "kind, opened_at, detail, subject, route, due_at) VALUES (?, 'in_doubt', 1, '', '', '', 2"),
         ("idempotency", "scope, key, fingerprint) VALUES (?, 's', 'k', x'00'"),
     ],
 )

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from strangler.domain.exceptions import SETTLED_WITH_PROCESS, ExceptionKind
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Effect, Process, State, Tombstone
 from strangler.domain.transitions import Cancel, Doubt, Expire, Finish, Resume
@@ -84,14 +85,16 @@ class Model:
         if commit.evidence is not None:
             process_id = commit.evidence.process_id
             self.evidence[process_id] = self.evidence.get(process_id, 0) + 1
-        if commit.closes:
+        if commit.closes is not None:
             self._close(commit, now)
         if commit.opens is not None:
             self.open.setdefault(commit.opens.process_id, set()).add(commit.opens.kind)
 
     def _close(self, commit: Commit, now: int) -> None:
         process_id = commit.change.process.id if commit.change is not None else (commit.evidence or [""])[0]
-        if self.open.pop(process_id, None) and process_id in self.retained:
+        settled = self.open.get(process_id, set()) & {*SETTLED_WITH_PROCESS}
+        self.open.get(process_id, set()).difference_update(settled)
+        if settled and process_id in self.retained:
             until = now + self.processes[process_id].retain
             self.retained[process_id] = max(self.retained[process_id], until)
 
@@ -219,7 +222,7 @@ class StoreMachine(RuleBasedStateMachine):
                 return ways[choice % len(ways)]()
             case State.IN_DOUBT:
                 change = make.step(process, Finish(State.FAILED, Effect.UNKNOWN, reason="by hand"), now)
-                return Commit(change, end=make.end_of(change.process, now), closes=True)
+                return Commit(change, end=make.end_of(change.process, now), closes=make.closing(now))
             case _:
                 return None
 
@@ -259,13 +262,14 @@ class StoreMachine(RuleBasedStateMachine):
         if process is not None:
             self.commit(make.accept(make.draft(self.now, id=process.id)))
 
-    @rule(number=PICK, closes=st.booleans())
-    def hear_late(self, number: int, closes: bool) -> None:
+    @rule(number=PICK, closes=st.booleans(), kind=st.sampled_from(("late_reply", "orphan")))
+    def hear_late(self, number: int, closes: bool, kind: ExceptionKind) -> None:
         process = self.pick(number, State.COMPLETED, State.REJECTED, State.FAILED)
         process_id = process.id if process is not None else make.make_id(self.now)
         evidence = Evidence(process_id, 1, "late_reply", self.now, 200, (), b"late")
-        opens = None if closes else OpenException(process_id, "late_reply", self.now, "late")
-        self.commit(Commit(None, evidence=evidence, opens=opens, closes=closes))
+        opens = None if closes else OpenException(process_id, kind, self.now, "late")
+        closing = make.closing(self.now) if closes else None
+        self.commit(Commit(None, evidence=evidence, opens=opens, closes=closing))
 
     @rule(numbers=st.lists(PICK, min_size=2, max_size=12), keys=st.lists(st.sampled_from(KEYS), max_size=6))
     def do_much_at_once(self, numbers: list[int], keys: list[str | None]) -> None:

@@ -201,10 +201,10 @@ async def test_a_process_that_a_person_has_to_look_at_is_kept(store: Store) -> N
 
 async def test_retention_counts_anew_from_the_closing_of_an_exception(store: Store, clock: FakeClock) -> None:
     process = after(await finished_process(store))
-    await done(store, Commit(None, opens=OpenException(process.id, "late_reply", NOON, "x")))
+    await done(store, Commit(None, opens=OpenException(process.id, "orphan", NOON, "x")))
     clock.instant = NOON + RETAIN + DAY
     note = Evidence(process.id, 1, "late_reply", clock.instant, None, (), b"")
-    await done(store, Commit(None, evidence=note, closes=True))
+    await done(store, Commit(None, evidence=note, closes=make.closing(clock.instant)))
     assert await store.sweep(NOON + 2 * RETAIN + DAY - 1, 100) == 0
     assert await store.sweep(NOON + 2 * RETAIN + DAY, 100) == 1
 
@@ -213,7 +213,7 @@ async def test_closing_nothing_keeps_the_retention_as_it_was(store: Store, clock
     process = after(await finished_process(store))
     clock.instant = NOON + DAY
     note = Evidence(process.id, 1, "late_reply", clock.instant, None, (), b"")
-    await done(store, Commit(None, evidence=note, closes=True))
+    await done(store, Commit(None, evidence=note, closes=make.closing(clock.instant)))
     assert await store.sweep(NOON + RETAIN, 100) == 1
 
 

@@ -15,6 +15,7 @@ from strangler.store.remote.frames import Message
 from strangler.store.remote.link import Link
 from strangler.store.remote.messages import is_there, pack_item, told_of, unpack_verdict
 from strangler.store.sealing import Sealer
+from strangler.store.sqlite.exceptions import SqliteExceptions
 from strangler.store.sqlite.library import Library
 from strangler.store.sqlite.reader import SqliteReader
 from strangler.store.sqlite.rows import written
@@ -53,10 +54,13 @@ class RemoteStore(SqliteReader):
         self._reason: str | None = None
         self._closing: asyncio.Future[None] | None = None
         self.link = Link(socket, hello, on_message, on_down)
+        self.exceptions = SqliteExceptions(
+            self._scanning, self._scan, lambda name, values: self.link.ask("call", "exception", (name, values))
+        )
 
     def commit(self, commit: Commit) -> asyncio.Future[Verdict]:
         """See `ProcessStore.commit`."""
-        item = written(commit, self._sealer, self._clock.now())
+        item = written(commit, self._sealer)
         change = commit.change
         told = tuple(told_of(change)) if change is not None else None
         return self.link.ask("commit", pack_item(item), told, settle=partial(self._judged, change))

@@ -11,7 +11,7 @@ from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process
 from strangler.store.ids import id_bytes, id_text
 from strangler.store.ledger import Ledger, Unreadable
-from strangler.store.sqlite import rows
+from strangler.store.sqlite import exception_rows, rows
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.reads import guarded
 
@@ -22,7 +22,7 @@ _AFTER = _PROCESS + "WHERE id > ? ORDER BY id LIMIT ?"
 _ONE = _PROCESS + "WHERE id = ?"
 _STRAYS = (
     *((name, "process_id", "TRUE") for name in ("request", "credential", "reply", "event", "attempt", "evidence")),
-    ("exception", "process_id", "TRUE"),
+    ("exception", "process_id", "kind != 'integrity'"),  # a finding may be about what does not exist
     ("outbox", "aggregateid", "TRUE"),
     ("idempotency", "process_id", "expires_at IS NULL"),
 )
@@ -108,7 +108,7 @@ class SqliteLedgers:
             rows.reply_of(reply) if reply is not None else None,
             tuple(map(rows.attempt_of, self._of("attempt", rows.ATTEMPT_COLUMNS, key, "number"))),
             tuple(map(rows.evidence_of, self._of("evidence", rows.EVIDENCE_COLUMNS, key, "seq"))),
-            tuple(map(rows.exception_of, self._of("exception", rows.EXCEPTION_COLUMNS, key, "seq"))),
+            tuple(map(exception_rows.entry_of, self._of("exception", exception_rows.COLUMNS, key, "seq"))),
             self._key(process),
         )
 

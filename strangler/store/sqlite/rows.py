@@ -13,10 +13,10 @@ from strangler.domain.process import Effect, Process, State, Tombstone
 from strangler.domain.transitions import Change, Event, OutboxRow
 from strangler.ports import Commit, End, Evidence
 from strangler.store.ids import id_bytes, id_text
-from strangler.store.ledger import ExceptionRecord
 from strangler.store.retention import subject
 from strangler.store.sealing import Sealer
 from strangler.store.sqlite import statements as sql
+from strangler.store.sqlite.exception_rows import opening
 from strangler.store.sqlite.statements import NULL, Row, Statement
 
 _STATES = {state.value: state for state in State}
@@ -107,8 +107,8 @@ def _or_null(value: Any) -> Any:
 # ── A commit ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def written(commit: Commit, sealer: Sealer, now: int) -> Written:
-    """A commit as rows. ``now`` is when its exceptions are closed, if no event says when."""
+def written(commit: Commit, sealer: Sealer) -> Written:
+    """A commit as rows."""
     text = subject(commit)
     process_id = id_bytes(text)
     rows: list[tuple[Statement, Row]] = []
@@ -138,11 +138,13 @@ def written(commit: Commit, sealer: Sealer, now: int) -> Written:
         if scope is not None and name is not None and expires_at is not None:
             touches.append((scope, name))
             rows.append((sql.KEY_EXPIRY, (scope, name, process_id, expires_at)))
-    if commit.closes:
-        at = change.events[-1].at if change is not None else now
-        rows.extend(((sql.KEEP_ON, (process_id, at)), (sql.CLOSE, (process_id, at))))
+    if commit.closes is not None:
+        at, who, action, why = commit.closes
+        rows.append((sql.KEEP_ON, (process_id, at)))
+        rows.append((sql.NOTE_CLOSING, (process_id, at, who, why)))
+        rows.append((sql.CLOSE, (process_id, at, who, action)))
     if commit.opens is not None:
-        rows.append((sql.OPEN, (process_id, commit.opens.kind, commit.opens.at, commit.opens.detail)))
+        rows.append((sql.OPEN, opening(commit.opens)))
     if commit.evidence is not None:
         rows.append((sql.EVIDENCE, _evidence_row(process_id, commit.evidence)))
         size += len(commit.evidence.body)
@@ -340,11 +342,3 @@ def evidence_of(row: Sequence[Any]) -> Evidence:
     """Evidence from its columns."""
     process_id, attempt, source, at, status, headers, body = row
     return Evidence(id_text(process_id), attempt, source, at, status, unpack_headers(headers), body)
-
-
-EXCEPTION_COLUMNS = "process_id, kind, opened_at, detail, closed_at"
-
-
-def exception_of(row: Sequence[Any]) -> ExceptionRecord:
-    """An exception from its columns."""
-    return ExceptionRecord(id_text(row[0]), *row[1:])

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from strangler.domain.exceptions import SETTLED_WITH_PROCESS
 from strangler.domain.process import ACCEPTED_FIELDS, Process
 
 Row = tuple[Any, ...]
@@ -118,27 +119,42 @@ KEY_EXPIRY = Statement(
     "AND idempotency.key = v.column2 AND idempotency.process_id = v.column3",
     ("scope", "key", "process_id", "expires_at"),
 )
+_SETTLED = f"exception.closed_at IS NULL AND exception.kind IN ({', '.join(map(repr, SETTLED_WITH_PROCESS))})"
+
 KEEP_ON = Statement(
-    "UPDATE process SET retain_until_at = max(retain_until_at, v.column2 + retain) FROM (VALUES {values}) AS v "
+    "UPDATE process SET retain_until_at = max(retain_until_at, v.column2 + retain) FROM (VALUES {values}) AS v "  # noqa: S608
     "WHERE process.id = v.column1 AND process.retain_until_at IS NOT NULL AND EXISTS "
-    "(SELECT 1 FROM exception WHERE exception.process_id = v.column1 AND exception.closed_at IS NULL)",
+    f"(SELECT 1 FROM exception WHERE exception.process_id = v.column1 AND {_SETTLED})",
     ("process_id", "at"),
 )
 """Retention counts from the closing of an exception; comes before `CLOSE`."""
 
-CLOSE = Statement(
-    "WITH v (id, at) AS (VALUES {values}) UPDATE exception SET closed_at = (SELECT at FROM v WHERE v.id = process_id) "
-    "WHERE closed_at IS NULL AND process_id IN (SELECT id FROM v)",
-    ("process_id", "at"),
+NOTE_CLOSING = Statement(
+    "INSERT INTO exception_note (exception, at, who, did, text) "  # noqa: S608
+    "SELECT exception.seq, v.column2, v.column3, 'closed', v.column4 FROM (VALUES {values}) AS v "
+    f"CROSS JOIN exception ON exception.process_id = v.column1 AND {_SETTLED}",
+    ("process_id", "at", "who", "why"),
 )
-OPEN = _insert("exception", ("process_id", "kind", "opened_at", "detail"), verb="INSERT OR IGNORE")
+"""Comes before `CLOSE`, too."""
+
+CLOSE = Statement(
+    "UPDATE exception SET closed_at = v.column2, closed_by = v.column3, action = v.column4 "  # noqa: S608
+    f"FROM (VALUES {{values}}) AS v WHERE exception.process_id = v.column1 AND {_SETTLED}",
+    ("process_id", "at", "who", "action"),
+)
+OPEN = Statement(
+    "INSERT OR IGNORE INTO exception (process_id, kind, opened_at, detail, subject, due_at, route) "
+    "SELECT v.column1, v.column2, v.column3, v.column4, v.column5, v.column6, "
+    "COALESCE((SELECT route FROM process WHERE id = v.column1), '') FROM (VALUES {values}) AS v",
+    ("process_id", "kind", "opened_at", "detail", "subject", "due_at"),
+)
 EVIDENCE = _insert(
     "evidence", ("process_id", "attempt", "source", "at", "status", "headers", "body"), frozenset({"status"})
 )
 
 ORDER: tuple[Statement, ...] = (
     *(ACCEPT, INSERT, UPDATE, REQUEST, CREDENTIAL, EVENT, OUTBOX, KEY, ATTEMPT, REPLY),
-    *(FORGET_CREDENTIAL, KEY_EXPIRY, KEEP_ON, CLOSE, OPEN, EVIDENCE),
+    *(FORGET_CREDENTIAL, KEY_EXPIRY, KEEP_ON, NOTE_CLOSING, CLOSE, OPEN, EVIDENCE),
 )
 """The order in which they are run."""
 

@@ -16,6 +16,7 @@ from strangler.store.retention import ORPHAN_AGE
 from strangler.store.sealing import Sealer
 from strangler.store.sqlite import desk, exceptions, standing, sweeping
 from strangler.store.sqlite.connection import Connection, open_writer
+from strangler.store.sqlite.exceptions import SqliteExceptions
 from strangler.store.sqlite.health import Health, clear_probe, write_probe
 from strangler.store.sqlite.library import Library
 from strangler.store.sqlite.lock import OwnerLock
@@ -65,12 +66,17 @@ class SqliteStore(SqliteReader):
         self._health = Health(path, disk_reserve, clock, self._start_probe)
         self._writer = Writer(writing, on_group_commit, self._health.failed)
         self._closing: asyncio.Future[None] | None = None
+        self.exceptions = SqliteExceptions(self._scanning, self._scan, self.write_exception)
+
+    def write_exception(self, name: str, values: Sequence[Any]) -> asyncio.Future[bool]:
+        """Change the exception queue; see `exceptions.action`."""
+        return self._do(exceptions.action(name, values))
 
     # ProcessStore
 
     def commit(self, commit: Commit) -> asyncio.Future[Verdict]:
         """See `ProcessStore.commit`."""
-        return self.submit(written(commit, self._sealer, self._clock.now()))
+        return self.submit(written(commit, self._sealer))
 
     def submit(self, item: Written) -> asyncio.Future[Verdict]:
         """A commit that is rows already."""

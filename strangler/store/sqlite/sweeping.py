@@ -26,6 +26,11 @@ _BURY = Statement(
     ("id",),
 )
 _BELONGINGS = (
+    Statement(
+        "DELETE FROM exception_note WHERE exception IN "
+        "(SELECT seq FROM exception WHERE process_id IN (VALUES {values}))",
+        ("process_id",),
+    ),
     *(
         Statement(f"DELETE FROM {table} WHERE process_id IN (VALUES {{values}})", ("process_id",))  # noqa: S608
         for table in ("request", "credential", "reply", "event", "attempt", "evidence", "exception")
