@@ -12,6 +12,7 @@ from pathlib import Path
 from bench.accepts import accepts, complete
 from bench.machine import LOAD_CORE, SERVER_CORE
 from bench.passthrough import compat, passthrough
+from bench.polling import polling
 from bench.reads import reads, stored
 from bench.report import Row, Settings, table
 from bench.slow_calls import slow
@@ -27,6 +28,7 @@ SCENARIOS: dict[str, Callable[[Settings], list[Row]]] = {
     "stored": stored,
     "slow": slow,
     "streams": streams,
+    "polling": polling,
     "start-up": start_up,
     "translation": translation,
     "passthrough": passthrough,
