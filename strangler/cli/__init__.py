@@ -11,9 +11,18 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from strangler.domain.errors import OperatorError
+from strangler.domain.errors import AskFailed, OperatorError
 
-VERBS = {"serve": "serve", "check": "check", "try": "trying", "fsck": "fsck", "demo": "demo"}
+VERBS = {
+    "serve": "serve",
+    "check": "check",
+    "try": "trying",
+    "fsck": "fsck",
+    "routes": "routes",
+    "audit": "audit",
+    "tokens": "tokens",
+    "demo": "demo",
+}
 """The verbs, each with its module."""
 
 
@@ -35,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(given)
     try:
         code: int = modules[parsed.verb].run(parsed)
+    except AskFailed as error:
+        print(error, file=sys.stderr)
+        return 1
     except OperatorError as error:
         print(error, file=sys.stderr)
         return 2

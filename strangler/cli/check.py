@@ -27,6 +27,11 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="variables, schemas and certificates that are not here are notes instead of errors",
     )
+    parser.add_argument(
+        "--public-url",
+        metavar="URL",
+        help="the one that `serve` is going to be given; callbacks need one (also STRANGLER_PUBLIC_URL)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         PolicyErrors: it does not load.
     """
-    loaded = load_policy(arguments.paths, os.environ, offline=arguments.offline)
+    loaded = load_policy(arguments.paths, os.environ, offline=arguments.offline, public_url=bool(arguments.public_url))
     for finding in loaded.findings:
         print(finding)
     if arguments.strict and loaded.warnings:

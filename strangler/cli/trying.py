@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         OperatorError: a file cannot be read or holds no message, or there is no such route.
     """
-    table = load_policy(arguments.policy or [Path("policy.yaml")], os.environ).table
+    table = load_policy(arguments.policy or [Path("policy.yaml")], os.environ, public_url=True).table
     if arguments.route not in table.routes:
         raise OperatorError(f"there is no route {arguments.route}; {nearest(arguments.route, table.routes)}")
     request = read_message(arguments.request, _REQUEST_LINE, "a request line such as POST /claims HTTP/1.1")

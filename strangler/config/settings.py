@@ -48,6 +48,7 @@ class Settings:
     tls_client_ca: str | None = None
     ops: Address = field(default_factory=lambda: Address("127.0.0.1", 9901))
     ops_host: tuple[str, ...] = ()  # further names by which the operations listener may be called
+    ops_tokens: str | None = None  # path of the file of named tokens
     store: str = "sqlite:///strangler.db"
     public_url: str | None = None  # no trailing slash
     trust_forwarded: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -95,6 +96,7 @@ def _flags(environ: Mapping[str, str]) -> tuple[_Flag, ...]:
         _Flag("tls-client-ca", "FILE", "none", "clients need a certificate of these authorities, PEM", _file),
         _Flag("ops", "ADDRESS", "127.0.0.1:9901", "where operations listen: metrics, health, reload", _address),
         _Flag("ops-host", "NAME", "none", "a further host name by which operations may be called", _host, True, True),
+        _Flag("ops-tokens", "FILE", "none", "named tokens of operators; `strangler tokens` makes them", _file),
         _Flag("store", "URL", "sqlite:///strangler.db", "where processes are kept: sqlite:///PATH or memory:", _text),
         _Flag("public-url", "URL", "as requests say", "base of all links to processes; may have a path", _base_url),
         _Flag(

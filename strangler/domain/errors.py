@@ -19,6 +19,10 @@ class OperatorError(StranglerError):
     """A policy, a setting or a file is wrong; its text says where and what was expected."""
 
 
+class AskFailed(StranglerError):
+    """A running server refused what the command line asked for, or nobody answers; the text says what to do next."""
+
+
 class InternalError(StranglerError):
     """A rule of our own was broken: a defect."""
 

@@ -1,7 +1,7 @@
 """The private listener: health, metrics, and the commands of an operator.
 
-Nothing here is for clients. Who can reach the socket is an operator; what is kept out is the browser of an operator
-that was led here by somebody else's page (`doors`).
+Nothing here is for clients. The doors keep out the browser of an operator that was led here by somebody else's page
+(`doors`); who may read and who may change is said by the table of endpoints (`api`).
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import Literal, NamedTuple
 
 from aiohttp import web
 
-from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import Answer, Header
-from strangler.domain.problem import problem
-from strangler.domain.process import Process, Tombstone
+from strangler.operations.api import openapi
+from strangler.operations.api.endpoint import Answered, Asked, Done, Endpoint, Refusal, Role, Text, Told
+from strangler.operations.api.schemas import COUNT, TEXT, a_list, an_object, one_of
+from strangler.operations.api.serving import Backing, problem_response, served
 from strangler.operations.doors import host_name, host_refusal, origin_refusal
 from strangler.operations.metrics import CONTENT_TYPE, Counts, Exposition
-from strangler.operations.progress import MAX_BODY, BadProgress, Tell, document, parse
 from strangler.operations.telemetry import Telemetry
 
 Phase = Literal["starting", "serving", "draining"]
@@ -53,6 +53,8 @@ class Operations:
     """The private listener. May be started on several addresses, and is stopped once.
 
     Args:
+        backing: what the frame of all endpoints stands on.
+        endpoints: those of the rooms behind it; health, metrics, reload and the OpenAPI document are its own.
         scrape: the counts of all workers; None: those of the telemetry are all there are.
     """
 
@@ -64,14 +66,16 @@ class Operations:
         hosts: Collection[str] = (),
         scrape: Callable[[], Awaitable[Counts]] | None = None,
         *,
-        progress: Tell,
+        backing: Backing,
+        endpoints: Sequence[Endpoint] = (),
     ) -> None:
         self.addresses: list[str] = []  # "host:port", "unix:/path", in the order they were started
         self._telemetry = telemetry
         self._health = health
         self._reload = reload
         self._scrape = scrape
-        self._tell = progress
+        self._backing = backing
+        self.endpoints = (*self._own(), *endpoints)
         self._hosts = frozenset(host_name(host) or host for host in hosts)
         self._runner: web.AppRunner | None = None
         telemetry.watch_draining(lambda: health.phase() == "draining")
@@ -118,11 +122,9 @@ class Operations:
     def application(self) -> web.Application:
         """All that is served, and the guard before it."""
         application = web.Application(middlewares=[self._guard])
-        application.router.add_get("/healthz", self._healthz)
-        application.router.add_get("/readyz", self._readyz)
-        application.router.add_get("/metrics", self._metrics)
-        application.router.add_post("/-/reload", self._reload_policy)
-        application.router.add_post("/processes/{id}/progress", self._progress)
+        for endpoint in self.endpoints:
+            add = application.router.add_get if endpoint.method == "GET" else application.router.add_post
+            add(endpoint.path, served(endpoint, self._backing))
         return application
 
     async def _running(self) -> web.AppRunner:
@@ -135,54 +137,79 @@ class Operations:
 
     # ── What is served ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _healthz(self, request: web.Request) -> web.StreamResponse:
-        return _json({"status": "alive"})
+    def _own(self) -> tuple[Endpoint, ...]:
+        open_ = partial(Endpoint, method="GET", role=Role.ANYONE, group="instance")
+        return (
+            open_(
+                path="/healthz",
+                name="isAlive",
+                about="200 while the event loop lives.",
+                handle=self._healthz,
+                answers={200: Answered("It lives", _ALIVE)},
+            ),
+            open_(
+                path="/readyz",
+                name="isReady",
+                about="200 while it serves, 503 while it is starting or draining; what does not work as it should.",
+                handle=self._readyz,
+                answers={200: Answered("It serves", _READY), 503: Answered("It is starting or draining", _READY)},
+            ),
+            open_(
+                path="/metrics",
+                name="scrape",
+                about="The metrics, in the text format of Prometheus.",
+                handle=self._metrics,
+                answers={200: Answered("The metrics", None, ("text/plain",))},
+            ),
+            open_(
+                path="/openapi.json",
+                name="describe",
+                about="This document.",
+                handle=self._describe,
+                answers={200: Answered("An OpenAPI document", {"type": "object"})},
+            ),
+            Endpoint(
+                method="POST",
+                path="/-/reload",
+                name="reloadPolicy",
+                about="Reads the policy anew; answers once all workers have switched.",
+                group="instance",
+                role=Role.OPERATOR,
+                local=True,
+                asks_why=False,
+                handle=self._reload_policy,
+                answers={200: Answered("It is in force", _RELOADED)},
+                problems=("policy-invalid",),
+            ),
+        )
 
-    async def _readyz(self, request: web.Request) -> web.StreamResponse:
+    async def _healthz(self, asked: Asked) -> Told:
+        return Done({"status": "alive"})
+
+    async def _readyz(self, asked: Asked) -> Told:
         phase = self._health.phase()
         degraded = {**self._telemetry.degraded(), **self._health.degraded()}
         # Degraded is ready all the same: without us nothing would pass at all.
-        return _json({"phase": phase, "degraded": degraded}, 200 if phase == "serving" else 503)
+        return Done({"phase": phase, "degraded": degraded}, 200 if phase == "serving" else 503)
 
-    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+    async def _metrics(self, asked: Asked) -> Told:
         counts, exposition = self._telemetry.counts, self._telemetry.exposition
         if self._scrape is not None:
             counts = await self._scrape()
             exposition = Exposition(counts)
         counts.read()
         # In a thread: making the text of a hundred routes takes tens of milliseconds, which no request should wait.
-        text = await asyncio.to_thread(exposition.render)
-        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
+        return Text(CONTENT_TYPE, await asyncio.to_thread(exposition.render))
 
-    async def _reload_policy(self, request: web.Request) -> web.StreamResponse:
+    async def _describe(self, asked: Asked) -> Told:
+        return Done(openapi.document(self.endpoints, version=self._telemetry.version))
+
+    async def _reload_policy(self, asked: Asked) -> Told:
         match await self._reload():
             case Reloaded(revision, routes, warnings):
-                return _json({"revision": revision, "routes": routes, "warnings": list(warnings)})
+                return Done({"revision": revision, "routes": routes, "warnings": list(warnings)})
             case ReloadRefused(errors):
-                return _problem("policy-invalid", "the policy in force stays", instance=request.path, errors=errors)
-
-    async def _progress(self, request: web.Request) -> web.StreamResponse:
-        data = await request.content.read(MAX_BODY + 1)
-        while data and len(data) <= MAX_BODY and (more := await request.content.read(MAX_BODY + 1)):
-            data += more
-        if len(data) > MAX_BODY:
-            return _problem("body-too-large", f"at most {MAX_BODY} bytes are taken", instance=request.path)
-        try:
-            status, text = parse(data)
-        except BadProgress as error:
-            return _problem("bad-request", str(error), instance=request.path)
-        try:
-            found = await self._tell(request.match_info["id"], status, text)
-        except StoreUnavailable:
-            return _problem("store-unavailable", "nothing was recorded", instance=request.path)
-        match found:
-            case None:
-                return _problem("no-such-process", "there is no process of this id", instance=request.path)
-            case Tombstone():
-                return _problem("no-longer-kept", "it ended, and its record is no longer kept", instance=request.path)
-            case Process() if found.final:
-                return _problem("process-ended", f"it is {found.state}, and stays so", instance=request.path)
-        return _json(document(found))
+                return Refusal("policy-invalid", "the policy in force stays", errors)
 
     # ── What goes before ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -196,17 +223,20 @@ class Operations:
                 request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site"), request.headers.get("Host")
             )
         if refusal is not None:
-            return _problem("forbidden", refusal, instance=request.path)
+            return problem_response("forbidden", refusal, instance=request.rel_url.raw_path)
         try:
             return await handler(request)
         except web.HTTPMethodNotAllowed as error:
             allowed = ", ".join(sorted(error.allowed_methods)).encode()
-            return _problem("method-not-allowed", "see Allow", instance=request.path, headers=[(b"Allow", allowed)])
+            return problem_response(
+                "method-not-allowed", "see Allow", instance=request.rel_url.raw_path, headers=[(b"Allow", allowed)]
+            )
         except web.HTTPNotFound:
-            return _problem("no-route", "the private listener serves nothing here", instance=request.path)
+            detail = "the private listener serves nothing here; /openapi.json says what it does"
+            return problem_response("no-route", detail, instance=request.rel_url.raw_path)
         except Exception as error:
             self._telemetry.failed("operations", error)
-            return _problem("internal-error", "the log says more", instance=request.path)
+            return problem_response("internal-error", "the log says more", instance=request.rel_url.raw_path)
 
 
 def _local_address(request: web.Request) -> str | None:
@@ -218,22 +248,11 @@ def _local_address(request: web.Request) -> str | None:
     return None if own.family == socket.AF_UNIX else str(own.getsockname()[0]).partition("%")[0]
 
 
-def _json(document: dict[str, Any], status: int = 200) -> web.StreamResponse:
-    return web.json_response(document, status=status, headers={"Cache-Control": "no-store"})
-
-
-def _problem(
-    name: str,
-    detail: str,
-    *,
-    instance: str,
-    headers: Sequence[Header] = (),
-    errors: Sequence[dict[str, str]] = (),
-) -> web.StreamResponse:
-    return _response(problem(name, detail, instance=instance, headers=headers, errors=errors))
-
-
-def _response(answer: Answer) -> web.StreamResponse:
-    assert isinstance(answer.body, bytes)
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
-    return web.Response(status=answer.status, headers=headers, body=answer.body)
+_ALIVE = an_object({"status": one_of(["alive"])})
+_READY = an_object(
+    {
+        "phase": one_of(["starting", "serving", "draining"]),
+        "degraded": {"type": "object", "additionalProperties": TEXT},
+    }
+)
+_RELOADED = an_object({"revision": TEXT, "routes": COUNT, "warnings": a_list(TEXT)})

@@ -2,49 +2,59 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from strangler.domain import instant
-from strangler.domain.process import Process, Tombstone
-
-MAX_BODY = 16 * 1024
-_STATUS = 200  # characters
-_TEXT = 1000
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+from strangler.domain.process import Process, PublicState, Tombstone
+from strangler.operations.api.endpoint import Answered, Asked, Done, Endpoint, Refusal, Role, Told
+from strangler.operations.api.schemas import ID, INSTANT, NUMBER, TEXT, Schema, an_object, one_of
 
 Tell = Callable[[str, str, str | None], Awaitable[Process | Tombstone | None]]
 """Process id, status and text; see `Commands.report`."""
 
-
-class BadProgress(ValueError):
-    """The body of the request is not what is expected; the text says why."""
+_LINE = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s][^\x00-\x1f\x7f-\x9f]*$"
 
 
-class Progress(NamedTuple):
-    """How far a process is."""
-
-    status: str  # the domain's word
-    text: str | None  # shown to its client as the reason
+def _line(longest: int) -> Schema:
+    return {"type": "string", "minLength": 1, "maxLength": longest, "pattern": _LINE}
 
 
-def parse(data: bytes) -> Progress:
-    """What a body says.
+def endpoint(tell: Tell) -> Endpoint:
+    """The endpoint."""
 
-    Raises:
-        BadProgress: it is not ``{"status": "…", "text": "…"}``.
-    """
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        raise BadProgress("expected a JSON object") from None
-    if not isinstance(found, Mapping):
-        raise BadProgress("expected a JSON object")
-    if unknown := sorted(found.keys() - {"status", "text"}):
-        raise BadProgress(f"unknown member {unknown[0][:100]}; known are status and text")
-    return Progress(_member(found, "status", _STATUS), _member(found, "text", _TEXT) if "text" in found else None)
+    async def progress(asked: Asked) -> Told:
+        found = await tell(asked.path["id"], asked.body["status"], asked.body.get("text"))
+        match found:
+            case None:
+                return Refusal("no-such-process", "there is no process of this id")
+            case Tombstone():
+                return Refusal("no-longer-kept", "it ended, and its record is no longer kept")
+            case Process() if found.final:
+                return Refusal("process-ended", f"it is {found.state}, and stays so")
+        return Done(document(found))
+
+    return Endpoint(
+        method="POST",
+        path="/processes/{id}/progress",
+        name="reportProgress",
+        about="Says in the domain's words how far a process is; its history bears it, its state stays.",
+        role=Role.OPERATOR,
+        local=True,
+        audited=False,  # it is an event of the process
+        asks_why=False,
+        handle=progress,
+        body={"status": _line(200), "text": _line(1000)},
+        required=("status",),
+        answers={200: Answered("As its client sees it by now", PROGRESS)},
+        problems=("no-such-process", "no-longer-kept", "process-ended", "store-unavailable"),
+    )
+
+
+PROGRESS = an_object(
+    {"id": ID, "state": one_of(PublicState), "version": NUMBER, "updatedAt": INSTANT},
+    {"status": TEXT, "reason": TEXT},
+)
 
 
 def document(process: Process) -> dict[str, Any]:
@@ -59,10 +69,3 @@ def document(process: Process) -> dict[str, Any]:
         if value is not None:
             told[name] = value
     return told
-
-
-def _member(found: Mapping[str, Any], name: str, longest: int) -> str:
-    value = found.get(name)
-    if not isinstance(value, str) or not value.strip() or len(value) > longest or _CONTROL.search(value):
-        raise BadProgress(f"expected {name} to be text of 1 to {longest} characters on one line")
-    return value

@@ -29,6 +29,7 @@ class Telemetry:
 
     def __init__(self, logs: Logs, *, version: str, started_at: int, access_log: AccessLog = "recorded") -> None:
         self.access_log: AccessLog = access_log
+        self.version = version
         self.counts = Counts(version, started_at)
         self.exposition = Exposition(self.counts)
         self._logs = logs

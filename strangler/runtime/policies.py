@@ -10,7 +10,7 @@ from typing import Protocol
 
 from strangler.config import promise as promises
 from strangler.config.files import Stamps
-from strangler.config.load import Loaded, load_policy
+from strangler.config.load import Loaded, Sources, load_policy
 from strangler.config.located import PolicyErrors
 from strangler.config.watch import refusal, watch
 from strangler.domain.errors import StoreUnavailable
@@ -56,6 +56,10 @@ class PolicyInForce:
         """A route of the table in force."""
         return self.loaded.table.routes.get(name) if self.loaded is not None else None
 
+    def routes(self) -> list[Route]:
+        """The routes of the table in force, in its order."""
+        return list(self.loaded.table.routes.values()) if self.loaded is not None else []
+
     def promise_of(self, digest: str) -> Promise | None:
         """A promise, of today or kept."""
         return self._promises.get(digest)
@@ -94,6 +98,7 @@ class Policies(PolicyInForce):
     """Loads policies and keeps promises.
 
     Args:
+        public_url: whether there is one for all routes.
         on_change: told after a table came into force.
         followers: who is to have it in force as well, before a reload is answered; None: nobody.
     """
@@ -103,6 +108,7 @@ class Policies(PolicyInForce):
         paths: Sequence[Path],
         environ: Mapping[str, str],
         lease: float,
+        public_url: bool,
         archive: Archive,
         instrument: Instrument,
         on_change: Callable[[], None],
@@ -112,6 +118,7 @@ class Policies(PolicyInForce):
         self._paths = paths
         self._environ = environ
         self._lease = lease
+        self._public_url = public_url
         self._followers = followers
         self._loading = asyncio.Lock()
         self._switch: TakesTable | None = None
@@ -124,7 +131,7 @@ class Policies(PolicyInForce):
         Raises:
             PolicyErrors: they do not load.
         """
-        return load_policy(self._paths, self._environ, lease=self._lease)
+        return self._load(None)
 
     async def first(self, *, or_last_good: bool) -> Loaded:
         """The policy to start with.
@@ -139,9 +146,12 @@ class Policies(PolicyInForce):
             if kept is None:
                 raise
             self._refused_first = str(error)
-            loaded = await asyncio.to_thread(load_policy, self._paths, self._environ, lease=self._lease, kept=kept)
+            loaded = await asyncio.to_thread(self._load, kept)
             # The files as they lie there do not load; they are read again as soon as they change.
             return replace(loaded, stamps=error.stamps)
+
+    def _load(self, kept: Sources | None) -> Loaded:
+        return load_policy(self._paths, self._environ, lease=self._lease, kept=kept, public_url=self._public_url)
 
     async def begin(self, loaded: Loaded, switch: TakesTable) -> None:
         """Take up the promises of earlier policies, then put the first table in force.
@@ -201,7 +211,7 @@ class Policies(PolicyInForce):
                 await self._archive.save("promise", route.promise.digest, loaded.promises[route.promise.digest])
         if self._followers is not None and (reasons := await self._followers.prepare(loaded)):
             raise _NotFollowed(reasons)
-        await last_good.keep(self._archive, loaded.sources)
+        await last_good.keep(self._archive, None if loaded.holds_secrets else loaded.sources)
         self.put_in_force(loaded, self._switch)
         if self._followers is not None:
             await self._followers.switch()

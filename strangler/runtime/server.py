@@ -20,6 +20,7 @@ from strangler.engine.signals import Signals
 from strangler.engine.supervise import Supervisor
 from strangler.operations.application import Health, Operations, Phase
 from strangler.operations.telemetry import Telemetry
+from strangler.runtime import desk
 from strangler.runtime.policies import Policies
 from strangler.runtime.rooms import Frame, Rooms
 from strangler.store import Store
@@ -45,8 +46,11 @@ class Server:
         self._phase: Phase = "starting"
         self._tasks: list[asyncio.Task[None]] = []
         clock = SystemClock()
+        self._lanes = Lanes()
         self._lease = LeaseKeeper(str(uuid.uuid4()), settings.lease, store, clock, telemetry)
-        self.policies = Policies(paths, environ, settings.lease, store, telemetry, self._policy_changed)
+        self.policies = Policies(
+            paths, environ, settings.lease, settings.public_url is not None, store, telemetry, self._policy_changed
+        )
         self._rooms = Rooms(
             Frame(
                 settings=settings,
@@ -56,18 +60,28 @@ class Server:
                 clock=clock,
                 lease=self._lease,
                 policies=self.policies,
-                lanes=Lanes(),
+                lanes=self._lanes,
                 signals=Signals(),
                 phase=lambda: self._phase,
             )
         )
         self._supervisor = Supervisor(self._rooms.means, self._rooms.executor, self._rooms.concluder)
+        reach = desk.Reach(
+            store,
+            clock,
+            self.policies.routes,
+            lambda: self._lanes.readings(clock.now()),
+            self._rooms.commands.report,
+        )
+        backing = desk.backing(settings, reach, telemetry)
+        self._pass = desk.Pass(settings, backing.tokens)
         self._operations = Operations(
             telemetry,
             Health(lambda: self._phase, self._degraded),
             self.policies.reload,
             settings.ops_host,
-            progress=self._rooms.commands.report,
+            backing=backing,
+            endpoints=desk.endpoints(reach),
         )
         telemetry.watch_wal(store.wal_size)
 
@@ -111,6 +125,7 @@ class Server:
         await self._rooms.close()
         await self._store.close()
         await self._operations.stop()
+        self._pass.forget()
 
     def _policy_changed(self) -> None:
         self._rooms.executor.pump_all()
@@ -126,7 +141,9 @@ class Server:
             await self._operations.start_unix(ops.path)
         else:
             await self._operations.start(ops.host, ops.port)
-        self._telemetry.note("operations_listen", address=self._operations.addresses[-1])
+        address = self._operations.addresses[-1]
+        self._pass.write(address)
+        self._telemetry.note("operations_listen", address=address)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(work))

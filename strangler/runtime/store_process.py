@@ -29,7 +29,7 @@ from strangler.operations.metrics import Counts
 from strangler.operations.telemetry import Telemetry
 from strangler.policy.match import Matcher
 from strangler.policy.model import Table
-from strangler.runtime import control, last_good
+from strangler.runtime import control, desk, last_good
 from strangler.runtime.child import Given
 from strangler.runtime.control import Line
 from strangler.runtime.hub import AllWorkers, Hub
@@ -102,17 +102,34 @@ class StoreProcess:
         self._hub = Hub(self._store, self._clock, telemetry, self._latencies, living or ())
         self._lease = LeaseKeeper(str(uuid.uuid4()), settings.lease, self._store, self._clock, telemetry)
         self._policies = Policies(
-            given.paths, given.environ, settings.lease, self._store, telemetry, lambda: None, self._hub.following
+            given.paths,
+            given.environ,
+            settings.lease,
+            settings.public_url is not None,
+            self._store,
+            telemetry,
+            lambda: None,
+            self._hub.following,
         )
         notifier = Notifier(self._hub.lanes, Outcomes(), self._hub.signals, self._latencies, telemetry)
         self._supervisor = self._supervision(notifier)
+        reach = desk.Reach(
+            self._store,
+            self._clock,
+            self._policies.routes,
+            lambda: self._hub.lanes.readings(self._clock.now()),
+            Commands(self._store, notifier, self._clock).report,
+        )
+        backing = desk.backing(settings, reach, telemetry)
+        self._pass = desk.Pass(settings, backing.tokens)
         self._operations = Operations(
             telemetry,
             Health(self._current_phase, self._degraded),
             self._policies.reload,
             settings.ops_host,
             self._scrape,
-            progress=Commands(self._store, notifier, self._clock).report,
+            backing=backing,
+            endpoints=desk.endpoints(reach),
         )
         telemetry.watch_queues(lambda: self._hub.lanes.readings(self._clock.now()))
         telemetry.watch_wal(self._store.wal_size)
@@ -144,7 +161,9 @@ class StoreProcess:
         # What the supervisor would take away in the end, whoever outlives it does.
         control.listen(self._line, self._heard, lambda: shutil.rmtree(self._given.folder, ignore_errors=True))
         await self._operations.start_on(self._ops)
-        self._telemetry.note("operations_listen", address=self._operations.addresses[-1])
+        address = self._operations.addresses[-1]
+        self._pass.write(address)
+        self._telemetry.note("operations_listen", address=address)
         try:
             await self._begin()
             server = await asyncio.get_running_loop().create_unix_server(self._hub.guest, sock=self._listener)
@@ -181,7 +200,12 @@ class StoreProcess:
         if self._restarted and (kept := await last_good.recall(self._store)) is not None:
             # What is in force stays in force; what the files say by now is looked at right after.
             loaded = await asyncio.to_thread(
-                load_policy, self._given.paths, self._given.environ, lease=settings.lease, kept=kept
+                load_policy,
+                self._given.paths,
+                self._given.environ,
+                lease=settings.lease,
+                kept=kept,
+                public_url=settings.public_url is not None,
             )
             return replace(loaded, stamps=dict.fromkeys(loaded.stamps))
         return await self._policies.first(or_last_good=settings.on_bad_policy == "last-good")
@@ -259,6 +283,7 @@ class StoreProcess:
             guest.close()
         await self._store.close()
         await self._operations.stop()
+        self._pass.forget()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -13,10 +13,15 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
+from strangler.config.system import SystemClock
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.process import Process, State, Tombstone
+from strangler.operations import progress
+from strangler.operations.api.serving import Backing
+from strangler.operations.api.tokens import Tokens
 from strangler.operations.application import Health, Operations, Phase, Reloaded, ReloadRefused
-from tests.operations.samples import Heard, a_process, parsed, value
+from strangler.store.memory import MemoryStore
+from tests.operations.samples import STARTED_AT, Heard, a_process, parsed, value
 
 
 class Runtime:
@@ -79,7 +84,12 @@ async def stage() -> AsyncIterator[Stage]:
     with heard as telemetry:
         health = Health(lambda: runtime.phase, lambda: runtime.degraded)
         operations = Operations(
-            telemetry, health, runtime.reload, hosts=["Ops.Example", "[2001:db8::7]"], progress=runtime.progress
+            telemetry,
+            health,
+            runtime.reload,
+            hosts=["Ops.Example", "[2001:db8::7]"],
+            backing=Backing(Tokens(None), MemoryStore(SystemClock()), lambda: STARTED_AT),
+            endpoints=[progress.endpoint(runtime.progress)],
         )
         stage = Stage(heard, runtime, operations, await operations.start("127.0.0.1", 0))
         yield stage

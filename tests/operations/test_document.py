@@ -7,13 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from strangler.config.system import SystemClock
 from strangler.domain.exchange import AttemptOutcome
 from strangler.domain.process import State
 from strangler.domain.transitions import Change
 from strangler.operations import series
+from strangler.operations.api.serving import Backing
+from strangler.operations.api.tokens import Tokens
 from strangler.operations.application import Health, Operations, Reloaded
 from strangler.operations.catalogue import FAMILIES
 from strangler.operations.logs import CAPACITY
+from strangler.runtime import desk
+from strangler.store.memory import MemoryStore
 from tests.operations.samples import Heard, a_process, a_request, an_attempt
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
@@ -81,7 +86,13 @@ def served() -> set[tuple[str, str]]:
     async def tell(process_id: str, status: str, text: str | None) -> None:
         return None
 
-    application = Operations(Heard().telemetry, Health(lambda: "serving"), reload, progress=tell).application()
+    store, clock = MemoryStore(SystemClock()), SystemClock()
+    reach = desk.Reach(store, clock, tuple, dict, tell)
+    backing = Backing(Tokens(None), store, clock.now)
+    operations = Operations(
+        Heard().telemetry, Health(lambda: "serving"), reload, backing=backing, endpoints=desk.endpoints(reach)
+    )
+    application = operations.application()
     return {
         (route.method, route.resource.canonical)
         for route in application.router.routes()

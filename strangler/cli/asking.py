@@ -1,0 +1,245 @@
+"""The way of the command line to the operations listener of a running server: HTTP over TCP or a Unix socket."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import http.client
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode, urlsplit
+
+from strangler.domain.errors import AskFailed, OperatorError
+from strangler.operations.api.tokens import pass_path
+from strangler.store.open import store_path
+
+_TIMEOUT = 60.0  # seconds for an answer to begin, and between two pieces of it
+_PIECE = 64 * 1024
+_USUAL = "127.0.0.1:9901"
+
+
+class Place(NamedTuple):
+    """Where operations listen: host and port, or the path of a Unix socket."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    tls: bool = False
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}" if self.path else f"{self.host}:{self.port}"
+
+
+class Pass(NamedTuple):
+    """What a server wrote down at its start for the command line of its machine."""
+
+    token: str
+    ops: str
+
+
+def add_ops_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that every verb has that speaks to a server."""
+    group = parser.add_argument_group("where the server is")
+    group.add_argument(
+        "--ops",
+        default=os.environ.get("STRANGLER_OPS"),
+        metavar="URL|unix:PATH",
+        help="the operations listener: http://host:9901, host:9901 or unix:/path (or STRANGLER_OPS; default: as the "
+        f"server over --store wrote down, else {_USUAL})",
+    )
+    group.add_argument(
+        "--store",
+        default=os.environ.get("STRANGLER_STORE", "sqlite:///strangler.db"),
+        metavar="URL",
+        help="the store of the server on this machine; the token for the command line lies beside it (or "
+        "STRANGLER_STORE; default: sqlite:///strangler.db). A token in STRANGLER_OPS_TOKEN comes first",
+    )
+
+
+def add_why_argument(parser: argparse.ArgumentParser) -> None:
+    """Why something is changed."""
+    parser.add_argument("--why", required=True, metavar="TEXT", help="why it is done; it stands in the audit log")
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    """For programs."""
+    parser.add_argument("--json", action="store_true", help="print what the server answers, as JSON")
+
+
+class Ops:
+    """A server's operations listener, as the flags say.
+
+    Raises:
+        OperatorError: the flags name no place.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, environ: Mapping[str, str] | None = None) -> None:
+        environ = os.environ if environ is None else environ
+        written = _pass_beside(arguments.store)
+        self._place = parse_place(arguments.ops or (written.ops if written is not None else _USUAL))
+        token = environ.get("STRANGLER_OPS_TOKEN")
+        self._store = arguments.store
+        # The token of this machine goes to nobody but who wrote it down, or is on this machine too.
+        here = bool(self._place.path) or self._place.host in ("127.0.0.1", "::1", "localhost")
+        same = written is not None and parse_place(written.ops) == self._place
+        self._token = token or (written.token if written is not None and (here or same) else None)
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        """What a path answers.
+
+        Raises:
+            AskFailed: it refused, or nobody answers.
+        """
+        with self._asked("GET", _with_query(path, query), None) as response:
+            return _document(response)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """What a change answers; members that are None are left out.
+
+        Raises:
+            AskFailed: it refused, or nobody answers.
+        """
+        given = {name: value for name, value in body.items() if value is not None}
+        with self._asked("POST", path, json.dumps(given).encode()) as response:
+            return _document(response)
+
+    def pieces(self, path: str, query: Mapping[str, Any] | None = None) -> Iterator[bytes]:
+        """A long answer, piece by piece.
+
+        Raises:
+            AskFailed: it refused, nobody answers, or it broke off.
+        """
+        with self._asked("GET", _with_query(path, query), None) as response:
+            while piece := response.read1(_PIECE):
+                yield piece
+
+    @contextmanager
+    def _asked(self, method: str, target: str, body: bytes | None) -> Iterator[http.client.HTTPResponse]:
+        connection = _connection(self._place)
+        try:
+            connection.request(method, target, body, self._headers(body))
+            response = connection.getresponse()
+            if response.status >= 400:
+                raise AskFailed(self._refused(response))
+            yield response
+        except (OSError, http.client.HTTPException) as error:
+            raise AskFailed(self._unreached(error)) from error
+        finally:
+            connection.close()
+
+    def _headers(self, body: bytes | None) -> dict[str, str]:
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token}"
+            if name := _person():
+                headers["Strangler-Operator"] = name
+        return headers
+
+    def _refused(self, response: http.client.HTTPResponse) -> str:
+        data = response.read()
+        try:
+            document = json.loads(data)
+            code, detail = document["code"], document["detail"]
+        except (ValueError, KeyError, TypeError):
+            return f"{self._place} answered {response.status}; is it the operations listener of strangler?"
+        lines = [f"{code}: {detail}"]
+        more = [error for error in document.get("errors", ()) if error["detail"] not in detail]
+        lines += [f"  {error.get('pointer', '')} {error['detail']}".rstrip() for error in more]
+        if code == "unauthenticated" and self._token is None:
+            lines.append(
+                "Give a token in STRANGLER_OPS_TOKEN, or on the server's machine name its store with --store: "
+                f"the token lies beside it (looked for beside {self._store})"
+            )
+        return "\n".join(lines)
+
+    def _unreached(self, error: Exception) -> str:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+        return (
+            f"nobody answers at {self._place}: {reason}\n"
+            "Does the server run? `--ops` (or STRANGLER_OPS) says where its operations listen"
+        )
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _connection(place: Place) -> http.client.HTTPConnection:
+    if place.path:
+        return _UnixConnection(place.path, _TIMEOUT)
+    if place.tls:
+        return http.client.HTTPSConnection(place.host, place.port, timeout=_TIMEOUT)
+    return http.client.HTTPConnection(place.host, place.port, timeout=_TIMEOUT)
+
+
+def parse_place(text: str) -> Place:
+    """Where operations listen, from what a flag says.
+
+    Raises:
+        OperatorError: it says no place.
+    """
+    if text.startswith("unix:"):
+        return Place(path=text.removeprefix("unix:"))
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise OperatorError(f"--ops: expected http://host:port, host:port or unix:/path, found {text!r}")
+    host = "127.0.0.1" if parts.hostname in ("0.0.0.0", "::") else parts.hostname  # noqa: S104
+    usual = 443 if parts.scheme == "https" else 9901
+    return Place(host, port if port is not None else usual, tls=parts.scheme == "https")
+
+
+def _pass_beside(store: str) -> Pass | None:
+    try:
+        path = store_path(store)
+    except OperatorError as error:
+        raise OperatorError(f"--store: {error}") from None
+    if path is None:
+        return None
+    try:
+        found = json.loads(Path(pass_path(path)).read_text("ascii"))
+        return Pass(found["token"], found["ops"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _person() -> str | None:
+    """Who sits here, as the system calls them."""
+    name = os.environ.get("SUDO_USER")
+    if name is None:
+        try:
+            name = getpass.getuser()
+        except (OSError, KeyError):
+            return None
+    return name if name.isascii() and name.isprintable() else None
+
+
+def _with_query(path: str, query: Mapping[str, Any] | None) -> str:
+    given = [(name, str(value)) for name, value in (query or {}).items() if value is not None]
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def segment(text: str) -> str:
+    """A value as one segment of a path."""
+    return quote(text, safe="")
+
+
+def _document(response: http.client.HTTPResponse) -> Any:
+    return json.loads(response.read())

@@ -1,0 +1,215 @@
+"""The frame of every endpoint: who asks, what is asked, the audit log around a change, and the answer as HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+from jsonschema import Draft202012Validator
+
+from strangler.domain.errors import StoreUnavailable
+from strangler.domain.exchange import Answer, Header
+from strangler.domain.problem import problem
+from strangler.operations.api.admission import admit
+from strangler.operations.api.endpoint import Asked, Done, Endpoint, Refusal, Stream, Text, Told
+from strangler.operations.api.schemas import is_id
+from strangler.operations.api.tokens import Tokens
+from strangler.ports import Audit, Command
+
+MAX_BODY = 16 * 1024
+_MOST_PARAMETERS = 50
+_MOST_ERRORS = 20
+_CHALLENGE: Header = (b"WWW-Authenticate", b'Bearer realm="strangler operations"')
+
+
+class Backing(NamedTuple):
+    """What the frame stands on."""
+
+    tokens: Tokens
+    audit: Audit
+    now: Callable[[], int]  # milliseconds since the epoch
+    failed: Callable[[str, BaseException], None] = lambda place, error: None  # told of what broke in the middle
+
+
+class _Refused(Exception):
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.name)
+        self.refusal = refusal
+
+
+Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def served(endpoint: Endpoint, backing: Backing) -> Serve:
+    """The handler of an endpoint."""
+    validator = Draft202012Validator(endpoint.body_schema()) if endpoint.takes_body else None
+    return partial(_serve, endpoint, validator, backing)
+
+
+async def _serve(
+    endpoint: Endpoint, validator: Draft202012Validator | None, backing: Backing, request: web.Request
+) -> web.StreamResponse:
+    try:
+        who = admit(endpoint, request, backing.tokens)
+        if isinstance(who, Refusal):
+            raise _Refused(who)
+        body = await _body(request, validator) if validator is not None else {}
+        asked = Asked(request.match_info, _query(request, endpoint), body, who)
+        told = await _told(endpoint, asked, backing, request)
+    except _Refused as refused:
+        told = refused.refusal
+    except StoreUnavailable as error:
+        told = Refusal("store-unavailable", f"the store does not work right now: {error}")
+    return await _answered(told, request, backing)
+
+
+# ── What is asked ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _query(request: web.Request, endpoint: Endpoint) -> dict[str, Any]:
+    known = {parameter.name: parameter for parameter in endpoint.parameters}
+    try:
+        pairs = parse_qsl(
+            request.rel_url.raw_query_string,
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=_MOST_PARAMETERS,
+        )
+    except ValueError:
+        raise _Refused(Refusal("bad-request", "the query is not well formed")) from None
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name not in known:
+            names = ", ".join(known) or "none"
+            raise _Refused(Refusal("bad-request", f"{name[:100]!r} is no parameter here; known are: {names}"))
+        if name in found:
+            raise _Refused(Refusal("bad-request", f"{name} is given twice"))
+        try:
+            found[name] = known[name].read(value)
+        except ValueError as error:
+            raise _Refused(Refusal("bad-request", f"{name}: {error}")) from None
+    for parameter in endpoint.parameters:
+        if parameter.required and parameter.name not in found:
+            raise _Refused(Refusal("bad-request", f"{parameter.name} is required: {parameter.about}"))
+    return found
+
+
+async def _body(request: web.Request, validator: Draft202012Validator) -> Mapping[str, Any]:
+    data = await request.content.read(MAX_BODY + 1)
+    while data and len(data) <= MAX_BODY and (more := await request.content.read(MAX_BODY + 1)):
+        data += more
+    if len(data) > MAX_BODY:
+        raise _Refused(Refusal("body-too-large", f"at most {MAX_BODY} bytes are taken"))
+    try:
+        found = json.loads(data, parse_constant=_no_number)
+        json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+    except (ValueError, RecursionError):
+        raise _Refused(Refusal("bad-request", "expected a JSON object as the body")) from None
+    errors = [
+        {"pointer": "".join(f"/{part}" for part in error.absolute_path), "detail": error.message[:500]}
+        for error in sorted(validator.iter_errors(found), key=lambda error: [str(part) for part in error.absolute_path])
+    ]
+    if errors:
+        first = errors[0]
+        where = first["pointer"] or "the body"
+        raise _Refused(Refusal("bad-request", f"{where}: {first['detail']}", errors[:_MOST_ERRORS]))
+    assert isinstance(found, Mapping)
+    return found
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no JSON")
+
+
+# ── What is done ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _told(endpoint: Endpoint, asked: Asked, backing: Backing, request: web.Request) -> Told:
+    """Do it; a change is on record before it is begun, and so is what it came to when it is answered."""
+    if not endpoint.changes or not endpoint.audited:
+        return await endpoint.handle(asked)
+    about = asked.path.get("id")
+    command = Command(
+        backing.now(),
+        asked.who,
+        endpoint.name,
+        request.rel_url.raw_path,
+        asked.body.get("why"),
+        about if about is not None and is_id(about) else None,
+    )
+    number = await backing.audit.begin_command(command)
+    outcome, detail = "internal-error", None
+    try:
+        told = await endpoint.handle(asked)
+        outcome, detail = (told.name, told.detail) if isinstance(told, Refusal) else ("done", None)
+        return told
+    except StoreUnavailable as error:
+        outcome, detail = "store-unavailable", str(error)
+        raise
+    finally:
+        try:
+            await backing.audit.end_command(number, backing.now(), outcome, detail)
+        except StoreUnavailable as error:
+            # What was done is done; its beginning is on record, and the log says the rest.
+            backing.failed(f"the end of command {number} ({outcome})", error)
+
+
+# ── The answer ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _answered(told: Told, request: web.Request, backing: Backing) -> web.StreamResponse:
+    match told:
+        case Done(document, status):
+            text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+            data = text.encode("utf-8", "backslashreplace")
+            headers = {"Cache-Control": "no-store", "Content-Type": "application/json"}
+            return web.Response(status=status, body=data, headers=headers)
+        case Text(media_type, data):
+            return web.Response(body=data, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
+        case Stream(media_type, pieces):
+            return await _streamed(media_type, pieces, request, backing)
+        case Refusal(name, detail, errors):
+            headers_of = [_CHALLENGE] if name == "unauthenticated" else []
+            return problem_response(name, detail, instance=request.rel_url.raw_path, headers=headers_of, errors=errors)
+
+
+async def _streamed(
+    media_type: str, pieces: AsyncIterator[bytes], request: web.Request, backing: Backing
+) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": media_type, "Cache-Control": "no-store"})
+    # The first piece is there before the head goes, so that what cannot begin is refused in order.
+    first = await anext(pieces, b"")
+    await response.prepare(request)
+    try:
+        await response.write(first)
+        async for piece in pieces:
+            await response.write(piece)
+    except ConnectionError:
+        return response  # whoever asked has left
+    except Exception as error:
+        # The head is out; a connection that breaks is the only way left to say that something is missing.
+        backing.failed("operations", error)
+        if request.transport is not None:
+            request.transport.abort()
+        return response
+    await response.write_eof()
+    return response
+
+
+def problem_response(
+    name: str,
+    detail: str,
+    *,
+    instance: str,
+    headers: Sequence[Header] = (),
+    errors: Sequence[dict[str, str]] = (),
+) -> web.StreamResponse:
+    """A problem document."""
+    answer: Answer = problem(name, detail, instance=instance, headers=headers, errors=errors)
+    assert isinstance(answer.body, bytes)
+    fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
+    return web.Response(status=answer.status, headers=fields, body=answer.body)

@@ -1,0 +1,96 @@
+"""The operations API put together: which rooms answer an operator. The same for one worker and for several."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from strangler.config.settings import Settings
+from strangler.domain.errors import OperatorError
+from strangler.domain.process import Process, Tombstone
+from strangler.engine.instrument import QueueReading
+from strangler.operations import progress
+from strangler.operations.api import audit, routes
+from strangler.operations.api.endpoint import Endpoint
+from strangler.operations.api.serving import Backing
+from strangler.operations.api.tokens import Tokens, pass_path
+from strangler.operations.telemetry import Telemetry
+from strangler.policy.model import Route
+from strangler.ports import Clock
+from strangler.store import Store
+from strangler.store.open import store_path
+
+
+class Reach(NamedTuple):
+    """What the endpoints reach, from whoever serves them."""
+
+    store: Store
+    clock: Clock
+    routes: Callable[[], Iterable[Route]]  # of today
+    queues: Callable[[], Mapping[str, QueueReading]]
+    report: Callable[[str, str, str | None], Awaitable[Process | Tombstone | None]]
+
+
+def endpoints(reach: Reach) -> tuple[Endpoint, ...]:
+    """All endpoints but those of the listener itself."""
+    return (
+        progress.endpoint(reach.report),
+        *audit.endpoints(reach.store),
+        *routes.endpoints(reach.routes, reach.queues),
+    )
+
+
+def backing(settings: Settings, reach: Reach, telemetry: Telemetry) -> Backing:
+    """What the frame of the endpoints stands on.
+
+    Raises:
+        OperatorError: the file of tokens cannot be read, or is wrong.
+    """
+
+    def trouble(reason: str) -> None:
+        telemetry.note("tokens_refused", "error", reason=reason)
+
+    path = None if settings.ops_tokens is None else Path(settings.ops_tokens)
+    return Backing(Tokens(path, trouble), reach.store, reach.clock.now, telemetry.failed)
+
+
+class Pass:
+    """The token of the command line of this machine: a file beside the store that only its owner can read.
+
+    Without a store on a disk there is none: the command line then needs a named token.
+    """
+
+    def __init__(self, settings: Settings, tokens: Tokens) -> None:
+        path = store_path(settings.store)
+        self._path = None if path is None else pass_path(path)
+        self._tokens = tokens
+
+    def write(self, address: str) -> None:
+        """A new token, with where operations listen, in place of the one of an earlier start.
+
+        Raises:
+            OperatorError: the file cannot be written.
+        """
+        if self._path is None:
+            return
+        text = json.dumps({"token": self._tokens.make(), "ops": address, "pid": os.getpid()}) + "\n"
+        draft = self._path.with_name(f"{self._path.name}.{secrets.token_hex(8)}")
+        try:
+            descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(text)
+            os.replace(draft, self._path)
+        except OSError as error:
+            raise OperatorError(f"{self._path}: {error.strerror}; it would hold the command line's token") from error
+
+    def forget(self) -> None:
+        """Nobody serves here any more."""
+        if self._path is not None:
+            with contextlib.suppress(OSError):
+                if json.loads(self._path.read_text("ascii")).get("pid") == os.getpid():
+                    self._path.unlink()
