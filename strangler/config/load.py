@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from strangler.config.advice import advise
+from strangler.config.callback_advice import advise_on_callbacks
 from strangler.config.crosscheck import check_routes
 from strangler.config.document import MAX_BYTES, read_document
 from strangler.config.files import Reading, Stamps, policy_files, why
 from strangler.config.located import Finding, KeyPath, Node, Place, PolicyErrors, Report, nearest
+from strangler.config.receivers import build_receiver
 from strangler.config.routes import build_route
 from strangler.config.schema import (
     policy_schema,
@@ -22,11 +24,13 @@ from strangler.config.schema import (
     settle_types,
     validate,
     with_defaults,
+    with_secrets_marked,
 )
 from strangler.config.section import Context, Section
 from strangler.config.upstreams import build_rewrite, build_upstream
 from strangler.config.variables import Variables
 from strangler.policy.model import Default, Route, Table, Upstream
+from strangler.policy.receivers import Receiver
 
 LEASE = 15.0
 """Seconds of a worker's lease, unless the settings say otherwise."""
@@ -59,6 +63,7 @@ class Loaded:
     promises: Mapping[str, str]  # digest to text, of every route
     stamps: Stamps  # of every file that was read
     sources: Sources  # what was read and is no secret
+    holds_secrets: bool = False  # … but for secrets that stand in the policy files themselves
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
@@ -73,26 +78,30 @@ def load_policy(
     offline: bool = False,
     lease: float = LEASE,
     kept: Sources | None = None,
+    public_url: bool = False,
 ) -> Loaded:
     """The table that policy files, and folders of them, make together.
 
     Offline, variables, schemas and certificates that cannot be resolved are notes; the table is then good for
     checking only. ``kept`` stands in for what lies under ``paths`` now; secrets are read anew all the same.
+    ``public_url``: whether there is one for all routes beside what the environment says.
 
     Raises:
         PolicyErrors: it does not load; the text is the full report.
     """
     reading = Reading(kept.contents if kept is not None else None)
-    load = _Load(Context(reading, offline, lease), Variables(environ, reading, offline=offline))
+    public_url = public_url or bool(environ.get("STRANGLER_PUBLIC_URL"))
+    load = _Load(Context(reading, offline, lease, public_url), Variables(environ, reading, offline=offline))
     load.read(paths, kept.files if kept is not None else policy_files(paths))
     table = load.table()
     errors = load.report.errors()
     if errors:
         raise PolicyErrors(errors, reading.stamps)
-    advise(table, load.route_sections, load.upstream_sections, bool(environ.get("STRANGLER_PUBLIC_URL")))
+    advise(table, load.route_sections, load.upstream_sections, public_url)
+    advise_on_callbacks(table, load.route_sections, load.receiver_sections)
     findings = sorted(dict.fromkeys(load.report.findings))
     sources = Sources(load.files, reading.sources)
-    return Loaded(table, tuple(findings), load.promises, reading.stamps, sources)
+    return Loaded(table, tuple(findings), load.promises, reading.stamps, sources, load.holds_secrets)
 
 
 class _Load:
@@ -106,7 +115,9 @@ class _Load:
         self.files: tuple[str, ...] = ()
         self.unread = False  # some file could not be read at all, so what it holds is not known
         self.upstream_sections: dict[str, Section] = {}
+        self.receiver_sections: dict[str, Section] = {}
         self.route_sections: dict[str, Section] = {}
+        self.holds_secrets = False
         self.promises: dict[str, str] = {}
 
     def read(self, paths: Sequence[Path], files: Sequence[str]) -> None:
@@ -131,7 +142,8 @@ class _Load:
     def _prepared(self, document: Node) -> Node:
         """A file's document with variables inserted and defaults merged, checked against the schema."""
         document = settle_types(self.variables.insert(document, self.report))
-        document = self._merged(document)
+        document, literal = with_secrets_marked(self._merged(document))
+        self.holds_secrets = self.holds_secrets or literal
         validate(document, self.report)
         for path, node in secrets_in_stored(document):
             self.report.add(node.place, path, "a secret cannot stand here: this is stored with each process")
@@ -157,6 +169,7 @@ class _Load:
     def table(self) -> Table:
         """The table of all that is right so far; what is wrong goes to the report."""
         upstreams = dict(self._upstreams())
+        receivers = dict(self._receivers())
         routes = dict(self._routes(upstreams))
         check_routes(routes.values(), self.route_sections)
         default = self._default(upstreams)
@@ -164,7 +177,9 @@ class _Load:
             self.report.add(
                 self.documents[0].place, (), "expected routes, or a default: nothing here serves any request"
             )
-        return Table(revision=self._revision(), upstreams=upstreams, routes=routes, default=default)
+        return Table(
+            revision=self._revision(), upstreams=upstreams, routes=routes, default=default, receivers=receivers
+        )
 
     def _upstreams(self) -> Iterator[tuple[str, Upstream]]:
         schema = policy_schema()["$defs"]["upstream"]
@@ -181,6 +196,21 @@ class _Load:
                 upstream = build_upstream(str(name), section, self.context) if whole else None
                 if upstream is not None and not broken:
                     yield str(name), upstream
+
+    def _receivers(self) -> Iterator[tuple[str, Receiver]]:
+        schema = policy_schema()["$defs"]["receiver"]
+        for document in self.documents:
+            for name, node in document.at(("receivers",)).children() if _has(document, "receivers", dict) else ():
+                path: KeyPath = ("receivers", name)
+                if self._taken(self.receiver_sections, str(name), node, path, "receiver"):
+                    continue
+                broken = self._broken(node, path)
+                values = {} if broken else with_defaults(node.plain(), schema)
+                section = Section(node, path, values, self.report)
+                self.receiver_sections[str(name)] = section
+                receiver = None if broken else build_receiver(str(name), section, self.context)
+                if receiver is not None:
+                    yield str(name), receiver
 
     def _routes(self, upstreams: Mapping[str, Upstream]) -> Iterator[tuple[str, Route]]:
         schema = policy_schema()["$defs"]["route"]
@@ -201,8 +231,8 @@ class _Load:
                 if upstream is None:
                     self._look_further(node, path, upstreams)
                     continue
-                built = build_route(section, upstream, self.context)
-                if built is not None:
+                built = build_route(section, upstream, self.context, self._probed(section, upstreams))
+                if built is not None and self._receivers_known(section):
                     self.promises[built.route.promise.digest] = built.promise_text
                     yield name, built.route
 
@@ -247,12 +277,28 @@ class _Load:
                 default = Default(upstream=upstream, rewrite=build_rewrite(values["rewrite"]))
         return default
 
-    def _upstream(self, name: str, upstreams: Mapping[str, Upstream], section: Section) -> Upstream | None:
+    def _probed(self, section: Section, upstreams: Mapping[str, Upstream]) -> Upstream | None:
+        name = section.values["call"].get("probe", {}).get("upstream")
+        return self._upstream(name, upstreams, section, ("call", "probe", "upstream")) if name is not None else None
+
+    def _upstream(
+        self, name: str, upstreams: Mapping[str, Upstream], section: Section, keys: KeyPath = ("upstream",)
+    ) -> Upstream | None:
         # One that is broken, or may stand in a file that could not be read, has been told of already.
         if name not in self.upstream_sections and not self.unread:
             hint = nearest(name, self.upstream_sections)
-            section.complain(("upstream",), f"there is no upstream {name}; {hint}")
+            section.complain(keys, f"there is no upstream {name}; {hint}")
         return upstreams.get(name)
+
+    def _receivers_known(self, section: Section) -> bool:
+        known = True
+        for index, name in enumerate(section.values.get("callbacks", {}).get("receivers", ())):
+            # As with upstreams: one that is broken has been told of already.
+            if name not in self.receiver_sections and not self.unread:
+                hint = nearest(name, self.receiver_sections)
+                section.complain(("callbacks", "receivers", index), f"there is no receiver {name}; {hint}")
+                known = False
+        return known
 
     def _taken(self, known: Mapping[str, Section], name: str, node: Node, path: KeyPath, kind: str) -> bool:
         if name not in known:
@@ -290,7 +336,8 @@ def _has(document: Node, key: str, kind: type) -> bool:
 
 
 def _masked(node: Node) -> Any:
-    if node.secret:
+    # One that stands in the file itself has no file of its own whose stamp would tell of a change; it counts as it is.
+    if node.secret and node.inserted:
         return "a secret"
     if isinstance(node.value, dict):
         return {key: _masked(child) for key, child in node.value.items()}

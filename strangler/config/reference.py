@@ -51,6 +51,7 @@ def reference() -> str:
     route = schema["$defs"]["route"]["properties"]
     parts = [_HEAD, _section("A policy file", schema["description"], properties, "")]
     parts.extend(_tables("upstreams.NAME", resolved(properties["upstreams"]["additionalProperties"]), "##"))
+    parts.extend(_tables("receivers.NAME", resolved(properties["receivers"]["additionalProperties"]), "##"))
     parts.append(_section("routes[]", "One route.", route, "required: `name`, `match`, `upstream`"))
     for key, below in route.items():
         parts.extend(_tables(f"routes[].{key}", resolved(below), "###"))

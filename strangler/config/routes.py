@@ -9,6 +9,8 @@ from strangler.config import promise
 from strangler.config.accepting import build_accept
 from strangler.config.deprecation import build_deprecation
 from strangler.config.following import build_follow
+from strangler.config.probing import build_probe
+from strangler.config.receivers import build_callbacks
 from strangler.config.scalars import duration_text, seconds, size
 from strangler.config.section import Context, Section
 from strangler.config.translating import FRAMING, build_errors, build_wall
@@ -25,11 +27,15 @@ from strangler.policy.model import (
     Mode,
     ProcessPolicy,
     Promise,
+    Redaction,
     Rollout,
     Route,
     Upstream,
 )
 from strangler.policy.pattern import PathSyntaxError, parse_path
+
+
+_RETAINED_PARTS = ("retain_bodies", "retain_history", "retain_deliveries")
 
 
 class BuiltRoute(NamedTuple):
@@ -39,14 +45,19 @@ class BuiltRoute(NamedTuple):
     promise_text: str
 
 
-def build_route(section: Section, upstream: Upstream, context: Context) -> BuiltRoute | None:
-    """The route; None where something is wrong with it, which the section has been told."""
+def build_route(
+    section: Section, upstream: Upstream, context: Context, probed: Upstream | None = None
+) -> BuiltRoute | None:
+    """The route; None where something is wrong with it, which the section has been told.
+
+    ``probed``: the upstream that `call.probe` names.
+    """
     before = len(section.report.errors())
     values = section.values
     mode = Mode(values["mode"])
     match = _match(section)
-    call = _call(section, match, upstream, context)
-    process = _process(values)
+    call = _call(section, match, upstream, context, probed)
+    process = _process(section)
     access = _access(values["access"])
     wait = seconds(values["wait"]) if "wait" in values else usual_wait(mode, call.timeout)
     rollout = _rollout(values)
@@ -55,10 +66,16 @@ def build_route(section: Section, upstream: Upstream, context: Context) -> Built
     wall = build_wall(section, match.paths, context)
     error_form = build_errors(section, context)
     cors = _cors(section)
+    redact = Redaction(
+        frozenset(name.lower() for name in values["redact"]["headers"]), frozenset(values["redact"]["pointers"])
+    )
+    callbacks = build_callbacks(section, context)
     if len(section.report.errors()) > before:
         return None
     name: str = values["name"]
-    digest, text = promise.write(name, process, access, call.on_in_doubt, wait, wall.wall if wall is not None else None)
+    digest, text = promise.write(
+        name, process, access, call.on_in_doubt, wait, wall.wall if wall is not None else None, redact
+    )
     route = Route(
         name=name,
         match=match,
@@ -72,6 +89,7 @@ def build_route(section: Section, upstream: Upstream, context: Context) -> Built
             access=access,
             on_in_doubt=call.on_in_doubt,
             wait=wait,
+            redact=redact,
             wall=wall,
         ),
         process=process,
@@ -86,6 +104,8 @@ def build_route(section: Section, upstream: Upstream, context: Context) -> Built
         public_url=values["public_url"].rstrip("/") if "public_url" in values else None,
         errors=error_form,
         cors=cors,
+        redact=redact,
+        callbacks=callbacks,
     )
     return BuiltRoute(route, text)
 
@@ -123,14 +143,20 @@ def _refuse_repeated(section: Section, keys: tuple[str, ...], headers: Mapping[s
         seen[name.lower()] = name
 
 
-def _process(values: Mapping[str, Any]) -> ProcessPolicy:
-    process = values["process"]
+def _process(section: Section) -> ProcessPolicy:
+    process = section.values["process"]
+    retain = seconds(process["retain"])
+    parts = {key: seconds(process[key]) for key in _RETAINED_PARTS if key in process}
+    for key, value in parts.items():
+        if value > retain:
+            section.complain(("process", key), f"expected at most retain ({duration_text(retain)})")
     return ProcessPolicy(
-        type=process.get("type", values["name"]),
+        type=process.get("type", section.values["name"]),
         resource=process["resource"],
         id_field=process.get("id_field"),
         deadline=seconds(process["deadline"]),
-        retain=seconds(process["retain"]),
+        retain=retain,
+        **parts,
         statuses={PublicState(state): word for state, word in process["statuses"].items()},
         contract=process["contract"],
     )
@@ -174,7 +200,7 @@ def _cors(section: Section) -> CorsPolicy:
     )
 
 
-def _call(section: Section, match: Match, upstream: Upstream, context: Context) -> CallPolicy:
+def _call(section: Section, match: Match, upstream: Upstream, context: Context, probed: Upstream | None) -> CallPolicy:
     call = section.values["call"]
     timeout = seconds(call["timeout"]) if "timeout" in call else upstream.timeout
     attempts = int(call["attempts"]) if "attempts" in call else None
@@ -210,6 +236,7 @@ def _call(section: Section, match: Match, upstream: Upstream, context: Context) 
         queue=int(call["queue"]),
         max_reply=size(call["max_reply"]),
         follow=build_follow(section, context),
+        probe=build_probe(section, context, probed),
     )
 
 

@@ -2,7 +2,8 @@
 
 Beyond JSON Schema 2020-12 it has annotations of our own: ``x-expected`` says in words what is expected, ``x-later``
 marks a key, and ``x-later-pattern`` values, whose work has not been done yet, ``x-default`` describes a default that
-depends on other keys, ``x-stored`` marks what is stored with each process and so may hold no secret.
+depends on other keys, ``x-stored`` marks what is stored with each process and so may hold no secret, ``x-secret``
+what is a secret however it was written.
 """
 
 from __future__ import annotations
@@ -226,6 +227,27 @@ def with_defaults(value: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
             else:
                 del filled[key]
     return filled
+
+
+def with_secrets_marked(root: Node) -> tuple[Node, bool]:
+    """The same values with those marked as secrets that are it however they were written, so that none is ever shown.
+
+    The second value: whether one stands in the file itself.
+    """
+    literal = False
+
+    def marked(node: Node, schemas: list[Schema]) -> Node:
+        nonlocal literal
+        if isinstance(node.value, dict):
+            return replace(node, value={k: marked(child, _below(schemas, k)) for k, child in node.value.items()})
+        if isinstance(node.value, list):
+            return replace(node, value=[marked(c, _below(schemas, i)) for i, c in enumerate(node.value)])
+        if not any(schema.get("x-secret") for schema in schemas):
+            return node
+        literal = literal or not node.inserted
+        return replace(node, secret=True)
+
+    return marked(root, [policy_schema()]), literal
 
 
 def secrets_in_stored(root: Node) -> Iterator[tuple[KeyPath, Node]]:

@@ -45,3 +45,4 @@ class Context(NamedTuple):
     reading: Reading
     offline: bool
     lease: float  # seconds
+    public_url: bool = False  # whether there is one for all routes

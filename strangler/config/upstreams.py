@@ -52,7 +52,7 @@ def build_upstream(name: str, section: Section, context: Context) -> Upstream | 
         keepalive=seconds(values["keepalive"]),
         queue_timeout=seconds(values["queue_timeout"]),
         max_connections=int(values["max_connections"]),
-        tls=_tls(values["tls"], section, context),
+        tls=build_tls(values["tls"], section, context),
         host_header=values["host_header"],
         forward=Forward(**values["forward"]),
         upgrade=tuple(token.lower() for token in values["upgrade"]),
@@ -88,7 +88,8 @@ def _address(url: str) -> _Address:
     return _Address(parts.scheme, host, port or (443 if parts.scheme == "https" else 80), "", base)
 
 
-def _tls(values: Mapping[str, Any], section: Section, context: Context) -> Tls:
+def build_tls(values: Mapping[str, Any], section: Section, context: Context) -> Tls:
+    """How TLS is spoken, with absolute paths; what is wrong with it, the section is told."""
     folder = os.path.dirname(section.node.place.file)
     paths = {}
     for key in ("ca", "cert", "key"):

@@ -215,7 +215,12 @@ class Worker:
         try:
             await self._policies.recollect()
             loaded = await asyncio.to_thread(
-                load_policy, given.paths, given.environ, lease=given.settings.lease, kept=sources
+                load_policy,
+                given.paths,
+                given.environ,
+                lease=given.settings.lease,
+                kept=sources,
+                public_url=given.settings.public_url is not None,
             )
         except PolicyErrors as error:
             reasons = [str(finding) for finding in error.findings]

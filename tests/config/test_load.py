@@ -59,6 +59,24 @@ upstreams:
     host_header: upstream
     forward: {x_forwarded: false, forwarded: true, via: false}
     upgrade: [WebSocket, tls/1.0]
+receivers:
+  broker:
+    url: "https://Hooks.example:8443/claims?a=1"
+    secrets: ["whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]
+    signature: v1
+    tls: {ca: tls/ca.pem, cert: tls/cert.pem, key: tls/key.pem, verify: true, server_name: hooks}
+    networks: [10.1.0.0/16, "fd12::/32"]
+    verify: handshake
+    states: [unconfirmed, completed]
+    payload: result
+    callers: ["partner-*"]
+    concurrency: 2
+    timeout: 5s
+    attempts: 3
+    backoff: {initial: 1s, factor: 2, max: 1m, jitter: none}
+  partners:
+    allow: ["https://*.partner.example"]
+    secrets: ["whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]
 routes:
   - name: claims
     match:
@@ -150,6 +168,7 @@ routes:
       expose: [X-Total]
       credentials: true
       max_age: 1h
+    callbacks: {receivers: [broker, partners], header: X-Callback-Url, body: body.callbackUrl}
 default: {upstream: legacy, rewrite: {add_prefix: /old}}
 """
 

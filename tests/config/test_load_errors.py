@@ -18,7 +18,7 @@ DURATION = "expected a duration such as 250ms, 2s, 5m, 24h or 30d"
     ("keys", "said"),
     [
         ("wiat: 2s", "7:5: routes[0].wiat: unknown key; did you mean wait?"),
-        ("foo: 1", "7:5: routes[0].foo: unknown key; known here: accept, access, call, cors, deprecation"),
+        ("foo: 1", "7:5: routes[0].foo: unknown key; known here: accept, access, call, callbacks, cors"),
         ("wait: 2", f"7:11: routes[0].wait: {DURATION}, found 2"),
         ("wait: 2 s", f'7:11: routes[0].wait: {DURATION}, found "2 s"'),
         ('wait: "2s\\n"', f'7:11: routes[0].wait: {DURATION}, found "2s\\n"'),
@@ -144,12 +144,11 @@ def test_a_private_key_needs_its_certificate(tmp_path: Path) -> None:
 
 
 LATER = {
-    "": ["receivers", "limits", "events"],
+    "": ["limits", "events"],
     "routes[0]": [
-        *("callbacks", "limits", "redact", "retain_bodies", "retain_history"),
-        *("retain_deliveries", "shadow", "split", "promote", "steps", "events"),
+        *("limits", "shadow", "split", "promote", "steps", "events"),
     ],
-    "routes[0].call": ["probe", "circuit"],
+    "routes[0].call": ["circuit"],
     "routes[0].access": ["jwt", "authorize"],
     "routes[0].process": ["references"],
 }
@@ -166,7 +165,6 @@ def test_keys_of_later_work_are_refused_by_name(tmp_path: Path, at: str, key: st
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ("call: {on_in_doubt: probe}", 'call.on_in_doubt: "probe" is not available yet'),
         ("access: {identity: ['basic:user']}", 'access.identity[0]: "basic:user" is not available yet'),
         ("access: {identity: ['jwt:sub']}", 'access.identity[0]: "jwt:sub" is not available yet'),
         ("access: {name: 'jwt:client_id'}", 'access.name: "jwt:client_id" is not available yet'),
