@@ -27,6 +27,10 @@ SETTLED_WITH_PROCESS: tuple[ExceptionKind, ...] = ("in_doubt", "orphan")
 """What nobody has to look at any more once its process is settled."""
 
 
+ABOUT_DELIVERIES: tuple[ExceptionKind, ...] = ("dead_delivery", "receiver_gone")
+"""What is about one delivery, whose name is the subject: over when the delivery is put back, or released."""
+
+
 class Action(StrEnum):
     """What may be done about an exception; each of them closes it."""
 
@@ -85,5 +89,6 @@ def may_end(process: Process, state: State) -> bool:
 
 
 def may_repeat(process: Process, now: int) -> bool:
-    """Whether a call in doubt may be made again: past its deadline it would only be in doubt again."""
-    return process.state is State.IN_DOUBT and now < process.deadline_at
+    """Whether a call in doubt may be made again: past its deadline it would only be in doubt again, and what is going
+    to be settled without a person may just be answered."""
+    return process.state is State.IN_DOUBT and not process.settling and now < process.deadline_at

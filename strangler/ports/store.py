@@ -31,8 +31,9 @@ class Evidence(NamedTuple):
     process_id: str
     attempt: int
     # A whole reply that settles nothing, or whose translation is the result; one under a stale fence; a translated
-    # request, with its method and target as the first two fields.
-    source: Literal["reply", "late_reply", "sent"]
+    # request, with its method and target as the first two fields; a question what an attempt did, likewise, with the
+    # answer (no status: there was none); what a person found out, JSON: who, why, evidence.
+    source: Literal["reply", "late_reply", "sent", "probe", "operator"]
     at: int
     status: int | None
     headers: Headers
