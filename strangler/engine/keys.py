@@ -91,7 +91,8 @@ class Keys:
             return None
         if not _can_be_key(value):
             return None
-        text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+        # What is no text, half of a surrogate pair, is spelled by its escape.
+        text = json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
         # What is derived alike is the same request, whatever else differs in it.
         return Key(scope, f"derived:{text}", None, b"", window)
 

@@ -12,7 +12,7 @@ from strangler.domain.retry import parse_retry_after
 from strangler.policy import wildcard
 from strangler.policy.expressions import ExpressionError
 from strangler.policy.formula import Compiled, FindHook, holds
-from strangler.policy.readable import Unparsable
+from strangler.policy.readable import Unparsable, whole_text
 from strangler.policy.wall import Condition, Formula, OutcomeRule
 from strangler.policy.xml_writing import text_of
 
@@ -130,7 +130,7 @@ def _said(reason: Compiled | None, reply: LooksAt) -> str | None:
         text = text_of(reply.over_body(reason))
     except (ExpressionError, Unparsable):
         return None
-    return text[:_REASON_LENGTH] or None
+    return whole_text(text[:_REASON_LENGTH]) or None
 
 
 def _outcome(rule: OutcomeRule, reason: str | None, headers: Headers, now: int) -> Outcome:

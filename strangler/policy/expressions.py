@@ -169,7 +169,10 @@ class Template:
             if value in ("", ".", ".."):
                 # An empty or a dotted segment would make another path of it.
                 raise ExpressionError(f"{part.text} is {value or 'empty'}, which cannot stand in a path")
-            parts.append(quote(value, safe=""))
+            try:
+                parts.append(quote(value, safe=""))
+            except UnicodeEncodeError:
+                raise ExpressionError(f"{part.text} holds half of a surrogate pair, which is no text") from None
         return "".join(parts)
 
 

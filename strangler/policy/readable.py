@@ -87,6 +87,12 @@ def _no_constant(name: str) -> Any:
     raise Unparsable(f"{name} is no JSON value")
 
 
+def whole_text(text: str) -> str:
+    """A text that can be written down: JSON can spell half of a surrogate pair (RFC 8259 section 8.2), UTF-8 cannot."""
+    return _HALVES.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+_HALVES = re.compile("[\ud800-\udfff]")
 _BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
 _XML_DECLARATION = re.compile(rb"^\s*<\?xml[^>]{0,200}?\sencoding\s*=\s*[\"']([A-Za-z][A-Za-z0-9._-]{0,40})[\"']")
