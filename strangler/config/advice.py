@@ -30,6 +30,7 @@ def advise(table: Table, routes: Mapping[str, Section], upstreams: Mapping[str, 
         for advice in _of_route(route, routes[name], public_url):
             routes[name].complain(*advice)
     used = {route.upstream.name for route in table.routes.values()}
+    used |= {probe.upstream.name for route in table.routes.values() if (probe := route.call.probe) and probe.upstream}
     if table.default is not None:
         used.add(table.default.upstream.name)
     for name, section in upstreams.items():
@@ -48,6 +49,7 @@ def _of_route(route: Route, section: Section, public_url: bool) -> Iterator[Advi
     if not route.records:
         return
     yield from _repeated(route)
+    yield from _probed(route)
     yield from _lost_callers(route)
     yield from _times(route)
     rollout = route.rollout
@@ -80,6 +82,21 @@ def _repeated(route: Route) -> Iterator[Advice]:
             f"a {unsafe[0]} of which nobody knows what it did is repeated; does the upstream take repeats? "
             "forward_idempotency_key lets it see them",
         )
+
+
+def _probed(route: Route) -> Iterator[Advice]:
+    probe = route.call.probe
+    if probe is None:
+        return
+    if route.call.on_in_doubt != "probe":
+        yield Advice(("call", "probe"), "asks about processes of an earlier policy only: on_in_doubt is not probe")
+    if probe.absent is None:
+        yield Advice(
+            ("call", "probe"),
+            "without absent a call is never repeated: what was not applied is left to a person",
+        )
+    if not probe.template.names:
+        yield Advice(("call", "probe", "path"), "asks the same of every process; expected {EXPR} in it")
 
 
 def _lost_callers(route: Route) -> Iterator[Advice]:

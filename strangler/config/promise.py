@@ -12,13 +12,15 @@ from strangler.config.hooks import kept_hook
 from strangler.config.kept_wall import read_wall
 from strangler.domain.process import PublicState
 from strangler.policy.expressions import ExpressionSyntaxError
-from strangler.policy.model import AccessPolicy, OnInDoubt, ProcessPolicy, Promise
+from strangler.policy.model import AccessPolicy, OnInDoubt, ProcessPolicy, Promise, Redaction
 from strangler.policy.translate import Interpreter
 from strangler.policy.wall import Wall
 
 _FORMAT = 1
 _FORMAT_WITH_WALL = 2  # versions that know no wall would read past it, and guess
-_ON_IN_DOUBT = ("review", "retry", "fail", None)
+_FORMAT_WITH_REDACTION = 3  # likewise, and show what is to be hidden
+_FORMATS = (_FORMAT, _FORMAT_WITH_WALL, _FORMAT_WITH_REDACTION)
+_ON_IN_DOUBT = ("review", "retry", "probe", "fail", None)
 
 
 def write(
@@ -28,6 +30,7 @@ def write(
     on_in_doubt: OnInDoubt | None,
     wait: float,
     wall: Wall | None = None,
+    redact: Redaction | None = None,
 ) -> tuple[str, str]:
     """The digest of a promise (SHA-256 of its text, hex), and its text: canonical JSON, without any secret."""
     content: dict[str, Any] = {
@@ -40,6 +43,9 @@ def write(
     }
     if wall is not None:
         content["wall"] = _without_none(asdict(wall))
+    if redact:
+        content["format"] = _FORMAT_WITH_REDACTION
+        content["redact"] = {"headers": sorted(redact.headers), "pointers": sorted(redact.pointers)}
     text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return _digest(text), text
 
@@ -53,7 +59,7 @@ def read(digest: str, text: str) -> Promise:
     if _digest(text) != digest:
         raise ValueError(f"the text of promise {digest} has been changed")
     content = json.loads(text)
-    if content["format"] not in (_FORMAT, _FORMAT_WITH_WALL) or content["on_in_doubt"] not in _ON_IN_DOUBT:
+    if content["format"] not in _FORMATS or content["on_in_doubt"] not in _ON_IN_DOUBT:
         raise ValueError(f"promise {digest} was written by a later version of strangler")
     process: dict[str, Any] = content["process"]
     access: dict[str, Any] = content["access"]
@@ -65,6 +71,7 @@ def read(digest: str, text: str) -> Promise:
             access=AccessPolicy(**{**access, "identity": tuple(access["identity"])}),
             on_in_doubt=content["on_in_doubt"],
             wait=content["wait"],
+            redact=Redaction(**{name: frozenset(each) for name, each in content.get("redact", {}).items()}),
             wall=Interpreter(read_wall(content["wall"]), kept_hook) if "wall" in content else None,
         )
     except (TypeError, KeyError, ExpressionSyntaxError):

@@ -104,6 +104,11 @@ def build_condition(section: Section, context: Context, keys: KeyPath, values: M
     return _Builder(section, context).condition(keys, values)
 
 
+def build_formula(section: Section, context: Context, keys: KeyPath, value: Any, names: Names) -> Formula | None:
+    """An expression, or a function of Python, that stands at ``keys``; ``names``: what it may begin with."""
+    return _Builder(section, context).formula(keys, value, names)
+
+
 class _Builder:
     def __init__(self, section: Section, context: Context) -> None:
         self._section = section

@@ -106,6 +106,8 @@ class Process(NamedTuple):
     follow_target: str | None = None  # where the upstream is asked what became of it, as a request target
     follow_until_at: int | None = None  # until when it is asked
     business_references: str | None = None  # what operators search it by, JSON: {name: text}
+    probes: int = 0  # how often the upstream was asked what the attempt in doubt did, and did not tell
+    repeated: bool = False  # it was told to have done nothing, and sent again: never a second time on such a word
 
     @property
     def final(self) -> bool:
@@ -122,14 +124,19 @@ class Process(NamedTuple):
     @property
     def queued(self) -> bool:
         """Whether it waits to be sent."""
-        return self.due_at is not None and self.state is not State.FOLLOWING
+        return self.due_at is not None and not self.asked_about
+
+    @property
+    def asked_about(self) -> bool:
+        """Whether the upstream is asked what became of it, once it is due, rather than called for it."""
+        return self.state in _ASKED_ABOUT
 
     @property
     def over_at(self) -> int:
         """When it ends, if it still waits, or is followed, then."""
         if self.state is State.FOLLOWING and self.follow_until_at is not None:
             return self.follow_until_at
-        return self.deadline_at
+        return _NEVER if self.state is State.IN_DOUBT else self.deadline_at
 
     @property
     def cancellable(self) -> bool:
@@ -141,6 +148,9 @@ class Process(NamedTuple):
         """Whether a whole reply of the upstream was recorded."""
         return self.result_status is not None
 
+
+_ASKED_ABOUT = frozenset({State.FOLLOWING, State.IN_DOUBT})
+_NEVER = 2**63 - 1
 
 _PUBLIC = {
     State.RECEIVED: PublicState.RECEIVED,

@@ -48,13 +48,23 @@ class Doubt:
     reason: str
     settling: bool  # a repeat or a probe is going to settle it, no person is needed
 
+    due_at: int | None = None  # when the upstream is asked what it did; None: it is not
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """The upstream was asked what an attempt did, and did not tell: it is asked again."""
+
+    due_at: int
+    note: str
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """An attempt in doubt is repeated, because the policy says that the upstream takes repeats."""
+    """An attempt in doubt is repeated: the upstream takes repeats, or said that it did nothing."""
 
     due_at: int
 
+    absent: bool = False  # the upstream said so: the attempt counts no more, and it is not repeated so again
 
 @dataclass(frozen=True, slots=True)
 class Follow:
@@ -109,7 +119,7 @@ class Expire:
     """Its deadline passed before it could be sent."""
 
 
-Transition = Accept | Claim | Postpone | Follow | Doubt | Resume | Finish | Report | Cancel | Expire
+Transition = Accept | Claim | Postpone | Follow | Doubt | Probed | Resume | Finish | Report | Cancel | Expire
 
 _ENDS = frozenset({State.COMPLETED, State.REJECTED, State.FAILED})
 
@@ -131,7 +141,7 @@ TABLE: Mapping[State | None, Mapping[type, frozenset[State]]] = {
     State.WAITING: {
         Claim: frozenset({State.PROCESSING}),
         Report: frozenset({State.WAITING}),
-        Doubt: frozenset({State.IN_DOUBT}),  # only while an earlier attempt is unresolved
+        Doubt: frozenset({State.IN_DOUBT}),  # only while it is not sure that no earlier attempt did anything
         Finish: frozenset({State.FAILED}),
         Cancel: frozenset({State.CANCELLED}),  # only while no earlier attempt is unresolved
         Expire: frozenset({State.EXPIRED}),  # likewise
@@ -146,6 +156,7 @@ TABLE: Mapping[State | None, Mapping[type, frozenset[State]]] = {
         Report: frozenset({State.IN_DOUBT}),
         Doubt: frozenset({State.IN_DOUBT}),  # only from settling to review: what was to settle it could not
         Resume: frozenset({State.WAITING}),
+        Probed: frozenset({State.IN_DOUBT}),  # only while it is to be settled without a person
         Finish: _ENDS,
     },
     **{state: {} for state in FINAL},
@@ -245,20 +256,26 @@ def _fields(process: Process | None, transition: Transition, now: int) -> tuple[
             # Why nobody knows is told until somebody says better.
             why = process.reason if process.public_state is PublicState.UNCONFIRMED else None
             return {"state": process.state, "status": word, "reason": text or why}, None
-        case Doubt(reason, settling):
+        case Doubt(reason, settling, due_at):
             assert process is not None
-            _guard_doubt(process, settling)
+            _guard_doubt(process, settling, due_at)
             return {
                 "state": State.IN_DOUBT,
                 "owner": None,
-                "due_at": None,
+                "due_at": due_at,
                 "unresolved": True,
                 "settling": settling,
                 "status": process.status if settling else None,
                 "reason": process.reason if settling else reason,
                 "effect": None if settling else Effect.UNKNOWN,
+                **({"probes": 0} if process.state is not State.IN_DOUBT and process.probes else {}),
             }, reason if settling else None
-        case Resume(due_at):
+        case Probed(due_at, note):
+            assert process is not None
+            if not process.settling:
+                raise IllegalTransition("Probed while a person is asked")
+            return {"state": State.IN_DOUBT, "due_at": due_at, "probes": process.probes + 1}, note
+        case Resume(due_at, absent):
             assert process is not None
             told_before = (process.status, process.reason) if process.settling else (None, None)
             return {
@@ -270,6 +287,7 @@ def _fields(process: Process | None, transition: Transition, now: int) -> tuple[
                 "effect": None,
             }, None
         case Finish():
+                **(_did_nothing(process) if absent else {}),
             status, media_type, length, kept = transition.result or (None, None, None, False)
             references = transition.business_references
             return {
@@ -314,8 +332,19 @@ def _withdrawn(process: Process | None, state: State, reason: str | None, now: i
     return {"state": state, "due_at": None, "finished_at": now, "status": None, "reason": reason, "effect": Effect.NONE}
 
 
-def _guard_doubt(process: Process, settling: bool) -> None:
-    if process.state is State.WAITING and not process.unresolved:
+def _did_nothing(process: Process) -> dict[str, Any]:
+    """What follows from the word of the upstream that the attempt in doubt did nothing.
+
+    An attempt before it that is still unresolved stays so.
+    """
+    if process.repeated:
+        raise IllegalTransition("repeated a second time because the upstream knows of nothing")
+    attempts = process.attempts - 1
+    return {"attempts": attempts, "unresolved": attempts > 0, "repeated": True}
+
+
+def _guard_doubt(process: Process, settling: bool, due_at: int | None) -> None:
+    if process.state is State.WAITING and not process.unresolved and not process.repeated:
         raise IllegalTransition("Doubt from waiting while nothing is unresolved")
     if process.state is State.IN_DOUBT and not (process.settling and not settling):
         raise IllegalTransition("Doubt from in_doubt")
@@ -329,6 +358,8 @@ def _public(process: Process) -> tuple[Any, ...]:
 
 
 def _change(
+    if due_at is not None and not settling:
+        raise IllegalTransition("Doubt that a person is to settle, and the upstream asked about")
     before: Process | None,
     base: Process,
     fields: dict[str, Any],

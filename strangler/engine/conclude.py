@@ -10,7 +10,7 @@ from strangler.domain.exchange import Attempt, AttemptOutcome, Fault, RecordedRe
 from strangler.domain.idempotency import key_expiry
 from strangler.domain.outcome import InDoubt, Outcome, Pending, Retry
 from strangler.domain.process import Process, State
-from strangler.domain.transitions import Change, Doubt, Finish, Follow, Transition, apply
+from strangler.domain.transitions import Change, Doubt, Finish, Follow, Probed, Resume, Transition, apply
 from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Settled
@@ -63,6 +63,11 @@ def ended(begun: Attempt, now: int, fault: Fault | None, status: int | None, out
         return begun._replace(ended_at=now, outcome=AttemptOutcome(fault.kind.value), detail=fault.reason)
     kind = AttemptOutcome.REFUSED if isinstance(outcome, Retry) else AttemptOutcome.COMPLETED
     return begun._replace(ended_at=now, outcome=kind, status=status)
+
+
+def _asked_as(process: Process) -> tuple[object, ...]:
+    """What must not change while the upstream is asked, for the answer to be about the process as it is."""
+    return process.state, process.fence, process.settling
 
 
 class Concluder:
@@ -122,12 +127,26 @@ class Concluder:
         Args:
             recorder: holds the whole reply that decided, or that tells nothing any more; None: there was none.
         """
-        means = self._means
-        number = process.tries
         evidence = None
         if recorder is not None and (recorder.original is not None or isinstance(transition, Doubt)):
             evidence = await self._evidence(self._last_attempt(process), recorder, late=False)
         reply = await recorder.finish() if recorder is not None and isinstance(transition, Finish) else None
+        return await self.asked(process, transition, evidence, reply)
+
+    async def asked(
+        self,
+        process: Process,
+        transition: Follow | Finish | Probed | Resume | Doubt,
+        evidence: Evidence | None = None,
+        reply: RecordedReply | None = None,
+    ) -> Process | None:
+        """Commit what the upstream was asked for, and led to. Returns the process after it; None: it has moved on.
+
+        Args:
+            evidence: what it answered.
+            reply: what the client gets.
+        """
+        means, number = self._means, process.tries
         while True:
             change = apply(process, transition, means.clock.now())
             commit = settling(change, None, None)._replace(evidence=evidence)
@@ -137,9 +156,9 @@ class Concluder:
             if not isinstance(await self._commit_until(commit, settled), Stale):
                 break
             current = await self.current(process)
-            if current is None or current.state is not State.FOLLOWING:
+            if current is None or _asked_as(current) != _asked_as(process):
                 return None
-            if isinstance(transition, Follow) and current.due_at != process.due_at:
+            if isinstance(transition, Follow | Probed) and current.due_at != process.due_at:
                 return None  # somebody else has looked
             process = current
         self._notifier.committed(change, settled)

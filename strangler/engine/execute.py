@@ -23,6 +23,7 @@ from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Outcomes
 from strangler.policy.model import Route
+from strangler.engine.probe import Prober
 from strangler.ports import Commit, Slots, Stale
 
 _STORE_PAUSE = 1000  # milliseconds until the store is asked again after it could not answer
@@ -47,7 +48,9 @@ class Executor:
         self._outcomes = outcomes
         self._concluder = concluder
         self._notifier = notifier
-        self._looker = Looker(means, concluder)
+        self._answers: dict[str, bool] = {}  # by process that is looked after, whether the latest question failed
+        self._looker = Looker(means, concluder, self._answers)
+        self._prober = Prober(means, concluder)
         self._slots = slots if slots is not None else AllSlots()
         self._tasks: set[asyncio.Task[None]] = set()
         self._wakes: dict[str, tuple[int, asyncio.TimerHandle]] = {}
@@ -211,7 +214,8 @@ class Executor:
                     # Another worker may have looked since it was found due.
                     found = await means.store.process(process.id)
                     if isinstance(found, Process) and found.sequence == process.sequence:
-                        self._wake_for(await self._looker.look(route, process))
+                        asks = self._looker if process.state is State.FOLLOWING else self._prober
+                        self._wake_for(await asks.look(route, process))
                 finally:
                     self._slots.end_look(process.id)
         except StoreUnavailable:

@@ -15,6 +15,7 @@ from strangler.domain.transitions import Doubt, Finish
 from strangler.engine.aside import TookTooLong, beside
 from strangler.engine.conclude import Concluder
 from strangler.engine.means import Means
+from strangler.engine.question import Answer, headers_for, nobody_waits_for_it, question, short_body, source_of
 from strangler.engine.recorder import Original, Recorder, reply_part
 from strangler.engine.translating import asked_by, process_values, understood
 from strangler.policy.documents import weight

@@ -12,8 +12,10 @@ from typing import Protocol
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.process import Process, State
+from strangler.domain.transitions import Doubt
 from strangler.engine.conclude import Concluder
 from strangler.engine.means import Means
+from strangler.policy.probe import NOT_ASKED
 
 _BATCH = 100
 _ORPHANS = 500
@@ -68,6 +70,16 @@ class Supervisor:
             await self._settle_orphans()
         for process in await self._means.upkeep.overdue(self._means.clock.now(), _BATCH):
             await self._concluder.overdue(process)
+        await self._give_up_questions()
+
+    async def _give_up_questions(self) -> None:
+        """What is in doubt and of a route that is gone is asked about by nobody: a person has to find out."""
+        upkeep, now = self._means.upkeep, self._means.clock.now()
+        for route, due_at in (await upkeep.next_due(0)).items():
+            if due_at <= now and self._means.route_of(route) is None:
+                for process in await upkeep.due(route, now, _BATCH):
+                    if process.state is State.IN_DOUBT:
+                        await self._concluder.asked(process, Doubt(NOT_ASKED, settling=False))
 
     async def _settle_orphans(self) -> bool:
         """Settle a batch of orphans; False: there was none."""

@@ -231,8 +231,9 @@ def deprecation_headers(deprecation: Deprecation) -> list[Header]:
 
 
 def _released(process: Process) -> bool:
-    """Whether a waiting client is let go: it ended, or only a person (or a probe) can settle it."""
-    return process.final or (process.state is State.IN_DOUBT and not process.settling)
+    """Whether a waiting client is let go: it ended, or only a person or a probe can settle it. What is going to be
+    repeated is in doubt for no longer than a commit."""
+    return process.final or process.state is State.IN_DOUBT
 
 
 def _unframed(headers: Headers) -> list[Header]:

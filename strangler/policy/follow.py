@@ -111,7 +111,7 @@ def whereto(
             target = follow.template.path({"reply": reply_values, "process": dict(process)})
         except ExpressionError:
             return None
-        return target if _is_target(target) else None
+        return target if is_target(target) else None
     value = reply.field(follow.header) if follow.header is not None else None
     return own_target(value, asked, authorities) if value is not None else None
 
@@ -125,10 +125,11 @@ def own_target(value: bytes, asked: bytes, authorities: Collection[str]) -> str 
     if parts.scheme not in ("http", "https") or parts.netloc.lower() not in {"upstream", *authorities}:
         return None
     target = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
-    return target if _is_target(target) else None
+    return target if is_target(target) else None
 
 
-def _is_target(text: str) -> bool:
+def is_target(text: str) -> bool:
+    """Whether a text can stand as a request target: a path, with a query perhaps, in plain ASCII."""
     return text.startswith("/") and len(text) <= MAX_TARGET and all("!" <= letter <= "~" for letter in text)
 
 

@@ -81,13 +81,14 @@ def followed_to_end(process: Process, outcome: Completed | Rejected | Failed, re
 def settled_late(process: Process, outcome: Outcome, result: Result | None) -> tuple[Transition, ...] | None:
     """What a reply that came late, under a stale fence, does to a process as it stands now; None: nothing.
 
-    It settles a process that is still in doubt, also one that already waits for its repeat.
+    It settles a process that is still in doubt, also one that already waits for its repeat, even if the upstream said
+    meanwhile that nothing had happened.
     """
     if isinstance(outcome, Retry | Pending | InDoubt):
         return None
     if process.state is State.IN_DOUBT:
         return (_finish(process._replace(unresolved=process.attempts > 1), outcome, result),)
-    if process.state is State.WAITING and process.unresolved:
+    if process.state is State.WAITING and (process.unresolved or process.repeated):
         return Doubt("late-reply", settling=True), _finish(
             process._replace(unresolved=process.attempts > 1), outcome, result
         )
@@ -128,5 +129,7 @@ def _in_doubt(
             # The legacy side may still be at work on what we lost: no repeat starts before it has settled.
             wait = max(call.settle, delay(call.backoff, process.tries, chance))
             return Doubt(reason, settling=True), Resume(now + round(wait * 1000))
+        case "probe" if call.probe is not None:
+            return (Doubt(reason, settling=True, due_at=now + round(call.settle * 1000)),)
         case _:
             return (Doubt(reason, settling=False),)

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from strangler.policy.conditions import Test
     from strangler.policy.expressions import Template
     from strangler.policy.receivers import CallbackPolicy, Receiver
+    from strangler.policy.rendering import Rendering
     from strangler.policy.translate import Interpreter
 
 ContractName = Literal["native", "azure"]
 """The representations that a process can be seen in."""
 
 
-OnInDoubt = Literal["review", "retry", "fail"]
+OnInDoubt = Literal["review", "retry", "probe", "fail"]
 
 READS = frozenset({"GET", "HEAD"})
 """Methods whose repetition the legacy system is taken to bear unless the policy says otherwise."""
@@ -124,6 +125,9 @@ class ProcessPolicy:
     id_field: str | None = None
     deadline: float = 86400.0
     retain: float = 30 * 86400.0
+    retain_bodies: float | None = None  # None: as long as the process
+    retain_history: float | None = None
+    retain_deliveries: float | None = None
     statuses: Mapping[PublicState, str] = field(default_factory=dict)  # states that are absent: in capitals
     contract: ContractName = "native"
 
@@ -290,6 +294,21 @@ class CorsPolicy:
     max_age: float = 600.0
 
 
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """What people do not see of requests and replies."""
+
+    headers: frozenset[str] = frozenset()  # lower case
+    pointers: frozenset[str] = frozenset()  # JSON Pointers (RFC 6901); a token ``*`` is every member and every item
+
+    def __bool__(self) -> bool:
+        return bool(self.headers or self.pointers)
+
+    def and_also(self, other: Redaction) -> Redaction:
+        """All that either of them hides."""
+        return Redaction(self.headers | other.headers, self.pointers | other.pointers)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
     """What is promised with a process and therefore kept with it, whatever the policy says later.
@@ -303,6 +322,7 @@ class Promise:
     access: AccessPolicy
     on_in_doubt: OnInDoubt | None  # None: by the method
     wait: float
+    redact: Redaction = field(default_factory=Redaction)
     wall: Interpreter | None = field(default=None, compare=False)
     """`translate` and `outcome`, compiled; None: neither is there, and nothing of a request or reply is looked into."""
 
@@ -328,6 +348,7 @@ class Route:
     deprecation: Deprecation | None = None
     public_url: str | None = None
     errors: ErrorForm | None = None  # None: problem documents
+    redact: Redaction = field(default_factory=Redaction)
     cors: CorsPolicy = field(default_factory=CorsPolicy)
     callbacks: CallbackPolicy | None = None  # None: nobody is called back
 

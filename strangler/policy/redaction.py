@@ -7,11 +7,11 @@ views of operators, exports.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from strangler.domain.exchange import Header, Headers, joined_fields
 from strangler.policy.documents import read_body
+from strangler.policy.model import Redaction
 from strangler.policy.readable import Unparsable, media_type
 from strangler.policy.wall import Source
 
@@ -22,18 +22,6 @@ CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie", "set-
 """Fields that are never shown, whatever the policy says."""
 
 _EVERY = "*"
-
-
-@dataclass(frozen=True, slots=True)
-class Redaction:
-    """The `redact` of a route."""
-
-    headers: frozenset[str] = frozenset()  # lower case
-    pointers: frozenset[str] = frozenset()  # JSON Pointers (RFC 6901); a token ``*`` is every member and every item
-
-    def and_also(self, other: Redaction) -> Redaction:
-        """All that either of them hides."""
-        return Redaction(self.headers | other.headers, self.pointers | other.pointers)
 
 
 def parse_pointer(text: str) -> tuple[str, ...]:

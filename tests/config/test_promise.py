@@ -51,7 +51,7 @@ def test_a_changed_text_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"format": 9}, {"on_in_doubt": "probe"}, {"process": {"type": "x", "references": {}}}]
+    "change", [{"format": 9}, {"on_in_doubt": "guess"}, {"process": {"type": "x", "references": {}}}]
 )
 def test_a_text_of_a_later_version_is_refused(change: dict[str, object]) -> None:
     _, text = promise.write("claims", PROCESS, ACCESS, "review", 0.0)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from strangler.domain.exchange import Header
-from strangler.policy.redaction import HIDDEN, Redaction, parse_pointer, shown_body, shown_headers
+from strangler.policy.model import Redaction
+from strangler.policy.redaction import HIDDEN, parse_pointer, shown_body, shown_headers
 
 JSON: list[Header] = [(b"Content-Type", b"application/json; charset=utf-8")]
 BODY: dict[str, Any] = {"insured": {"name": "Ada", "iban": "NL91"}, "items": [{"code": 1}, {"code": 2}], "a/b": "x"}

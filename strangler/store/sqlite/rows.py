@@ -38,6 +38,7 @@ _KEPT = Process._fields.index("result_kept")
 _LATER = Process._fields[_BEGUN_UNTIL:]
 _UNTOUCHED = tuple(Process._field_defaults[name] for name in _LATER)
 
+_REPEATED = Process._fields.index("repeated")
 
 @dataclass(slots=True)
 class Written:
@@ -207,6 +208,7 @@ def _add_request(
         rows.append((sql.CREDENTIAL, (process_id, secret)))
     return len(headers) + len(data or b"")
 
+    values[_REPEATED - _STATE] = 1 if process.repeated else 0
 
 def _key_row(key: KeyRecord, owner: bytearray) -> Row:
     return (key.scope, key.key, bytearray(key.fingerprint), owner, _or_null(key.expires_at))
@@ -301,6 +303,7 @@ def event_of(row: Sequence[Any]) -> Event:
 REQUEST_COLUMNS = "method, target, headers, size, digest, data"
 
 
+    values[_REPEATED] = values[_REPEATED] == 1
 def request_of(row: Sequence[Any], credentials: Sequence[tuple[int, bytes, bytes]] = ()) -> RecordedRequest:
     """A recorded request from its columns."""
     method, target, headers, size, digest, data = row

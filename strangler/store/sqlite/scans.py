@@ -24,11 +24,15 @@ _ID_LENGTH = 16
 _NUMBERS = 2**63 - 1  # no row has a higher one
 
 _DUE = (
-    "SELECT id FROM process INDEXED BY process_due WHERE route = ? AND due_at <= ? AND state != 'following' "
-    "ORDER BY due_at LIMIT ?"
+    "SELECT id FROM process INDEXED BY process_due WHERE route = ? AND due_at <= ? "
+    "AND state != 'following' AND state != 'in_doubt' ORDER BY due_at LIMIT ?"
 )
 _FOLLOW_DUE = (
     "SELECT id FROM process INDEXED BY process_followed WHERE route = ? AND due_at <= ? AND state = 'following' "
+    "ORDER BY due_at LIMIT ?"
+)
+_PROBE_DUE = (
+    "SELECT id FROM process INDEXED BY process_probed WHERE route = ? AND due_at <= ? AND state = 'in_doubt' "
     "ORDER BY due_at LIMIT ?"
 )
 _OVERDUE = (
@@ -47,38 +51,48 @@ _ORPHANS = (
 )
 _ROUTES = (
     "WITH RECURSIVE routes (route) AS ("
-    "SELECT min(route) FROM process WHERE due_at IS NOT NULL AND state != 'following' UNION ALL "
-    "SELECT (SELECT min(route) FROM process WHERE due_at IS NOT NULL AND state != 'following' "
-    "AND process.route > routes.route) FROM routes WHERE routes.route IS NOT NULL) "
+    "SELECT min(route) FROM process WHERE due_at IS NOT NULL "
+    "AND state != 'following' AND state != 'in_doubt' UNION ALL "
+    "SELECT (SELECT min(route) FROM process WHERE due_at IS NOT NULL "
+    "AND state != 'following' AND state != 'in_doubt' AND process.route > routes.route) "
+    "FROM routes WHERE routes.route IS NOT NULL) "
 )
 """From route to route by the index, however many processes wait for each."""
 
 _NEXT_DUE = _ROUTES + (  # noqa: S608
     "SELECT json_group_object(route, due_at) FROM (SELECT route, (SELECT min(due_at) FROM process "
-    "WHERE process.route = routes.route AND process.due_at > ? AND state != 'following') AS due_at "
+    "WHERE process.route = routes.route AND process.due_at > ? "
+    "AND state != 'following' AND state != 'in_doubt') AS due_at "
     "FROM routes WHERE route IS NOT NULL) WHERE due_at IS NOT NULL"
 )
 _NEXT_LOOK = (
     "SELECT json_group_object(route, due_at) FROM (SELECT route, min(due_at) AS due_at FROM process "
     "INDEXED BY process_followed WHERE state = 'following' AND due_at > ? GROUP BY route)"
 )
+_NEXT_PROBE = (
+    "SELECT json_group_object(route, due_at) FROM (SELECT route, min(due_at) AS due_at FROM process "
+    "INDEXED BY process_probed WHERE state = 'in_doubt' AND due_at > ? GROUP BY route)"
+)
 _BACKLOG = (
     "SELECT json_group_array(json_array(route, processes, bytes)) FROM (SELECT route, count(*) AS processes, "
     "sum(body_size) AS bytes FROM process INDEXED BY process_due "
-    "WHERE due_at IS NOT NULL AND state != 'following' GROUP BY route)"
+    "WHERE due_at IS NOT NULL AND state != 'following' AND state != 'in_doubt' GROUP BY route)"
 )
 _CENSUS = (
     "SELECT json_group_array(json_array(route, state, settling, processes)) FROM ("
     "SELECT route, state, 0 AS settling, count(*) AS processes FROM process INDEXED BY process_due "
-    "WHERE due_at IS NOT NULL AND state != 'following' GROUP BY route, state UNION ALL "
+    "WHERE due_at IS NOT NULL AND state != 'following' AND state != 'in_doubt' GROUP BY route, state UNION ALL "
     "SELECT route, state, 0, count(*) FROM process INDEXED BY process_followed "
     "WHERE state = 'following' GROUP BY route UNION ALL "
     "SELECT route, state, 0, count(*) FROM process INDEXED BY process_under_way "
     "WHERE state = 'processing' GROUP BY route UNION ALL "
-    "SELECT route, state, settling, count(*) FROM process WHERE state = 'in_doubt' AND id IN "
+    "SELECT route, state, 1, count(*) FROM process INDEXED BY process_probed "
+    "WHERE state = 'in_doubt' AND due_at IS NOT NULL GROUP BY route UNION ALL "
+    "SELECT route, state, settling, count(*) FROM process WHERE state = 'in_doubt' AND due_at IS NULL AND id IN "
     "(SELECT process_id FROM exception WHERE kind = 'in_doubt' AND closed_at IS NULL) GROUP BY route, settling)"
 )
-"""Each part by an index over what is open: what waits, is followed, is under way, has to be settled by a person."""
+"""Each part by an index over what is open: what waits, is followed, is under way, is to be asked about, has to be
+settled by a person."""
 
 _LOOSE = (
     "WITH RECURSIVE owners (id) AS (SELECT min(process_id) FROM chunk UNION ALL "
@@ -111,8 +125,9 @@ class Scans:
         return self._ids(text, parameters)
 
     def due(self, route: str, now: int, limit: int) -> list[bytes]:
-        """Ids of what may be claimed, then of what is to be looked after."""
-        return self._ids(_DUE, (route, now, limit)) + self._ids(_FOLLOW_DUE, (route, now, limit))
+        """Ids of what may be claimed, then of what is to be looked after, then of what is to be asked about."""
+        asked = (route, now, limit)
+        return self._ids(_DUE, asked) + self._ids(_FOLLOW_DUE, asked) + self._ids(_PROBE_DUE, asked)
 
     def overdue(self, now: int, limit: int) -> list[bytes]:
         """Ids of what waits past its deadline, then of what has been followed for too long."""
@@ -129,8 +144,9 @@ class Scans:
     def next_due(self, after: int) -> dict[str, int]:
         """See `Upkeep.next_due`."""
         found: dict[str, int] = self._json(_NEXT_DUE, (after,))
-        for route, due_at in self._json(_NEXT_LOOK, (after,)).items():
-            found[route] = min(due_at, found.get(route, due_at))
+        for looks in (_NEXT_LOOK, _NEXT_PROBE):
+            for route, due_at in self._json(looks, (after,)).items():
+                found[route] = min(due_at, found.get(route, due_at))
         return found
 
     def backlog(self) -> dict[str, Backlog]:
