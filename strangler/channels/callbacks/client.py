@@ -1,0 +1,121 @@
+"""The HTTP client of one receiver: its own connections, its own certificates, and nothing that was not asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import NamedTuple
+
+import aiohttp
+from yarl import URL
+
+from strangler.channels.callbacks.gate import TRAIL, GatedConnector, JudgingResolver, Trail
+from strangler.channels.callbacks.heads import Head
+from strangler.channels.callbacks.lookup import Lookup
+from strangler.policy.callback_url import CallbackUrl
+from strangler.policy.receivers import Receiver
+from strangler.ports.deliveries import HEAD_SIZE
+
+KEEPALIVE = 15.0
+"""Seconds that an idle connection is kept for the next callback."""
+
+PATIENCE = 1.0
+"""Seconds that the body of an answer, whose status is known already, is waited for."""
+
+
+class Reply(NamedTuple):
+    """What a receiver answered."""
+
+    status: int
+    headers: dict[str, str]  # lower-case names; of several lines the last
+    head: bytes  # the first bytes of the body
+
+
+class Client:
+    """Calls one receiver.
+
+    Args:
+        receiver: whose ``tls``, ``networks`` and ``timeout`` count.
+
+    Raises:
+        OSError: a certificate cannot be read, or is none (`ssl.SSLError`).
+    """
+
+    def __init__(self, receiver: Receiver, lookup: Lookup) -> None:
+        self.receiver = receiver
+        connector = GatedConnector(
+            JudgingResolver(lookup),
+            ssl=_context(receiver),
+            keepalive_timeout=KEEPALIVE,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            read_bufsize=HEAD_SIZE,
+        )
+
+    async def exchange(self, method: str, url: CallbackUrl, head: Head, body: bytes, trail: Trail) -> Reply:
+        """One request and its answer; ``trail`` is filled on the way.
+
+        A request on a connection of an earlier one that turns out dead is sent again, once per such connection: the
+        receiver has most likely not seen it, and knows it by its ``webhook-id`` if it has.
+
+        Raises:
+            OSError, aiohttp.ClientError: no answer came, or none that is HTTP.
+        """
+        token = TRAIL.set(trail)
+        try:
+            while True:
+                try:
+                    return await self._once(method, url, head, body)
+                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                    if trail.sockets > 0 or trail.address is None:
+                        raise
+                    trail.address = None
+        finally:
+            TRAIL.reset(token)
+
+    async def _once(self, method: str, url: CallbackUrl, head: Head, body: bytes) -> Reply:
+        async with self._session.request(
+            method,
+            URL(str(url), encoded=True),
+            headers=head,
+            data=body or None,
+            allow_redirects=False,
+            server_hostname=self.receiver.tls.server_name,
+        ) as response:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Reply(response.status, headers, await _first_bytes(response))
+
+    async def close(self) -> None:
+        """Give back all connections."""
+        await self._session.close()
+
+
+async def _first_bytes(response: aiohttp.ClientResponse) -> bytes:
+    """The first bytes of an answer's body. What comes late, or breaks, is not missed: the status has come."""
+    found = bytearray()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while len(found) < HEAD_SIZE and (data := await response.content.read(HEAD_SIZE - len(found))):
+                found += data
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        response.close()
+    if not response.content.at_eof():
+        response.close()  # a body without end is not read for the sake of its connection
+    return bytes(found)
+
+
+def _context(receiver: Receiver) -> ssl.SSLContext:
+    tls = receiver.tls
+    context = ssl.create_default_context(cafile=tls.ca)
+    context.set_alpn_protocols(["http/1.1"])
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if tls.cert is not None:
+        context.load_cert_chain(tls.cert, tls.key)
+    return context
