@@ -134,6 +134,7 @@ async def test_a_list_is_filtered_by_correlation_and_key() -> None:
 
     assert await filtered(scene, "?correlationId=corr+a%2Bb") == [one.id]
     assert await filtered(scene, "?idempotencyKey=k1") == [one.id]
+    assert await filtered(scene, "?idempotencyKey=%22k1%22") == [one.id]  # as it may stand in the header
     assert await filtered(scene, "?idempotencyKey=k1&correlationId=corr-2") == []
 
 
@@ -166,6 +167,7 @@ async def test_a_list_is_filtered_by_when_it_was_accepted() -> None:
         "?cursor=abc",
         "?stat=received",
         "?limit=1&limit=2",
+        "?idempotencyKey=%22k",
     ],
 )
 async def test_a_bad_parameter_is_400_and_named(query: str) -> None:
