@@ -10,20 +10,65 @@ from strangler.domain.process import FINAL, Effect, Process, State
 from strangler.domain.transitions import TABLE, Event, chain
 
 
+def tale(events: Iterable[Event]) -> tuple[str | None, Process | None]:
+    """What is wrong with a history, or None; and the process that it tells of, where nothing is wrong.
+
+    A history has numbers without a gap, an unbroken hash chain, legal edges, and one end.
+
+    Raises:
+        ValueError, LookupError, TypeError: an event holds what no event holds.
+    """
+    head, expected, state = b"", 1, None
+    fields: dict[str, Any] = {}
+    ended = False
+    for event in events:
+        if event.sequence != expected:
+            return f"event {expected} is missing, {event.sequence} stands in its place", None
+        if chain(head, event.content) != event.digest:
+            return f"event {event.sequence} does not continue the hash chain", None
+        content = json.loads(event.content)
+        if (content["id"], content["sequence"]) != (event.process_id, event.sequence):
+            return f"event {event.sequence} belongs to another process or place", None
+        if content["from"] != state:
+            told = f"event {event.sequence} starts from {content['from']}, the one before ended in {state}"
+            return told, None
+        if ended:
+            return f"event {event.sequence} follows a final transition", None
+        before, state = state, State(content["to"])
+        if state not in _REACHED[before]:
+            return f"event {event.sequence}: no transition leads from {content['from']} to {state}", None
+        ended = state in FINAL
+        head, expected = event.digest, expected + 1
+        fields.update(content["set"])
+    if expected == 1:
+        return "there is no event", None
+    return None, _process(fields, expected - 1, head)
+
+
 def project(events: Iterable[Event]) -> Process:
-    """The process that a history tells of: what the current row must be.
+    """The process that a history tells of, be it sound or not: what the current row must be.
 
     Raises:
         ValueError: there is no event, or one does not hold what an event holds.
     """
     fields: dict[str, Any] = {}
+    sequence, head = 0, b""
     for event in events:
-        content = json.loads(event.content)
-        fields.update(content["set"])
-        fields["sequence"] = event.sequence
-        fields["head"] = event.digest
+        fields.update(json.loads(event.content)["set"])
+        sequence, head = event.sequence, event.digest
     if not fields:
         raise ValueError("no events")
+    return _process(fields, sequence, head)
+
+
+def verify(events: Iterable[Event]) -> str | None:
+    """What is wrong with a history, or None; see `tale`."""
+    return tale(events)[0]
+
+
+def _process(fields: dict[str, Any], sequence: int, head: bytes) -> Process:
+    fields["sequence"] = sequence
+    fields["head"] = head
     fields["state"] = State(fields["state"])
     if fields.get("effect") is not None:
         fields["effect"] = Effect(fields["effect"])
@@ -33,25 +78,5 @@ def project(events: Iterable[Event]) -> Process:
         raise ValueError(str(error)) from None
 
 
-def verify(events: Iterable[Event]) -> str | None:
-    """What is wrong with a history, or None: numbers without a gap, an unbroken hash chain, legal edges, one end."""
-    head, expected, state = b"", 1, None
-    ended = False
-    for event in events:
-        if event.sequence != expected:
-            return f"event {expected} is missing, {event.sequence} stands in its place"
-        if chain(head, event.content) != event.digest:
-            return f"event {event.sequence} does not continue the hash chain"
-        content = json.loads(event.content)
-        if (content["id"], content["sequence"]) != (event.process_id, event.sequence):
-            return f"event {event.sequence} belongs to another process or place"
-        if content["from"] != state:
-            return f"event {event.sequence} starts from {content['from']}, the one before ended in {state}"
-        if ended:
-            return f"event {event.sequence} follows a final transition"
-        state = State(content["to"])
-        if not any(state in targets for targets in TABLE[content["from"] and State(content["from"])].values()):
-            return f"event {event.sequence}: no transition leads from {content['from']} to {state}"
-        ended = state in FINAL
-        head, expected = event.digest, expected + 1
-    return None
+_REACHED = {state: frozenset().union(*targets.values()) for state, targets in TABLE.items()}
+"""Where one transition leads to, by state."""

@@ -44,6 +44,11 @@ from strangler.ports.standing import (
 )
 from strangler.ports.store import (
     Archive,
+from strangler.ports.reconcile import (
+    Examined,
+    Examiner,
+    Finding,
+)
     Backlog,
     Bodies,
     Changes,
@@ -113,10 +118,13 @@ __all__ = [
     "InFlight",
     "KeyTaken",
     "Lease",
+    "Examined",
+    "Examiner",
     "Link",
     "Links",
     "ListQuery",
     "Message",
+    "Finding",
     "Note",
     "Noted",
     "OpenException",

@@ -173,10 +173,35 @@ def test_an_event_that_was_edited_is_found(url: str, processes: Processes, numbe
 def test_an_event_that_was_removed_from_the_middle_is_found(url: str, processes: Processes) -> None:
     process = processes["late"]
     tamper(url, "DELETE FROM event WHERE process_id = ? AND sequence = 2", id_bytes(process.id))
-    history, outbox = findings(url)
-    assert history.wrong == "its history is broken: event 2 is missing, 3 stands in its place"
     # What the removed event told the outbox has no event any more: that follows from the same damage.
-    assert outbox.wrong.startswith("its outbox tells what is not in its history")
+    assert found(url) == (process.id, "its history is broken: event 2 is missing, 3 stands in its place")
+
+
+def test_a_history_that_was_cut_off_is_found_and_told_once(url: str, processes: Processes) -> None:
+    process = processes["finished"]
+    tamper(url, "DELETE FROM event WHERE process_id = ? AND sequence = 3", id_bytes(process.id))
+    process_id, wrong = found(url)
+    assert process_id == process.id
+    assert "head" in wrong
+
+
+@pytest.mark.parametrize("change", ["state = 'completed'", "due_at = NULL", "state = 'failed', retain_until_at = 5"])
+def test_what_follows_from_a_row_that_was_changed_is_not_told_beside_it(
+    url: str, processes: Processes, change: str
+) -> None:
+    process = processes["waiting"]
+    tamper(url, f"UPDATE process SET {change} WHERE id = ?", id_bytes(process.id))
+    assert findings(url)[0].wrong.startswith("its row is not what its history tells")
+    assert [finding.code for finding in findings(url)] == ["row"] if "retain" not in change else ["row", "retention"]
+
+
+def test_equal_findings_have_equal_digests_and_others_have_others(url: str, processes: Processes) -> None:
+    process = processes["finished"]
+    digests = []
+    for status in ("'DENIED'", "'GRANTED'", "'DENIED'"):
+        tamper(url, f"UPDATE process SET status = {status} WHERE id = ?", id_bytes(process.id))
+        digests += [finding.seen for finding in findings(url)]
+    assert digests[0] == digests[2] != digests[1]
 
 
 def test_a_last_event_that_was_removed_with_its_outbox_row_is_found(url: str, processes: Processes) -> None:
