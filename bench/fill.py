@@ -90,7 +90,7 @@ def _commits(template: _Template, clock: SystemClock, count: int, kind: Kind) ->
         now = clock.now()
         draft = template.draft._replace(
             id=ids.process_id(now),
-            correlation_id=ids.correlation_id(),
+            correlation_id=ids.correlation_id(now),
             created_at=now,
             deadline_at=now + 86_400_000,
         )

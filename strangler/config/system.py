@@ -61,10 +61,12 @@ class SystemIds:
         at = f"{now:012x}"
         return f"{at[:8]}-{at[8:]}-7{draw[:3]}-{_VARIANT[draw[3]]}{draw[4:7]}-{draw[7:]}"
 
-    def correlation_id(self) -> str:
-        """A new correlation id: 32 hexadecimal digits, the form of a W3C trace id."""
+    def correlation_id(self, now: int) -> str:
+        """A new correlation id: 32 hexadecimal digits, the form of a W3C trace id. The first 12 are the millisecond
+        ``now``, as in a process id, so that no index is needed to find a process by it; the others are random."""
         # Of two draws, because a call of the kernel for each name costs more than all the rest of it.
-        return (next(self._draws, None) or self._refill()) + (next(self._draws, None) or self._refill())[:13]
+        draw = next(self._draws, None) or self._refill()
+        return f"{now:012x}{draw}{(next(self._draws, None) or self._refill())[0]}"
 
     def span_id(self) -> str:
         """A new span id (W3C trace context): 16 hexadecimal digits."""

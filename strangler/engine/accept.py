@@ -232,7 +232,7 @@ class Acceptor:
     ) -> tuple[Process, RecordedRequest]:
         """The process that is going to be accepted, and its request as it is kept."""
         request = submission.request
-        known_as = names(request, self._means.ids)
+        known_as = names(request, self._means.ids, now)
         draft = _draft(submission, caller, body, key, process_id, known_as, now)
         trusted = self._trusted(request.peer)
         kept = recorded(request, body, submission.route, known_as, submission.decision.honoured, trusted=trusted)

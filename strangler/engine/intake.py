@@ -123,12 +123,12 @@ def correlation_id(request: Request) -> str | None:
     return span.trace_id if span is not None else None
 
 
-def names(request: Request, ids: Ids) -> KnownAs:
+def names(request: Request, ids: Ids, now: int) -> KnownAs:
     """By what a request is going to be known: as its client says, or by new names."""
     correlation = correlation_id(request)
     # Where both are new they are one: whoever searches for the one finds the other.
-    known = correlation or ids.correlation_id()
-    trace_id = known if correlation is None else ids.correlation_id()
+    known = correlation or ids.correlation_id(now)
+    trace_id = known if correlation is None else ids.correlation_id(now)
     span, state = tracing.begin(request.field(b"traceparent"), request.field(b"tracestate"), trace_id, ids.span_id())
     return KnownAs(known, str(span), state)
 

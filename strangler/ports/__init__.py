@@ -19,7 +19,6 @@ from strangler.ports.desk import (
     Command,
     Desk,
     Found,
-    Noted,
     Recorded,
     Search,
 )
@@ -126,7 +125,6 @@ __all__ = [
     "Message",
     "Finding",
     "Note",
-    "Noted",
     "OpenException",
     "Ours",
     "Outgoing",

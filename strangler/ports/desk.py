@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from strangler.domain.exchange import Attempt
 from strangler.domain.process import Process, PublicState, State
+from strangler.ports.exceptions import ExceptionEntry
 from strangler.ports.store import Evidence
 
 
@@ -41,18 +42,9 @@ class Carried(NamedTuple):
 
     attempts: Sequence[Attempt]
     evidence: Sequence[Evidence]
-    exceptions: Sequence[Noted]
+    exceptions: Sequence[ExceptionEntry]
     sealed: bool  # the credentials of its request are still there
     retain_until_at: int | None
-
-
-class Noted(NamedTuple):
-    """Something that a person had, or has, to look at."""
-
-    kind: str
-    opened_at: int
-    detail: str
-    closed_at: int | None  # None: it is open
 
 
 class Desk(Protocol):

@@ -26,8 +26,8 @@ class Ids(Protocol):
         """A UUIDv7 with 74 fresh random bits."""
         ...
 
-    def correlation_id(self) -> str:
-        """A new correlation id."""
+    def correlation_id(self, now: int) -> str:
+        """A new correlation id; it may say when it was made, so that no index is needed to find a process by it."""
         ...
 
     def span_id(self) -> str:

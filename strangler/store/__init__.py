@@ -5,11 +5,22 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from strangler.ports import Archive, Audit, Bodies, Exceptions, ProcessStore, Standing, StoreHealth, Upkeep
+from strangler.ports import (
+    Archive,
+    Audit,
+    Bodies,
+    Deliveries,
+    Desk,
+    Exceptions,
+    ProcessStore,
+    Standing,
+    StoreHealth,
+    Upkeep,
+)
 from strangler.store.ledger import Ledgers
 
 
-class Store(ProcessStore, Bodies, Upkeep, Archive, Audit, Standing, StoreHealth, Protocol):
+class Store(ProcessStore, Bodies, Upkeep, Archive, Audit, Desk, Standing, StoreHealth, Protocol):
     """All that one store does."""
 
     @property

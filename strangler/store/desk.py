@@ -1,8 +1,135 @@
-"""What operators look for: the rules that all stores share."""
+"""What operators look for: the rules that all stores share.
+
+A process is found by what people know of it. What names many (a route, a state, a day) is looked for by walking the
+processes from the newest on; what names few has a *term*: 64 bits of a digest, in an index that is written only where
+there is such a term. A correlation id that we made up says when, which is as good as an index.
+"""
 
 from __future__ import annotations
 
-from strangler.ports import AuditQuery, Recorded
+import hashlib
+import json
+import re
+import string
+
+from strangler.domain.process import Process
+from strangler.domain.transitions import Change
+from strangler.ports import AuditQuery, Recorded, Search
+from strangler.store.ids import is_id
+
+HOUR = 22
+"""Bits of milliseconds, 70 minutes: a part of the index of terms."""
+
+_OURS = re.compile(r"[0-9a-f]{32}")
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+_TIME = 12  # hexadecimal digits of a UUIDv7 that say when (RFC 9562 section 5.7)
+
+
+# ── Terms ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def terms_of(process: Process) -> set[int]:
+    """By which terms a process is to be found."""
+    found = set(reference_terms(process.business_references))
+    if process.correlation_id[:_TIME] != _digits(process.id)[:_TIME] or not _OURS.fullmatch(process.correlation_id):
+        found.add(term("correlation", process.correlation_id))
+    if process.key is not None:
+        found.add(term("key", process.key))
+    return found
+
+
+def new_terms(change: Change) -> set[int]:
+    """By which terms a process is to be found since a change."""
+    before, process = change.before, change.process
+    if before is None:
+        return terms_of(process)
+    if process.business_references == before.business_references:
+        return set()
+    return reference_terms(process.business_references) - reference_terms(before.business_references)
+
+
+def reference_terms(references: str | None) -> set[int]:
+    """The terms of business references, JSON: {name: text}."""
+    if references is None:
+        return set()
+    return {term("reference", text) for text in json.loads(references).values()}
+
+
+def searched_term(search: Search) -> int | None:
+    """The term that a search is for; None: it has none."""
+    if search.key is not None:
+        return term("key", search.key)
+    if search.reference is not None:
+        return term("reference", search.reference[1])
+    if search.correlation_id is not None:
+        return term("correlation", search.correlation_id)
+    return None
+
+
+def term(kind: str, text: str) -> int:
+    """64 bits of the digest of a term, as SQLite holds an integer."""
+    data = f"{kind}\0{text}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big", signed=True)
+
+
+def made_at(correlation_id: str) -> int | None:
+    """When a correlation id says that it was made, if it may be one of ours."""
+    return int(correlation_id[:_TIME], 16) if _OURS.fullmatch(correlation_id) else None
+
+
+def hour_of(instant: int) -> int:
+    """The part of the index that a process of an instant stands in."""
+    return instant >> HOUR
+
+
+def accepted_at(process_id: str) -> int:
+    """When a process was accepted, as its id says."""
+    return int(_digits(process_id)[:_TIME], 16)
+
+
+def _digits(process_id: str) -> str:
+    return process_id.replace("-", "")
+
+
+# ── What belongs into a list ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def sought(process: Process, search: Search) -> bool:
+    """Whether a process is one of those that are looked for."""
+    at = accepted_at(process.id)
+    return (
+        (search.before_id is None or (is_id(search.before_id) and process.id < search.before_id))
+        and (search.created_after is None or at >= search.created_after)
+        and (search.created_before is None or at < search.created_before)
+        and (not search.states or _in_states(process, search))
+        and (search.status is None or _bears(process, search))
+        and (search.route is None or process.route == search.route)
+        and (search.caller_name is None or process.caller_name == search.caller_name)
+        and (search.reference is None or _refers(process, *search.reference))
+        and (search.correlation_id is None or process.correlation_id == search.correlation_id)
+        and (search.key is None or process.key == search.key)
+        and (search.text is None or lower(search.text) in lower(process.reason or ""))
+    )
+
+
+def lower(text: str) -> str:
+    """ASCII letters in lower case, and no others, as SQLite does it."""
+    return text.translate(_LOWER)
+
+
+def _in_states(process: Process, search: Search) -> bool:
+    return any(process.state is state and settling in (None, process.settling) for state, settling in search.states)
+
+
+def _bears(process: Process, search: Search) -> bool:
+    if process.status is not None:
+        return process.status == search.status
+    return (process.promise, process.public_state) in search.status_means
+
+
+def _refers(process: Process, name: str | None, text: str) -> bool:
+    references = json.loads(process.business_references or "{}")
+    return references.get(name) == text if name is not None else text in references.values()
 
 
 def commanded(recorded: Recorded, query: AuditQuery) -> bool:

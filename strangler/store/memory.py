@@ -19,6 +19,7 @@ from strangler.domain.transitions import Change, Event
 from strangler.ports import (
     AuditQuery,
     Backlog,
+    Carried,
     Changes,
     Clock,
     Command,
@@ -26,16 +27,19 @@ from strangler.ports import (
     Committed,
     End,
     InFlight,
+    Found,
     KeyTaken,
     Lease,
     ListQuery,
     PublicChange,
     Recorded,
     Stale,
+    Search,
     Verdict,
 )
 from strangler.store.commits import Commits
-from strangler.store.desk import commanded
+from strangler.store.deliveries import MemoryDeliveries
+from strangler.store.desk import commanded, sought
 from strangler.store.entry import Entry
 from strangler.store.exceptions import MemoryExceptions
 from strangler.store.ids import created_before
@@ -320,7 +324,20 @@ class MemoryStore(MemoryStanding):
         """See `Archive.load`."""
         return dict(self._archive[kind])
 
-    # Audit
+    # Desk and Audit
+
+    async def search(self, search: Search) -> Found:
+        """See `Desk.search`."""
+        found = [entry.process for entry in self._entries.values() if sought(entry.process, search)]
+        page = sorted(found, key=_id, reverse=True)[: search.limit]
+        return Found(page, len(self._entries), page[-1].id if len(found) > len(page) else None)
+
+    async def carried(self, process_id: str) -> Carried | None:
+        """See `Desk.carried`."""
+        ledger = self.one(process_id)
+        if ledger is None:
+            return None
+        return Carried(ledger.attempts, ledger.evidence, ledger.exceptions, ledger.sealed, ledger.retain_until_at)
 
     async def begin_command(self, command: Command) -> int:
         """See `Audit.begin_command`."""

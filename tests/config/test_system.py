@@ -129,9 +129,15 @@ def test_a_source_that_is_no_longer_used_is_not_kept_for_the_sake_of_forks() -> 
 
 def test_correlation_ids_are_new_each_time_and_have_the_form_of_a_trace_id() -> None:
     ids = SystemIds()
-    made = {ids.correlation_id() for _ in range(1000)}
+    made = {ids.correlation_id(1_800_000_000_000) for _ in range(1000)}
     assert len(made) == 1000
     assert all(len(text) == 32 and set(text) <= set("0123456789abcdef") for text in made)
+
+
+def test_a_correlation_id_says_when_it_was_made_as_a_process_id_does() -> None:
+    ids = SystemIds()
+    now = 1_800_000_000_123
+    assert ids.correlation_id(now)[:12] == ids.process_id(now).replace("-", "")[:12]
 
 
 def test_chance_lies_between_nought_and_one_and_varies() -> None:

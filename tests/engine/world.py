@@ -13,12 +13,14 @@ from strangler.domain.process import Process, State
 from strangler.engine.accept import Acceptance, Accepted, Acceptor, Submission
 from strangler.engine.conclude import Concluder
 from strangler.engine.execute import Executor
+from strangler.engine.gates import Gatekeeper
 from strangler.engine.lanes import Lanes
 from strangler.engine.latencies import Latencies
 from strangler.engine.lease import LeaseKeeper
 from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Outcomes
+from strangler.engine.pauses import Pauses
 from strangler.engine.signals import Signals
 from strangler.engine.supervise import Supervisor
 from strangler.policy.decide import Decision
@@ -74,7 +76,7 @@ class FakeIds:
         self._count += 1
         return f"{now:012x}"[:8] + "-" + f"{now:012x}"[8:] + f"-7000-8000-{self._count:012x}"
 
-    def correlation_id(self) -> str:
+    def correlation_id(self, now: int) -> str:
         return "new-correlation-id"
 
     def span_id(self) -> str:
@@ -299,12 +301,17 @@ class World:
             ids=FakeIds() if not hasattr(self, "means") else self.means.ids,
             instrument=self.instrument,
             lease=self.lease,
+            pauses=Pauses(),
             route_of=self.routes.get,
             promise_of=self.promises.get,
         )
         self.notifier = Notifier(self.lanes, self.outcomes, self.signals, self.latencies, self.instrument)
         self.concluder = Concluder(self.means, self.notifier)
-        self.executor = Executor(self.means, self.lanes, self.outcomes, self.concluder, self.notifier)
+        self.gates = Gatekeeper(self.store, self.means.pauses, self.clock, self.instrument, self._gate_changed)
+        self.gates.load(self.routes)
+        self.executor = Executor(
+            self.means, self.lanes, self.outcomes, self.concluder, self.notifier, gate=self.gates
+        )
         self.supervisor = Supervisor(self.means, self.executor, self.concluder)
         self.acceptor = Acceptor(
             self.means,
@@ -315,6 +322,10 @@ class World:
             trusted=lambda peer: False,
             draining=lambda: self.draining,
         )
+
+    def _gate_changed(self, route: str) -> None:
+        if self.gates.shut(route) is None:
+            self.executor.look(route)
 
     @property
     def route(self) -> Route:

@@ -18,12 +18,15 @@ from strangler.domain.pause import Pause
 from strangler.domain.process import Process, State, Tombstone
 from strangler.domain.transitions import Event
 from strangler.policy.standing import Order
-from strangler.ports import AuditQuery, Backlog, Changes, InFlight, ListQuery, Recorded
+from strangler.ports import AuditQuery, Backlog, Carried, Changes, Found, InFlight, ListQuery, Recorded, Search
+from strangler.store.desk import sought
+from strangler.store.ids import id_text
 from strangler.store.ledger import Ledgers
 from strangler.store.listing import listed
 from strangler.store.sealing import Sealer
-from strangler.store.sqlite import desk, standing
+from strangler.store.sqlite import standing
 from strangler.store.sqlite.connection import open_reader
+from strangler.store.sqlite.desk_reads import DeskReads
 from strangler.store.sqlite.ledgers import SqliteLedgers
 from strangler.store.sqlite.library import Library
 from strangler.store.sqlite.reads import Reads
@@ -53,6 +56,7 @@ class SqliteReader:
         self._reads = Reads(self._reading, sealer)
         self._scans = Scans(self._scanning)
         self._scanner = ThreadPoolExecutor(1, thread_name_prefix="store-scan")
+        self._desk = DeskReads(path, library)
 
     @property
     def location(self) -> str:
@@ -154,11 +158,31 @@ class SqliteReader:
         """See `Standing.pauses`."""
         return await self._scan(partial(standing.pauses, self._scanning))
 
-    # Audit
+    # Desk and Audit
+
+    async def search(self, search: Search) -> Found:
+        """See `Desk.search`."""
+        page = await self._at_desk().page(search)
+        found: list[Process] = []
+        before, looked = page.before, page.looked
+        for number, key in enumerate(page.ids, 1):
+            process = self._reads.by_key(key)
+            if process is not None and sought(process, search):
+                found.append(process)
+            if len(found) == search.limit and number < len(page.ids):
+                before, looked = key, number
+                break
+            if number % _BREATH == 0:
+                await asyncio.sleep(0)
+        return Found(found, looked, None if before is None else id_text(before))
+
+    async def carried(self, process_id: str) -> Carried | None:
+        """See `Desk.carried`."""
+        return await self._at_desk().carried(process_id)
 
     async def commands(self, query: AuditQuery) -> Sequence[Recorded]:
         """See `Audit.commands`."""
-        return await self._scan(partial(desk.listed, query, self._scanning))
+        return await self._at_desk().commands(query)
 
     # The rest
 
@@ -186,6 +210,12 @@ class SqliteReader:
         """Wait for the scans under way, and close what they read from; blocks."""
         self._scanner.shutdown()
         self._scanning.close()
+        self._desk.close()
+
+    def _at_desk(self) -> DeskReads:
+        if self._reading.closed:
+            raise StoreUnavailable("the store is closed")
+        return self._desk
 
     def _scan(self, scan: Callable[[], _Found]) -> Awaitable[_Found]:
         if self._reading.closed:

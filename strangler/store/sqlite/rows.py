@@ -11,7 +11,8 @@ from strangler.domain.exchange import Attempt, AttemptOutcome, Body, Header, Hea
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Effect, Process, State, Tombstone
 from strangler.domain.transitions import Change, Event, OutboxRow
-from strangler.ports import Commit, End, Evidence
+from strangler.ports import Commit, DeliveryStep, End, Evidence
+from strangler.store.desk import accepted_at, hour_of, new_terms
 from strangler.store.ids import id_bytes, id_text
 from strangler.store.retention import subject
 from strangler.store.sealing import Sealer
@@ -24,6 +25,7 @@ _EFFECTS: dict[str | None, Effect | None] = {None: None, **{effect.value: effect
 _COPIED = 4096  # a bytes object up to this size is bound as a bytearray: copying it costs less than binding it as it is
 _PAGES = 3 * 4096  # bytes of the pages that a commit changes beside those of its bodies and events: indexes, mostly
 
+_LOOKUP = 2048  # bytes of a page of the index of terms that may be its own, about
 _ID = Process._fields.index("id")
 _PROMISED = Process._fields.index("promised")
 _PARENT = Process._fields.index("parent_id")
@@ -125,6 +127,10 @@ def written(commit: Commit, sealer: Sealer) -> Written:
         size += _add_request(rows, process_id, commit.request, sealer, sealed=commit.end is None)
     if commit.key is not None and change is not None:
         key = (commit.key.scope, commit.key.key, change.process.created_at)
+        hour = hour_of(accepted_at(text))
+        for term in new_terms(change):
+            rows.append((sql.LOOKUP, (hour, term, process_id)))
+            size += _LOOKUP
         touches.append(key[:2])
         owner = process_id if commit.key.process_id == text else id_bytes(commit.key.process_id)
         rows.append((sql.KEY, _key_row(commit.key, owner)))

@@ -152,9 +152,63 @@ EVIDENCE = _insert(
     "evidence", ("process_id", "attempt", "source", "at", "status", "headers", "body"), frozenset({"status"})
 )
 
+DELIVERY = _insert(
+    "delivery",
+    ("process_id", "version", "position", "lane", "receiver", "url", "told", "created_at", "due_at"),
+    frozenset({"url"}),
+)
+DELIVERY_STEP = Statement(
+    "UPDATE delivery SET state = v.column5, sequence = v.column6, due_at = v.column7, attempts = v.column8, "
+    "tries = v.column9, ended_at = v.column10, reason = v.column11 FROM (VALUES {values}) AS v "
+    "WHERE process_id = v.column1 AND version = v.column2 AND position = v.column3 AND delivery.sequence = v.column4",
+    (
+        *("process_id", "version", "position", "was_sequence", "state", "sequence", "due_at", "attempts", "tries"),
+        *("ended_at", "reason"),
+    ),
+    frozenset({"due_at", "ended_at", "reason"}),
+    every=True,
+)
+DELIVERY_ATTEMPT = _insert(
+    "delivery_attempt",
+    (
+        *("process_id", "version", "position", "number", "at", "duration", "outcome", "address", "status", "error"),
+        "head",
+    ),
+    frozenset({"address", "status", "error"}),
+)
+DELIVERY_ENDED = Statement(
+    "UPDATE process SET retain_until_at = max(retain_until_at, v.column2 + retain) FROM (VALUES {values}) AS v "
+    "WHERE process.id = v.column1 AND process.retain_until_at IS NOT NULL",
+    ("process_id", "at"),
+)
+"""Retention counts from the end of the last delivery, too."""
+
+_ABOUT_DELIVERY = (
+    "exception.subject = v.column5 AND exception.kind IN ('dead_delivery', 'receiver_gone') "
+    "AND exception.closed_at IS NULL"
+)
+NOTE_DELIVERY = Statement(
+    "INSERT INTO exception_note (exception, at, who, did, text) "  # noqa: S608
+    "SELECT exception.seq, v.column2, v.column3, 'closed', v.column4 FROM (VALUES {values}) AS v "
+    f"CROSS JOIN exception ON exception.process_id = v.column1 AND {_ABOUT_DELIVERY}",
+    ("process_id", "at", "who", "why", "subject"),
+)
+"""Comes before `CLOSE_DELIVERY`."""
+
+CLOSE_DELIVERY = Statement(
+    "UPDATE exception SET closed_at = v.column2, closed_by = v.column3, action = v.column4 "  # noqa: S608
+    f"FROM (VALUES {{values}}) AS v WHERE exception.process_id = v.column1 AND {_ABOUT_DELIVERY}",
+    ("process_id", "at", "who", "action", "subject"),
+)
+PAUSE = _insert("receiver_pause", ("receiver", "url", "at", "who", "why"), verb="INSERT OR IGNORE")
+
+LOOKUP = _insert("lookup", ("hour", "term", "process_id"), verb="INSERT OR IGNORE")
+
 ORDER: tuple[Statement, ...] = (
     *(ACCEPT, INSERT, UPDATE, REQUEST, CREDENTIAL, EVENT, OUTBOX, KEY, ATTEMPT, REPLY),
-    *(FORGET_CREDENTIAL, KEY_EXPIRY, KEEP_ON, NOTE_CLOSING, CLOSE, OPEN, EVIDENCE),
+    *(FORGET_CREDENTIAL, KEY_EXPIRY, KEEP_ON, NOTE_CLOSING, CLOSE, NOTE_DELIVERY, CLOSE_DELIVERY, OPEN, EVIDENCE),
+    *(DELIVERY, DELIVERY_STEP, DELIVERY_ATTEMPT, DELIVERY_ENDED, PAUSE),
+    LOOKUP,
 )
 """The order in which they are run."""
 

@@ -1,0 +1,192 @@
+"""Looking for processes, each page in bounded time: by the index of terms, or by a walk from the newest on.
+
+As in `scans`, a step is one statement that yields one row with one text, because each row costs a switch of threads.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from strangler.domain.process import State
+from strangler.ports import Search
+from strangler.store.desk import HOUR, hour_of, lower, made_at, searched_term
+from strangler.store.ids import id_bytes, is_id
+from strangler.store.listing import MACHINE
+from strangler.store.sqlite.connection import Connection
+from strangler.store.sqlite.reads import guarded
+from strangler.store.sqlite.scans import split_ids
+
+_STEP = 512  # rows of the first step of a walk; each further one takes twice as many …
+_LONGEST = 4096  # … up to so many
+_MOST = 16_384  # rows of a page
+_ENOUGH = 0.02  # seconds after which a page has taken long enough
+_CANDIDATES = 256  # that the index names for a page
+_HOURS = 4096  # parts of the index that a page looks into, 199 days of traffic
+
+_END = b"\xff" * 16
+_LAST_INSTANT = 2**48 - 1
+
+_WALK = (
+    "SELECT group_concat(hex(id), '') FILTER (WHERE sought), count(*), hex(min(id)) FROM "
+    "(SELECT id, {sought} AS sought FROM process WHERE id < ? AND id >= ? ORDER BY id DESC LIMIT ?)"
+)
+_LOOK_UP = (
+    "WITH RECURSIVE hours (hour, found) AS (SELECT (SELECT max(hour) FROM lookup WHERE hour <= :top), 0 UNION ALL "
+    "SELECT (SELECT max(hour) FROM lookup WHERE lookup.hour < hours.hour AND lookup.hour >= :bottom), "
+    "found + (SELECT count(*) FROM lookup WHERE lookup.hour = hours.hour AND term = :term AND process_id < :before) "
+    "FROM hours WHERE hours.hour IS NOT NULL AND found < :most LIMIT :hours) "
+    "SELECT group_concat((SELECT group_concat(hex(process_id), '') FROM (SELECT process_id FROM lookup "
+    "WHERE lookup.hour = hours.hour AND term = :term AND process_id < :before AND process_id >= :after "
+    "ORDER BY process_id DESC LIMIT :most)), ''), count(*), min(hour) FROM hours"
+)
+
+
+class Page(NamedTuple):
+    """What a step came to."""
+
+    ids: list[bytes]  # newest first; still to be judged
+    looked: int
+    before: bytes | None  # where to go on; None: all was looked at
+
+
+class Searching:
+    """Over one connection. ``timer``: seconds that go by."""
+
+    def __init__(self, connection: Connection, timer: Callable[[], float] = time.perf_counter) -> None:
+        self._connection = connection
+        self._timer = timer
+
+    def page(self, search: Search) -> Page:
+        """The ids of a page."""
+        low, high = _bounds(search)
+        if low >= high:
+            return Page([], 0, None)
+        term = searched_term(search)
+        if term is None:
+            return self._walk(search, low, high)
+        page = self._look_up(term, low, high)
+        if search.correlation_id is not None and search.key is None and search.reference is None:
+            page = self._with_ours(page, search.correlation_id, low, high)
+        return page
+
+    def _walk(self, search: Search, low: bytes, high: bytes) -> Page:
+        """From the newest on, in steps, until there is a page, or it has taken long enough."""
+        sought, values = _sought(search)
+        sql = _WALK.replace("{sought}", sought)
+        began, size, looked = self._timer(), _STEP, 0
+        found: list[bytes] = []
+        while True:
+            with guarded(self._connection):
+                ((text, count, last),) = self._connection.rows(sql, (*values, bytearray(high), bytearray(low), size))
+            found += split_ids(text)
+            looked += count
+            if len(found) >= search.limit:
+                more = count == size or len(found) > search.limit
+                ids = found[: search.limit]
+                return Page(ids, looked, ids[-1] if more else None)
+            if count < size:
+                return Page(found, looked, None)
+            high = bytes.fromhex(last)
+            if looked >= _MOST or self._timer() - began >= _ENOUGH:
+                return Page(found, looked, high)
+            size = min(2 * size, _LONGEST)
+
+    def _look_up(self, term: int, low: bytes, high: bytes) -> Page:
+        """The processes that the index names, newest first."""
+        values: dict[str, Any] = {
+            "term": term,
+            "top": hour_of(_instant(high)),
+            "bottom": hour_of(_instant(low)),
+            "before": bytearray(high),
+            "after": bytearray(low),
+            "most": _CANDIDATES,
+            "hours": _HOURS,
+        }
+        with guarded(self._connection):
+            ((text, hours, lowest),) = self._connection.rows(_LOOK_UP, values)
+        ids = sorted(split_ids(text), reverse=True)
+        if len(ids) >= _CANDIDATES:
+            ids = ids[:_CANDIDATES]
+            return Page(ids, len(ids), ids[-1])
+        return Page(ids, len(ids), _begin(lowest) if hours >= _HOURS and lowest is not None else None)
+
+    def _with_ours(self, page: Page, correlation_id: str, low: bytes, high: bytes) -> Page:
+        """And those of the millisecond at which we would have made up the correlation id."""
+        at = made_at(correlation_id)
+        if at is None:
+            return page
+        first = max(low, at.to_bytes(6, "big") + bytes(10))
+        beyond = min(high, (at + 1).to_bytes(6, "big") + bytes(10)) if at < _LAST_INSTANT else high
+        if page.before is not None:
+            first = max(first, page.before)  # the rest comes with a later page
+        if first >= beyond:
+            return page
+        sql = _WALK.replace("{sought}", "correlation_id = ?")
+        with guarded(self._connection):
+            ((text, count, _),) = self._connection.rows(
+                sql, (correlation_id, bytearray(beyond), bytearray(first), _LONGEST)
+            )
+        ids = sorted({*page.ids, *split_ids(text)}, reverse=True)
+        return Page(ids, page.looked + count, page.before)
+
+
+def _bounds(search: Search) -> tuple[bytes, bytes]:
+    """The ids between which a search looks: the first, and one that is beyond."""
+    low, high = bytes(16), _END
+    if search.created_after is not None:
+        low = _first_of(search.created_after)
+    if search.created_before is not None:
+        high = _first_of(search.created_before)
+    if search.before_id is not None:
+        high = min(high, bytes(id_bytes(search.before_id)) if is_id(search.before_id) else b"")
+    return low, high
+
+
+def _first_of(instant: int) -> bytes:
+    return min(max(instant, 0), _LAST_INSTANT).to_bytes(6, "big") + bytes(10)
+
+
+def _instant(process_id: bytes) -> int:
+    return int.from_bytes(process_id[:6], "big")
+
+
+def _begin(hour: int) -> bytes:
+    """The first id of a part of the index."""
+    return (hour << HOUR).to_bytes(6, "big") + bytes(10)
+
+
+def _sought(search: Search) -> tuple[str, list[Any]]:
+    """A condition for one row; `desk.sought` says the same of a process."""
+    conditions: list[str] = []
+    values: list[Any] = []
+    for condition, value in (
+        ("route = ?", search.route),
+        ("caller_name = ?", search.caller_name),
+        ("instr(lower(reason), ?) > 0", None if search.text is None else lower(search.text)),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            values.append(value)
+    if search.states:
+        conditions.append(_in_states(search.states, values))
+    if search.status is not None:
+        values.append(search.status)
+        means = []
+        for promise, state in search.status_means:
+            values.append(promise)
+            means.append(f"(promise = ? AND {_in_states(MACHINE[state], values)})")
+        conditions.append(f"(status = ? OR (status IS NULL AND ({' OR '.join(means) or '0'})))")
+    return f"ifnull({' AND '.join(conditions) or '1'}, 0)", values
+
+
+def _in_states(states: Iterable[tuple[State, bool | None]], values: list[Any]) -> str:
+    ways = []
+    for state, settling in states:
+        values.append(state.value)
+        ways.append("state = ?")
+        if settling is not None:
+            values.append(int(settling))
+            ways[-1] = "(state = ? AND settling = ?)"
+    return f"({' OR '.join(ways)})"
