@@ -20,6 +20,7 @@ from bench.start_up import start_up
 from bench.streams import streams
 from bench.translation import translation
 from bench.transparency import bulk, idle, latency, reloads
+from bench.workers import workers
 
 SCENARIOS: dict[str, Callable[[Settings], list[Row]]] = {
     "accepts": accepts,
@@ -37,6 +38,7 @@ SCENARIOS: dict[str, Callable[[Settings], list[Row]]] = {
     "bulk": bulk,
     "idle": idle,
     "reloads": reloads,
+    "workers": workers,
 }
 
 

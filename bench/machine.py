@@ -28,10 +28,10 @@ LOAD_CORE = CORES[-1]
 
 
 @contextmanager
-def on_core(core: int) -> Iterator[None]:
-    """What is started in here runs on this core alone."""
+def on_core(*cores: int) -> Iterator[None]:
+    """What is started in here runs on these cores alone."""
     usual = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:
@@ -46,15 +46,21 @@ def free_port() -> int:
 
 
 class Program:
-    """An OS process that listens on a port; ends with the `with` block."""
+    """An OS process that listens on a port; ends with the `with` block.
 
-    def __init__(self, name: str, command: Sequence[str], port: int, core: int, probe: str | None = None) -> None:
+    Args:
+        core: on which it runs alone; None: on any.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], port: int, core: int | None, probe: str | None = None
+    ) -> None:
         self.name = name
         self.port = port
         self._probe = probe
         self._log = tempfile.NamedTemporaryFile(prefix=f"bench-{name}-", suffix=".log")  # noqa: SIM115
         self.started_at = time.monotonic_ns()
-        with on_core(core):
+        with on_core(*(CORES if core is None else (core,))):
             self._process = subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
             )

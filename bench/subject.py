@@ -56,14 +56,24 @@ def directory() -> Iterator[Path]:
 class Strangler(Program):
     """`strangler serve` over the policy above."""
 
-    def __init__(self, path: Path, upstream: int, *, mode: str = "async", concurrency: int = 32) -> None:
+    def __init__(
+        self,
+        path: Path,
+        upstream: int,
+        *,
+        mode: str = "async",
+        concurrency: int = 32,
+        workers: int = 1,
+        core: int | None = SERVER_CORE,
+    ) -> None:
         policy = path / "routes.yaml"
         policy.write_text(POLICY.format(upstream=upstream, mode=mode, concurrency=concurrency))
         port, self.ops_port = free_port(), free_port()
         command = python("strangler", "serve", str(policy), "--listen", f"127.0.0.1:{port}")
         command += ["--ops", f"127.0.0.1:{self.ops_port}", "--store", f"sqlite:///{path / 'store.db'}"]
         command += ["--disk-reserve", "0", "--max-clients", "20000", "--access-log", "none", "--log-level", "warning"]
-        super().__init__("strangler", command, port, SERVER_CORE, f"http://127.0.0.1:{self.ops_port}/readyz")
+        command += ["--workers", str(workers)]
+        super().__init__("strangler", command, port, core, f"http://127.0.0.1:{self.ops_port}/readyz")
 
     def metric(self, name: str) -> float:
         """The sum of all samples of a metric."""
