@@ -1,8 +1,8 @@
 """The table of legal transitions, and `apply`: nothing else changes a process.
 
 A transition is a plain value. `apply` yields a `Change`: the process after it, the event that says so, and the outbox
-row where the change is public. A store commits a change whole, or says that it is stale. An event carries the fields
-that it set, and a SHA-256 over the event before it and its own content: `history` reads them.
+row and the deliveries where the change is public. A store commits a change whole, or says that it is stale. An event
+carries the fields that it set, and a SHA-256 over the event before it and its own content: `history` reads them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring as _quoted
 from typing import Any, NamedTuple
 
+from strangler.domain.delivery import Delivery, raised
 from strangler.domain.errors import IllegalTransition
 from strangler.domain.process import ACCEPTED_FIELDS, FINAL, Effect, Process, PublicState, State
 
@@ -47,7 +48,6 @@ class Doubt:
 
     reason: str
     settling: bool  # a repeat or a probe is going to settle it, no person is needed
-
     due_at: int | None = None  # when the upstream is asked what it did; None: it is not
 
 
@@ -58,13 +58,14 @@ class Probed:
     due_at: int
     note: str
 
+
 @dataclass(frozen=True, slots=True)
 class Resume:
     """An attempt in doubt is repeated: the upstream takes repeats, or said that it did nothing."""
 
     due_at: int
-
     absent: bool = False  # the upstream said so: the attempt counts no more, and it is not repeated so again
+
 
 @dataclass(frozen=True, slots=True)
 class Follow:
@@ -155,8 +156,8 @@ TABLE: Mapping[State | None, Mapping[type, frozenset[State]]] = {
     State.IN_DOUBT: {
         Report: frozenset({State.IN_DOUBT}),
         Doubt: frozenset({State.IN_DOUBT}),  # only from settling to review: what was to settle it could not
-        Resume: frozenset({State.WAITING}),
         Probed: frozenset({State.IN_DOUBT}),  # only while it is to be settled without a person
+        Resume: frozenset({State.WAITING}),
         Finish: _ENDS,
     },
     **{state: {} for state in FINAL},
@@ -192,11 +193,18 @@ class Change(NamedTuple):
     process: Process
     events: tuple[Event, ...]
     outbox: tuple[OutboxRow, ...]
+    deliveries: tuple[Delivery, ...] = ()  # to who is called back, made by this change and by nothing else
 
     def then(self, transition: Transition, now: int) -> Change:
         """This change, and one more transition in the same commit."""
         following = apply(self.process, transition, now)
-        return Change(self.before, following.process, self.events + following.events, self.outbox + following.outbox)
+        return Change(
+            self.before,
+            following.process,
+            self.events + following.events,
+            self.outbox + following.outbox,
+            self.deliveries + following.deliveries,
+        )
 
 
 def apply(process: Process | None, transition: Transition, now: int) -> Change:
@@ -260,6 +268,7 @@ def _fields(process: Process | None, transition: Transition, now: int) -> tuple[
             assert process is not None
             _guard_doubt(process, settling, due_at)
             return {
+                **({"probes": 0} if process.state is not State.IN_DOUBT and process.probes else {}),
                 "state": State.IN_DOUBT,
                 "owner": None,
                 "due_at": due_at,
@@ -268,7 +277,6 @@ def _fields(process: Process | None, transition: Transition, now: int) -> tuple[
                 "status": process.status if settling else None,
                 "reason": process.reason if settling else reason,
                 "effect": None if settling else Effect.UNKNOWN,
-                **({"probes": 0} if process.state is not State.IN_DOUBT and process.probes else {}),
             }, reason if settling else None
         case Probed(due_at, note):
             assert process is not None
@@ -279,6 +287,7 @@ def _fields(process: Process | None, transition: Transition, now: int) -> tuple[
             assert process is not None
             told_before = (process.status, process.reason) if process.settling else (None, None)
             return {
+                **(_did_nothing(process) if absent else {}),
                 "state": State.WAITING,
                 "due_at": due_at,
                 "settling": False,
@@ -287,7 +296,6 @@ def _fields(process: Process | None, transition: Transition, now: int) -> tuple[
                 "effect": None,
             }, None
         case Finish():
-                **(_did_nothing(process) if absent else {}),
             status, media_type, length, kept = transition.result or (None, None, None, False)
             references = transition.business_references
             return {
@@ -350,6 +358,8 @@ def _guard_doubt(process: Process, settling: bool, due_at: int | None) -> None:
         raise IllegalTransition("Doubt from in_doubt")
     if process.state is State.FOLLOWING and settling:
         raise IllegalTransition("Doubt from following, to be settled without a person")
+    if due_at is not None and not settling:
+        raise IllegalTransition("Doubt that a person is to settle, and the upstream asked about")
 
 
 def _public(process: Process) -> tuple[Any, ...]:
@@ -358,8 +368,6 @@ def _public(process: Process) -> tuple[Any, ...]:
 
 
 def _change(
-    if due_at is not None and not settling:
-        raise IllegalTransition("Doubt that a person is to settle, and the upstream asked about")
     before: Process | None,
     base: Process,
     fields: dict[str, Any],
@@ -390,7 +398,10 @@ def _change(
     fields["head"] = digest
     process = base._replace(**fields)
     event = Event(base.id, sequence, version, now, text, digest)
-    return Change(before, process, (event,), (_outbox_row(process, event),) if public else ())
+    if not public:
+        return Change(before, process, (event,), ())
+    told = raised(before.public_state if before is not None else None, process, now)
+    return Change(before, process, (event,), (_outbox_row(process, event),), told)
 
 
 def _accepted(draft: Process) -> dict[str, Any]:

@@ -12,6 +12,14 @@ from strangler.ports.deliveries import (
     Reception,
     Unreached,
 )
+from strangler.ports.delivery_store import (
+    Deliveries,
+    DeliveryKey,
+    DeliveryQuery,
+    DeliveryStep,
+    DeliveryTotal,
+    ReceiverPause,
+)
 from strangler.ports.desk import (
     Audit,
     AuditQuery,
@@ -36,6 +44,11 @@ from strangler.ports.front import (
     Handle,
     Passthrough,
 )
+from strangler.ports.reconcile import (
+    Examined,
+    Examiner,
+    Finding,
+)
 from strangler.ports.standing import (
     Gate,
     Shut,
@@ -43,11 +56,6 @@ from strangler.ports.standing import (
 )
 from strangler.ports.store import (
     Archive,
-from strangler.ports.reconcile import (
-    Examined,
-    Examiner,
-    Finding,
-)
     Backlog,
     Bodies,
     Changes,
@@ -100,15 +108,23 @@ __all__ = [
     "Command",
     "Commit",
     "Committed",
+    "Deliveries",
+    "DeliveryKey",
+    "DeliveryQuery",
+    "DeliveryStep",
+    "DeliveryTotal",
     "Desk",
     "Direct",
     "Direction",
     "End",
     "Evidence",
+    "Examined",
+    "Examiner",
     "ExceptionEntry",
     "ExceptionQuery",
     "Exceptions",
     "Failure",
+    "Finding",
     "Forbidden",
     "Found",
     "Gate",
@@ -117,13 +133,10 @@ __all__ = [
     "InFlight",
     "KeyTaken",
     "Lease",
-    "Examined",
-    "Examiner",
     "Link",
     "Links",
     "ListQuery",
     "Message",
-    "Finding",
     "Note",
     "OpenException",
     "Ours",
@@ -132,6 +145,7 @@ __all__ = [
     "ProcessStore",
     "PublicChange",
     "Receiver",
+    "ReceiverPause",
     "Reception",
     "Recorded",
     "ReplySink",

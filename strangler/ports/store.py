@@ -15,6 +15,7 @@ from strangler.domain.exchange import (
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process, PublicState, State, Tombstone
 from strangler.domain.transitions import Change, Event
+from strangler.ports.delivery_store import DeliveryStep
 from strangler.ports.exceptions import Closing, OpenException
 
 
@@ -52,6 +53,7 @@ class Commit(NamedTuple):
     evidence: Evidence | None = None
     opens: OpenException | None = None
     closes: Closing | None = None  # the exceptions of `SETTLED_WITH_PROCESS` that are open
+    delivery: DeliveryStep | None = None  # what became of one of its deliveries; new ones are in the change
 
 
 @dataclass(frozen=True, slots=True)

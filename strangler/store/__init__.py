@@ -38,6 +38,11 @@ class Store(ProcessStore, Bodies, Upkeep, Archive, Audit, Desk, Standing, StoreH
         """The exception queue."""
         ...
 
+    @property
+    def deliveries(self) -> Deliveries:
+        """What is told to whom."""
+        ...
+
     def wal_size(self) -> int:
         """Bytes of the write-ahead log."""
         ...

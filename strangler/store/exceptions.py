@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 
+from strangler.domain.delivery import Delivery
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exceptions import DUE_AFTER, SETTLED_WITH_PROCESS, ExceptionKind
+from strangler.domain.exceptions import ABOUT_DELIVERIES, DUE_AFTER, SETTLED_WITH_PROCESS, ExceptionKind
 from strangler.ports import Closing, ExceptionEntry, ExceptionQuery, Note, OpenException
 
 
@@ -75,6 +76,12 @@ class MemoryExceptions:
         """Close what is settled with its process."""
         for entry in self.of(process_id):
             if entry.closed_at is None and entry.kind in SETTLED_WITH_PROCESS:
+                self._close(entry, closing)
+
+    def settle_delivery(self, delivery: Delivery, closing: Closing) -> None:
+        """Close what is about a delivery."""
+        for entry in self.of(delivery.process_id):
+            if entry.closed_at is None and entry.kind in ABOUT_DELIVERIES and entry.subject == delivery.id:
                 self._close(entry, closing)
 
     def forget(self, process_id: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from strangler.domain.delivery import Delivery, DeliveryAttempt
 from strangler.domain.exchange import Attempt, RecordedReply, RecordedRequest
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process
@@ -26,6 +27,8 @@ class Ledger(NamedTuple):
     evidence: Sequence[Evidence]
     exceptions: Sequence[ExceptionEntry]
     key: KeyRecord | None  # what is recorded under the scope and key of the process, whosever it is
+    deliveries: Sequence[Delivery] = ()
+    delivery_log: Sequence[DeliveryAttempt] = ()  # all attempts at them
 
 
 class Unreadable(NamedTuple):

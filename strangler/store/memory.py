@@ -25,16 +25,17 @@ from strangler.ports import (
     Command,
     Commit,
     Committed,
+    DeliveryStep,
     End,
-    InFlight,
     Found,
+    InFlight,
     KeyTaken,
     Lease,
     ListQuery,
     PublicChange,
     Recorded,
-    Stale,
     Search,
+    Stale,
     Verdict,
 )
 from strangler.store.commits import Commits
@@ -63,6 +64,7 @@ class MemoryStore(MemoryStanding):
         self._keys: dict[tuple[str, str], KeyRecord] = {}
         self._commits = Commits()
         self.exceptions = MemoryExceptions(self._route_of, self._keep_on)
+        self.deliveries = MemoryDeliveries(self._require_open)
         self._chunks: dict[str, dict[tuple[str, int], bytes]] = {}
         self._leases: dict[str, Lease] = {}
         self._archive: dict[str, dict[str, str]] = {"promise": {}, "latency": {}, "policy": {}}
@@ -85,6 +87,8 @@ class MemoryStore(MemoryStanding):
     def _obstacle(self, commit: Commit) -> Stale | KeyTaken | None:
         entry = self._entries.get(subject(commit))
         change = commit.change
+        if commit.delivery is not None and self.deliveries.stale(commit.delivery):
+            return Stale()
         if change is None:
             return None if entry is not None else Stale()
         if (entry and _token(entry.process)) != (change.before and _token(change.before)):
@@ -115,7 +119,16 @@ class MemoryStore(MemoryStanding):
             self.exceptions.settle(entry.process.id, commit.closes)
         if commit.opens is not None:
             self.exceptions.write(commit.opens)
+        if commit.delivery is not None:
+            self._write_delivery(commit.delivery)
         return Committed()
+
+    def _write_delivery(self, step: DeliveryStep) -> None:
+        self.deliveries.step(step)
+        if step.closes is not None:
+            self.exceptions.settle_delivery(step.before, step.closes)
+        if step.after.ended_at is not None:
+            self._keep_on(step.after.process_id, step.after.ended_at)
 
     def _write_change(self, change: Change) -> None:
         process = change.process
@@ -124,6 +137,8 @@ class MemoryStore(MemoryStanding):
         self._commits.add(change)
         entry.events.extend(change.events)
         entry.outbox.extend(change.outbox)
+        for delivery in change.deliveries:
+            self.deliveries.write(delivery)
         self._waiting.pop(process.id, None)
         self._under_way.pop(process.id, None)
         if process.due_at is not None:
@@ -286,12 +301,14 @@ class MemoryStore(MemoryStanding):
             if entry.retain_until_at is not None
             and entry.retain_until_at <= now
             and not self.exceptions.watched(entry.process.id)
+            and not any(delivery.open for delivery in self.deliveries.of(entry.process.id))
         ][:limit]
         for entry in past:
             assert entry.retain_until_at is not None
             self._tombstones[entry.process.id] = tombstone(entry.process, entry.retain_until_at)
             del self._entries[entry.process.id]
             self.exceptions.forget(entry.process.id)
+            self.deliveries.forget(entry.process.id)
         keys = [place for place, held in self._keys.items() if held.expires_at is not None and held.expires_at <= now][
             :limit
         ]
@@ -405,7 +422,9 @@ class MemoryStore(MemoryStanding):
         process = entry.process
         keyed = process.key_scope is not None and process.key_lookup is not None
         held = self._keys.get((process.key_scope or "", process.key_lookup or "")) if keyed else None
-        return entry.ledger(held, self.exceptions.of(process.id))
+        ledger = entry.ledger(held, self.exceptions.of(process.id))
+        deliveries, log = self.deliveries.of(process.id), self.deliveries.logs_of(process.id)
+        return ledger._replace(deliveries=deliveries, delivery_log=log)
 
 
 def _token(process: Process) -> tuple[int, int]:

@@ -17,10 +17,12 @@ def subject(commit: Commit) -> str:
     """
     if commit.change is not None:
         return commit.change.process.id
+    if commit.delivery is not None:
+        return commit.delivery.before.process_id
     for part in (commit.attempt, commit.evidence, commit.opens):
         if part is not None and part.process_id is not None:
             return part.process_id
-    raise ValueError("a commit without a change needs an attempt, evidence or an exception")
+    raise ValueError("a commit without a change needs an attempt, evidence, an exception or a delivery")
 
 
 def tombstone(process: Process, retain_until_at: int) -> Tombstone:

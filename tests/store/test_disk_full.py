@@ -7,7 +7,7 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -58,12 +58,13 @@ async def fill(store: SqliteStore, pages: int = 200) -> list[Commit]:
     await limit(store, pages)
     accepted: list[Commit] = []
 
-    async def accept_on() -> None:
+    async def accept_on(make_one: Callable[[], Commit]) -> None:
         while True:
-            accepted.append(await done(store, big()))
+            accepted.append(await done(store, make_one()))
 
-    with pytest.raises(StoreUnavailable, match="full"):
-        await accept_on()
+    for make_one in (big, make.accept):  # what does not hold a large one may hold some small ones
+        with pytest.raises(StoreUnavailable, match="full"):
+            await accept_on(make_one)
     return accepted
 
 

@@ -14,7 +14,7 @@ from strangler.domain.errors import InternalError, StoreUnavailable
 from strangler.ports import Commit, Committed, KeyTaken, Stale
 from strangler.store.open import open_store
 from strangler.store.sealing import AesGcmSealer
-from strangler.store.sqlite import reads, scans, statements, sweeping
+from strangler.store.sqlite import deliveries, reads, scans, statements, sweeping
 from strangler.store.sqlite.connection import Connection, open_writer
 from strangler.store.sqlite.library import choose_library
 from strangler.store.sqlite.migrations import migrate
@@ -293,10 +293,14 @@ async def test_pages_that_hold_nothing_go_back_to_the_file_system(
 _TABLES = {
     *("process", "request", "credential", "reply", "chunk", "event", "outbox", "idempotency", "attempt", "evidence"),
     *("exception", "lease", "archive", "tombstone", "held"),
+    *("delivery", "earlier", "delivery_attempt"),
 }
 _WHOLE = {"process USING INDEX process_due", "process USING COVERING INDEX process_due"}  # no more than what waits
 _WHOLE |= {"process USING INDEX process_under_way"}  # no more than what is under way
 _WHOLE |= {"process USING INDEX process_followed", "process USING COVERING INDEX process_followed"}  # likewise
+_WHOLE |= {"process USING INDEX process_probed", "process USING COVERING INDEX process_probed"}  # likewise
+_WHOLE |= {"delivery USING INDEX delivery_due", "delivery USING COVERING INDEX delivery_due"}  # likewise
+_WHOLE |= {"delivery USING INDEX delivery_stuck", "delivery USING COVERING INDEX delivery_stuck"}  # likewise
 _OPEN = {"exception USING INDEX exception_open"}  # no more than a person has to settle; only for the gauges
 
 
@@ -306,7 +310,7 @@ def test_no_statement_goes_through_a_table_or_a_growing_index(tmp_path: Path, mo
     migrate(connection, tmp_path / "plans.db")
     texts = [
         text
-        for module_of_statements in (reads, scans, statements, sweeping)
+        for module_of_statements in (deliveries, reads, scans, statements, sweeping)
         for value in vars(module_of_statements).values()
         for text in _texts(value)
     ]

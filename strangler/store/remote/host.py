@@ -121,6 +121,7 @@ class Host:
             "sweep": store.sweep,
             "save": store.save,
             "exception": store.write_exception,
+            "pause": store.write_pause,
             "put_order": lambda order: store.put_order(unpacked(order)),
             "remove_order": store.remove_order,
             "begin_pause": store.begin_pause,

@@ -54,7 +54,7 @@ def pack_item(item: Written) -> tuple[Any, ...]:
     """Rows to be written, as plain values."""
     numbers = _NUMBERS
     rows = [(numbers[statement], row) for statement, row in item.rows]
-    return rows, item.process_id, item.before, item.exists, item.key, item.touches, item.size
+    return rows, item.process_id, item.before, item.exists, item.key, item.touches, item.size, item.delivery
 
 
 def unpack_item(parts: tuple[Any, ...]) -> Written:

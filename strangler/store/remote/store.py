@@ -15,6 +15,7 @@ from strangler.store.remote.frames import Message
 from strangler.store.remote.link import Link
 from strangler.store.remote.messages import is_there, pack_item, told_of, unpack_verdict
 from strangler.store.sealing import Sealer
+from strangler.store.sqlite.deliveries import SqliteDeliveries
 from strangler.store.sqlite.exceptions import SqliteExceptions
 from strangler.store.sqlite.library import Library
 from strangler.store.sqlite.reader import SqliteReader
@@ -56,6 +57,9 @@ class RemoteStore(SqliteReader):
         self.link = Link(socket, hello, on_message, on_down)
         self.exceptions = SqliteExceptions(
             self._scanning, self._scan, lambda name, values: self.link.ask("call", "exception", (name, values))
+        )
+        self.deliveries = SqliteDeliveries(
+            self._scanning, self._scan, lambda name, values: self.link.ask("call", "pause", (name, values))
         )
 
     def commit(self, commit: Commit) -> asyncio.Future[Verdict]:

@@ -11,7 +11,7 @@ from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process
 from strangler.store.ids import id_bytes, id_text
 from strangler.store.ledger import Ledger, Unreadable
-from strangler.store.sqlite import exception_rows, rows
+from strangler.store.sqlite import delivery_rows, exception_rows, rows
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.reads import guarded
 
@@ -22,6 +22,7 @@ _AFTER = _PROCESS + "WHERE id > ? ORDER BY id LIMIT ?"
 _ONE = _PROCESS + "WHERE id = ?"
 _STRAYS = (
     *((name, "process_id", "TRUE") for name in ("request", "credential", "reply", "event", "attempt", "evidence")),
+    *((name, "process_id", "TRUE") for name in ("delivery", "delivery_attempt")),
     ("exception", "process_id", "kind != 'integrity'"),  # a finding may be about what does not exist
     ("outbox", "aggregateid", "TRUE"),
     ("idempotency", "process_id", "expires_at IS NULL"),
@@ -110,6 +111,15 @@ class SqliteLedgers:
             tuple(map(rows.evidence_of, self._of("evidence", rows.EVIDENCE_COLUMNS, key, "seq"))),
             tuple(map(exception_rows.entry_of, self._of("exception", exception_rows.COLUMNS, key, "seq"))),
             self._key(process),
+            tuple(
+                map(delivery_rows.delivery_of, self._of("delivery", delivery_rows.COLUMNS, key, "version, position"))
+            ),
+            tuple(
+                map(
+                    delivery_rows.attempt_of,
+                    self._of("delivery_attempt", delivery_rows.ATTEMPT_COLUMNS, key, "version, position, number"),
+                )
+            ),
         )
 
     def _of(

@@ -23,6 +23,7 @@ _FILES = (
     "0001_first.sql",
     "0002_follow.sql",
     "0003_carried.sql",
+    "0004_delivery.sql",
     "0005_desk.sql",
     "0006_exceptions.sql",
     "0007_pauses.sql",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from strangler.store.desk import accepted_at, hour_of, new_terms
 from strangler.store.ids import id_bytes, id_text
 from strangler.store.retention import subject
 from strangler.store.sealing import Sealer
+from strangler.store.sqlite import delivery_rows
 from strangler.store.sqlite import statements as sql
 from strangler.store.sqlite.exception_rows import opening
 from strangler.store.sqlite.statements import NULL, Row, Statement
@@ -24,8 +25,8 @@ _STATES = {state.value: state for state in State}
 _EFFECTS: dict[str | None, Effect | None] = {None: None, **{effect.value: effect for effect in Effect}}
 _COPIED = 4096  # a bytes object up to this size is bound as a bytearray: copying it costs less than binding it as it is
 _PAGES = 3 * 4096  # bytes of the pages that a commit changes beside those of its bodies and events: indexes, mostly
-
 _LOOKUP = 2048  # bytes of a page of the index of terms that may be its own, about
+
 _ID = Process._fields.index("id")
 _PROMISED = Process._fields.index("promised")
 _PARENT = Process._fields.index("parent_id")
@@ -37,10 +38,10 @@ _UNRESOLVED = Process._fields.index("unresolved")
 _SETTLING = Process._fields.index("settling")
 _EFFECT = Process._fields.index("effect")
 _KEPT = Process._fields.index("result_kept")
+_REPEATED = Process._fields.index("repeated")
 _LATER = Process._fields[_BEGUN_UNTIL:]
 _UNTOUCHED = tuple(Process._field_defaults[name] for name in _LATER)
 
-_REPEATED = Process._fields.index("repeated")
 
 @dataclass(slots=True)
 class Written:
@@ -53,6 +54,7 @@ class Written:
     key: tuple[str, str, int] | None  # scope, key and the instant at which it must be free
     touches: tuple[object, ...]  # two commits that touch one thing are not written by one statement
     size: int  # bytes that it adds to the log, about
+    delivery: tuple[int, int, int] | None = None  # version, position, sequence that one of its deliveries must have
 
 
 # ── Headers and credentials ──────────────────────────────────────────────────────────────────────────────────────────
@@ -123,14 +125,14 @@ def written(commit: Commit, sealer: Sealer) -> Written:
         before = None if change.before is None else (change.before.sequence, change.before.fence)
         rows.append(_process_row(process_id, change, commit.end))
         size += _add_events(rows, process_id, change)
-    if commit.request is not None:
-        size += _add_request(rows, process_id, commit.request, sealer, sealed=commit.end is None)
-    if commit.key is not None and change is not None:
-        key = (commit.key.scope, commit.key.key, change.process.created_at)
         hour = hour_of(accepted_at(text))
         for term in new_terms(change):
             rows.append((sql.LOOKUP, (hour, term, process_id)))
             size += _LOOKUP
+    if commit.request is not None:
+        size += _add_request(rows, process_id, commit.request, sealer, sealed=commit.end is None)
+    if commit.key is not None and change is not None:
+        key = (commit.key.scope, commit.key.key, change.process.created_at)
         touches.append(key[:2])
         owner = process_id if commit.key.process_id == text else id_bytes(commit.key.process_id)
         rows.append((sql.KEY, _key_row(commit.key, owner)))
@@ -152,10 +154,28 @@ def written(commit: Commit, sealer: Sealer) -> Written:
         rows.append((sql.CLOSE, (process_id, at, who, action)))
     if commit.opens is not None:
         rows.append((sql.OPEN, opening(commit.opens)))
+    delivery = None
+    if commit.delivery is not None:
+        delivery = (*commit.delivery.before[1:3], commit.delivery.before.sequence)
+        rows.extend(_step_rows(process_id, commit.delivery))
     if commit.evidence is not None:
         rows.append((sql.EVIDENCE, _evidence_row(process_id, commit.evidence)))
         size += len(commit.evidence.body)
-    return Written(rows, process_id, before, change is None, key, tuple(touches), size)
+    return Written(rows, process_id, before, change is None, key, tuple(touches), size, delivery)
+
+
+def _step_rows(process_id: bytearray, step: DeliveryStep) -> Iterator[tuple[Statement, Row]]:
+    yield sql.DELIVERY_STEP, delivery_rows.step_row(process_id, step)
+    if step.attempt is not None:
+        yield sql.DELIVERY_ATTEMPT, delivery_rows.attempt_row(process_id, step.attempt)
+    if step.after.ended_at is not None:
+        yield sql.DELIVERY_ENDED, (process_id, step.after.ended_at)
+    if step.pauses is not None:
+        yield sql.PAUSE, delivery_rows.pause_row(step.pauses)
+    if step.closes is not None:
+        at, who, action, why = step.closes
+        yield sql.NOTE_DELIVERY, (process_id, at, who, why, step.before.id)
+        yield sql.CLOSE_DELIVERY, (process_id, at, who, action, step.before.id)
 
 
 def _process_row(process_id: bytearray, change: Change, end: End | None) -> tuple[Statement, Row]:
@@ -186,6 +206,7 @@ def _moved(process: Process) -> list[Any]:
     if process.effect is not None:
         values[_EFFECT - _STATE] = process.effect.value
     values[_KEPT - _STATE] = 1 if process.result_kept else 0
+    values[_REPEATED - _STATE] = 1 if process.repeated else 0
     return values
 
 
@@ -199,6 +220,9 @@ def _add_events(rows: list[tuple[Statement, Row]], process_id: bytearray, change
         identity = bytearray.fromhex(told.id.replace("-", ""))
         rows.append((sql.OUTBOX, (identity, told.aggregatetype, process_id, told.type, told.payload, told.created_at)))
         size += len(told.payload)
+    for delivery in change.deliveries:
+        rows.append((sql.DELIVERY, delivery_rows.made_row(process_id, delivery)))
+        size += 512
     return size
 
 
@@ -214,7 +238,6 @@ def _add_request(
         rows.append((sql.CREDENTIAL, (process_id, secret)))
     return len(headers) + len(data or b"")
 
-    values[_REPEATED - _STATE] = 1 if process.repeated else 0
 
 def _key_row(key: KeyRecord, owner: bytearray) -> Row:
     return (key.scope, key.key, bytearray(key.fingerprint), owner, _or_null(key.expires_at))
@@ -278,6 +301,7 @@ def process_of(row: Sequence[Any]) -> Process:
     values[_SETTLING] = values[_SETTLING] == 1
     values[_EFFECT] = _EFFECTS[values[_EFFECT]]
     values[_KEPT] = values[_KEPT] == 1
+    values[_REPEATED] = values[_REPEATED] == 1
     return Process._make(values)
 
 
@@ -309,7 +333,6 @@ def event_of(row: Sequence[Any]) -> Event:
 REQUEST_COLUMNS = "method, target, headers, size, digest, data"
 
 
-    values[_REPEATED] = values[_REPEATED] == 1
 def request_of(row: Sequence[Any], credentials: Sequence[tuple[int, bytes, bytes]] = ()) -> RecordedRequest:
     """A recorded request from its columns."""
     method, target, headers, size, digest, data = row

@@ -226,6 +226,13 @@ ABSENT = Statement(
     "SELECT v.column1 FROM (VALUES {values}) AS v LEFT JOIN process ON process.id = v.column2 WHERE process.id IS NULL",
     ("number", "id"),
 )
+DELIVERY_STALE = Statement(
+    "SELECT v.column1 FROM (VALUES {values}) AS v LEFT JOIN delivery ON delivery.process_id = v.column2 "
+    "AND delivery.version = v.column3 AND delivery.position = v.column4 WHERE delivery.sequence IS NOT v.column5",
+    ("number", "process_id", "version", "position", "sequence"),
+)
+"""The delivery is not at this sequence, or there is none."""
+
 TAKEN = Statement(
     "SELECT v.column1, held.scope, held.key, held.fingerprint, held.process_id, held.expires_at "
     "FROM (VALUES {values}) AS v CROSS JOIN idempotency AS held ON held.scope = v.column2 AND held.key = v.column3 "

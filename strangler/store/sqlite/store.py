@@ -14,8 +14,9 @@ from strangler.ports import Clock, Command, Commit, Lease, Verdict
 from strangler.store.ids import id_bytes
 from strangler.store.retention import ORPHAN_AGE
 from strangler.store.sealing import Sealer
-from strangler.store.sqlite import desk, exceptions, standing, sweeping
+from strangler.store.sqlite import deliveries, desk, exceptions, standing, sweeping
 from strangler.store.sqlite.connection import Connection, open_writer
+from strangler.store.sqlite.deliveries import SqliteDeliveries
 from strangler.store.sqlite.exceptions import SqliteExceptions
 from strangler.store.sqlite.health import Health, clear_probe, write_probe
 from strangler.store.sqlite.library import Library
@@ -67,10 +68,15 @@ class SqliteStore(SqliteReader):
         self._writer = Writer(writing, on_group_commit, self._health.failed)
         self._closing: asyncio.Future[None] | None = None
         self.exceptions = SqliteExceptions(self._scanning, self._scan, self.write_exception)
+        self.deliveries = SqliteDeliveries(self._scanning, self._scan, self.write_pause)
 
     def write_exception(self, name: str, values: Sequence[Any]) -> asyncio.Future[bool]:
         """Change the exception queue; see `exceptions.action`."""
         return self._do(exceptions.action(name, values))
+
+    def write_pause(self, name: str, values: Sequence[Any]) -> asyncio.Future[None]:
+        """Pause or resume a receiver; see `deliveries.action`."""
+        return self._do(deliveries.action(name, values))
 
     # ProcessStore
 

@@ -18,7 +18,8 @@ PAGES = 16  # given back to the file system in one step
 _PAST = (
     "SELECT group_concat(hex(id), '') FROM (SELECT id FROM process INDEXED BY process_retention "
     "WHERE retain_until_at <= ? AND NOT EXISTS "
-    "(SELECT 1 FROM exception WHERE exception.process_id = process.id AND closed_at IS NULL) LIMIT ?)"
+    "(SELECT 1 FROM exception WHERE exception.process_id = process.id AND closed_at IS NULL) AND NOT EXISTS "
+    "(SELECT 1 FROM delivery WHERE delivery.process_id = process.id AND delivery.state IN ('pending', 'held')) LIMIT ?)"
 )
 _BURY = Statement(
     "INSERT OR REPLACE INTO tombstone (id, resource, caller, promise, until_at) "
@@ -33,7 +34,10 @@ _BELONGINGS = (
     ),
     *(
         Statement(f"DELETE FROM {table} WHERE process_id IN (VALUES {{values}})", ("process_id",))  # noqa: S608
-        for table in ("request", "credential", "reply", "event", "attempt", "evidence", "exception")
+        for table in (
+            *("request", "credential", "reply", "event", "attempt", "evidence", "exception"),
+            *("delivery", "delivery_attempt"),
+        )
     ),
     Statement("DELETE FROM outbox WHERE aggregateid IN (VALUES {values})", ("aggregateid",)),
     Statement("DELETE FROM process WHERE id IN (VALUES {values})", ("id",)),

@@ -156,6 +156,7 @@ class _Wave:
         stale: list[Row] = []
         absent: list[Row] = []
         keyed: list[Row] = []
+        delivered: list[Row] = []
         for number, commit in self._commits:
             if commit.exists:
                 absent.append((number, commit.process_id))
@@ -165,9 +166,13 @@ class _Wave:
                 stale.append((number, commit.process_id, NULL, NULL))
             if commit.key is not None:
                 keyed.append((number, *commit.key))
+            if commit.delivery is not None:
+                delivered.append((number, commit.process_id, *commit.delivery))
         obstacles: dict[int, Verdict] = {}
         for number, *held in self._ask(sql.TAKEN, keyed):
             obstacles[number] = KeyTaken(key_of(held))
-        for (number,) in self._ask(sql.STALE, stale) + self._ask(sql.ABSENT, absent):
-            obstacles[number] = Stale()
+        in_the_way = ((sql.STALE, stale), (sql.ABSENT, absent), (sql.DELIVERY_STALE, delivered))
+        for statement, rows in in_the_way:
+            for (number,) in self._ask(statement, rows):
+                obstacles[number] = Stale()
         return obstacles
