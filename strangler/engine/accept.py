@@ -261,6 +261,9 @@ class Acceptor:
             return Refused("draining", "this server takes no new work; another one will", 1)
         if (reason := self._means.health.refusal()) is not None:
             return self._without_store(submission, reason, pieces)
+        if not submission.decision.accepts_202 and (shut := self._executor.shut(route.name)) is not None:
+            # Who can only wait would be told 504 in the end, and its call be made all the same, some time.
+            return Refused("overloaded", f"{shut.why}; nothing was recorded or sent", shut.retry_after)
         if lane.waiting >= route.call.queue:
             detail = f"{lane.waiting} requests wait for the upstream"
             return Refused("overloaded", detail, lane.retry_after(route.call))
@@ -277,19 +280,19 @@ class Acceptor:
         record = KeyRecord(key.scope, key.lookup, key.fingerprint, process_id) if key is not None else None
         change = apply(None, Accept(draft), now)
         attempt = None
-        term = self._executor.reserve(route)
-        if term is not None:
+        reserved = self._executor.reserve(route)
+        if reserved is not None:
             change = change.then(Claim(self._means.lease.owner), now)
             attempt = self._executor.begun(change.process, now)
 
         def on_disk(verdict: Verdict) -> Verdict:
             if not isinstance(verdict, Committed):
-                if term is not None:
-                    self._executor.release(route.name)
+                if reserved is not None:
+                    self._executor.release(route.name, reserved)
                 return verdict
             self._notifier.committed(change)
-            if attempt is not None and term is not None:
-                self._executor.start(Claimed(change.process, attempt, kept, term, ready))
+            if attempt is not None and reserved is not None:
+                self._executor.start(Claimed(change.process, attempt, kept, reserved.term, ready), reserved)
             else:
                 self._executor.enqueue(change.process)
             return verdict
@@ -301,8 +304,8 @@ class Acceptor:
         try:
             verdict = await uninterrupted(self._means.store.commit(commit), on_disk)
         except StoreUnavailable:
-            if term is not None:
-                self._executor.release(route.name)
+            if reserved is not None:
+                self._executor.release(route.name, reserved)
             await self._discard(body, process_id)
             if key is not None and (known := await self._judged(key)) is not None:
                 return known  # nothing had to be recorded for it

@@ -15,6 +15,7 @@ from strangler.engine.outcomes import Outcomes
 from strangler.engine.outgoing import outgoing
 from strangler.engine.recorder import LiveReply, Recorder
 from strangler.engine.translating import Ready, keep_sent, prepared, understood
+from strangler.policy.circuit import says_down
 from strangler.policy.documents import Asked
 from strangler.policy.interpret import interpret_fault, interpret_reply
 from strangler.policy.model import Route, on_in_doubt_for
@@ -50,6 +51,8 @@ class AttemptUnderWay:
         self._route = route
         self._process, self._begun, self._request, self._term, self._ready = claimed
         self._sending = False
+        self._held_back = False  # by us: its lease did not last
+        self.failed: bool | None = None  # what it said of the upstream; None: nothing
         self._concluded = False
         self._understands: tuple[Interpreter, Asked] | None = None  # on a route with a wall
         self._credentials = bool(self._request.credentials)
@@ -106,9 +109,10 @@ class AttemptUnderWay:
 
     async def _send(self, recorder: Recorder) -> Fault | None:
         call = self._route.call
-        left = (self._process.deadline_at - self._means.clock.now()) / 1000
+        now = self._means.clock.now()
+        left = (self._means.pauses.over_at(self._process, now) - now) / 1000
         try:
-            return await self._means.upstream.call(
+            fault = await self._means.upstream.call(
                 self._route.upstream,
                 outgoing(self._process, self._request, self._route, self._means.bodies),
                 recorder,
@@ -119,9 +123,14 @@ class AttemptUnderWay:
         except asyncio.CancelledError:
             # The drain is over. What was not sent goes back; of what was sent nobody knows.
             return Fault(FaultKind.INTERRUPTED if self._sending else FaultKind.NOT_SENT, "drained")
+        cut = fault is not None and fault.timeout and left < call.timeout
+        if not (self._held_back or cut):
+            self.failed = says_down(fault, recorder.status)
+        return fault
 
     def _may_send(self) -> bool:
         self._sending = self._means.lease.may_send(self._term)
+        self._held_back = not self._sending
         return self._sending
 
     def _interpret(self, recorder: Recorder) -> Outcome:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import Attempt, Fault, FaultKind
@@ -17,22 +17,35 @@ from strangler.domain.process import Process, State
 from strangler.domain.transitions import Claim, apply
 from strangler.engine.attempt import AttemptUnderWay, Claimed
 from strangler.engine.conclude import WITHOUT_ROUTE, Concluder, ended
+from strangler.engine.gates import OpenGate
 from strangler.engine.lanes import STOCK, AllSlots, Lane, Lanes
 from strangler.engine.look import Looker
 from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Outcomes
-from strangler.policy.model import Route
 from strangler.engine.probe import Prober
-from strangler.ports import Commit, Slots, Stale
+from strangler.policy.model import Route
+from strangler.ports import Commit, Gate, Shut, Slots, Stale
 
 _STORE_PAUSE = 1000  # milliseconds until the store is asked again after it could not answer
 _AFTER_DEFECT = 30_000  # milliseconds until what a defect of ours kept from being looked after is tried again
 _AFTER_CANCEL = 5.0  # seconds for what was cut off to be committed as such
 
 
+class Reserved(NamedTuple):
+    """A slot for a call that can start at once."""
+
+    term: int  # of the lease under which it is claimed
+    trial: int  # see `Gate.enter`
+
+
 class Executor:
-    """The recorded calls of this worker. ``slots``: how many at once; None: all that a route has."""
+    """The recorded calls of this worker.
+
+    Args:
+        slots: how many at once; None: all that a route has.
+        gate: whether any may begin; None: nothing is ever held back.
+    """
 
     def __init__(
         self,
@@ -42,6 +55,7 @@ class Executor:
         concluder: Concluder,
         notifier: Notifier,
         slots: Slots | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._means = means
         self._lanes = lanes
@@ -52,37 +66,43 @@ class Executor:
         self._looker = Looker(means, concluder, self._answers)
         self._prober = Prober(means, concluder)
         self._slots = slots if slots is not None else AllSlots()
+        self._gate = gate if gate is not None else OpenGate()
         self._tasks: set[asyncio.Task[None]] = set()
         self._wakes: dict[str, tuple[int, asyncio.TimerHandle]] = {}
         self._draining = False
 
     # What acceptance asks.
 
-    def reserve(self, route: Route) -> int | None:
+    def shut(self, route: str) -> Shut | None:
+        """Why no call of a route begins now; None: the next one may."""
+        return self._gate.shut(route)
+
+    def reserve(self, route: Route) -> Reserved | None:
         """Take a slot for a process that is about to be accepted, if it can start at once; then `start` or `release`.
 
-        Returns the term of the lease under which it is claimed; None: it has to wait.
+        None: it has to wait.
         """
         lane = self._lanes.of(route.name)
         slots = self._slots.held(route.name, route.call.concurrency)
         if self._draining or not lane.idle_for(slots) or not self._means.lease.holds():
             return None
+        trial = self._gate.enter(route.name)
+        if trial is None:
+            return None
         lane.running += 1
-        return self._means.lease.term
+        return Reserved(self._means.lease.term, trial)
 
-    def release(self, route: str) -> None:
+    def release(self, route: str, reserved: Reserved) -> None:
         """A reserved slot is not needed."""
-        lane = self._lanes.of(route)
-        lane.running -= 1
-        self._pump(lane)
+        self._freed(self._lanes.of(route), reserved.trial, None)
 
     def begun(self, process: Process, now: int) -> Attempt:
         """The attempt that a claim begins."""
         return Attempt(process.id, process.tries, process.fence, self._means.lease.owner, now)
 
-    def start(self, claimed: Claimed) -> None:
+    def start(self, claimed: Claimed, reserved: Reserved) -> None:
         """Call for a process that was claimed with its acceptance; its slot is reserved."""
-        self._spawn(self._run(self._lanes.of(claimed.process.route), claimed))
+        self._spawn(self._run(self._lanes.of(claimed.process.route), claimed, reserved.trial))
 
     def enqueue(self, process: Process) -> None:
         """A process was accepted and waits for a claim."""
@@ -155,18 +175,21 @@ class Executor:
             return  # without a route of today nobody knows how to reach the upstream: it waits
         slots = self._slots.held(lane.route, route.call.concurrency)
         while lane.running < slots:
-            process = lane.take()
-            if process is None:
+            if not lane.ready:
                 if lane.stocked:
                     lane.stocked = False
                     self._spawn(self._stock(lane))
                 else:
                     self._slots.spare(lane.route, slots - lane.running)
+                    self._gate.spare(lane.route)
                 return
+            trial = self._gate.enter(lane.route)
+            if trial is None:
+                return  # whoever opens the gate looks again
+            process = lane.take()
             lane.running += 1
-            self._spawn(
-                self._look(lane, process) if process.state is State.FOLLOWING else self._claim_and_run(lane, process)
-            )
+            act = self._look if process.asked_about else self._claim_and_run
+            self._spawn(act(lane, process, trial))
         if lane.wanting:
             self._slots.want(lane.route, route.call.concurrency, lane.wanting)
 
@@ -184,28 +207,30 @@ class Executor:
         lane.stock(due, more=len(due) >= STOCK)
         self._pump(lane)
 
-    async def _claim_and_run(self, lane: Lane, process: Process) -> None:
+    async def _claim_and_run(self, lane: Lane, process: Process, trial: int) -> None:
         claimed = None
         try:
             claimed = await self._claim(lane, process)
         except Exception as error:
             self._means.instrument.failed("claim", error)
         if claimed is None:
-            self._freed(lane)
+            self._freed(lane, trial, None)
         else:
-            await self._run(lane, claimed)
+            await self._run(lane, claimed, trial)
 
-    async def _run(self, lane: Lane, claimed: Claimed) -> None:
+    async def _run(self, lane: Lane, claimed: Claimed, trial: int) -> None:
+        failed = None
         try:
-            await self._call(lane, claimed)
+            failed = await self._call(lane, claimed)
         except Exception as error:
             # A defect of ours must not take the slot with it; supervision finds the process.
             self._means.instrument.failed("execute", error)
         finally:
-            self._freed(lane)
+            self._freed(lane, trial, failed)
 
-    async def _look(self, lane: Lane, process: Process) -> None:
-        """Ask the upstream about what it took. Nobody is cut off by a drain: the next worker looks again."""
+    async def _look(self, lane: Lane, process: Process, trial: int) -> None:
+        """Ask the upstream about what it took, or may have. Who is cut off by a drain is asked about by the next
+        worker."""
         means = self._means
         route = means.route_of(process.route)
         try:
@@ -225,14 +250,16 @@ class Executor:
             self.wake(process.route, means.clock.now() + _AFTER_DEFECT)
         finally:
             lane.claimed(process.id)
-            self._freed(lane)
+            self._freed(lane, trial, self._answers.pop(process.id, None))
 
     def _wake_for(self, after: Process | None) -> None:
         if after is not None and after.due_at is not None:
             self.wake(after.route, after.due_at)
 
-    def _freed(self, lane: Lane) -> None:
+    def _freed(self, lane: Lane, trial: int, failed: bool | None) -> None:
+        """A slot is free; what its call says of the upstream, if anything, is told."""
         lane.running -= 1
+        self._gate.leave(lane.route, trial, failed)
         self._pump(lane)
 
     async def _claim(self, lane: Lane, process: Process) -> Claimed | None:
@@ -241,7 +268,7 @@ class Executor:
         now = means.clock.now()
         term = means.lease.term
         try:
-            if process.deadline_at <= now:
+            if means.pauses.over_at(process, now) <= now:
                 await self._concluder.overdue(process)
                 return None
             request = await means.store.request(process.id)
@@ -261,8 +288,10 @@ class Executor:
         self._notifier.committed(change)
         return Claimed(change.process, attempt, request, term)
 
-    async def _call(self, lane: Lane, claimed: Claimed) -> None:
+    async def _call(self, lane: Lane, claimed: Claimed) -> bool | None:
+        """Call; what that says of the upstream: whether it is down, or None for nothing."""
         means = self._means
+        failed = None
         route = means.route_of(claimed.process.route)
         if route is None or (self._draining and claimed.process.promised):
             after = await self._give_back(claimed)
@@ -270,8 +299,10 @@ class Executor:
             started = means.clock.now()
             under_way = AttemptUnderWay(means, self._concluder, self._outcomes, route, claimed)
             after = await under_way.run()
+            failed = under_way.failed
             lane.measured((means.clock.now() - started) / 1000)
         self._wake_for(after)
+        return failed
 
     async def _give_back(self, claimed: Claimed) -> Process | None:
         """Nothing was sent, and nothing is going to be: somebody else, or another day, takes it."""

@@ -52,10 +52,13 @@ class Lane:
             self._ready.append(process)
             self._ready_ids.add(process.id)
 
-    def take(self) -> Process | None:
+    @property
+    def ready(self) -> bool:
+        """Whether there is one to `take`."""
+        return bool(self._ready)
+
+    def take(self) -> Process:
         """The process that has been due longest, of those in memory; `claimed` says that its claim is settled."""
-        if not self._ready:
-            return None
         process = self._ready.popleft()
         self._ready_ids.discard(process.id)
         self._claiming.add(process.id)

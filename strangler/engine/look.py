@@ -18,6 +18,7 @@ from strangler.engine.means import Means
 from strangler.engine.question import Answer, headers_for, nobody_waits_for_it, question, short_body, source_of
 from strangler.engine.recorder import Original, Recorder, reply_part
 from strangler.engine.translating import asked_by, process_values, understood
+from strangler.policy.circuit import says_down
 from strangler.policy.documents import weight
 from strangler.policy.expressions import ExpressionError
 from strangler.policy.follow import (
@@ -44,11 +45,16 @@ _HOPS = 5  # places that one look may be sent on to
 
 
 class Looker:
-    """Asks the upstream about what it took."""
+    """Asks the upstream about what it took.
 
-    def __init__(self, means: Means, concluder: Concluder) -> None:
+    Args:
+        answers: is told, by process, whether the upstream seems to be down.
+    """
+
+    def __init__(self, means: Means, concluder: Concluder, answers: dict[str, bool]) -> None:
         self._means = means
         self._concluder = concluder
+        self._answers = answers
 
     async def look(self, route: Route, process: Process) -> Process | None:
         """Ask once, and commit what that leads to. Returns the process after it; None: it is no longer followed.
@@ -126,6 +132,7 @@ class Looker:
             may_send=lambda: True,
             fresh=False,
         )
+        self._answers[process.id] = says_down(fault, recorder.status)
         if fault is not None:
             self._means.instrument.note("look_failed", "debug", process=process.id, reason=fault.reason)
         return fault is None
@@ -134,7 +141,7 @@ class Looker:
         self, route: Route, process: Process, not_yet: NotYet, pending: Pending | None = None
     ) -> Process | None:
         now = self._means.clock.now()
-        if process.over_at <= now:
+        if self._means.pauses.over_at(process, now) <= now:
             return await self._concluder.looked(process, self._no_answer(route, process, FOLLOW_OVER))
         told = pending or Pending()
         told = Pending(told.status, told.reason, not_yet.after if told.after is None else told.after)

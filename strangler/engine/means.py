@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from strangler.engine.instrument import Instrument
 from strangler.engine.lease import LeaseKeeper
+from strangler.engine.pauses import Pauses
 from strangler.policy.model import Promise, Route
 from strangler.ports import Bodies, Clock, Ids, ProcessStore, StoreHealth, Upkeep, UpstreamCaller
 
@@ -23,5 +24,6 @@ class Means(NamedTuple):
     ids: Ids
     instrument: Instrument
     lease: LeaseKeeper
+    pauses: Pauses
     route_of: Callable[[str], Route | None]  # of today's table, by name
     promise_of: Callable[[str], Promise | None]  # by digest

@@ -34,6 +34,7 @@ class Reach(NamedTuple):
     routes: Callable[[], Iterable[Route]]  # of today
     queues: Callable[[], Mapping[str, QueueReading]]
     report: Callable[[str, str, str | None], Awaitable[Process | Tombstone | None]]
+    orders: routes.Orders
 
 
 def endpoints(reach: Reach) -> tuple[Endpoint, ...]:
@@ -41,7 +42,7 @@ def endpoints(reach: Reach) -> tuple[Endpoint, ...]:
     return (
         progress.endpoint(reach.report),
         *audit.endpoints(reach.store),
-        *routes.endpoints(reach.routes, reach.queues),
+        *routes.endpoints(reach.routes, reach.queues, reach.orders),
     )
 
 

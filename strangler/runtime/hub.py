@@ -6,17 +6,21 @@ Every commit passes here, so this is the one place that can count over all worke
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from strangler.domain.process import State
+from strangler.engine.gates import Gatekeeper
 from strangler.engine.lanes import Lanes
 from strangler.engine.latencies import Latencies
+from strangler.engine.pauses import Pauses
 from strangler.engine.signals import Signals
 from strangler.operations.telemetry import Telemetry
 from strangler.operations.totals import Snapshot, Totals
+from strangler.policy.standing import ModeOrder
 from strangler.ports import Clock, Lease
 from strangler.runtime.following import Following
+from strangler.runtime.gates import all_gates, gate_message, orders_message
 from strangler.runtime.slots import Allotment
 from strangler.store.remote.frames import Message
 from strangler.store.remote.host import Guest, Host
@@ -95,6 +99,9 @@ class Hub(Host):
         self.totals = Totals(telemetry.counts)
         self.allotment = Allotment(self._tell, self._awaited)
         self.following = Following(self._present, telemetry)
+        self.pauses = Pauses()
+        self.gates = Gatekeeper(store, self.pauses, clock, telemetry, self._gate_changed)
+        self._orders: Message = orders_message(())
         self.calls["begin_look"] = self._begin_look
         self._arrive("")
 
@@ -139,6 +146,11 @@ class Hub(Host):
                 self.allotment.give_back(owner, route, number)
             case ("end_look", process_id) if self._looks.get(process_id) == owner:
                 del self._looks[process_id]
+            case ("trial", route) if owner not in self._lapsed:
+                if trial := self.gates.enter(route, owner):
+                    guest.tell("trial", route, trial)
+            case ("called", route, trial, failed):
+                self.gates.leave(route, trial, failed)
             case ("serving",):
                 self._serving.add(owner)
             case ("prepared" | "switched", number, answer):
@@ -204,6 +216,11 @@ class Hub(Host):
         """Whether new work may be recorded."""
         self.tell_all("health", reason)
 
+    def tell_orders(self, orders: Sequence[ModeOrder]) -> None:
+        """The modes that were ordered for a while."""
+        self._orders = orders_message(orders)
+        self.tell_all(*self._orders)
+
     async def scrape(self, seconds: float) -> None:
         """Have all workers say what they counted; who does not within so many seconds is taken by its last word."""
         asked = []
@@ -231,6 +248,9 @@ class Hub(Host):
         self._lapsed.discard(owner)
         self._arrive(owner)
         guest.tell("health", self.store.refusal())
+        guest.tell(*self._orders)
+        for message in all_gates(self.gates, self.pauses):
+            guest.tell(*message)
         guest.tell("news", [], self._queues(), [])
         self.following.runs(guest, revision)
         self.allotment.hold(owner, held)
@@ -251,10 +271,14 @@ class Hub(Host):
 
     def _take_back(self, owner: str) -> None:
         self.allotment.leave(owner)
+        self.gates.left(owner)
         self._looks = {process_id: other for process_id, other in self._looks.items() if other != owner}
 
     async def _begin_look(self, owner: str, process_id: str) -> bool:
         return owner not in self._lapsed and self._looks.setdefault(process_id, owner) == owner
+
+    def _gate_changed(self, route: str) -> None:
+        self.tell_all(*gate_message(route, self.gates, self.pauses))
 
     def _heard_counts(self, guest: Guest, counted: Snapshot) -> None:
         self.totals.heard(guest.owner, counted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +18,8 @@ from strangler.engine.instrument import Instrument
 from strangler.operations.application import Reloaded, ReloadRefused
 from strangler.policy.match import Matcher, compile_table
 from strangler.policy.model import Promise, Route, Table
-from strangler.ports import Archive
+from strangler.policy.standing import ModeOrder, in_force, obstacle
+from strangler.ports import Archive, Clock
 from strangler.runtime import last_good
 
 
@@ -45,20 +46,28 @@ class Followers(Protocol):
 class PolicyInForce:
     """The table in force, and the promises of this and earlier ones."""
 
-    def __init__(self, archive: Archive, instrument: Instrument, on_change: Callable[[], None]) -> None:
+    def __init__(self, archive: Archive, instrument: Instrument, clock: Clock, on_change: Callable[[], None]) -> None:
         self._archive = archive
         self._instrument = instrument
+        self._clock = clock
         self._on_change = on_change
         self._promises: dict[str, Promise] = {}
         self.loaded: Loaded | None = None
+        self.orders: Sequence[ModeOrder] = ()  # that stand over what was loaded
+        self.table: Table | None = None  # the two together: what is in force
 
     def route_of(self, name: str) -> Route | None:
         """A route of the table in force."""
-        return self.loaded.table.routes.get(name) if self.loaded is not None else None
+        return self.table.routes.get(name) if self.table is not None else None
 
     def routes(self) -> list[Route]:
         """The routes of the table in force, in its order."""
-        return list(self.loaded.table.routes.values()) if self.loaded is not None else []
+        return list(self.table.routes.values()) if self.table is not None else []
+
+    def may_have_processes(self, name: str) -> bool:
+        """Whether a route records, or did so once."""
+        route = self.route_of(name)
+        return (route is not None and route.records) or any(p.route == name for p in self._promises.values())
 
     def promise_of(self, digest: str) -> Promise | None:
         """A promise, of today or kept."""
@@ -83,15 +92,27 @@ class PolicyInForce:
 
     def put_in_force(self, loaded: Loaded, switch: TakesTable) -> None:
         """Switch to a table whose promises are on disk."""
+        self.loaded = loaded
+        self._apply(loaded, switch)
         table = loaded.table
+        recording = [route.name for route in self.routes() if route.records]
+        self._instrument.policy_loaded(table.revision, len(table.routes), [*table.routes], recording)
+        self._on_change()
+
+    def put_over(self, orders: Sequence[ModeOrder], switch: TakesTable) -> None:
+        """Follow these orders, whose promises are on disk, and no others."""
+        self.orders = orders
+        if self.loaded is not None:
+            self._apply(self.loaded, switch)
+            self._on_change()
+
+    def _apply(self, loaded: Loaded, switch: TakesTable) -> None:
+        table = in_force(loaded.table, self.orders, self._clock.now())
         self._promises |= {route.promise.digest: route.promise for route in table.routes.values() if route.records}
         kept = {promise.process.resource for promise in self._promises.values()}
         matcher = compile_table(table, sorted(kept))
-        self.loaded = loaded
+        self.table = table
         switch.load(table, matcher, frozenset(promise.route for promise in self._promises.values()))
-        recording = [route.name for route in table.routes.values() if route.records]
-        self._instrument.policy_loaded(table.revision, len(table.routes), [*table.routes], recording)
-        self._on_change()
 
 
 class Policies(PolicyInForce):
@@ -111,10 +132,11 @@ class Policies(PolicyInForce):
         public_url: bool,
         archive: Archive,
         instrument: Instrument,
+        clock: Clock,
         on_change: Callable[[], None],
         followers: Followers | None = None,
     ) -> None:
-        super().__init__(archive, instrument, on_change)
+        super().__init__(archive, instrument, clock, on_change)
         self._paths = paths
         self._environ = environ
         self._lease = lease
@@ -205,16 +227,40 @@ class Policies(PolicyInForce):
 
     async def _enforce(self, loaded: Loaded) -> None:
         assert self._switch is not None
-        # A promise is on disk before the first process that is accepted under it.
-        for route in loaded.table.routes.values():
-            if route.records and route.promise.digest not in self._promises:
-                await self._archive.save("promise", route.promise.digest, loaded.promises[route.promise.digest])
+        await self._save_promises(loaded, self.orders)
         if self._followers is not None and (reasons := await self._followers.prepare(loaded)):
             raise _NotFollowed(reasons)
         await last_good.keep(self._archive, None if loaded.holds_secrets else loaded.sources)
         self.put_in_force(loaded, self._switch)
         if self._followers is not None:
             await self._followers.switch()
+
+    # Standing orders.
+
+    def obstacle(self, order: ModeOrder) -> str | None:
+        """Why an order cannot be followed, for people; None: it can."""
+        assert self.loaded is not None
+        return obstacle(self.loaded.table, order.route, order.mode)
+
+    async def follow(self, orders: Sequence[ModeOrder], kept: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Follow these orders from now on, and no others; ``kept`` has them on disk.
+
+        Raises:
+            StoreUnavailable: what is promised under them, or they themselves, cannot be kept; nothing has changed.
+        """
+        async with self._loading:
+            assert self._switch is not None
+            assert self.loaded is not None
+            await self._save_promises(self.loaded, orders)
+            if kept is not None:
+                await kept()
+            self.put_over(orders, self._switch)
+
+    async def _save_promises(self, loaded: Loaded, orders: Sequence[ModeOrder]) -> None:
+        # A promise is on disk before the first process that is accepted under it.
+        for route in in_force(loaded.table, orders, self._clock.now()).routes.values():
+            if route.records and route.promise.digest not in self._promises:
+                await self._archive.save("promise", route.promise.digest, loaded.promises[route.promise.digest])
 
 
 class _NotFollowed(Exception):

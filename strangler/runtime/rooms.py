@@ -23,6 +23,7 @@ from strangler.engine.lease import LeaseKeeper
 from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Outcomes
+from strangler.engine.pauses import Pauses
 from strangler.engine.queries import Queries
 from strangler.engine.signals import Signals
 from strangler.engine.streams import Streams
@@ -37,7 +38,7 @@ from strangler.operations.application import Phase
 from strangler.operations.telemetry import Telemetry
 from strangler.policy.model import Route
 from strangler.policy.trust import TrustedNetworks
-from strangler.ports import Slots
+from strangler.ports import Gate, Slots
 from strangler.runtime.policies import PolicyInForce
 from strangler.store import Store
 from strangler.upstream import Caller, Connections
@@ -59,6 +60,8 @@ class Frame(NamedTuple):
     lanes: Lanes
     signals: Signals
     phase: Callable[[], Phase]
+    pauses: Pauses
+    gate: Gate
     slots: Slots | None = None  # None: this worker is the only one
 
 
@@ -85,11 +88,12 @@ class Rooms:
             ids=SystemIds(),
             instrument=telemetry,
             lease=frame.lease,
+            pauses=frame.pauses,
             route_of=policies.route_of,
             promise_of=policies.promise_of,
         )
         self.concluder = Concluder(self.means, notifier)
-        self.executor = Executor(self.means, frame.lanes, outcomes, self.concluder, notifier, frame.slots)
+        self.executor = Executor(self.means, frame.lanes, outcomes, self.concluder, notifier, frame.slots, frame.gate)
         self.commands = Commands(store, notifier, frame.clock)
         self._streams, cors = Streams(store, frame.signals), Cors()
         recording = Recording(
@@ -206,8 +210,7 @@ class Rooms:
         """What was set, else time enough for the longest call that a route allows."""
         if self._frame.settings.drain_timeout is not None:
             return self._frame.settings.drain_timeout
-        loaded = self._frame.policies.loaded
-        routes = loaded.table.routes.values() if loaded is not None else ()
+        routes = self._frame.policies.routes()
         return max((route.call.timeout for route in routes), default=0.0) + _DRAIN_MARGIN
 
 

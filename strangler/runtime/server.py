@@ -13,9 +13,11 @@ from strangler.config.load import Loaded
 from strangler.config.settings import Settings
 from strangler.config.system import SystemClock
 from strangler.domain.errors import StoreUnavailable
+from strangler.engine.gates import Gatekeeper
 from strangler.engine.lanes import Lanes
 from strangler.engine.latencies import Latencies
 from strangler.engine.lease import LeaseKeeper
+from strangler.engine.pauses import Pauses
 from strangler.engine.signals import Signals
 from strangler.engine.supervise import Supervisor
 from strangler.operations.application import Health, Operations, Phase
@@ -23,6 +25,7 @@ from strangler.operations.telemetry import Telemetry
 from strangler.runtime import desk
 from strangler.runtime.policies import Policies
 from strangler.runtime.rooms import Frame, Rooms
+from strangler.runtime.standing import StandingOrders
 from strangler.store import Store
 
 _SAVE_EVERY = 60.0  # seconds between two savings of the latency sketches
@@ -49,8 +52,18 @@ class Server:
         self._lanes = Lanes()
         self._lease = LeaseKeeper(str(uuid.uuid4()), settings.lease, store, clock, telemetry)
         self.policies = Policies(
-            paths, environ, settings.lease, settings.public_url is not None, store, telemetry, self._policy_changed
+            paths,
+            environ,
+            settings.lease,
+            settings.public_url is not None,
+            store,
+            telemetry,
+            clock,
+            self._policy_changed,
         )
+        pauses = Pauses()
+        self._gates = Gatekeeper(store, pauses, clock, telemetry, self._gate_changed)
+        self._orders = StandingOrders(store, self._gates, self.policies, clock, telemetry)
         self._rooms = Rooms(
             Frame(
                 settings=settings,
@@ -63,6 +76,8 @@ class Server:
                 lanes=self._lanes,
                 signals=Signals(),
                 phase=lambda: self._phase,
+                pauses=pauses,
+                gate=self._gates,
             )
         )
         self._supervisor = Supervisor(self._rooms.means, self._rooms.executor, self._rooms.concluder)
@@ -72,6 +87,7 @@ class Server:
             self.policies.routes,
             lambda: self._lanes.readings(clock.now()),
             self._rooms.commands.report,
+            self._orders,
         )
         backing = desk.backing(settings, reach, telemetry)
         self._pass = desk.Pass(settings, backing.tokens)
@@ -94,6 +110,7 @@ class Server:
         """
         await self._operations_listen()
         await self._rooms.latencies.load()
+        await self._orders.begin()
         await self.policies.begin(loaded, self._rooms.switch)
         self._telemetry.seed(await self._store.census())
         await self._supervisor.recover()
@@ -117,6 +134,7 @@ class Server:
 
     async def close(self) -> None:
         """End, without waiting for anybody."""
+        self._orders.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -128,12 +146,18 @@ class Server:
         self._pass.forget()
 
     def _policy_changed(self) -> None:
+        self._gates.load({route.name: route for route in self.policies.routes()})
         self._rooms.executor.pump_all()
+
+    def _gate_changed(self, route: str) -> None:
+        if self._gates.shut(route) is None:
+            self._rooms.executor.look(route)
 
     def _degraded(self) -> Mapping[str, str]:
         reason = self._store.refusal()
         self._telemetry.store_refuses(reason)
-        return {"store": reason} if reason is not None else {}
+        degraded = dict(self._orders.degraded())
+        return {**degraded, "store": reason} if reason is not None else degraded
 
     async def _operations_listen(self) -> None:
         ops = self._settings.ops

@@ -35,6 +35,7 @@ from strangler.runtime.control import Line
 from strangler.runtime.hub import AllWorkers, Hub
 from strangler.runtime.policies import Policies
 from strangler.runtime.server import save_latencies
+from strangler.runtime.standing import StandingOrders
 from strangler.store.open import store_path
 from strangler.store.sealing import AesGcmSealer
 from strangler.store.sqlite.library import choose_library
@@ -108,8 +109,12 @@ class StoreProcess:
             settings.public_url is not None,
             self._store,
             telemetry,
-            lambda: None,
+            self._clock,
+            lambda: self._hub.gates.load({route.name: route for route in self._policies.routes()}),
             self._hub.following,
+        )
+        self._orders = StandingOrders(
+            self._store, self._hub.gates, self._policies, self._clock, telemetry, self._hub.tell_orders
         )
         notifier = Notifier(self._hub.lanes, Outcomes(), self._hub.signals, self._latencies, telemetry)
         self._supervisor = self._supervision(notifier)
@@ -119,6 +124,7 @@ class StoreProcess:
             self._policies.routes,
             lambda: self._hub.lanes.readings(self._clock.now()),
             Commands(self._store, notifier, self._clock).report,
+            self._orders,
         )
         backing = desk.backing(settings, reach, telemetry)
         self._pass = desk.Pass(settings, backing.tokens)
@@ -145,6 +151,7 @@ class StoreProcess:
             ids=SystemIds(),
             instrument=self._telemetry,
             lease=self._lease,
+            pauses=self._hub.pauses,
             route_of=self._policies.route_of,
             promise_of=self._policies.promise_of,
         )
@@ -176,6 +183,8 @@ class StoreProcess:
     async def _begin(self) -> None:
         await self._latencies.load()
         loaded = await self._first_policy()
+        await self._orders.begin()
+        self._hub.tell_orders(self._policies.orders)
         await self._policies.begin(loaded, _NoSwitch())
         self._telemetry.seed(await self._store.census())
         if self._restarted:
@@ -261,7 +270,7 @@ class StoreProcess:
         return "starting" if self._phase == "serving" and not self._hub.serving else self._phase
 
     def _degraded(self) -> Mapping[str, str]:
-        degraded: dict[str, str] = {}
+        degraded = dict(self._orders.degraded())
         if (reason := self._store.refusal()) is not None:
             degraded["store"] = reason
         if self._phase == "serving" and self._hub.serving < self._given.settings.workers:
@@ -273,6 +282,7 @@ class StoreProcess:
         return self._hub.totals.counts()
 
     async def _close(self) -> None:
+        self._orders.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

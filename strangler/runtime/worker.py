@@ -16,6 +16,7 @@ from strangler.domain.errors import OperatorError, StoreUnavailable
 from strangler.domain.transitions import Change
 from strangler.engine.lanes import Lanes
 from strangler.engine.lease import LeaseKeeper
+from strangler.engine.pauses import Pauses
 from strangler.engine.signals import Signals
 from strangler.operations.application import Phase
 from strangler.operations.telemetry import Telemetry
@@ -23,6 +24,7 @@ from strangler.operations.totals import snapshot
 from strangler.runtime import control
 from strangler.runtime.child import Given
 from strangler.runtime.control import Line
+from strangler.runtime.gates import ToldGate
 from strangler.runtime.policies import PolicyInForce
 from strangler.runtime.rooms import Frame, Rooms
 from strangler.runtime.slots import LentSlots
@@ -31,6 +33,7 @@ from strangler.store.remote.frames import Message
 from strangler.store.remote.store import RemoteStore
 from strangler.store.sealing import AesGcmSealer
 from strangler.store.sqlite.library import choose_library
+from strangler.store.standing import unpacked_mode
 
 _LINGER = 1.0  # seconds for the first request of who has just connected to a worker that goes
 _COUNT_EVERY = 1.0  # seconds: a worker that is killed takes no more than this of its counts along
@@ -95,7 +98,9 @@ class Worker:
             settings.workers, self._store.link.tell, self._running, self._more_slots, self._ask_to_look
         )
         self._lease = LeaseKeeper(owner, settings.lease, self._store, clock, telemetry, self._new_term)
-        self._policies = PolicyInForce(self._store, telemetry, self._policy_changed)
+        self._policies = PolicyInForce(self._store, telemetry, clock, self._policy_changed)
+        pauses = Pauses()
+        self._gate = ToldGate(pauses, clock, self._store.link.tell, self._has_circuit, self._gate_opened)
         self._rooms = Rooms(
             Frame(
                 settings=settings,
@@ -108,6 +113,8 @@ class Worker:
                 lanes=self._lanes,
                 signals=self._signals,
                 phase=lambda: self._phase,
+                pauses=pauses,
+                gate=self._gate,
                 slots=self._slots,
             )
         )
@@ -194,6 +201,10 @@ class Worker:
                 self._signals.hear_all()
             case ("restock",):
                 self._start(self._restock())
+            case ("gate" | "trial", *_):
+                self._gate.heard(message)
+            case ("orders", orders):
+                self._policies.put_over([unpacked_mode(order) for order in orders], self._rooms.switch)
             case ("prepare", number, revision, files, contents):
                 self._start(self._prepare(number, revision, Sources(tuple(files), contents)))
             case ("switch", number, prepared):
@@ -245,6 +256,7 @@ class Worker:
     # What this worker says.
 
     def _hello(self) -> list[Message]:
+        self._gate.restart()
         if self._phase == "serving":
             # The store may have been away for long: the lease is renewed before it runs out.
             self._start(self._renew())
@@ -283,6 +295,13 @@ class Worker:
     def _more_slots(self, route: str) -> None:
         self._rooms.executor.pump_all()
 
+    def _has_circuit(self, name: str) -> bool:
+        route = self._policies.route_of(name)
+        return route is not None and route.call.circuit is not None
+
+    def _gate_opened(self, route: str) -> None:
+        self._rooms.executor.look(route)
+
     async def _ask_to_look(self, process_id: str) -> bool:
         alone: bool = await self._store.link.ask("call", "begin_look", (self._owner, process_id))
         return alone
@@ -294,8 +313,7 @@ class Worker:
     def _want_share(self) -> None:
         """An even share of all slots in advance, so that a first call need not ask. Where there are fewer of them than
         workers, they go to whoever needs one."""
-        loaded = self._policies.loaded
-        for route in loaded.table.routes.values() if loaded is not None else ():
+        for route in self._policies.routes():
             if route.records:
                 share = route.call.concurrency // self._given.settings.workers
                 if self._slots.held(route.name, route.call.concurrency) < share:

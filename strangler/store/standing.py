@@ -36,6 +36,13 @@ def unpacked(values: Sequence[Any]) -> Order:
     return ModeOrder(route, Mode(mode), began_at, until_at, who, why)
 
 
+def unpacked_mode(values: Sequence[Any]) -> ModeOrder:
+    """The same of an order that is known to be about a mode."""
+    order = unpacked(values)
+    assert isinstance(order, ModeOrder)
+    return order
+
+
 class MemoryStanding:
     """The port `Standing` over dictionaries."""
 

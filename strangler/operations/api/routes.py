@@ -1,14 +1,21 @@
-"""``GET /routes``: what each route does today, and what waits for it."""
+"""``/routes``: what each route does today, what waits for it, and what operators order of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Protocol, get_args
 
+from strangler.domain import instant
+from strangler.engine.gates import CircuitState, GateState
 from strangler.engine.instrument import QueueReading
-from strangler.operations.api.endpoint import Answered, Asked, Done, Endpoint, Told
-from strangler.operations.api.schemas import COUNT, TEXT, TRUTH, a_list, an_object, one_of
+from strangler.operations.api.endpoint import Answered, Asked, Done, Endpoint, Refusal, Role, Told
+from strangler.operations.api.schemas import COUNT, INSTANT, TEXT, TRUTH, a_list, an_object, one_of
 from strangler.policy.model import Mode, Rollout, Route
+from strangler.policy.standing import Hold, ModeOrder
+
+LONGEST = 366 * 86400
+"""Seconds that a mode may be ordered for: what is meant for good belongs into the policy."""
 
 ROUTE = an_object(
     {
@@ -23,22 +30,85 @@ ROUTE = an_object(
         "resource": TEXT,
         "waiting": COUNT,
         "running": COUNT,
+        "circuit": one_of(get_args(CircuitState)),
     },
     {
+        "hold": an_object({"since": INSTANT, "who": TEXT, "why": TEXT}),
+        "ordered": an_object({"until": INSTANT, "since": INSTANT, "instead": one_of(Mode), "who": TEXT, "why": TEXT}),
         "rollout": an_object({"mode": one_of(Mode), "percent": {"type": "number"}, "by": TEXT}),
     },
 )
 
 
+class Orders(Protocol):
+    """Standing orders: what operators order of routes beside the policy.
+
+    Those that change something answer why that cannot be, for people, or None.
+    """
+
+    def hold_of(self, route: str) -> Hold | None:
+        """The hold of a route."""
+        ...
+
+    def mode_of(self, route: str) -> ModeOrder | None:
+        """The mode that was ordered of a route for a while."""
+        ...
+
+    def own_mode(self, route: str) -> Mode | None:
+        """The mode that the policy gives a route."""
+        ...
+
+    def gate_of(self, route: str) -> GateState:
+        """How the gate of its calls stands."""
+        ...
+
+    async def hold(self, route: str, who: str, why: str) -> str | None:
+        """Let the recorded calls of a route wait."""
+        ...
+
+    async def release(self, route: str, who: str, why: str) -> str | None:
+        """Let them go on."""
+        ...
+
+    async def set_mode(self, route: str, mode: Mode, seconds: float, who: str, why: str) -> str | None:
+        """Give a route another mode for a while."""
+        ...
+
+    async def clear_mode(self, route: str, who: str, why: str) -> str | None:
+        """Give a route its own mode back."""
+        ...
+
+
 def endpoints(
-    routes: Callable[[], Iterable[Route]], queues: Callable[[], Mapping[str, QueueReading]]
+    routes: Callable[[], Iterable[Route]], queues: Callable[[], Mapping[str, QueueReading]], orders: Orders
 ) -> tuple[Endpoint, ...]:
     """The endpoints of this module. ``queues``: what waits and runs, by route."""
 
     async def listed(asked: Asked) -> Told:
         readings = queues()
-        return Done({"routes": [shown(route, readings.get(route.name)) for route in routes()]})
+        return Done({"routes": [shown(route, readings.get(route.name), orders) for route in routes()]})
 
+    async def ordered(asked: Asked, order: Callable[[str, str, str], Awaitable[str | None]]) -> Told:
+        """Follow an order, and answer with the route as it is then."""
+        name = asked.path["name"]
+        if all(route.name != name for route in routes()):
+            return Refusal("no-route", "the policy in force has no route of this name")
+        if (obstacle := await order(name, asked.who, asked.body["why"])) is not None:
+            return Refusal("order-not-possible", obstacle)
+        return Done(next(shown(route, queues().get(name), orders) for route in routes() if route.name == name))
+
+    async def set_mode(asked: Asked) -> Told:
+        mode, seconds = Mode(asked.body["mode"]), asked.body["seconds"]
+        return await ordered(asked, lambda name, who, why: orders.set_mode(name, mode, seconds, who, why))
+
+    order = partial(
+        Endpoint,
+        method="POST",
+        role=Role.OPERATOR,
+        group="routes",
+        answers={200: Answered("The route, as it is now", ROUTE)},
+        problems=("no-route", "order-not-possible", "store-unavailable"),
+    )
     return (
         Endpoint(
             method="GET",
@@ -49,10 +119,36 @@ def endpoints(
             handle=listed,
             answers={200: Answered("The routes", an_object({"routes": a_list(ROUTE)}))},
         ),
+        order(
+            path="/routes/{name}/hold",
+            name="holdRoute",
+            about="Recorded calls of the route wait from now on; new requests are accepted up to `call.queue`.",
+            handle=lambda asked: ordered(asked, orders.hold),
+        ),
+        order(
+            path="/routes/{name}/release",
+            name="releaseRoute",
+            about="Its recorded calls go on.",
+            handle=lambda asked: ordered(asked, orders.release),
+        ),
+        order(
+            path="/routes/{name}/mode",
+            name="setRouteMode",
+            about="Gives the route another mode for so many seconds, for all of its clients; the policy file stays.",
+            body={"mode": one_of(Mode), "seconds": {"type": "integer", "minimum": 1, "maximum": LONGEST}},
+            required=("mode", "seconds"),
+            handle=set_mode,
+        ),
+        order(
+            path="/routes/{name}/mode/clear",
+            name="clearRouteMode",
+            about="Gives the route the mode that its policy says, before the time is over.",
+            handle=lambda asked: ordered(asked, orders.clear_mode),
+        ),
     )
 
 
-def shown(route: Route, reading: QueueReading | None) -> dict[str, Any]:
+def shown(route: Route, reading: QueueReading | None, orders: Orders) -> dict[str, Any]:
     """A route as it is answered."""
     told: dict[str, Any] = {
         "name": route.name,
@@ -66,7 +162,18 @@ def shown(route: Route, reading: QueueReading | None) -> dict[str, Any]:
         "resource": route.process.resource,
         "waiting": reading.waiting if reading is not None else 0,
         "running": reading.running if reading is not None else 0,
+        "circuit": orders.gate_of(route.name).circuit,
     }
+    if (hold := orders.hold_of(route.name)) is not None:
+        told["hold"] = {"since": instant.to_text(hold.began_at), "who": hold.who, "why": hold.why}
+    if (order := orders.mode_of(route.name)) is not None:
+        told["ordered"] = {
+            "until": instant.to_text(order.until_at),
+            "since": instant.to_text(order.began_at),
+            "instead": orders.own_mode(route.name) or route.mode,
+            "who": order.who,
+            "why": order.why,
+        }
     if route.rollout is not None:
         told["rollout"] = _rollout(route.rollout)
     return told

@@ -1,0 +1,98 @@
+"""The gates of all routes in several workers: the store process decides, and each worker knows what it was told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from strangler.domain.pause import Pause
+from strangler.engine.gates import OPEN, Gatekeeper, GateState
+from strangler.engine.pauses import Pauses
+from strangler.policy.standing import ModeOrder
+from strangler.ports import Clock, Shut
+from strangler.store.remote.frames import Message
+from strangler.store.standing import packed
+
+Tell = Callable[..., None]
+
+
+class ToldGate:
+    """The `Gate` of one worker among several.
+
+    Args:
+        tell: says something to whoever decides.
+        watched: whether a route has a circuit, so that how its calls end has to be told.
+        opened: told of a route whose calls may begin.
+    """
+
+    def __init__(
+        self, pauses: Pauses, clock: Clock, tell: Tell, watched: Callable[[str], bool], opened: Callable[[str], Any]
+    ) -> None:
+        self._pauses = pauses
+        self._clock = clock
+        self._tell = tell
+        self._watched = watched
+        self._opened = opened
+        self._states: dict[str, GateState] = {}
+        self._lent: dict[str, int] = {}  # by route a trial that is this worker's, and has not begun
+        self._asked: set[str] = set()  # routes whose trial was asked for
+
+    def shut(self, route: str) -> Shut | None:
+        """See `Gate.shut`."""
+        return None if route in self._lent else self._states.get(route, OPEN).shut(self._clock.now())
+
+    def enter(self, route: str) -> int | None:
+        """See `Gate.enter`."""
+        state = self._states.get(route, OPEN)
+        if state.held:
+            return None
+        if (trial := self._lent.pop(route, None)) is not None:
+            return trial
+        if state.circuit == "half-open" and route not in self._asked:
+            self._asked.add(route)
+            self._tell("trial", route)
+        return 0 if state.circuit == "closed" else None
+
+    def leave(self, route: str, trial: int, failed: bool | None) -> None:
+        """See `Gate.leave`."""
+        if trial or (failed is not None and self._watched(route)):
+            self._tell("called", route, trial, failed)
+
+    def spare(self, route: str) -> None:
+        """See `Gate.spare`."""
+        if (trial := self._lent.pop(route, None)) is not None:
+            self._tell("called", route, trial, None)
+
+    def heard(self, message: Message) -> None:
+        """Whoever decides says how a gate stands, or lends a trial."""
+        match message:
+            case ("gate", route, state, pauses):
+                self._states[route] = GateState._make(state)
+                self._pauses.put(route, (Pause(route, began_at, ended_at) for began_at, ended_at in pauses))
+                self._asked.discard(route)
+            case ("trial", route, trial):
+                self._lent[route] = trial
+            case _:
+                return
+        if self.shut(route) is None:
+            self._opened(route)
+
+    def restart(self) -> None:
+        """Whoever decides is another one, and is going to say how all gates stand."""
+        self._lent.clear()
+        self._asked.clear()
+
+
+def gate_message(route: str, gates: Gatekeeper, pauses: Pauses) -> Message:
+    """How the gate of a route stands, for the workers."""
+    return "gate", route, tuple(gates.state(route)), [(one.began_at, one.ended_at) for one in pauses.of(route)]
+
+
+def all_gates(gates: Gatekeeper, pauses: Pauses) -> Iterable[Message]:
+    """How all gates stand of which there is something to say."""
+    return [gate_message(route, gates, pauses) for route in {*gates.states(), *(one.route for one in pauses.all())}]
+
+
+def orders_message(orders: Sequence[ModeOrder]) -> Message:
+    """The modes that were ordered for a while, for the workers."""
+    return "orders", [packed(order) for order in orders]

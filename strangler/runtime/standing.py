@@ -1,0 +1,172 @@
+"""Standing orders of operators, carried out: in the one place that speaks for all workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+
+from strangler.domain import instant
+from strangler.domain.errors import StoreUnavailable
+from strangler.engine.gates import Gatekeeper, GateState
+from strangler.engine.instrument import Instrument
+from strangler.policy.model import Mode
+from strangler.policy.standing import Hold, ModeOrder
+from strangler.ports import Clock, Standing
+from strangler.runtime.policies import Policies
+
+_STORE_PAUSE = 1.0  # seconds until the store is asked again after it could not write
+_LONGEST_TIMER = 86400.0  # seconds: what is further off is looked at again then
+
+
+class StandingOrders:
+    """Holds, releases, and modes for a while. See `operations.api.routes.Orders`.
+
+    Args:
+        tell: has all other workers follow these orders, too.
+    """
+
+    def __init__(
+        self,
+        store: Standing,
+        gates: Gatekeeper,
+        policies: Policies,
+        clock: Clock,
+        instrument: Instrument,
+        tell: Callable[[Sequence[ModeOrder]], None] = lambda orders: None,
+    ) -> None:
+        self._store = store
+        self._gates = gates
+        self._policies = policies
+        self._clock = clock
+        self._instrument = instrument
+        self._tell = tell
+        self._timer: asyncio.TimerHandle | None = None
+        self._ending: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        """Take up what an earlier run left, before the first policy is in force.
+
+        Raises:
+            StoreUnavailable: the store can be neither read nor written.
+        """
+        now = self._clock.now()
+        orders = [order for order in await self._store.orders() if isinstance(order, ModeOrder)]
+        for over in [order for order in orders if order.until_at <= now]:
+            await self._store.remove_order(over.route, "mode")
+        self._policies.orders = [order for order in orders if order.until_at > now]
+        await self._gates.begin()
+        self._set_timer()
+
+    def close(self) -> None:
+        """Look at nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._ending is not None:
+            self._ending.cancel()
+        self._gates.close()
+
+    # What is asked.
+
+    def hold_of(self, route: str) -> Hold | None:
+        """The hold of a route."""
+        return self._gates.held(route)
+
+    def mode_of(self, route: str) -> ModeOrder | None:
+        """The mode that was ordered of a route for a while."""
+        return next((order for order in self._policies.orders if order.route == route), None)
+
+    def gate_of(self, route: str) -> GateState:
+        """How the gate of its calls stands."""
+        return self._gates.state(route)
+
+    def own_mode(self, route: str) -> Mode | None:
+        """The mode that the policy gives a route."""
+        loaded = self._policies.loaded
+        found = loaded.table.routes.get(route) if loaded is not None else None
+        return found.mode if found is not None else None
+
+    def degraded(self) -> Mapping[str, str]:
+        """What is not as the policy says, by name, for people."""
+        told: dict[str, str] = {}
+        for route, state in sorted(self._gates.states().items()):
+            hold = self._gates.held(route)
+            if hold is not None:
+                told[f"hold:{route}"] = f"held by {hold.who} since {instant.to_text(hold.began_at)}: {hold.why}"
+            if state.circuit != "closed":
+                told[f"circuit:{route}"] = f"{state.circuit}: the legacy system did not answer; calls are paused"
+        for order in self._policies.orders:
+            until = instant.to_text(order.until_at)
+            told[f"mode:{order.route}"] = f"{order.mode} until {until}, set by {order.who}: {order.why}"
+        return told
+
+    # What is ordered. Each may raise `StoreUnavailable`; nothing has changed then.
+
+    async def hold(self, route: str, who: str, why: str) -> str | None:
+        """Let the recorded calls of a route wait. Why that cannot be, for people, or None."""
+        if not self._policies.may_have_processes(route):
+            return f"{route} passes all requests through: there are no recorded calls to hold"
+        await self._gates.hold(Hold(route, self._clock.now(), who, why))
+        return None
+
+    async def release(self, route: str, who: str, why: str) -> str | None:
+        """Let them go on. Why that cannot be, for people, or None."""
+        return None if await self._gates.release(route, who, why) else f"{route} is not on hold"
+
+    async def set_mode(self, route: str, mode: Mode, seconds: float, who: str, why: str) -> str | None:
+        """Give a route another mode for a while. Why that cannot be, for people, or None."""
+        now = self._clock.now()
+        order = ModeOrder(route, mode, now, now + round(seconds * 1000), who, why)
+        if (obstacle := self._policies.obstacle(order)) is not None:
+            return obstacle
+        others = [other for other in self._policies.orders if other.route != route]
+        await self._follow([*others, order], partial(self._store.put_order, order))
+        until = instant.to_text(order.until_at)
+        self._instrument.note("mode_set", "warning", route=route, mode=mode.value, until=until, who=who, why=why)
+        return None
+
+    async def clear_mode(self, route: str, who: str, why: str) -> str | None:
+        """Give a route its own mode back. Why that cannot be, for people, or None."""
+        if self.mode_of(route) is None:
+            return f"{route} has the mode that its policy says"
+        others = [other for other in self._policies.orders if other.route != route]
+        await self._follow(others, partial(self._store.remove_order, route, "mode"))
+        self._instrument.note("mode_cleared", "warning", route=route, who=who, why=why)
+        return None
+
+    # Inside.
+
+    async def _follow(self, orders: Sequence[ModeOrder], kept: Callable[[], Awaitable[None]] | None = None) -> None:
+        await self._policies.follow(sorted(orders), kept)
+        self._tell(self._policies.orders)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        ends = [order.until_at for order in self._policies.orders]
+        if ends:
+            seconds = min(_LONGEST_TIMER, max(0.0, (min(ends) - self._clock.now()) / 1000))
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        self._ending = asyncio.get_running_loop().create_task(self._end_what_is_over())
+
+    async def _end_what_is_over(self) -> None:
+        now = self._clock.now()
+        over = [order for order in self._policies.orders if order.until_at <= now]
+        await self._follow([order for order in self._policies.orders if order.until_at > now])
+        for order in over:
+            self._instrument.note("mode_over", "warning", route=order.route, mode=order.mode.value, who=order.who)
+            await self._forget(order)
+
+    async def _forget(self, order: ModeOrder) -> None:
+        while order.route not in [newer.route for newer in self._policies.orders]:
+            try:
+                await self._store.remove_order(order.route, "mode")
+            except StoreUnavailable:
+                await asyncio.sleep(_STORE_PAUSE)
+            else:
+                return
