@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from strangler.policy.model import (
     Match,
     Mode,
     ProcessPolicy,
+    Redaction,
     Rewrite,
     Rollout,
     Tls,
@@ -97,6 +99,9 @@ routes:
       id_field: claimSubmissionId
       deadline: 2h
       retain: 7d
+      retain_bodies: 1d
+      retain_history: 2d
+      retain_deliveries: 3d
       statuses: {received: GOT, unconfirmed: UNCLEAR}
       contract: native
     accept:
@@ -139,6 +144,18 @@ routes:
         done: {status: 200}
         headers: {set: {X-B: b}}
         for: 1h
+      probe:
+        method: HEAD
+        path: "/claims/{process.id}"
+        upstream: legacy
+        headers: {set: {X-C: c}}
+        timeout: 1s
+        applied: {status: 200}
+        absent: {status: 404}
+        result: {status: 201, body: {id: process.id}}
+        attempts: 2
+        backoff: 3s
+    redact: {headers: [X-Ssn], pointers: [/insured/iban, "/items/*/price"]}
     translate:
       request:
         source: {format: json, charset: utf-16, lists: [line], namespaces: {c: "urn:claims"}}
@@ -249,6 +266,9 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         id_field="claimSubmissionId",
         deadline=7200.0,
         retain=604800.0,
+        retain_bodies=86400.0,
+        retain_history=172800.0,
+        retain_deliveries=259200.0,
         statuses={PublicState.RECEIVED: "GOT", PublicState.UNCONFIRMED: "UNCLEAR"},
     )
     assert route.accept == AcceptPolicy(
@@ -276,6 +296,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         name="header:X-Label",
     )
     assert route.call.follow is not None
+    assert route.call.probe is not None
     assert route.call == CallPolicy(
         timeout=20.0,
         attempts=4,
@@ -298,7 +319,10 @@ def test_every_key_arrives(tmp_path: Path) -> None:
             done=route.call.follow.done,
             set_headers=(("X-B", "b"),),
         ),
+        probe=replace(route.call.probe, attempts=2, backoff=3.0, timeout=1.0, method="HEAD", upstream=legacy),
     )
+    assert route.redact == Redaction(frozenset({"x-ssn"}), frozenset({"/insured/iban", "/items/*/price"}))
+    assert route.promise.redact == route.redact
     assert route.rewrite == Rewrite(strip_prefix="/api", add_prefix="/v1")
     assert route.on_store_failure == "passthrough"
     assert route.deprecation == Deprecation(

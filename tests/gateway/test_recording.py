@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 
+from strangler.config.hooks import find_hook
 from strangler.domain.exchange import CHUNK_SIZE, Answer, Fault, FaultKind, PassOn, Request
 from strangler.gateway.acceptance import Recording
+from strangler.policy import conditions
 from strangler.policy.decide import Decision
-from strangler.policy.model import AcceptPolicy, Deprecation, IdempotencyPolicy, Mode, Route
+from strangler.policy.expressions import Template
+from strangler.policy.model import AcceptPolicy, Deprecation, IdempotencyPolicy, Mode, ProbePolicy, Route
+from strangler.policy.wall import Condition
 from strangler.ports import Outgoing, ReplySink
 from tests.engine.world import ASYNC, COMPAT, IDENTITY_KEY, Reply, World, a_request, a_route, feed
 
@@ -169,6 +173,21 @@ async def test_a_compat_client_is_let_go_as_soon_as_only_a_person_can_settle_it(
     answer = await ask(world, decision=COMPAT)
     assert (answer.status, document(answer)["code"], document(answer)["effect"]) == (504, "outcome-unknown", "unknown")
     assert fields(answer)["Strangler-Effect"] == "unknown"
+
+
+def asks_what_was_lost() -> Route:
+    applied = conditions.Test(Condition(statuses=((200, 200),)), find_hook)
+    return a_route(on_in_doubt="probe", probe=ProbePolicy(template=Template("/claims/{process.id}"), applied=applied))
+
+
+async def test_a_client_that_waits_is_let_go_as_soon_as_only_a_probe_can_settle_it() -> None:
+    world = await a_world(asks_what_was_lost())
+    world.upstream.script = [Fault(FaultKind.INTERRUPTED, "reset")]
+    answer = await ask(world, decision=COMPAT)
+    assert (answer.status, document(answer)["code"], document(answer)["effect"]) == (504, "outcome-unknown", "unknown")
+    answer = await ask(world, decision=ASYNC._replace(wait=60.0))
+    assert (answer.status, document(answer)["state"]) == (202, "processing")
+    await world.executor.drain(0.0)
 
 
 async def test_an_async_client_that_waits_gets_its_202_as_soon_as_only_a_person_can_settle_it(world: World) -> None:

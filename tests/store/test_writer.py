@@ -299,6 +299,7 @@ _WHOLE = {"process USING INDEX process_due", "process USING COVERING INDEX proce
 _WHOLE |= {"process USING INDEX process_under_way"}  # no more than what is under way
 _WHOLE |= {"process USING INDEX process_followed", "process USING COVERING INDEX process_followed"}  # likewise
 _WHOLE |= {"process USING INDEX process_probed", "process USING COVERING INDEX process_probed"}  # likewise
+_WHOLE |= {"process USING INDEX process_probed", "process USING COVERING INDEX process_probed"}  # likewise
 _WHOLE |= {"delivery USING INDEX delivery_due", "delivery USING COVERING INDEX delivery_due"}  # likewise
 _WHOLE |= {"delivery USING INDEX delivery_stuck", "delivery USING COVERING INDEX delivery_stuck"}  # likewise
 _OPEN = {"exception USING INDEX exception_open"}  # no more than a person has to settle; only for the gauges
