@@ -65,11 +65,9 @@ def _not_found(error: OSError, trail: Trail, duration: int) -> Unreached | Ours:
 
 
 def _tls(error: BaseException) -> ssl.SSLError | None:
-    """The TLS error that is the error, or behind it."""
-    if isinstance(error, ssl.SSLError):
-        return error
-    cause = error.__cause__ or error.__context__
-    return cause if isinstance(cause, ssl.SSLError) else None
+    """The TLS error behind an error. (aiohttp's own is one by its class, and has nothing of one.)"""
+    behind = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error.__cause__
+    return behind if isinstance(behind, ssl.SSLError) else None
 
 
 def _certificate(error: Exception) -> str:
