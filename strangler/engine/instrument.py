@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
+from strangler.domain.delivery import Delivery, DeliveryAttempt
 from strangler.domain.exchange import Attempt, Request
 from strangler.domain.process import Process
 from strangler.domain.transitions import Change
-from strangler.ports import InFlight
+from strangler.ports import DeliveryTotal, InFlight
 
 
 class QueueReading(NamedTuple):
@@ -73,6 +74,10 @@ class Instrument(Protocol):
     def attempt_ended(self, process: Process, attempt: Attempt) -> None:
         """An attempt ended and its outcome was committed."""
 
+    def delivery_tried(self, delivery: Delivery, attempt: DeliveryAttempt, seconds: float | None) -> None:
+        """An attempt to tell a receiver was committed. ``seconds``: from the change to its delivery; None: it is not
+        delivered."""
+
     def late_reply(self, process: Process, settled: bool) -> None:
         """A reply came under a stale fence; it settled the process, or was kept as evidence."""
 
@@ -104,6 +109,9 @@ class Instrument(Protocol):
 
     def watch_queues(self, read: Callable[[], Mapping[str, QueueReading]]) -> None:
         """Where to read the queues at scrape time."""
+
+    def watch_deliveries(self, read: Callable[[], Iterable[DeliveryTotal]]) -> None:
+        """Where to read at scrape time how many deliveries are pending, held or dead."""
 
     def watch_streams(self, read: Callable[[], Mapping[str, int]]) -> None:
         """Where to read at scrape time how many clients follow, by how they do: "events", "list", "socket"."""

@@ -87,6 +87,34 @@ QUEUE_AGE = Family(
 )
 RUNNING = Family("strangler_calls_running", "gauge", "Recorded calls under way.", ("route",))
 
+# ── Telling ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+DELIVERY_ATTEMPTS = Family(
+    "strangler_delivery_attempts",
+    "counter",
+    "Attempts to tell a receiver, by what came of them.",
+    ("receiver", "answer"),
+)
+DELIVERIES_ENDED = Family(
+    "strangler_deliveries_ended", "counter", "Deliveries that were taken, or given up.", ("receiver", "delivery")
+)
+DELIVERY_SECONDS = Family(
+    "strangler_delivery_seconds",
+    "histogram",
+    "From the commit of a change to its delivery.",
+    ("receiver",),
+    series.DELIVERY,
+)
+DELIVERIES = Family(
+    "strangler_deliveries",
+    "gauge",
+    "Deliveries that are to be sent, that are held while their receiver is paused, and dead letters.",
+    ("receiver", "delivery"),
+)
+DELIVERY_AGE = Family(
+    "strangler_delivery_oldest_seconds", "gauge", "How long the longest waiting delivery has been due.", ("receiver",)
+)
+
 # ── Passing through ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 PASSED = Family(
@@ -151,6 +179,11 @@ FAMILIES = (
     QUEUE_BYTES,
     QUEUE_AGE,
     RUNNING,
+    DELIVERY_ATTEMPTS,
+    DELIVERIES_ENDED,
+    DELIVERY_SECONDS,
+    DELIVERIES,
+    DELIVERY_AGE,
     PASSED,
     PASSTHROUGH,
     BATCH,

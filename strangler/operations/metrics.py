@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
@@ -13,7 +14,8 @@ from prometheus_client.registry import Collector
 from strangler.engine.instrument import QueueReading
 from strangler.operations import catalogue, series
 from strangler.operations.catalogue import Family
-from strangler.operations.series import Histogram, Routes, RouteSeries
+from strangler.operations.series import Histogram, Receivers, ReceiverSeries, Routes, RouteSeries
+from strangler.ports import DeliveryTotal
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -26,6 +28,7 @@ class Readings:
     def __init__(self) -> None:
         self.queues: Callable[[], Mapping[str, QueueReading]] = dict
         self.streams: Callable[[], Mapping[str, int]] = dict
+        self.deliveries: Callable[[], Iterable[DeliveryTotal]] = tuple
         self.wal: Callable[[], int | None] = lambda: None
         self.draining: Callable[[], bool] = lambda: False
         self.lines_dropped: Callable[[], int] = lambda: 0
@@ -39,6 +42,7 @@ class _Read(NamedTuple):
     draining: bool
     lines_dropped: int
     streams: Mapping[str, int]
+    deliveries: Sequence[DeliveryTotal] = ()
 
 
 class Counts(Collector):
@@ -46,6 +50,7 @@ class Counts(Collector):
 
     def __init__(self, version: str, started_at: int) -> None:
         self.routes = Routes()
+        self.receivers = Receivers()
         self.batch = Histogram(series.BATCH)
         self.commit = Histogram(series.COMMIT)
         self.refusing = False
@@ -64,6 +69,7 @@ class Counts(Collector):
         """Other counts of the same server: what one place alone knows is taken over, the rest begins at nought."""
         twin = Counts(self._version, self._started_at)
         twin.batch, twin.commit, twin.refusing = self.batch, self.commit, self.refusing
+        twin.receivers = self.receivers
         twin.reloads, twin.reload_failures = self.reloads, self.reload_failures
         twin.policy_stale, twin.policy_routes, twin.revision = self.policy_stale, self.policy_routes, self.revision
         return twin
@@ -88,6 +94,7 @@ class Counts(Collector):
             readings.draining(),
             readings.lines_dropped(),
             dict(readings.streams()),
+            tuple(readings.deliveries()),
         )
 
     def collect(self) -> Iterator[Metric]:
@@ -99,6 +106,7 @@ class Counts(Collector):
         yield from _processes(routes, recording)
         yield from _calling(recording)
         yield from _queues(self._read.queues)
+        yield from _telling(sorted(self.receivers.items()), self._read.deliveries, time.time())
         yield from _passing(routes)
         yield from self._store()
         yield from self._policy()
@@ -205,6 +213,35 @@ def _queues(queues: Mapping[str, QueueReading]) -> Iterator[Metric]:
     yield _values(catalogue.QUEUE_BYTES, (((name,), queue.waiting_bytes) for name, queue in readings))
     yield _values(catalogue.QUEUE_AGE, (((name,), queue.oldest_age) for name, queue in readings))
     yield _values(catalogue.RUNNING, (((name,), queue.running) for name, queue in readings))
+
+
+def _telling(
+    receivers: list[tuple[str, ReceiverSeries]], deliveries: Sequence[DeliveryTotal], now: float
+) -> Iterator[Metric]:
+    yield _values(
+        catalogue.DELIVERY_ATTEMPTS,
+        (((name, answer), count) for name, receiver in receivers for answer, count in receiver.tried.items()),
+    )
+    yield _values(
+        catalogue.DELIVERIES_ENDED,
+        (
+            ((name, state), count)
+            for name, receiver in receivers
+            for state, count in (("delivered", receiver.delivered), ("dead", receiver.dead))
+        ),
+    )
+    yield _histograms(catalogue.DELIVERY_SECONDS, [((name,), receiver.delivery) for name, receiver in receivers])
+    counted = {(total.receiver, state): 0 for total in deliveries for state in series.STUCK}
+    counted |= {(total.receiver, total.state): total.deliveries for total in deliveries}
+    yield _values(catalogue.DELIVERIES, sorted(counted.items()))
+    yield _values(
+        catalogue.DELIVERY_AGE,
+        (
+            ((total.receiver,), max(0.0, now - total.oldest_due_at / 1000))
+            for total in deliveries
+            if total.oldest_due_at is not None
+        ),
+    )
 
 
 def _passing(routes: _Named) -> Iterator[Metric]:

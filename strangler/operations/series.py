@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
+from strangler.domain.delivery import DeliveryState, Tried
 from strangler.domain.exchange import AttemptOutcome
 from strangler.domain.problem import TITLES
 from strangler.domain.process import FINAL, State
@@ -15,6 +16,7 @@ from strangler.domain.process import FINAL, State
 ACKNOWLEDGEMENT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 COMPLETION = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 ATTEMPT = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+DELIVERY = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0, 120.0, 600.0, 3600.0, 14400.0, 86400.0)
 PASSTHROUGH = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 BATCH = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 COMMIT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -28,6 +30,8 @@ MAX_ROUTES = 2000
 """Routes with series of their own; those beyond share `OTHER`."""
 
 IN_FLIGHT = tuple(state for state in State if state not in FINAL)
+ANSWERS = tuple(Tried)
+STUCK = (DeliveryState.PENDING, DeliveryState.HELD, DeliveryState.DEAD)
 ENDS = tuple(state for state in State if state in FINAL)
 OUTCOMES = tuple(AttemptOutcome)
 CODES = frozenset(TITLES)
@@ -100,6 +104,26 @@ class RouteSeries:
         self.completion = Histogram(COMPLETION)
         self.attempt_seconds = Histogram(ATTEMPT)
         self.passthrough = Histogram(PASSTHROUGH)
+
+
+class ReceiverSeries:
+    """All that is counted of one receiver of callbacks."""
+
+    __slots__ = ("dead", "delivered", "delivery", "tried")
+
+    def __init__(self) -> None:
+        self.tried = dict.fromkeys(ANSWERS, 0)
+        self.delivered = 0
+        self.dead = 0
+        self.delivery = Histogram(DELIVERY)
+
+
+class Receivers(dict[str, ReceiverSeries]):
+    """Series by the name of the receiver; made when it is first named, kept when it leaves the policy."""
+
+    def __missing__(self, name: str) -> ReceiverSeries:
+        label = name if name in self or len(self) < MAX_ROUTES else OTHER
+        return self.setdefault(label, ReceiverSeries())
 
 
 class Routes(dict[str, RouteSeries]):

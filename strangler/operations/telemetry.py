@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Mapping
 
+from strangler.domain.delivery import Delivery, DeliveryAttempt, DeliveryState
 from strangler.domain.exchange import Attempt, AttemptOutcome, Request
 from strangler.domain.process import Process, State
 from strangler.domain.tracing import Span, attempt_name, child_span, parse
@@ -14,7 +15,7 @@ from strangler.operations import series
 from strangler.operations.lines import describe, trace
 from strangler.operations.logs import Logs
 from strangler.operations.metrics import Counts, Exposition
-from strangler.ports import InFlight
+from strangler.ports import DeliveryTotal, InFlight
 
 _REVIEW = (State.IN_DOUBT, False)
 """In doubt, and only a person can settle it."""
@@ -182,6 +183,31 @@ class Telemetry:
             fields |= {"spanId": ours.span_id, "parentSpanId": fields["spanId"]}
         self._logs.line("warning" if interrupted else "info", "attempt", fields)
 
+    def delivery_tried(self, delivery: Delivery, attempt: DeliveryAttempt, seconds: float | None) -> None:
+        """An attempt to tell a receiver was committed."""
+        receiver = self.counts.receivers[delivery.receiver]
+        receiver.tried[attempt.outcome] += 1
+        dead = delivery.state is DeliveryState.DEAD
+        receiver.dead += dead
+        if seconds is not None:
+            receiver.delivered += 1
+            receiver.delivery.observe(seconds)
+        if self.access_log == "none" and seconds is not None:
+            return
+        fields: dict[str, object] = {
+            "receiver": delivery.receiver,
+            "delivery": delivery.id,
+            "process": delivery.process_id,
+            "attempt": attempt.number,
+            "outcome": attempt.outcome,
+            "status": attempt.status,
+            "address": attempt.address,
+            "detail": attempt.error,
+            "ms": attempt.duration,
+            "state": delivery.state,
+        }
+        self._logs.line("warning" if dead or delivery.state is DeliveryState.HELD else "info", "delivery", fields)
+
     def late_reply(self, process: Process, settled: bool) -> None:
         """A reply came under a stale fence; it settled the process, or was kept as evidence."""
         route = self._routes[process.route]
@@ -256,6 +282,10 @@ class Telemetry:
     def watch_queues(self, read: Callable[[], Mapping[str, QueueReading]]) -> None:
         """Where to read the queues."""
         self.counts.readings.queues = read
+
+    def watch_deliveries(self, read: Callable[[], Iterable[DeliveryTotal]]) -> None:
+        """Where to read how many deliveries are pending, held or dead."""
+        self.counts.readings.deliveries = read
 
     def watch_streams(self, read: Callable[[], Mapping[str, int]]) -> None:
         """Where to read how many clients follow, by how they do."""

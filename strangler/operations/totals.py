@@ -72,6 +72,7 @@ class Totals:
         readings = total.readings
         readings.queues = lambda: queues
         readings.streams = lambda: streams
+        readings.deliveries = self._own.readings.deliveries
         readings.wal = self._own.readings.wal
         readings.draining = self._own.readings.draining
         readings.lines_dropped = lambda: dropped

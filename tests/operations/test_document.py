@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from strangler.config.system import SystemClock
+from strangler.domain.delivery import Delivery, DeliveryAttempt, DeliveryState, Tried
 from strangler.domain.exchange import AttemptOutcome
-from strangler.domain.process import State
+from strangler.domain.process import PublicState, State
 from strangler.domain.transitions import Change
 from strangler.operations import series
 from strangler.operations.api.serving import Backing
@@ -60,6 +61,9 @@ def test_every_line_has_the_fields_of_the_table_and_no_other() -> None:
         telemetry.changed(Change(process, doubted, (), ()))
         telemetry.changed(Change(process, process._replace(state=State.EXPIRED), (), ()))
         telemetry.changed(Change(process, process._replace(state=State.PROCESSING), (), ()))
+        delivery = Delivery(process.id, 3, 0, "broker-a", None, PublicState.COMPLETED, 0, DeliveryState.DEAD)
+        line = DeliveryAttempt(process.id, 3, 0, 1, 0, 7, Tried.REFUSED, "192.0.2.1", 500, "odd")
+        telemetry.delivery_tried(delivery, line, None)
         telemetry.late_reply(process, settled=True)
         telemetry.would_refuse("submit-claim", "invalid-request", "")
         telemetry.store_refuses("full")

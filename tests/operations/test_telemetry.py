@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from strangler.domain.delivery import Delivery, DeliveryAttempt, DeliveryState, Tried
 from strangler.domain.exchange import AttemptOutcome
-from strangler.domain.process import Effect, State
+from strangler.domain.process import Effect, PublicState, State
 from strangler.domain.transitions import Accept, Change, Claim, Doubt, Finish, apply
 from strangler.engine.instrument import Instrument, QueueReading
 from strangler.operations import series
 from strangler.operations.catalogue import FAMILIES
 from strangler.operations.logs import Logs
 from strangler.operations.telemetry import Telemetry
-from strangler.ports import InFlight
-from tests.operations.samples import STARTED_AT, a_process, an_attempt, scraped, value
+from strangler.ports import DeliveryTotal, InFlight
+from tests.operations.samples import PROCESS_ID, STARTED_AT, a_process, an_attempt, scraped, value
 
 R = "submit-claim"
 
@@ -301,3 +302,44 @@ def test_every_metric_has_a_text_and_a_name_of_its_own_and_no_other_is_told(tele
     assert told == [family.name for family in FAMILIES]
     assert len(set(told)) == len(told)
     assert all(family.help.endswith(".") and family.name.startswith("strangler_") for family in FAMILIES)
+
+
+# ── Deliveries ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def tell(telemetry: Telemetry, outcome: Tried, state: DeliveryState, seconds: float | None = None) -> None:
+    delivery = Delivery(PROCESS_ID, 3, 0, "broker-a", None, PublicState.COMPLETED, 0, state)
+    telemetry.delivery_tried(delivery, DeliveryAttempt(PROCESS_ID, 3, 0, 1, 0, 7, outcome, status=500), seconds)
+
+
+def test_attempts_to_tell_a_receiver_are_counted_by_what_came_of_them(telemetry: Telemetry) -> None:
+    tell(telemetry, Tried.REFUSED, DeliveryState.PENDING)
+    tell(telemetry, Tried.UNREACHED, DeliveryState.DEAD)
+    tell(telemetry, Tried.DELIVERED, DeliveryState.DELIVERED, 0.2)
+    samples = scraped(telemetry)
+    attempts = {
+        answer: value(samples, "strangler_delivery_attempts_total", receiver="broker-a", answer=answer)
+        for answer in Tried
+    }
+    assert attempts == {"delivered": 1, "refused": 1, "unreached": 1, "forbidden": 0, "ours": 0}
+    ended = "strangler_deliveries_ended_total"
+    assert value(samples, ended, receiver="broker-a", delivery="delivered") == 1
+    assert value(samples, ended, receiver="broker-a", delivery="dead") == 1
+    assert value(samples, "strangler_delivery_seconds_bucket", receiver="broker-a", le="0.25") == 1
+    assert value(samples, "strangler_delivery_seconds_bucket", receiver="broker-a", le="0.1") == 0
+
+
+def test_what_is_to_be_told_is_read_at_the_scrape(telemetry: Telemetry) -> None:
+    totals = [
+        DeliveryTotal("broker-a", DeliveryState.PENDING, 7, 0),
+        DeliveryTotal("partners", DeliveryState.DEAD, 2, None),
+    ]
+    telemetry.watch_deliveries(lambda: totals)
+    samples = scraped(telemetry)
+    assert value(samples, "strangler_deliveries", receiver="broker-a", delivery="pending") == 7
+    assert value(samples, "strangler_deliveries", receiver="broker-a", delivery="dead") == 0
+    assert value(samples, "strangler_deliveries", receiver="partners", delivery="dead") == 2
+    age = value(samples, "strangler_delivery_oldest_seconds", receiver="broker-a")
+    assert age is not None
+    assert age > 1e9
+    assert value(samples, "strangler_delivery_oldest_seconds", receiver="partners") is None

@@ -1,0 +1,69 @@
+"""What a delivery says: made of the process as it was at the version that is told, the same on every attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from strangler.domain.delivery import Delivery
+from strangler.domain.exchange import RecordedReply
+from strangler.domain.process import Process
+from strangler.engine.document import status_document
+from strangler.engine.queries import public_versions
+from strangler.policy.callback_body import callback_body, callback_type
+from strangler.policy.model import ProcessPolicy, Promise
+from strangler.policy.receivers import Receiver
+from strangler.ports import Message, ProcessStore
+
+
+async def message_of(
+    store: ProcessStore,
+    promise_of: Callable[[str], Promise | None],
+    receiver: Receiver,
+    delivery: Delivery,
+    now: int,
+) -> Message | None:
+    """The message of an attempt that begins now; None: the process is forgotten, or the receiver has no URL.
+
+    Raises:
+        StoreUnavailable: the process cannot be read.
+    """
+    url = delivery.url if delivery.url is not None else receiver.url
+    process = await _told(store, delivery)
+    if process is None or url is None:
+        return None
+    promise = promise_of(process.promise)
+    policy = promise.process if promise is not None else ProcessPolicy(type=process.type)
+    kind = callback_type(process.type, delivery.told)
+    reply = await _reply(store, process) if receiver.payload == "result" else None
+    document = status_document(process, policy, may_cancel=False)
+    return Message(
+        webhook_id=delivery.id,
+        url=url,
+        body=callback_body(kind, delivery.created_at, document, reply),
+        attempt_at=now,
+        type=kind,
+        source=f"{process.base}{process.resource}",
+        subject=process.id,
+        occurred_at=delivery.created_at,
+        correlation_id=process.correlation_id,
+        traceparent=process.trace,
+        tracestate=process.trace_state,
+    )
+
+
+async def _told(store: ProcessStore, delivery: Delivery) -> Process | None:
+    """The process as it was at the version that is told."""
+    process = await store.process(delivery.process_id)
+    if not isinstance(process, Process) or process.version == delivery.version:
+        return process if isinstance(process, Process) else None
+    for version in public_versions(await store.events(delivery.process_id)):
+        if version.version == delivery.version:
+            return version
+    return None
+
+
+async def _reply(store: ProcessStore, process: Process) -> RecordedReply | None:
+    if not process.final or not process.has_result:
+        return None
+    found = await store.reply(process.id)
+    return found[1] if found is not None else None

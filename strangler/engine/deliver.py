@@ -1,0 +1,345 @@
+"""Delivering: what is due is sent, lane by lane, and what comes of it is committed.
+
+One place in a whole server delivers. What is being sent when it is killed is still due in the store, and is sent again:
+at least once. A commit only says that there is something in a lane ("look again"); the store is what is read, so a
+signal that is lost costs delay, and nothing else. No lane waits for another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from strangler.domain.delivery import FINAL_STATES, Delivery, DeliveryState, origin_of
+from strangler.domain.errors import StoreUnavailable
+from strangler.engine.callback_message import message_of
+from strangler.engine.delivery_lanes import STOCK, DeliveryLane, reaches
+from strangler.engine.delivery_pauses import Pauses, held
+from strangler.engine.instrument import Instrument
+from strangler.engine.receptions import Attempt, alive, peace, step_of
+from strangler.policy.model import Promise
+from strangler.policy.receivers import Receiver
+from strangler.ports import (
+    CallbackSender,
+    Clock,
+    Commit,
+    Deliveries,
+    DeliveryStep,
+    DeliveryTotal,
+    Ids,
+    Ours,
+    ProcessStore,
+    ReceiverPause,
+    Stale,
+)
+
+_STORE_BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_AFTER_DEFECT = 30_000  # milliseconds until what a defect of ours kept from being sent is tried again
+_LOOK_EVERY = 5.0  # seconds between two looks at all lanes
+
+
+class DeliveryMeans(NamedTuple):
+    """What delivering works with."""
+
+    store: ProcessStore
+    deliveries: Deliveries
+    sender: CallbackSender
+    clock: Clock
+    ids: Ids
+    instrument: Instrument
+    receivers: Callable[[], Mapping[str, Receiver]]  # of today's policy, by name
+    promise_of: Callable[[str], Promise | None]  # by digest
+
+
+class Deliverer:
+    """Sends. Nothing is sent before `begin`."""
+
+    def __init__(self, means: DeliveryMeans) -> None:
+        self._means = means
+        self._lanes: dict[str, DeliveryLane] = {}
+        self._pauses = Pauses(means.deliveries, means.clock, self.commit, self.busy)
+        self._wakes: dict[str, tuple[int, asyncio.TimerHandle]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._going = False
+        self.totals: Sequence[DeliveryTotal] = ()
+        """What was pending, held and dead at the last look."""
+
+    async def begin(self) -> None:
+        """Learn who is paused and what is due, and start.
+
+        Raises:
+            StoreUnavailable: nothing was started.
+        """
+        await self._pauses.load()
+        self._going = True
+        await self.look()
+        # A server that was killed in the middle of pausing, or resuming, goes on with it.
+        self._spawn(self._resettle())
+
+    def told(self, lanes: Iterable[str]) -> None:
+        """Deliveries were committed, in these lanes."""
+        for name in lanes:
+            lane = self._lane(name)
+            lane.unknown = True
+            self._pump(lane)
+
+    def policy_changed(self) -> None:
+        """There are other receivers, or they are reached otherwise."""
+        for lane in self._lanes.values():
+            lane.warned = False
+            lane.failures = 0
+            self._pump(lane)
+
+    async def watch(self) -> None:
+        """Look at all lanes now and then, for ever: what a lost signal, or a defect, left lying is found."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            try:
+                await self.look()
+            except StoreUnavailable as error:
+                self._means.instrument.note("deliveries_wait", "warning", reason=str(error))
+            except Exception as error:
+                self._means.instrument.failed("deliver", error)
+
+    async def look(self) -> None:
+        """Ask the store what there is, in every lane.
+
+        Raises:
+            StoreUnavailable: it cannot say.
+        """
+        now = self._means.clock.now()
+        self.totals = await self._means.deliveries.totals()
+        for name, due_at in (await self._means.deliveries.next_due(-1)).items():
+            if due_at > now:
+                self._wake(self._lane(name), due_at)
+            else:
+                lane = self._lane(name)
+                lane.timed = True
+                self.told((name,))
+
+    async def drain(self, seconds: float) -> int:
+        """Begin nothing more, and end what is under way; after so many seconds it is cut off, and stays due.
+
+        Returns how many were cut off.
+        """
+        self._going = False
+        for _, handle in self._wakes.values():
+            handle.cancel()
+        self._wakes.clear()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        cut_off = [*self._tasks]
+        for task in cut_off:
+            task.cancel()
+        await asyncio.gather(*cut_off, return_exceptions=True)
+        return len(cut_off)
+
+    # What operators do; `redrive` has the rest.
+
+    @property
+    def pauses(self) -> Sequence[ReceiverPause]:
+        """Who is paused."""
+        return self._pauses.all()
+
+    async def pause(self, pause: ReceiverPause) -> None:
+        """Send nothing more to a receiver, or to one URL: what is for it is held. What is on its way arrives.
+
+        Raises:
+            StoreUnavailable: it is not paused.
+        """
+        await self._means.deliveries.pause(pause)
+        await self._paused(pause)
+
+    async def resume(self, receiver: str, url: str | None, who: str) -> bool:
+        """Send again, what was held first; False: it was not paused.
+
+        Raises:
+            StoreUnavailable: it is still paused, or some of it is still held: ask again.
+        """
+        await self._means.deliveries.resume(receiver, url)
+        known = self._pauses.forget(receiver, url)
+        self._means.instrument.note("receiver_resumed", receiver=receiver, origin=_shown(url))
+        self.told(await self._pauses.release(receiver, who))
+        return known
+
+    def busy(self, delivery: Delivery) -> bool:
+        """Whether a delivery is being sent right now: what becomes of it is for its attempt to say."""
+        lane = self._lanes.get(delivery.lane)
+        return lane is not None and lane.in_hand(delivery)
+
+    async def commit(self, commit: Commit) -> bool:
+        """Commit; while the store cannot, try again. False: the delivery is no longer what the step starts from."""
+        tries = 0
+        while True:
+            try:
+                return not isinstance(await self._means.store.commit(commit), Stale)
+            except StoreUnavailable as error:
+                if tries == 0:
+                    self._means.instrument.note("delivery_held_back", "error", reason=str(error))
+                await asyncio.sleep(_STORE_BACKOFF[min(tries, len(_STORE_BACKOFF) - 1)])
+                tries += 1
+
+    # Lanes.
+
+    def _lane(self, name: str) -> DeliveryLane:
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = DeliveryLane(name)
+            lane.timed = True
+        return lane
+
+    def _wake(self, lane: DeliveryLane, due_at: int) -> None:
+        """Look into a lane at an instant; of several wishes the earliest counts."""
+        if not self._going:
+            return
+        known = self._wakes.get(lane.name)
+        if known is not None:
+            if known[0] <= due_at:
+                return
+            known[1].cancel()
+            lane.timed = True  # the later one is not forgotten
+        seconds = max(0.0, (due_at - self._means.clock.now()) / 1000)
+        self._wakes[lane.name] = (due_at, asyncio.get_running_loop().call_later(seconds, self._woken, lane))
+
+    def _woken(self, lane: DeliveryLane) -> None:
+        del self._wakes[lane.name]
+        lane.unknown = lane.timed = True
+        self._pump(lane)
+
+    def _pump(self, lane: DeliveryLane) -> None:
+        if not self._going:
+            return
+        receiver = self._means.receivers().get(lane.receiver)
+        if receiver is None or not reaches(receiver, lane.name):
+            # Nothing is lost: it waits for a policy that knows the receiver again.
+            lane.drop_ready()
+            if not lane.warned:
+                lane.warned = True
+                self._means.instrument.note("receiver_unknown", "warning", receiver=lane.receiver, lane=lane.name)
+            return
+        if lane.not_before > self._means.clock.now():
+            self._wake(lane, lane.not_before)
+            return
+        while lane.running < lane.width(receiver.concurrency):
+            delivery = lane.take()
+            if delivery is None:
+                if lane.unknown and not lane.stocking:
+                    lane.begin_stocking()
+                    self._spawn(self._stock(lane))
+                return
+            lane.running += 1
+            self._spawn(self._deliver(lane, receiver, delivery))
+
+    async def _stock(self, lane: DeliveryLane) -> None:
+        """Fill a lane from the store, and see when the next one falls due."""
+        now = self._means.clock.now()
+        due: Sequence[Delivery] = ()
+        try:
+            due = await self._means.deliveries.due(lane.name, now, STOCK)
+            if lane.timed and len(due) < STOCK:
+                lane.timed = False
+                later = (await self._means.deliveries.next_due(now)).get(lane.name)
+                if later is not None:
+                    self._wake(lane, later)
+        except StoreUnavailable:
+            self._wake(lane, now + 1000)
+        finally:
+            lane.unknown = lane.unknown or len(due) >= STOCK
+            lane.stock(due)
+        self._pump(lane)
+
+    async def _deliver(self, lane: DeliveryLane, receiver: Receiver, delivery: Delivery) -> None:
+        try:
+            await self._send(lane, receiver, delivery)
+        except StoreUnavailable:
+            self._wake(lane, self._means.clock.now() + 1000)
+        except Exception as error:
+            # A defect of ours must not take the lane with it; the delivery is still due.
+            self._means.instrument.failed("deliver", error)
+            self._wake(lane, self._means.clock.now() + _AFTER_DEFECT)
+        finally:
+            lane.settled(delivery)
+            lane.running -= 1
+            self._pump(lane)
+
+    async def _send(self, lane: DeliveryLane, receiver: Receiver, delivery: Delivery) -> None:
+        means = self._means
+        paused = self._pauses.of(delivery)
+        if paused is not None:
+            await self.commit(held(delivery, paused, means.clock.now()))
+            return
+        began_at = means.clock.now()
+        message = await message_of(means.store, means.promise_of, receiver, delivery, began_at)
+        if message is None:
+            return  # it was forgotten meanwhile
+        reception = await means.sender.send(receiver, message)
+        ours = isinstance(reception, Ours)
+        attempt = Attempt(receiver, began_at, reception, means.ids.chance(), lane.spare() if ours else 0)
+        commit = await self._concluded(delivery, attempt)
+        self._observe(lane, attempt)
+        if commit is not None and commit.delivery is not None:
+            await self._follow(lane, commit.delivery, attempt)
+
+    async def _concluded(self, delivery: Delivery, attempt: Attempt) -> Commit | None:
+        """Commit what came of an attempt, however long the store takes. None: somebody else has settled it."""
+        while True:
+            commit = step_of(delivery, attempt, self._means.clock.now())
+            if await self.commit(commit):
+                return commit
+            found = await self._means.deliveries.log(delivery[:3])
+            if found is None or found[0].state is not DeliveryState.PENDING:
+                self._means.instrument.note("delivery_settled_twice", "warning", delivery=delivery.id)
+                return None
+            delivery = found[0]
+
+    def _observe(self, lane: DeliveryLane, attempt: Attempt) -> None:
+        """What an attempt says of its receiver."""
+        now = self._means.clock.now()
+        well = alive(attempt.reception)
+        if well is not None:
+            narrow = lane.narrowed
+            lane.answered(well)
+            if lane.narrowed is not narrow:
+                event = "receiver_narrowed" if lane.narrowed else "receiver_widened"
+                self._means.instrument.note(event, "warning" if lane.narrowed else "info", lane=lane.name)
+        wait = attempt.spare or peace(attempt)
+        if wait:
+            lane.not_before = max(lane.not_before, now + wait)
+
+    async def _follow(self, lane: DeliveryLane, step: DeliveryStep, attempt: Attempt) -> None:
+        """What follows from a step that is on disk."""
+        after = step.after
+        if step.attempt is not None:
+            seconds = None
+            if after.state is DeliveryState.DELIVERED and after.ended_at is not None:
+                seconds = (after.ended_at - after.created_at) / 1000
+            self._means.instrument.delivery_tried(after, step.attempt, seconds)
+        if after.due_at is not None:
+            self._wake(lane, after.due_at)
+        elif after.told not in FINAL_STATES:
+            lane.unknown = True  # a later one of the same process may have waited for it
+        if step.pauses is not None:
+            await self._paused(step.pauses)
+
+    async def _paused(self, pause: ReceiverPause) -> None:
+        """A pause is on disk: hold what waits for the receiver."""
+        note = self._means.instrument.note
+        note("receiver_paused", "warning", receiver=pause.receiver, origin=_shown(pause.url), who=pause.who)
+        await self._pauses.hold(pause)
+
+    async def _resettle(self) -> None:
+        try:
+            self.told(await self._pauses.resettle())
+        except StoreUnavailable as error:
+            self._means.instrument.note("deliveries_wait", "warning", reason=str(error))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _shown(url: str | None) -> str | None:
+    """As much of a URL as may be told: what follows its origin may be a secret of its owner."""
+    return origin_of(url) if url is not None else None

@@ -1,0 +1,127 @@
+"""One lane per receiver, or per origin of one whose callers name the URL: what is ready, what is under way, how wide it
+is. Bookkeeping only; `deliver` acts on it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from strangler.domain.delivery import Delivery, receiver_of_lane
+from strangler.policy.callback_url import parse_callback_url
+from strangler.policy.receivers import Receiver
+from strangler.ports import DeliveryKey
+
+STOCK = 128
+"""Deliveries that are due which a lane takes from the store at a time."""
+
+NARROWED_AFTER = 5
+"""Failures in a row after which a lane is narrowed: one call at a time, until one succeeds."""
+
+_LONGEST_SPARE = 60_000  # milliseconds between two tries while the fault is our own
+_FIRST_SPARE = 1_000
+
+
+class DeliveryLane:
+    """What is sent in one lane."""
+
+    __slots__ = (
+        "_in_hand",
+        "_ready",
+        "_ready_keys",
+        "_settled",
+        "_spares",
+        "failures",
+        "name",
+        "not_before",
+        "receiver",
+        "running",
+        "stocking",
+        "timed",
+        "unknown",
+        "warned",
+    )
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.receiver = receiver_of_lane(name)
+        self.running = 0
+        self.unknown = False  # the store may hold what is due and not in memory
+        self.timed = False  # nobody knows when the next one falls due
+        self.stocking = False  # the store is being asked
+        self.failures = 0  # of the receiver, in a row
+        self.not_before = 0  # the receiver asked for peace until this instant, or a fault of ours is waited for
+        self.warned = False  # it was said that nobody knows how to reach the receiver
+        self._spares = 0  # faults of our own in a row
+        self._ready: deque[Delivery] = deque()
+        self._ready_keys: set[DeliveryKey] = set()
+        self._in_hand: set[DeliveryKey] = set()
+        self._settled: set[DeliveryKey] = set()  # since the store was last asked
+
+    def width(self, concurrency: int) -> int:
+        """How many calls may be under way at once."""
+        return 1 if self.narrowed else concurrency
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether the receiver has failed too often in a row."""
+        return self.failures >= NARROWED_AFTER
+
+    def begin_stocking(self) -> None:
+        """The store is going to be asked; what is settled from now on may still be in its answer."""
+        self.unknown = False
+        self.stocking = True
+        self._settled.clear()
+
+    def stock(self, due: Iterable[Delivery]) -> None:
+        """Take what the store says is due, but for what is known better here."""
+        self.stocking = False
+        for delivery in due:
+            key = delivery[:3]
+            if key not in self._ready_keys and key not in self._in_hand and key not in self._settled:
+                self._ready.append(delivery)
+                self._ready_keys.add(key)
+
+    def take(self) -> Delivery | None:
+        """The one that has been due longest; `settled` has to follow."""
+        if not self._ready:
+            return None
+        delivery = self._ready.popleft()
+        key = delivery[:3]
+        self._ready_keys.discard(key)
+        self._in_hand.add(key)
+        return delivery
+
+    def settled(self, delivery: Delivery) -> None:
+        """What became of one that was taken is on disk, or is not going to be."""
+        key = delivery[:3]
+        self._in_hand.discard(key)
+        if self.stocking:
+            self._settled.add(key)
+
+    def in_hand(self, delivery: Delivery) -> bool:
+        """Whether a delivery is being sent."""
+        return delivery[:3] in self._in_hand
+
+    def drop_ready(self) -> None:
+        """Forget what is ready: the store knows it."""
+        self._ready.clear()
+        self._ready_keys.clear()
+
+    def answered(self, well: bool) -> None:
+        """The receiver answered, or did not."""
+        self.failures = 0 if well else self.failures + 1
+        self._spares = 0
+
+    def spare(self) -> int:
+        """A fault of our own: milliseconds to wait before the next try of this lane, longer each time."""
+        self._spares += 1
+        return min(_LONGEST_SPARE, _FIRST_SPARE << min(self._spares - 1, 16))
+
+
+def reaches(receiver: Receiver, lane: str) -> bool:
+    """Whether what is in a lane can be sent by today's policy: a receiver may have got, or lost, its URL."""
+    origin = lane.partition(" ")[2]
+    if not origin:
+        return receiver.url is not None
+    url = parse_callback_url(origin)
+    return any(allowed.covers(url) for allowed in receiver.allow)
