@@ -5,10 +5,10 @@ Header names and values are bytes exactly as they came: order, case, duplicates 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 Header = tuple[bytes, bytes]
 Headers = Sequence[Header]
@@ -41,6 +41,13 @@ class BodyReader(Protocol):
         ...
 
 
+class Claims(NamedTuple):
+    """What a token says that was verified."""
+
+    issuer: str
+    values: Mapping[str, Any]  # plain JSON
+
+
 class ClientGone(Exception):
     """The client closed its connection."""
 
@@ -67,6 +74,7 @@ class Request:
         "peer",
         "query",
         "target",
+        "verified",
     )
 
     def __init__(
@@ -90,6 +98,7 @@ class Request:
         self.body = body
         self.has_body = has_body
         self.content_length = content_length  # None: none was given (chunked, or no body)
+        self.verified: dict[Hashable, Claims] = {}  # of its token, by the policy under which it was verified
         self._fields: dict[bytes, bytes] | None = None
 
     def field(self, name: bytes) -> bytes | None:

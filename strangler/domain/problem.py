@@ -49,6 +49,7 @@ TITLES: dict[str, tuple[int, str]] = {
     "upstream-unreachable": (502, "The upstream cannot be reached"),
     "upstream-failed": (502, "The upstream failed"),
     "overloaded": (503, "Too much work is waiting"),
+    "authorization-unavailable": (503, "Nobody can say now whether it is allowed"),
     "store-unavailable": (503, "Nothing can be recorded right now"),
     "draining": (503, "The server is going away"),
     "upstream-timeout": (504, "The upstream took too long"),

@@ -10,7 +10,9 @@ from strangler.domain.exchange import BadBody, Body, BodyTimeout, Peer, Recorded
 from strangler.domain.idempotency import Judgement, KeyRecord, KeySyntaxError, judge
 from strangler.domain.process import Process
 from strangler.domain.transitions import Accept, Claim, apply
+from strangler.engine.admission import Admission
 from strangler.engine.attempt import Claimed
+from strangler.engine.authorize import Barred
 from strangler.engine.content import Schemas, Violation
 from strangler.engine.execute import Executor
 from strangler.engine.identity import caller_name, identify
@@ -66,7 +68,7 @@ class Pass(NamedTuple):
     read: Sequence[bytes] = ()
 
 
-Acceptance = Accepted | Joined | Refused | Pass
+Acceptance = Accepted | Joined | Refused | Barred | Pass
 
 
 class _Stop(Exception):
@@ -92,6 +94,7 @@ class Acceptor:
         lanes: Lanes,
         executor: Executor,
         notifier: Notifier,
+        admission: Admission,
         *,
         identity_key: bytes,
         trusted: Callable[[Peer], bool],
@@ -101,6 +104,7 @@ class Acceptor:
         self._lanes = lanes
         self._executor = executor
         self._notifier = notifier
+        self._admission = admission
         self._identity_key = identity_key
         self._trusted = trusted
         self._draining = draining
@@ -134,6 +138,8 @@ class Acceptor:
         pieces: list[bytes] = []
         try:
             given = given_key(request, route.accept.idempotency)
+            if await self._admission.token(request, (route.promise,)) is not None:
+                return Pass()  # what passes through is not ours to refuse
             caller = identify(request, route.access, self._identity_key)
             if given is not None:
                 # Most keys are not known, and then nothing of the body needs to be read.
@@ -151,7 +157,10 @@ class Acceptor:
             key = await self._keys.key(request, route, submission.parameters, caller, body, data, given)
             if key is None:
                 return Pass(tuple(pieces))
-            return await self._judged(key) or Pass(tuple(pieces))
+            known = await self._judged(key)
+            if known is None or await self._admission.to_submit(request, route) is not None:
+                return Pass(tuple(pieces))
+            return known
         except (_Stop, KeySyntaxError, StoreUnavailable):
             return Pass(tuple(pieces))
         except (BodyTimeout, BadBody) as error:
@@ -161,6 +170,8 @@ class Acceptor:
         route, request = submission.route, submission.request
         now = self._means.clock.now()
         self._check_head(submission)
+        if route.access.guarded and (barred := await self._admission.to_submit(request, route)) is not None:
+            return barred
         caller = identify(request, route.access, self._identity_key)
         process_id = self._means.ids.process_id(now)
         body = await self._read(submission, process_id, pieces)

@@ -9,6 +9,7 @@ from strangler.domain.exchange import Answer, Header, Headers, PassOn, RecordedR
 from strangler.domain.problem import SOURCE, located, problem
 from strangler.domain.process import Process, State
 from strangler.engine.accept import Acceptance, Accepted, Acceptor, Joined, Pass, Refused, Submission
+from strangler.engine.authorize import Barred
 from strangler.engine.document import process_url
 from strangler.engine.instrument import Instrument
 from strangler.engine.intake import correlation_id
@@ -93,6 +94,8 @@ class Recording:
             case Refused():
                 self._instrument.refused(submission.route.name, acceptance.name)
                 answer = _refusal(acceptance, correlation_id(submission.request))
+            case Barred(name, answer):
+                self._instrument.refused(submission.route.name, name)
         if submission.route.errors is not None:
             answer = in_form(located(answer, submission.request.target), submission.route.errors)
         if self._instrument.access_log != "none":

@@ -48,8 +48,10 @@ def foreign_page(request: Request, process: Process, access: AccessPolicy, trust
 
 def challenge(access: AccessPolicy) -> bytes:
     """The ``WWW-Authenticate`` value that asks for an identity (RFC 9110 section 11.6.1)."""
-    if any(source.lower() == "header:authorization" for source in access.identity):
+    if any(source.lower() == "header:authorization" or source.startswith("jwt:") for source in access.identity):
         return b"Bearer"
+    if "basic:user" in access.identity:
+        return b'Basic realm="processes", charset="UTF-8"'
     # No registered scheme says "send this header"; a scheme of our own at least tells a person what to send.
     return b'Strangler identity="%b"' % " ".join(access.identity).encode().replace(b'"', b"")
 
@@ -60,10 +62,20 @@ def vary(access: AccessPolicy) -> bytes:
     for source in access.identity:
         kind, _, name = source.partition(":")
         if kind == "header":
-            names.append(name)
-        elif kind == "cookie" and "Cookie" not in names:
-            names.append("Cookie")
+            _add(names, name)
+        elif kind in ("jwt", "basic"):
+            _add(names, "Authorization")
+        elif kind == "cookie":
+            _add(names, "Cookie")
+    if access.authorize is not None:
+        _add(names, "Authorization")
+        _add(names, "Cookie")
     return ", ".join(names).encode()
+
+
+def _add(names: list[str], name: str) -> None:
+    if name.lower() not in (known.lower() for known in names):
+        names.append(name)
 
 
 def _readers(caller: str | None, access: AccessPolicy) -> str:

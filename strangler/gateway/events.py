@@ -47,11 +47,18 @@ class Events:
             return Answer(204, [(b"Cache-Control", b"no-store"), SOURCE])
         return Answer(200, [*_STREAM], self._process(process, seen, render))
 
-    def of_callers(self, request: Request, resource: str, callers: Collection[str], render: Render) -> Answer:
-        """The stream of all processes of a caller; it has no end."""
+    def of_callers(
+        self,
+        request: Request,
+        resource: str,
+        callers: Collection[str],
+        render: Render,
+        shown: Callable[[Process], bool],
+    ) -> Answer:
+        """The stream of all processes of a caller that are to be shown; it has no end."""
         given = request.field(b"last-event-id")
         mark = given.decode("latin-1") if given else None
-        return Answer(200, [*_STREAM], self._callers(resource, callers, mark, render))
+        return Answer(200, [*_STREAM], self._callers(resource, callers, mark, render, shown))
 
     async def _process(self, process: Process, seen: int | None, render: Render) -> AsyncIterator[bytes]:
         self.open += 1
@@ -68,7 +75,12 @@ class Events:
             self.open -= 1
 
     async def _callers(
-        self, resource: str, callers: Collection[str], mark: str | None, render: Render
+        self,
+        resource: str,
+        callers: Collection[str],
+        mark: str | None,
+        render: Render,
+        shown: Callable[[Process], bool],
     ) -> AsyncIterator[bytes]:
         self.open_lists += 1
         try:
@@ -76,6 +88,7 @@ class Events:
             async with aclosing(self._streams.of_callers(resource, callers, mark, BEAT)) as batches:
                 told: str | None = None
                 async for batch in batches:
+                    batch = batch._replace(news=[one for one in batch.news if shown(one.process)])
                     yield before + _batch(batch, told, render)
                     before, told = b"", batch.mark or told
         except StoreUnavailable:

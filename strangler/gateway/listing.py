@@ -32,7 +32,7 @@ class BadParameter(ValueError):
 
 def callers(request: Request, promises: Iterable[Promise], key: bytes) -> set[str]:
     """The hashes that this request's caller goes by under these promises; empty: it bears no identity."""
-    policies = {promise.access.identity: promise.access for promise in promises} or {(): AccessPolicy()}
+    policies = {(promise.access.identity, promise.access.jwt): promise.access for promise in promises}
     found = (identify(request, access, key) for access in policies.values())
     return {caller for caller in found if caller is not None}
 
@@ -65,10 +65,16 @@ def parse(request: Request, resource: str, promises: Collection[Promise]) -> Lis
     return query
 
 
-def answer(request: Request, page: Page, promise_of: Callable[[Process], Promise], key: bytes) -> Answer:
-    """The page as JSON, with a link to the next one where there is one."""
+def answer(
+    request: Request,
+    page: Page,
+    promise_of: Callable[[Process], Promise],
+    key: bytes,
+    shown: Callable[[Process], bool],
+) -> Answer:
+    """The page as JSON, with a link to the next one where there is one; without what is not to be shown."""
     documents: list[bytes] = []
-    for process in page.processes:
+    for process in filter(shown, page.processes):
         promise = promise_of(process)
         cancel = may_cancel(request, process, promise.access, key)
         documents.append(contract_of(promise.process).document(process, promise.process, may_cancel=cancel))

@@ -62,15 +62,20 @@ class Live:
         return answer
 
     def list(
-        self, request: Request, resource: str, callers: Collection[str], promised: Callable[[Process], Promise]
+        self,
+        request: Request,
+        resource: str,
+        callers: Collection[str],
+        promised: Callable[[Process], Promise],
+        shown: Callable[[Process], bool],
     ) -> Answer:
-        """``GET R/events``."""
+        """``GET R/events``; what is not to be shown is left out."""
         self._instrument.polled("", "events")
 
         def document(process: Process, newest: bool) -> bytes:
             return self._document(Read(request, process, promised(process)), process, newest)
 
-        return self._events.of_callers(request, resource, callers, document)
+        return self._events.of_callers(request, resource, callers, document, shown)
 
     async def socket(self, read: Read) -> Answer | Upgrade:
         """``GET R/{id}/socket``."""

@@ -12,6 +12,8 @@ from strangler.domain.errors import InternalError, StoreUnavailable
 from strangler.domain.exchange import Answer, Header, Request, Upgrade
 from strangler.domain.problem import SOURCE, problem
 from strangler.domain.process import Process, Tombstone
+from strangler.engine.admission import Admission
+from strangler.engine.authorize import Barred
 from strangler.engine.commands import Commands
 from strangler.engine.document import history_document
 from strangler.engine.instrument import Instrument
@@ -62,6 +64,7 @@ class Resources:
         promise_of: Callable[[str], Promise | None],
         promises_of: Callable[[str], Sequence[Promise]],
         identity_key: bytes,
+        admission: Admission,
         streams: Streams,
         cors: Cors,
     ) -> None:
@@ -72,6 +75,7 @@ class Resources:
         self._promise_of = promise_of
         self._promises_of = promises_of
         self._key = identity_key
+        self._admission = admission
         self._results = Results(queries, bodies)
         self._cancelling = Cancelling(commands, cors, identity_key)
         self._live = Live(streams, Tickets(identity_key, clock), queries, self._cancelling, instrument)
@@ -109,12 +113,19 @@ class Resources:
         promise = self._promised(found) if found is not None else None
         access = promise.access if promise is not None else _STRANGER
         ticketed = path.rest in TICKETED and self._live.admits(request, process_id) and found is not None
+        if not ticketed:
+            asked = (promise,) if promise is not None else self._promises_of(path.resource)
+            barred = await self._admission.token(request, asked)
+            if barred is not None:
+                return self._refused(promise, barred)
         if not may_read(request, found, access, self._key) and not ticketed:
             return problem("no-such-process", "there is no such process, or it is not yours to see")
-        if isinstance(found, Tombstone):
-            return problem("no-longer-kept", "the process ended and its record is no longer kept")
         assert found is not None
         assert promise is not None
+        if not ticketed and (barred := await self._admission.to_read(request, promise, found)) is not None:
+            return self._refused(promise, barred)
+        if isinstance(found, Tombstone):
+            return problem("no-longer-kept", "the process ended and its record is no longer kept")
         return await serve(Read(request, found, promise, ticketed))
 
     # ── The process and its status ────────────────────────────────────────────────────────────────────────────────
@@ -202,18 +213,41 @@ class Resources:
         if request.method not in ("GET", "HEAD"):
             return _not_allowed(request.method, ("GET", "HEAD"))
         promises = self._promises_of(resource)
-        callers = listing.callers(request, promises, self._key)
+        admitted, barred = await self._admitted(request, promises)
+        callers = listing.callers(request, admitted.values(), self._key)
         if not callers:
-            return listing.unauthenticated(promises)
+            return self._refused(None, barred) if barred is not None else listing.unauthenticated(promises)
+
+        def shown(process: Process) -> bool:
+            # One that was accepted under a promise of later may be there by now.
+            return process.promise in admitted or not self._promised(process).access.guarded
+
         if path.rest:
-            return self._live.list(request, resource, callers, self._promised)
+            return self._live.list(request, resource, callers, self._promised, shown)
         try:
             query = listing.parse(request, resource, promises)
         except listing.BadParameter as error:
             return problem("bad-request", str(error))
         page = await self._queries.page(query, callers)
         self._instrument.polled("", "list")
-        return listing.answer(request, page, self._promised, self._key)
+        return listing.answer(request, page, self._promised, self._key, shown)
+
+    async def _admitted(
+        self, request: Request, promises: Sequence[Promise]
+    ) -> tuple[Mapping[str, Promise], Barred | None]:
+        """The promises under which a request may list processes, by digest, and why not under another."""
+        admitted: dict[str, Promise] = {}
+        why = None
+        for promise in promises:
+            barred = await self._admission.to_list(request, promise) if promise.access.guarded else None
+            if barred is None:
+                admitted[promise.digest] = promise
+            why = why or barred
+        return admitted, why
+
+    def _refused(self, promise: Promise | None, barred: Barred) -> Answer:
+        self._instrument.refused(promise.route if promise is not None else "", barred.name)
+        return barred.answer
 
     # ── What all of them need ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -8,7 +8,8 @@ from functools import partial
 
 from strangler.domain.exchange import Answer, PassOn, Request, Upgrade
 from strangler.domain.problem import located, problem
-from strangler.engine.identity import presented, source_value
+from strangler.engine.admission import Admission
+from strangler.engine.identity import claimed, source_value
 from strangler.engine.instrument import Instrument
 from strangler.gateway.acceptance import Recording, deprecation_headers
 from strangler.gateway.cors import Cors
@@ -30,10 +31,13 @@ class Switch:
         resources: answers for the process resources.
     """
 
-    def __init__(self, recording: Recording, resources: Respond, cors: Cors, instrument: Instrument) -> None:
+    def __init__(
+        self, recording: Recording, resources: Respond, cors: Cors, admission: Admission, instrument: Instrument
+    ) -> None:
         self._recording = recording
         self._resources = resources
         self._cors = cors
+        self._admission = admission
         self._instrument = instrument
         self._matcher: Matcher | None = None
         self._default: Passthrough | None = None
@@ -44,6 +48,7 @@ class Switch:
         """Put a table in force. ``remembered``: the routes of which the store may hold idempotency keys."""
         self._matcher = matcher
         self._cors.load(table)
+        self._admission.load(table)
         self._remembered = frozenset(remembered)
         default = table.default
         self._default = Passthrough(default.upstream, default.rewrite, "default") if default is not None else None
@@ -130,7 +135,7 @@ class Switch:
 def client_value(request: Request, route: Route, rollout: Rollout) -> str | None:
     """By what a rollout tells clients apart, of this one; None: it has no such thing."""
     if rollout.by == "caller":
-        found = presented(request, route.access)
+        found = claimed(request, route.access)
         return found.value.decode("utf-8", "backslashreplace") if found is not None else None
     if rollout.by == "address":
         return request.peer.address or None

@@ -160,6 +160,25 @@ class AcceptPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JwtPolicy:
+    """Whose tokens are taken."""
+
+    jwks: str  # where the issuer's keys are: a URL, or the absolute path of a file
+    issuer: str | None = None  # None: any that these keys sign for
+    audience: tuple[str, ...] = ()  # one of these; empty: any
+    document: bytes | None = field(default=None, compare=False, repr=False)  # what the file holds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizePolicy:
+    """How the upstream is asked whether a client may."""
+
+    path: str  # a template
+    method: str = "GET"
+    cache: float = 30.0  # that a yes holds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccessPolicy:
     """Whose a process is, and who may see and cancel it."""
 
@@ -167,6 +186,13 @@ class AccessPolicy:
     read: Literal["caller", "anyone"] | None = None  # None: caller where the request had an identity, else anyone
     cancel: Literal["caller", "anyone", "nobody"] | None = None  # None: as read; nobody where that is anyone
     name: str | None = None
+    jwt: JwtPolicy | None = None
+    authorize: AuthorizePolicy | None = None
+
+    @property
+    def guarded(self) -> bool:
+        """Whether credentials are looked at before anything is accepted or read."""
+        return self.jwt is not None or self.authorize is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,11 @@ from strangler.ports.front import (
     Handle,
     Passthrough,
 )
+from strangler.ports.keys import (
+    MAX_KEYS,
+    KeyDocuments,
+    KeysUnavailable,
+)
 from strangler.ports.reconcile import (
     Examined,
     Examiner,
@@ -93,6 +98,7 @@ from strangler.ports.world import (
 )
 
 __all__ = [
+    "MAX_KEYS",
     "Answered",
     "Archive",
     "Audit",
@@ -131,7 +137,9 @@ __all__ = [
     "Handle",
     "Ids",
     "InFlight",
+    "KeyDocuments",
     "KeyTaken",
+    "KeysUnavailable",
     "Lease",
     "Link",
     "Links",

@@ -14,6 +14,8 @@ from strangler.config.system import SystemClock, SystemIds
 from strangler.domain.errors import OperatorError, StoreUnavailable
 from strangler.domain.exchange import Request
 from strangler.engine.accept import Acceptor
+from strangler.engine.admission import Admission
+from strangler.engine.authorize import Authorizer
 from strangler.engine.commands import Commands
 from strangler.engine.conclude import Concluder
 from strangler.engine.execute import Executor
@@ -27,6 +29,7 @@ from strangler.engine.pauses import Pauses
 from strangler.engine.queries import Queries
 from strangler.engine.signals import Signals
 from strangler.engine.streams import Streams
+from strangler.engine.verify import Verifier
 from strangler.front.listener import Front
 from strangler.front.settings import Settings as FrontSettings
 from strangler.gateway.acceptance import Recording
@@ -41,7 +44,7 @@ from strangler.policy.trust import TrustedNetworks
 from strangler.ports import Gate, Slots
 from strangler.runtime.policies import PolicyInForce
 from strangler.store import Store
-from strangler.upstream import Caller, Connections
+from strangler.upstream import Caller, Connections, PublishedKeys
 
 _DRAIN_MARGIN = 5.0
 _LAST_ANSWERS = 5.0  # seconds for what clients still read when all calls have ended
@@ -96,6 +99,7 @@ class Rooms:
         self.executor = Executor(self.means, frame.lanes, outcomes, self.concluder, notifier, frame.slots, frame.gate)
         self.commands = Commands(store, notifier, frame.clock)
         self._streams, cors = Streams(store, frame.signals), Cors()
+        self._admission = self._made_admission(trusted)
         recording = Recording(
             self._acceptor(notifier, trusted),
             store,
@@ -119,13 +123,31 @@ class Rooms:
             promise_of=policies.promise_of,
             promises_of=policies.promises_of,
             identity_key=frame.identity_key,
+            admission=self._admission,
             streams=self._streams,
             cors=cors,
         )
-        self.switch = Switch(recording, resources.respond, cors, telemetry)
+        self.switch = Switch(recording, resources.respond, cors, self._admission, telemetry)
         self._front = Front(self.switch.direct, self._connections, telemetry, front_settings(settings, trusted))
         telemetry.watch_queues(lambda: frame.lanes.readings(frame.clock.now()))
         telemetry.watch_streams(resources.open_streams)
+
+    def _made_admission(self, trusted: TrustedNetworks) -> Admission:
+        frame, means = self._frame, self.means
+        return Admission(
+            Verifier(PublishedKeys(self._caller), frame.clock, frame.telemetry),
+            Authorizer(
+                self._caller,
+                frame.clock,
+                means.ids,
+                frame.telemetry,
+                identity_key=frame.identity_key,
+                trusted=trusted.peer,
+            ),
+            frame.store,
+            frame.telemetry,
+            frame.policies.route_of,
+        )
 
     def _acceptor(self, notifier: Notifier, trusted: TrustedNetworks) -> Acceptor:
         frame = self._frame
@@ -134,6 +156,7 @@ class Rooms:
             frame.lanes,
             self.executor,
             notifier,
+            self._admission,
             identity_key=frame.identity_key,
             trusted=trusted.peer,
             draining=lambda: frame.phase() == "draining",
@@ -198,6 +221,7 @@ class Rooms:
     async def close(self) -> None:
         """Close all connections, and give the lease back."""
         await self._front.close()
+        self._admission.close()
         with contextlib.suppress(StoreUnavailable):
             await self._frame.lease.resign()
         self._connections.close()

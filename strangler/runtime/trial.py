@@ -80,7 +80,7 @@ async def _recorded(request: Request, data: bytes, reply: Message | None, trial:
     now = clock.now()
     store = MemoryStore(clock)
     body = Body(len(data), hashlib.sha256(data).digest(), data)
-    known_as = names(request, ids)
+    known_as = names(request, ids, now)
     kept = recorded(request, body, route, known_as, decision.honoured, trusted=False)
     draft = _draft(route, request, decision, ids.process_id(now), known_as, now)
     process = apply(None, Accept(draft), now).then(Claim("trial"), now).process

@@ -2,6 +2,7 @@
 
     connections = Connections()            # strangler.ports.Links, for the front
     caller = Caller()                      # strangler.ports.UpstreamCaller, for the engine
+    keys = PublishedKeys(caller)           # strangler.ports.KeyDocuments, for the engine
     ...
     connections.close()
     caller.close()
@@ -12,5 +13,6 @@ that slow calls never starve passthrough.
 
 from strangler.upstream.caller import Caller
 from strangler.upstream.connections import Connections
+from strangler.upstream.key_documents import PublishedKeys
 
-__all__ = ["Caller", "Connections"]
+__all__ = ["Caller", "Connections", "PublishedKeys"]

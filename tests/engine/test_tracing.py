@@ -60,7 +60,7 @@ async def test_each_attempt_has_a_span_of_its_own(world: World) -> None:
 
 
 async def test_a_request_without_a_trace_begins_one_whose_id_is_its_correlation_id(world: World) -> None:
-    world.means.ids.correlation_id = lambda: "ab" * 16  # type: ignore[method-assign]
+    world.means.ids.correlation_id = lambda now: "ab" * 16  # type: ignore[method-assign]
 
     process = await world.accepted(a_request(headers=[(b"tracestate", b"congo=1")]))
     await world.ended(process.id)

@@ -37,6 +37,7 @@ from strangler.policy.model import (
 )
 from strangler.ports import Commit, Outgoing, ReplySink, Verdict
 from strangler.store.memory import MemoryStore
+from tests.engine.admitting import Published, an_admission
 
 NOON = 1_800_000_000_000
 IDENTITY_KEY = b"k" * 32
@@ -309,15 +310,25 @@ class World:
         self.concluder = Concluder(self.means, self.notifier)
         self.gates = Gatekeeper(self.store, self.means.pauses, self.clock, self.instrument, self._gate_changed)
         self.gates.load(self.routes)
-        self.executor = Executor(
-            self.means, self.lanes, self.outcomes, self.concluder, self.notifier, gate=self.gates
-        )
+        self.executor = Executor(self.means, self.lanes, self.outcomes, self.concluder, self.notifier, gate=self.gates)
         self.supervisor = Supervisor(self.means, self.executor, self.concluder)
+        self.published = Published()
+        self.admission = an_admission(
+            self.published,
+            self.upstream,
+            self.clock,
+            self.means.ids,
+            self.instrument,
+            self.store,
+            self.routes.get,
+            IDENTITY_KEY,
+        )
         self.acceptor = Acceptor(
             self.means,
             self.lanes,
             self.executor,
             self.notifier,
+            self.admission,
             identity_key=IDENTITY_KEY,
             trusted=lambda peer: False,
             draining=lambda: self.draining,

@@ -33,9 +33,10 @@ from strangler.engine.streams import Streams
 from strangler.gateway.cors import Cors
 from strangler.gateway.resources import Resources
 from strangler.policy.match import ResourcePath
-from strangler.policy.model import AccessPolicy, ProcessPolicy, Promise
+from strangler.policy.model import AccessPolicy, ProcessPolicy, Promise, Route
 from strangler.ports import Commit
-from tests.engine.world import IDENTITY_KEY, FakeClock, FakeIds, FlakyStore, Silent
+from tests.engine.admitting import Published, an_admission
+from tests.engine.world import IDENTITY_KEY, FakeClock, FakeIds, FlakyStore, ScriptedUpstream, Silent
 
 R = "/claim-submissions"
 BASE = "https://public.example"
@@ -85,6 +86,19 @@ class Scene:
         self.ids = FakeIds()
         self.streams = Streams(self.store, self.signals)
         self.cors = Cors()
+        self.routes: dict[str, Route] = {}
+        self.upstream = ScriptedUpstream()
+        self.published = Published()
+        self.admission = an_admission(
+            self.published,
+            self.upstream,
+            self.clock,
+            self.ids,
+            self.instrument,
+            self.store,
+            self.routes.get,
+            IDENTITY_KEY,
+        )
         self.resources = Resources(
             self.queries,
             self.commands,
@@ -95,6 +109,7 @@ class Scene:
             promise_of=lambda digest: next((one for one in self.promises if one.digest == digest), None),
             promises_of=lambda resource: [one for one in self.promises if one.process.resource == resource],
             identity_key=IDENTITY_KEY,
+            admission=self.admission,
             streams=self.streams,
             cors=self.cors,
         )

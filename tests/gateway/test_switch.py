@@ -44,7 +44,8 @@ def a_switch(folder: Path, policy: str, remembered: frozenset[str] = frozenset()
     file = folder / "routes.yaml"
     file.write_text(policy)
     table = load_policy([file], {}).table
-    switch = Switch(recording_of(World()), served, Cors(), Silent())  # type: ignore[arg-type]
+    world = World()
+    switch = Switch(recording_of(world), served, Cors(), world.admission, Silent())  # type: ignore[arg-type]
     switch.load(table, compile_table(table), remembered)
     return switch
 
@@ -54,7 +55,8 @@ def way(switch: Switch, method: str, target: bytes, *headers: Header) -> Any:
 
 
 def test_before_a_policy_is_in_force_nothing_is_taken() -> None:
-    switch = Switch(recording_of(World()), served, Cors(), Silent())  # type: ignore[arg-type]
+    world = World()
+    switch = Switch(recording_of(world), served, Cors(), world.admission, Silent())  # type: ignore[arg-type]
     assert way(switch, "GET", b"/claims").status == 503
 
 
