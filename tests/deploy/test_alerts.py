@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from strangler.cli import VERBS
+from strangler.domain.delivery import DeliveryState
 from strangler.domain.exchange import AttemptOutcome
 from strangler.domain.process import State
 from strangler.operations import series
@@ -31,6 +32,8 @@ VALUES = {
     "status": set(series.STATUS_CLASSES),
     "resource": set(series.RESOURCES),
     "settled": {"yes", "no"},
+    "answer": set(series.ANSWERS),
+    "delivery": {str(state) for state in DeliveryState},
 }
 PARTS = ("Means.", "See.", "Do.", "Over.")
 
