@@ -44,6 +44,7 @@ def _of_route(route: Route, section: Section, public_url: bool) -> Iterator[Advi
     yield from _never_matched(route)
     if route.cors.origins and not route.records:
         yield Advice(("cors",), "has no effect: what passes through is the legacy system's to share")
+    yield from _without_effect(route)
     for keys, text in of_wall(route):
         yield Advice(keys, text)
     if not route.records:
@@ -63,6 +64,23 @@ def _of_route(route: Route, section: Section, public_url: bool) -> Iterator[Advi
     if not public_url and route.public_url is None:
         yield Advice(
             (), f"links of route {route.name} are made from what requests say, unless --public-url is set", "note"
+        )
+
+
+def _without_effect(route: Route) -> Iterator[Advice]:
+    limits, circuit = route.limits, route.call.circuit
+    if not route.records and (limits.accepts is not None or limits.polls is not None):
+        yield Advice(("limits",), "has no effect: what passes through is not limited")
+    if circuit is None:
+        return
+    if not route.records:
+        yield Advice(("call", "circuit"), "has no effect: what passes through is not held back")
+    elif route.call.timeout * circuit.failures > circuit.within * route.call.concurrency:
+        yield Advice(
+            ("call", "circuit", "within"),
+            f"{circuit.failures} calls that run out of time ({duration_text(route.call.timeout)}, "
+            f"{route.call.concurrency} at once) do not end within {duration_text(circuit.within)}: "
+            "only what fails faster opens the circuit",
         )
 
 

@@ -9,6 +9,7 @@ from strangler.config import promise
 from strangler.config.accepting import build_accept
 from strangler.config.deprecation import build_deprecation
 from strangler.config.following import build_follow
+from strangler.config.limits import build_circuit, build_limits
 from strangler.config.probing import build_probe
 from strangler.config.receivers import build_callbacks
 from strangler.config.scalars import duration_text, seconds, size
@@ -104,6 +105,7 @@ def build_route(
         public_url=values["public_url"].rstrip("/") if "public_url" in values else None,
         errors=error_form,
         cors=cors,
+        limits=build_limits(section),
         redact=redact,
         callbacks=callbacks,
     )
@@ -236,6 +238,7 @@ def _call(section: Section, match: Match, upstream: Upstream, context: Context, 
         queue=int(call["queue"]),
         max_reply=size(call["max_reply"]),
         follow=build_follow(section, context),
+        circuit=build_circuit(section),
         probe=build_probe(section, context, probed),
     )
 

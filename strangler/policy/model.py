@@ -376,6 +376,7 @@ class Route:
     errors: ErrorForm | None = None  # None: problem documents
     redact: Redaction = field(default_factory=Redaction)
     cors: CorsPolicy = field(default_factory=CorsPolicy)
+    limits: Limits = field(default_factory=Limits)
     callbacks: CallbackPolicy | None = None  # None: nobody is called back
 
     @property

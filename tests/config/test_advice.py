@@ -32,6 +32,13 @@ def test_a_sound_policy_gets_no_advice(tmp_path: Path) -> None:
         ),
         ("wait: 10s", "compat", "warning: routes[0].wait: clients are told 504 after 10s, while a call may take 1m"),
         ("cors: {origins: ['*']}", "passthrough", "routes[0].cors: has no effect: what passes through is the legacy"),
+        ("limits: {polls: 10/s}", "passthrough", "routes[0].limits: has no effect: what passes through is not limited"),
+        ("call: {circuit: {}}", "passthrough", "routes[0].call.circuit: has no effect: what passes through is not"),
+        (
+            "call: {circuit: {}, concurrency: 4}",
+            "async",
+            "routes[0].call.circuit.within: 5 calls that run out of time (1m, 4 at once) do not end within 30s",
+        ),
         ("rollout: {mode: async, percent: 5}", "async", "rollout.mode: has no effect: it is the route's mode already"),
         ("rollout: {mode: compat, percent: 0}", "async", "rollout.percent: has no effect: nobody is in it"),
         ("on_store_failure: passthrough", "async", "on_store_failure: has no effect: only compat can let"),

@@ -16,15 +16,18 @@ from strangler.policy.model import (
     AcceptPolicy,
     AccessPolicy,
     CallPolicy,
+    CircuitPolicy,
     CorsPolicy,
     Default,
     Deprecation,
     FollowPolicy,
     Forward,
     IdempotencyPolicy,
+    Limits,
     Match,
     Mode,
     ProcessPolicy,
+    Rate,
     Redaction,
     Rewrite,
     Rollout,
@@ -155,6 +158,8 @@ routes:
         result: {status: 201, body: {id: process.id}}
         attempts: 2
         backoff: 3s
+      circuit: {failures: 3, within: 1m, open: 5s}
+    limits: {accepts: 100/min, polls: 10/s, by: address}
     redact: {headers: [X-Ssn], pointers: [/insured/iban, "/items/*/price"]}
     translate:
       request:
@@ -320,7 +325,9 @@ def test_every_key_arrives(tmp_path: Path) -> None:
             set_headers=(("X-B", "b"),),
         ),
         probe=replace(route.call.probe, attempts=2, backoff=3.0, timeout=1.0, method="HEAD", upstream=legacy),
+        circuit=CircuitPolicy(failures=3, within=60.0, open=5.0),
     )
+    assert route.limits == Limits(accepts=Rate(100, 60.0), polls=Rate(10, 1.0), by="address")
     assert route.redact == Redaction(frozenset({"x-ssn"}), frozenset({"/insured/iban", "/items/*/price"}))
     assert route.promise.redact == route.redact
     assert route.rewrite == Rewrite(strip_prefix="/api", add_prefix="/v1")

@@ -144,11 +144,10 @@ def test_a_private_key_needs_its_certificate(tmp_path: Path) -> None:
 
 
 LATER = {
-    "": ["limits", "events"],
+    "": ["events"],
     "routes[0]": [
-        *("limits", "shadow", "split", "promote", "steps", "events"),
+        *("shadow", "split", "promote", "steps", "events"),
     ],
-    "routes[0].call": ["circuit"],
     "routes[0].access": ["jwt", "authorize"],
     "routes[0].process": ["references"],
 }
