@@ -50,7 +50,11 @@ class Ledgers(Protocol):
         ...
 
     def one(self, process_id: str) -> Ledger | None:
-        """One process; None where there is none."""
+        """One process; None where there is none.
+
+        Raises:
+            ValueError: its rows are not what a row can be.
+        """
         ...
 
     def chunk(self, process_id: str, part: str, index: int) -> bytes | None:
