@@ -40,7 +40,7 @@ class Trail:
         self._plain = plain
         self.sockets = 0  # made by this exchange; 0: a connection of an earlier one was used
         self.address: str | None = None  # the last one that a socket was made for, or the one that is connected
-        self.refused: str | None = None  # why an address was refused
+        self.refused: str | None = None  # why the first address that was refused was
         self.looking_up = False
         self.lack: OSError | None = None  # what kept us from making a socket
 
@@ -60,8 +60,9 @@ class Trail:
         if reason is None and self._plain and not any(address in network for network in self._networks):
             reason = "outside of `networks`, and plain http is for these only"
         if reason is not None:
-            self.refused = f"{text} is {reason}"
-            raise AddressForbidden(errno.EACCES, self.refused)
+            refusal = f"{text} is {reason}"
+            self.refused = self.refused or refusal
+            raise AddressForbidden(errno.EACCES, refusal)
 
 
 TRAIL: ContextVar[Trail] = ContextVar("callback_trail")

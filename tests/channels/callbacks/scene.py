@@ -76,11 +76,11 @@ class RawReceiver:
 
 @asynccontextmanager
 async def listening(
-    *answers: bytes | None, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    *answers: bytes | None, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[RawReceiver]:
     """A receiver that listens."""
     receiver = RawReceiver(answers or (OK,))
-    server = await asyncio.start_server(receiver.serve, host, 0, ssl=tls)
+    server = await asyncio.start_server(receiver.serve, host, port, ssl=tls)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
         yield receiver

@@ -28,7 +28,9 @@ _SPIES: list[tuple[list[str], bool]] = []
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "socket.connect" and _SPIES and arguments[0].family in (socket.AF_INET, socket.AF_INET6):
+    if event != "socket.connect" or not _SPIES or arguments[0].family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    if arguments[0].type == socket.SOCK_STREAM:  # and not a question to a name server
         made, stop = _SPIES[-1]
         made.append(arguments[1][0])
         if stop:
