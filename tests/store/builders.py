@@ -18,12 +18,13 @@ from strangler.domain.transitions import (
     Finish,
     Follow,
     Postpone,
+    Probed,
     Report,
     Result,
     Transition,
     apply,
 )
-from strangler.ports import Closing, Commit, End, OpenException
+from strangler.ports import Closing, Commit, End, Evidence, OpenException
 
 NOON = 1_800_000_000_000
 HOUR = 3_600_000
@@ -162,9 +163,9 @@ def finish(
     return Commit(change, attempt=attempt, reply=(after.tries, answer), end=end_of(after, now))
 
 
-def doubt(process: Process, *, settling: bool = False, at: int | None = None) -> Commit:
-    """A claimed process of which nobody knows what it did."""
-    change = step(process, Doubt("timeout after 60 s", settling), at)
+def doubt(process: Process, *, settling: bool = False, due_at: int | None = None, at: int | None = None) -> Commit:
+    """A claimed process of which nobody knows what it did; ``due_at``: when the upstream is asked."""
+    change = step(process, Doubt("timeout after 60 s", settling, due_at), at)
     now = change.events[-1].at
     attempt = Attempt(
         process.id, process.tries, process.fence, OWNER, now - 10, now, AttemptOutcome.INTERRUPTED, None, "timeout"
@@ -185,6 +186,12 @@ def postpone(process: Process, due_at: int, at: int | None = None) -> Commit:
 def follow(process: Process, due_at: int, until_at: int, at: int | None = None) -> Commit:
     """What the upstream took, or has not decided yet."""
     return Commit(step(process, Follow(due_at, "/jobs/17", until_at, "not yet"), at))
+
+
+def probed(process: Process, due_at: int, at: int | None = None) -> Commit:
+    """What is in doubt was asked about, and the upstream did not tell."""
+    asked = Evidence(process.id, process.tries, "probe", NOON, 500, [(b":target", b"/claims/1")], b"?")
+    return Commit(step(process, Probed(due_at, "probe-inconclusive"), at), evidence=asked)
 
 
 def report(process: Process, status: str, at: int | None = None) -> Commit:

@@ -206,6 +206,7 @@ class StoreMachine(RuleBasedStateMachine):
                     lambda: make.finish(process, at=now),
                     lambda: make.finish(process, State.REJECTED, Effect.NONE, at=now),
                     lambda: make.doubt(process, at=now),
+                    lambda: make.doubt(process, settling=True, due_at=now + choice % HOUR, at=now),
                     lambda: make.postpone(process, now + choice % HOUR, at=now),
                     lambda: self._repeat(process),
                     lambda: make.follow(process, now + choice % HOUR, now + DAY, at=now),
@@ -218,6 +219,14 @@ class StoreMachine(RuleBasedStateMachine):
                     lambda: make.follow(process, now + choice % HOUR, process.follow_until_at or 0, at=now),
                     lambda: make.report(process, f"STEP-{choice % 3}", at=now),
                     lambda: make.doubt(process, at=now),
+                ]
+                return ways[choice % len(ways)]()
+            case State.IN_DOUBT if process.settling:
+                ways = [
+                    lambda: make.probed(process, now + choice % HOUR, at=now),
+                    lambda: make.doubt(process, at=now),
+                    lambda: make.finish(process, at=now),
+                    lambda: Commit(make.step(process, Resume(now + choice % HOUR, not process.repeated), now)),
                 ]
                 return ways[choice % len(ways)]()
             case State.IN_DOUBT:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from strangler.domain.process import Process, State, Tombstone
+from strangler.domain.process import Process, PublicState, State, Tombstone
 from strangler.domain.transitions import Cancel
 from strangler.ports import Backlog, Commit, Evidence, InFlight, Lease, OpenException
 from strangler.store import Store
@@ -84,6 +84,31 @@ async def test_what_is_followed_is_overdue_when_it_has_been_followed_for_too_lon
     assert list(await store.overdue(NOON + HOUR, 10)) == [process]
     await done(store, make.doubt(process))
     assert list(await store.overdue(NOON + HOUR, 10)) == []
+
+
+async def asked_about(store: Store, due_at: int, **fields: Any) -> Process:
+    claimed = after(await done(store, make.claim(after(await done(store, make.accept(make.draft(**fields)))))))
+    return after(await done(store, make.doubt(claimed, settling=True, due_at=due_at)))
+
+
+async def test_what_is_in_doubt_and_to_be_asked_about_is_due_and_waits_for_nothing(store: Store) -> None:
+    late = await asked_about(store, NOON + 20, body_size=7, deadline_at=NOON + 1)
+    early = await asked_about(store, NOON + 10)
+    await asked_about(store, NOON + 5, route="other")
+    waiting = after(await done(store, make.accept(make.draft(NOON + 15))))
+    assert list(await store.due("submit-claim", NOON + 20, 10)) == [early, waiting, late]
+    assert await store.next_due(NOON) == {"submit-claim": NOON + 10, "other": NOON + 5}
+    assert list(await store.overdue(NOON + 19, 10)) == []
+    assert await store.backlog() == {"submit-claim": Backlog(1, waiting.body_size)}
+    assert InFlight("submit-claim", State.IN_DOUBT, True, 2) in await store.census()
+    again = after(await done(store, make.probed(early, NOON + HOUR)))
+    assert (again.probes, again.due_at) == (1, NOON + HOUR)
+    assert await store.process(early.id) == again
+    assert list(await store.due("submit-claim", NOON + 10, 10)) == []
+    left = after(await done(store, make.doubt(again)))
+    assert list(await store.due("submit-claim", NOON + HOUR, 10)) == [waiting, late]
+    assert InFlight("submit-claim", State.IN_DOUBT, False, 1) in await store.census()
+    assert left.public_state is PublicState.UNCONFIRMED
 
 
 async def test_the_backlog_counts_what_waits_and_its_bytes(store: Store) -> None:
