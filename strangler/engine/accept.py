@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from strangler.domain.errors import StoreUnavailable
@@ -22,11 +23,13 @@ from strangler.engine.lanes import Lanes
 from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outgoing import REQUEST_PART
+from strangler.engine.subscribing import named_url, subscribed
 from strangler.engine.translating import Ready, evidence_of_sent, prepared
 from strangler.engine.uninterrupted import uninterrupted
 from strangler.policy.decide import Decision
 from strangler.policy.model import Route
 from strangler.policy.readable import Unparsable
+from strangler.policy.receivers import CallbackNotAllowed, CallbackPolicy, Receiver
 from strangler.policy.translate import Interpreter, Unreadable, Untranslatable
 from strangler.ports import Commit, Committed, KeyTaken, Verdict
 
@@ -86,6 +89,8 @@ class Acceptor:
         identity_key: for the keyed hash of callers.
         trusted: whether a peer's forwarding headers are believed.
         draining: whether the server is going away.
+        revision: of the policy in force, as it is kept with a process.
+        receivers: of the policy in force, by name.
     """
 
     def __init__(
@@ -99,6 +104,8 @@ class Acceptor:
         identity_key: bytes,
         trusted: Callable[[Peer], bool],
         draining: Callable[[], bool],
+        revision: Callable[[], str | None] = lambda: None,
+        receivers: Callable[[], Mapping[str, Receiver]] = dict,
     ) -> None:
         self._means = means
         self._lanes = lanes
@@ -108,6 +115,8 @@ class Acceptor:
         self._identity_key = identity_key
         self._trusted = trusted
         self._draining = draining
+        self._revision = revision
+        self._receivers = receivers
         self._schemas = Schemas()
         self._keys = Keys()
 
@@ -177,7 +186,9 @@ class Acceptor:
         body = await self._read(submission, process_id, pieces)
         try:
             key = await self._checked(submission, caller, body, process_id)
+            told = await self._subscribed(submission, route.callbacks, body, process_id) if route.callbacks else None
             draft, kept = self._drafted(submission, caller, body, key, process_id, now)
+            draft = draft._replace(subscriptions=told) if told is not None else draft
             ready = await self._ready(route, draft, kept, wall) if (wall := route.promise.wall) is not None else None
             if (obstacle := self._obstacle(submission, body, pieces)) is not None:
                 raise _Stop((await self._judged(key) if key is not None else None) or obstacle)
@@ -224,7 +235,7 @@ class Acceptor:
         data = await whole_body(body, self._means.bodies, process_id) if looks else b""
         key = await self._keys.key(request, route, submission.parameters, caller, body, data, given)
         # Where nothing is going to refuse, the commit itself tells of a key that is taken, and spares a read of each.
-        may_refuse = accept.schema is not None or route.promise.wall is not None
+        may_refuse = accept.schema is not None or route.promise.wall is not None or route.callbacks is not None
         if key is not None and may_refuse and (verdict := await self._judged(key)) is not None:
             raise _Stop(verdict)
         if accept.schema is not None:
@@ -238,13 +249,27 @@ class Acceptor:
                     self._refuse(route, "invalid-request", _sentence(violations), violations)
         return key
 
+    async def _subscribed(
+        self, submission: Submission, policy: CallbackPolicy, body: Body, process_id: str
+    ) -> str | None:
+        """Who is to be told, as it is kept with the process; None: nobody."""
+        route, request = submission.route, submission.request
+        name, receivers = caller_name(request, route.access), self._receivers()
+        try:
+            read = partial(whole_body, body, self._means.bodies, process_id)
+            named = await named_url(policy, request, submission.parameters, name, read)
+            return subscribed(policy, receivers, named, name)
+        except CallbackNotAllowed as error:
+            self._refuse(route, "callback-not-allowed", str(error))
+            return subscribed(policy, receivers, None, name)
+
     def _drafted(
         self, submission: Submission, caller: str | None, body: Body, key: Key | None, process_id: str, now: int
     ) -> tuple[Process, RecordedRequest]:
         """The process that is going to be accepted, and its request as it is kept."""
         request = submission.request
         known_as = names(request, self._means.ids, now)
-        draft = _draft(submission, caller, body, key, process_id, known_as, now)
+        draft = _draft(submission, caller, body, key, process_id, known_as, now, self._revision())
         trusted = self._trusted(request.peer)
         kept = recorded(request, body, submission.route, known_as, submission.decision.honoured, trusted=trusted)
         return draft, kept
@@ -389,6 +414,7 @@ def _draft(
     process_id: str,
     known_as: KnownAs,
     now: int,
+    revision: str | None,
 ) -> Process:
     route = submission.route
     return Process(
@@ -411,6 +437,7 @@ def _draft(
         key_lookup=key.lookup if key is not None else None,
         key_life=key.life if key is not None else 0,
         body_size=body.size,
+        revision=revision,
         trace=known_as.trace,
         trace_state=known_as.trace_state,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from strangler.domain.process import Process, State
 from strangler.domain.transitions import Change
 from strangler.engine.instrument import Instrument
@@ -22,16 +24,27 @@ def latency(process: Process) -> float | None:
 
 
 class Notifier:
-    """Tells of committed changes."""
+    """Tells of committed changes.
+
+    Args:
+        deliver: told the lanes in which deliveries were committed.
+    """
 
     def __init__(
-        self, lanes: Lanes, outcomes: Outcomes, signals: Signals, latencies: Latencies, instrument: Instrument
+        self,
+        lanes: Lanes,
+        outcomes: Outcomes,
+        signals: Signals,
+        latencies: Latencies,
+        instrument: Instrument,
+        deliver: Callable[[Sequence[str]], None] = lambda lanes: None,
     ) -> None:
         self._lanes = lanes
         self._outcomes = outcomes
         self._signals = signals
         self._latencies = latencies
         self._instrument = instrument
+        self._deliver = deliver
 
     def committed(self, change: Change, settled: Settled | None = None) -> None:
         """A change was committed; ``settled`` spares those who wait here a second read."""
@@ -43,6 +56,8 @@ class Notifier:
         if settled is not None:
             self._outcomes.put(settled)
         self._signals.announce(process)
+        if change.deliveries:
+            self._deliver([delivery.lane for delivery in change.deliveries])
 
     def held(self, settled: Settled) -> None:
         """An outcome is known that the store cannot take yet: who waits goes on all the same."""

@@ -35,6 +35,7 @@ from strangler.policy.model import (
     Route,
     Upstream,
 )
+from strangler.policy.receivers import Receiver as CallbackReceiver
 from strangler.ports import Commit, Outgoing, ReplySink, Verdict
 from strangler.store.memory import MemoryStore
 from tests.engine.admitting import Published, an_admission
@@ -276,6 +277,7 @@ class World:
         self.instrument = Silent()
         self.routes: dict[str, Route] = {}
         self.promises: dict[str, Promise] = {}
+        self.receivers: dict[str, CallbackReceiver] = {}
         self.draining = False
         self.load(route or a_route())
         self.restart("worker-1")
@@ -332,6 +334,7 @@ class World:
             identity_key=IDENTITY_KEY,
             trusted=lambda peer: False,
             draining=lambda: self.draining,
+            receivers=lambda: self.receivers,
         )
 
     def _gate_changed(self, route: str) -> None:
