@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from strangler.config.access_advice import of_access
 from strangler.config.located import KeyPath, Level
 from strangler.config.scalars import duration_text
 from strangler.config.section import Section
@@ -42,6 +43,8 @@ def advise(table: Table, routes: Mapping[str, Section], upstreams: Mapping[str, 
 
 def _of_route(route: Route, section: Section, public_url: bool) -> Iterator[Advice]:
     yield from _never_matched(route)
+    if route.access.guarded and not route.records:
+        yield Advice(("access",), "has no effect: who passes through is the legacy system's to judge")
     if route.cors.origins and not route.records:
         yield Advice(("cors",), "has no effect: what passes through is the legacy system's to share")
     yield from _without_effect(route)
@@ -51,7 +54,8 @@ def _of_route(route: Route, section: Section, public_url: bool) -> Iterator[Advi
         return
     yield from _repeated(route)
     yield from _probed(route)
-    yield from _lost_callers(route)
+    for keys, text, level in of_access(route):
+        yield Advice(keys, text, level)
     yield from _times(route)
     rollout = route.rollout
     modes = {route.mode} | ({rollout.mode} if rollout is not None else set())
@@ -115,15 +119,6 @@ def _probed(route: Route) -> Iterator[Advice]:
         )
     if not probe.template.names:
         yield Advice(("call", "probe", "path"), "asks the same of every process; expected {EXPR} in it")
-
-
-def _lost_callers(route: Route) -> Iterator[Advice]:
-    if any(source.lower() == "header:authorization" for source in route.access.identity):
-        yield Advice(
-            ("access", "identity"),
-            "if Authorization holds bearer tokens, callers lose their processes when a token is refreshed; "
-            "name an identity that stays",
-        )
 
 
 def _times(route: Route) -> Iterator[Advice]:

@@ -41,6 +41,7 @@ _ALONE: tuple[KeyPath, ...] = (
     ("match",),
     ("accept", "schema"),
     ("accept", "idempotency", "derive"),
+    ("access",),
     ("call", "headers"),
     ("call", "forward_idempotency_key"),
 )

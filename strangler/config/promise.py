@@ -12,7 +12,15 @@ from strangler.config.hooks import kept_hook
 from strangler.config.kept_wall import read_wall
 from strangler.domain.process import PublicState
 from strangler.policy.expressions import ExpressionSyntaxError
-from strangler.policy.model import AccessPolicy, OnInDoubt, ProcessPolicy, Promise, Redaction
+from strangler.policy.model import (
+    AccessPolicy,
+    AuthorizePolicy,
+    JwtPolicy,
+    OnInDoubt,
+    ProcessPolicy,
+    Promise,
+    Redaction,
+)
 from strangler.policy.translate import Interpreter
 from strangler.policy.wall import Wall
 
@@ -37,7 +45,7 @@ def write(
         "format": _FORMAT if wall is None else _FORMAT_WITH_WALL,
         "route": route,
         "process": _given(asdict(process)),
-        "access": _given(asdict(access)),
+        "access": _access_content(access),
         "on_in_doubt": on_in_doubt,
         "wait": wait,
     }
@@ -68,7 +76,7 @@ def read(digest: str, text: str) -> Promise:
             digest=digest,
             route=content["route"],
             process=ProcessPolicy(**{**process, "statuses": _statuses(process.get("statuses", {}))}),
-            access=AccessPolicy(**{**access, "identity": tuple(access["identity"])}),
+            access=_access(access),
             on_in_doubt=content["on_in_doubt"],
             wait=content["wait"],
             redact=Redaction(**{name: frozenset(each) for name, each in content.get("redact", {}).items()}),
@@ -80,6 +88,26 @@ def read(digest: str, text: str) -> Promise:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _access_content(access: AccessPolicy) -> dict[str, Any]:
+    content = _without_none(asdict(access))
+    if access.jwt is not None:
+        # Keys are never those of long ago: where a token is verified it is by those of today.
+        content["jwt"].pop("document", None)
+    return content  # type: ignore[no-any-return]
+
+
+def _access(content: Mapping[str, Any]) -> AccessPolicy:
+    verified, asked = content.get("jwt"), content.get("authorize")
+    return AccessPolicy(
+        **{
+            **content,
+            "identity": tuple(content["identity"]),
+            "jwt": JwtPolicy(**{**verified, "audience": tuple(verified["audience"])}) if verified is not None else None,
+            "authorize": AuthorizePolicy(**asked) if asked is not None else None,
+        }
+    )
 
 
 def _given(fields: Mapping[str, Any]) -> dict[str, Any]:

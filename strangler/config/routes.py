@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from strangler.config import promise
 from strangler.config.accepting import build_accept
+from strangler.config.accessing import build_access
 from strangler.config.deprecation import build_deprecation
 from strangler.config.following import build_follow
 from strangler.config.limits import build_circuit, build_limits
@@ -21,7 +22,6 @@ from strangler.domain.retry import Backoff
 from strangler.policy.decide import usual_wait
 from strangler.policy.model import (
     READS,
-    AccessPolicy,
     CallPolicy,
     CorsPolicy,
     Match,
@@ -34,7 +34,6 @@ from strangler.policy.model import (
     Upstream,
 )
 from strangler.policy.pattern import PathSyntaxError, parse_path
-
 
 _RETAINED_PARTS = ("retain_bodies", "retain_history", "retain_deliveries")
 
@@ -59,7 +58,7 @@ def build_route(
     match = _match(section)
     call = _call(section, match, upstream, context, probed)
     process = _process(section)
-    access = _access(values["access"])
+    access = build_access(section, context)
     wait = seconds(values["wait"]) if "wait" in values else usual_wait(mode, call.timeout)
     rollout = _rollout(values)
     accept = build_accept(section, mode, rollout, context)
@@ -161,15 +160,6 @@ def _process(section: Section) -> ProcessPolicy:
         **parts,
         statuses={PublicState(state): word for state, word in process["statuses"].items()},
         contract=process["contract"],
-    )
-
-
-def _access(access: Mapping[str, Any]) -> AccessPolicy:
-    return AccessPolicy(
-        identity=tuple(access["identity"]),
-        read=access.get("read"),
-        cancel=access.get("cancel"),
-        name=access.get("name"),
     )
 
 

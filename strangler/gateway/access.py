@@ -40,8 +40,10 @@ def foreign_page(request: Request, process: Process, access: AccessPolicy, trust
     ``trusted``: whether the policy names an origin.
     """
     found = presented(request, access)
-    if found is None or not found.source.startswith("cookie:"):
+    if found is not None and not found.source.startswith("cookie:"):
         return False
+    if found is None and (access.authorize is None or request.field(b"cookie") is None):
+        return False  # nor is it a cookie by which the upstream would let it in
     origin = request.field(b"origin")
     return origin is None or (origin != _origin(process.base) and not trusted(origin))
 

@@ -101,6 +101,8 @@ class Cors:
 
 def _grant(route: Route) -> _Grant:
     identity = [source[7:] for source in route.access.identity if source.startswith("header:")]
+    if route.access.guarded:
+        identity.append("Authorization")
     contract = contract_of(route.process)
     taken = (*_TAKEN, *contract.taken, *route.accept.idempotency.headers, *identity, *route.cors.headers)
     return _Grant(route.cors, _names(taken), _names((*_SHOWN, *contract.shown, *route.cors.expose)))

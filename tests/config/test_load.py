@@ -15,6 +15,7 @@ from strangler.domain.retry import Backoff
 from strangler.policy.model import (
     AcceptPolicy,
     AccessPolicy,
+    AuthorizePolicy,
     CallPolicy,
     CircuitPolicy,
     CorsPolicy,
@@ -23,6 +24,7 @@ from strangler.policy.model import (
     FollowPolicy,
     Forward,
     IdempotencyPolicy,
+    JwtPolicy,
     Limits,
     Match,
     Mode,
@@ -124,10 +126,12 @@ routes:
         window: 1m
       queue_bytes: 1MiB
     access:
-      identity: ["header:X-Client", "cookie:sid", "query:key", "tls:subject"]
+      identity: ["jwt:sub", "basic:user", "header:X-Client", "cookie:sid", "query:key", "tls:subject"]
       read: anyone
       cancel: caller
       name: "header:X-Label"
+      jwt: {jwks: "https://id.example/keys?v=1", issuer: "https://id.example/", audience: [claims, old-claims]}
+      authorize: {path: "/may/{path.id}", method: HEAD, cache: 1m}
     call:
       timeout: 20s
       attempts: 4
@@ -295,10 +299,14 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         queue_bytes=1048576,
     )
     assert route.access == AccessPolicy(
-        identity=("header:X-Client", "cookie:sid", "query:key", "tls:subject"),
+        identity=("jwt:sub", "basic:user", "header:X-Client", "cookie:sid", "query:key", "tls:subject"),
         read="anyone",
         cancel="caller",
         name="header:X-Label",
+        jwt=JwtPolicy(
+            jwks="https://id.example/keys?v=1", issuer="https://id.example/", audience=("claims", "old-claims")
+        ),
+        authorize=AuthorizePolicy(path="/may/{path.id}", method="HEAD", cache=60.0),
     )
     assert route.call.follow is not None
     assert route.call.probe is not None
