@@ -86,6 +86,8 @@ def parse_callback_url(text: str) -> CallbackUrl:
     host, port = _host_and_port(authority, scheme)
     if not _TARGET.fullmatch(target):
         raise ValueError("its path or query holds what would have to be percent-encoded")
+    if target.find("?") == len(target) - 1:
+        target = target[:-1]  # an empty query is no part of what is called
     return CallbackUrl(scheme, _host(host), port, target if target.startswith("/") else f"/{target}")
 
 

@@ -1,0 +1,164 @@
+"""URLs that are called back: one spelling, or none."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
+
+from strangler.policy.addresses import forbidden
+from strangler.policy.callback_url import AllowedOrigin, CallbackUrl, parse_allowed_origin, parse_callback_url
+from tests.channels.callbacks.spellings import ADDRESSES, LOOPBACK, PRIVATE, PUBLIC
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "written"),
+    [
+        ("https://a.example", CallbackUrl("https", "a.example", 443, "/"), "https://a.example/"),
+        ("HTTPS://A.Example:443/X", CallbackUrl("https", "a.example", 443, "/X"), "https://a.example/X"),
+        ("https://a.example:8443?q=1", CallbackUrl("https", "a.example", 8443, "/?q=1"), "https://a.example:8443/?q=1"),
+        ("http://a.example/", CallbackUrl("http", "a.example", 80, "/"), "http://a.example/"),
+        ("https://xn--bcher-kva.example/", CallbackUrl("https", "xn--bcher-kva.example", 443, "/"), None),
+        ("https://hook_s.a-b.example/", CallbackUrl("https", "hook_s.a-b.example", 443, "/"), None),
+        ("https://8.8.8.8/", CallbackUrl("https", "8.8.8.8", 443, "/"), None),
+        ("https://[2001:DB8:0:0::1]:444/", CallbackUrl("https", "2001:db8::1", 444, "/"), "https://[2001:db8::1]:444/"),
+        ("https://a.example/%2F/..//b?x=%zz".replace("%zz", "%20"), None, "https://a.example/%2F/..//b?x=%20"),
+        ("https://a.example?", CallbackUrl("https", "a.example", 443, "/"), "https://a.example/"),
+        ("https://a.example/x?y?", None, "https://a.example/x?y?"),
+        ("https://intranet/", CallbackUrl("https", "intranet", 443, "/"), None),
+        ("https://7.example/", CallbackUrl("https", "7.example", 443, "/"), None),
+    ],
+)
+def test_a_url_is_taken_apart_and_written_in_one_way(text: str, url: CallbackUrl | None, written: str | None) -> None:
+    found = parse_callback_url(text)
+    assert url is None or found == url
+    assert str(found) == (written or text)
+    assert parse_callback_url(str(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "expected a URL that begins with https://"),
+        ("a.example/x", "expected a URL that begins with https://"),
+        ("//a.example/x", "expected a URL that begins with https://"),
+        ("https:a.example/x", "expected a URL that begins with https://"),
+        ("ftp://a.example/", "expected a URL that begins with https://"),
+        ("gopher://127.0.0.1:25/", "expected a URL that begins with https://"),
+        ("file:///etc/passwd", "expected a URL that begins with https://"),
+        ("https://u@a.example/", "it holds credentials"),
+        ("https://u:p@a.example/", "it holds credentials"),
+        ("https://@a.example/", "it holds credentials"),
+        ("https://a.example/#f", "it holds a fragment"),
+        ("https://a.example\\@b.example/", "it holds a space, a backslash"),
+        ("https://a.example/ x", "it holds a space"),
+        ("https://a.example/\n", "it holds a space"),
+        ("https://bücher.example/", "a letter outside ASCII"),
+        ("https://a.example:/", "its port is not one"),
+        ("https://a.example:0/", "its port is not one"),
+        ("https://a.example:65536/", "its port is not one"),
+        ("https://a.example:0443/", "its port is not one"),
+        ("https://a.example:443x/", "its port is not one"),
+        ("https://a.example:44:3/", "its port is not one"),
+        ("https://a.example.:443/", "without one at the end"),
+        ("https://a..example/", "its host is not a name"),
+        ("https://-a.example/", "its host is not a name"),
+        ("https://a%2e.example/", "its host is not a name"),
+        ("https://" + "a" * 64 + ".example/", "its host is not a name"),
+        ("https://" + ".".join(["a" * 60] * 5) + "/", "its host is not a name"),
+        ("https://*.example/", "its host is not a name"),
+        ("https:///x", "its host is not a name"),
+        ("https://127.1/", "an IPv4 address in another form"),
+        ("https://1.2.3.4.5/", "an IPv4 address in another form"),
+        ("https://256.1.1.1/", "an IPv4 address in another form"),
+        ("https://a.example.0x7f/", "an IPv4 address in another form"),
+        ("https://[::1%25lo]/", "its host is not an IPv6 address (zones"),
+        ("https://[1::2::3]/", "its host is not an IPv6 address"),
+        ("https://[]/", "its host is not an IPv6 address"),
+        ("https://[::1/", "its port is not one"),
+        ("https://::1/", "its port is not one"),
+        ("https://a.example/%zz", "percent-encoded"),
+        ("https://a.example/<x>", "percent-encoded"),
+        ("https://a.example/" + "x" * 2040, "longer than 2048"),
+    ],
+)
+def test_what_has_more_than_one_spelling_or_none_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        parse_callback_url(text)
+    assert said in str(raised.value)
+
+
+@given(
+    st.text(alphabet="aA1.-_:@/\\[]%?#*x0", max_size=40).map(lambda rest: f"https://{rest}")
+    | st.text(max_size=60).map(lambda rest: f"https://{rest}")
+    | st.sampled_from([*LOOPBACK, *PRIVATE]).map(lambda host: f"https://{host}/")
+)
+def test_who_calls_reads_the_same_host_and_port_as_who_judged(text: str) -> None:
+    try:
+        url = parse_callback_url(text)
+    except ValueError:
+        return
+    read = URL(str(url), encoded=True)
+    assert (read.scheme, read.raw_host, read.port) == (url.scheme, url.host, url.port)
+    assert read.raw_path_qs == url.target
+    assert read.user is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "url", "covered"),
+    [
+        ("https://a.example", "https://a.example/x", True),
+        ("https://A.example:443/", "https://a.example/x", True),
+        ("https://a.example", "https://a.example:8443/x", False),
+        ("https://a.example:8443", "https://a.example:8443/x", True),
+        ("https://a.example:8443", "https://a.example/x", False),
+        ("https://a.example", "http://a.example/x", False),
+        ("https://a.example", "https://b.a.example/x", False),
+        ("https://*.a.example", "https://b.a.example/x", True),
+        ("https://*.a.example", "https://c.b.a.example/x", True),
+        ("https://*.a.example", "https://a.example/x", False),
+        ("https://*.a.example", "https://ba.example/x", False),
+        ("https://*.a.example", "https://b.a.example.evil/x", False),
+        ("https://*", "https://b.example/x", True),
+        ("https://*", "https://8.8.8.8/x", True),
+        ("https://*", "https://8.8.8.8:444/x", False),
+        ("https://*:444", "https://8.8.8.8:444/x", True),
+        ("https://[2606:4700::1]", "https://[2606:4700:0::1]/", True),
+    ],
+)
+def test_which_urls_lie_under_an_origin(origin: str, url: str, covered: bool) -> None:
+    assert parse_allowed_origin(origin).covers(parse_callback_url(url)) is covered
+
+
+def test_an_origin_is_written_as_a_policy_has_it() -> None:
+    for text in ("https://a.example", "https://*.a.example:8443", "http://*", "https://[2606:4700::1]:444"):
+        assert str(parse_allowed_origin(text)) == text
+    assert parse_allowed_origin("HTTPS://A.example/") == AllowedOrigin("https", "a.example", 443)
+
+
+@pytest.mark.parametrize("text", ["https://a.example/x", "https://a.example?", "https://a*.example", "https://*.*"])
+def test_what_is_no_origin(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_allowed_origin(text)
+
+
+def test_addresses_that_are_not_public_are_forbidden_and_public_ones_are_not() -> None:
+    assert [text for text in ADDRESSES if forbidden(ip_address(text)) is None] == []
+    assert [(text, forbidden(ip_address(text))) for text in PUBLIC if forbidden(ip_address(text))] == []
+
+
+@given(st.ip_addresses())
+def test_whatever_python_knows_not_to_be_global_is_forbidden(address: object) -> None:
+    found = ip_address(str(address))
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        return  # judged as the other one
+    if not found.is_global or found.is_multicast or found.is_reserved:
+        assert forbidden(found) is not None
+
+
+@given(st.ip_addresses(v=4))
+def test_a_mapped_address_is_judged_as_the_one_that_it_stands_for(address: object) -> None:
+    assert forbidden(IPv6Address(f"::ffff:{address}")) == forbidden(ip_address(str(address)))
