@@ -68,8 +68,11 @@ class Supervisor:
         if self._means.lease.holds():
             # A worker that has just thawed would take its own calls for orphans; it renews its lease first.
             await self._settle_orphans()
-        for process in await self._means.upkeep.overdue(self._means.clock.now(), _BATCH):
-            await self._concluder.overdue(process)
+        now = self._means.clock.now()
+        for process in await self._means.upkeep.overdue(now, _BATCH):
+            # A pause is known here before the store knows it.
+            if self._means.pauses.over_at(process, now) <= now:
+                await self._concluder.overdue(process)
         await self._give_up_questions()
 
     async def _give_up_questions(self) -> None:

@@ -33,7 +33,8 @@ def take(rate: Rate, full_at: float | None, now: int) -> Taken:
     """Take one request from a client's quota, if there is one left; ``full_at`` None: nothing is known of it."""
     window = rate.seconds * 1000
     step = window / rate.requests
-    before = max(float(now), full_at if full_at is not None else 0.0)
+    # A clock that was set back must not lock anybody out: nothing is further off than a window.
+    before = float(now) if full_at is None else min(max(float(now), full_at), now + window)
     after = before + step
     # The sum of steps may be off by rounding; half a microsecond is nobody's request.
     allowed = after - now <= window + 0.0005
