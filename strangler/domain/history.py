@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from strangler.domain.delivery import Delivery, raised
 from strangler.domain.process import FINAL, Effect, Process, State
 from strangler.domain.transitions import TABLE, Event, chain
 
@@ -43,6 +44,22 @@ def tale(events: Iterable[Event]) -> tuple[str | None, Process | None]:
     if expected == 1:
         return "there is no event", None
     return None, _process(fields, expected - 1, head)
+
+
+def deliveries_of(events: Sequence[Event]) -> tuple[Delivery, ...]:
+    """The deliveries that the changes of a sound history made."""
+    if not events or '"subscriptions"' not in events[0].content:
+        return ()
+    fields: dict[str, Any] = {}
+    made: list[Delivery] = []
+    version, before = 0, None
+    for event in events:
+        fields.update(json.loads(event.content)["set"])
+        if event.version > version:
+            process = _process(fields, event.sequence, event.digest)
+            made += raised(before, process, event.at)
+            version, before = event.version, process.public_state
+    return tuple(made)
 
 
 def project(events: Iterable[Event]) -> Process:

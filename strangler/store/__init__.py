@@ -11,6 +11,7 @@ from strangler.ports import (
     Bodies,
     Deliveries,
     Desk,
+    Examiner,
     Exceptions,
     ProcessStore,
     Standing,
@@ -41,6 +42,10 @@ class Store(ProcessStore, Bodies, Upkeep, Archive, Audit, Desk, Standing, StoreH
     @property
     def deliveries(self) -> Deliveries:
         """What is told to whom."""
+        ...
+
+    def examiner(self) -> Examiner:
+        """Somebody to look through all of it, once."""
         ...
 
     def wal_size(self) -> int:

@@ -16,6 +16,7 @@ from strangler.domain.history import tale
 from strangler.domain.process import Process
 from strangler.domain.transitions import event_id
 from strangler.ports import Finding
+from strangler.store.fsck_deliveries import faults
 from strangler.store.ledger import Ledger, Ledgers, Unreadable
 
 ReadChunk = Callable[[str, str, int], bytes | None]
@@ -23,6 +24,9 @@ ReadChunk = Callable[[str, str, int], bytes | None]
 _RESTORE = (
     "Somebody or something wrote into the store beside strangler. Restore it from a backup, or keep it as evidence."
 )
+
+
+_TELL = "Its receiver may know too little: ask it, or send it the delivery again (`strangler deliveries redrive`)."
 
 
 class Report:
@@ -80,6 +84,8 @@ def check(ledger: Ledger | Unreadable, read_chunk: ReadChunk | None) -> Iterator
             # What has to hold beside is asked of what the history tells: the row was told already.
             ledger = ledger._replace(process=told)
             yield from _outbox(ledger)
+            for fault in faults(ledger):
+                yield _finding(told.id, "delivery", fault.wrong, _TELL, fault.seen)
     yield from _going(ledger)
     yield from _bodies(ledger, read_chunk)
     yield from _key(ledger)
@@ -162,7 +168,7 @@ def _outbox(ledger: Ledger) -> Iterator[Finding]:
         if event.version > version:
             raised[event_id(event.digest)] = event.version
             version = event.version
-    told = Counter(row.id for row in ledger.outbox)
+    told = Counter([row.id for row in ledger.outbox])
     missing = [number for identity, number in raised.items() if identity not in told]
     if missing:
         yield _finding(

@@ -42,6 +42,7 @@ from strangler.store.commits import Commits
 from strangler.store.deliveries import MemoryDeliveries
 from strangler.store.desk import commanded, sought
 from strangler.store.entry import Entry
+from strangler.store.examining import MemoryExaminer
 from strangler.store.exceptions import MemoryExceptions
 from strangler.store.ids import created_before
 from strangler.store.ledger import Ledger, Ledgers
@@ -388,6 +389,10 @@ class MemoryStore(MemoryStanding):
         self._closed = self.exceptions.closed = True
 
     # Ledgers
+
+    def examiner(self) -> MemoryExaminer:
+        """Somebody to look through all of it, once."""
+        return MemoryExaminer(self)
 
     @contextmanager
     def ledgers(self) -> Iterator[Ledgers]:

@@ -27,6 +27,7 @@ from strangler.store.sealing import Sealer
 from strangler.store.sqlite import standing
 from strangler.store.sqlite.connection import open_reader
 from strangler.store.sqlite.desk_reads import DeskReads
+from strangler.store.sqlite.examiner import SqliteExaminer
 from strangler.store.sqlite.ledgers import SqliteLedgers
 from strangler.store.sqlite.library import Library
 from strangler.store.sqlite.reads import Reads
@@ -192,6 +193,10 @@ class SqliteReader:
             return os.stat(f"{self._path}-wal").st_size
         except FileNotFoundError:
             return 0
+
+    def examiner(self) -> SqliteExaminer:
+        """Somebody to look through all of it, once."""
+        return SqliteExaminer(self._path)
 
     @contextmanager
     def ledgers(self) -> Iterator[Ledgers]:

@@ -107,6 +107,7 @@ def read(connection: Connection, low: bytes, high: bytes, limit: int, *, bodies:
     return Step([_readable(row, belongings) for row in found], loose, upto)
 
 
+_STRAY_KEY = "SELECT 1 FROM idempotency WHERE process_id = ? AND expires_at IS NULL LIMIT 1"
 _CHUNK = "SELECT data FROM chunk WHERE process_id = ? AND part = ? AND number = ?"
 _STRAY_KEYS = (
     "SELECT scope, key, CASE WHEN expires_at IS NULL AND NOT EXISTS "
@@ -136,6 +137,13 @@ def keys(connection: Connection, above: tuple[str, str], limit: int) -> Keys:
         found = connection.rows(_STRAY_KEYS, (*above, limit))
     upto = (found[-1][0], found[-1][1]) if len(found) == limit else None
     return Keys([("idempotency", id_text(owner)) for _, _, owner in found if owner is not None], upto)
+
+
+def keys_of(connection: Connection, process_id: bytes) -> list[tuple[str, str]]:
+    """A key that cannot lapse, of a process that does not exist. Goes through all keys."""
+    with guarded(connection):
+        found = connection.row(_STRAY_KEY, (bytearray(process_id),))
+    return [("idempotency", id_text(process_id))] if found is not None else []
 
 
 def chunk(connection: Connection, process_id: str, part: str, number: int) -> bytes | None:
