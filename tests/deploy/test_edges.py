@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ import pytest
 from httpx_sse import aconnect_sse
 from websockets.asyncio.client import connect
 
+from strangler.config.scalars import seconds
+from strangler.config.settings import Settings
+from strangler.policy.model import Upstream
 from tests.deploy.material import DEPLOY, judged, tool
 from tests.front.certificates import Authority
 from tests.harness.child import Child
@@ -190,6 +194,23 @@ def place(kind: str, authority: Authority, tmp_path_factory: pytest.TempPathFact
 
 def test_the_example_is_one_that_the_proxy_takes(kind: str, authority: Authority, tmp_path: Path) -> None:
     Edge(kind, tmp_path, authority, 8080).check()
+
+
+@pytest.mark.parametrize(
+    ("example", "waits", "keeps"),
+    [
+        ("nginx/strangler.conf", r"proxy_(?:read|send)_timeout (\w+);", r"keepalive_timeout (\w+);"),
+        ("envoy/envoy.yaml", r"stream_idle_timeout: (\w+)", r"closing\.\n +idle_timeout: (\w+)"),
+    ],
+)
+def test_what_takes_too_long_is_ended_by_strangler_and_connections_by_the_edge(
+    example: str, waits: str, keeps: str
+) -> None:
+    text = (DEPLOY / example).read_text()
+    upstream = Upstream("legacy", "http")
+    longest = max(upstream.first_byte_timeout, upstream.idle_timeout, upstream.tunnel_timeout, upstream.timeout + 5)
+    assert min(seconds(found) for found in re.findall(waits, text)) > longest
+    assert max(seconds(found) for found in re.findall(keeps, text)) < Settings().keepalive
 
 
 async def test_links_bear_the_name_that_the_client_knows_whatever_it_says(place: Place) -> None:
