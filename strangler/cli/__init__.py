@@ -18,8 +18,10 @@ VERBS = {
     "check": "check",
     "try": "trying",
     "fsck": "fsck",
+    "processes": "processes",
     "routes": "routes",
     "audit": "audit",
+    "drain": "draining",
     "tokens": "tokens",
     "demo": "demo",
 }

@@ -109,6 +109,15 @@ def told(trial: Trial) -> Iterator[str]:
     yield f"sent to {trial.route.upstream.name}"
     yield f"  {sent.method} {sent.target.decode('latin-1')}"
     yield from _message(sent.headers, sent.body.data or b"")
+    if isinstance(trial.asked, str):
+        yield ""
+        yield f"in doubt  nobody could ask what it did: {trial.asked}"
+    elif trial.asked is not None:
+        question = trial.asked.outgoing
+        yield ""
+        yield f"in doubt  asked of {trial.asked.upstream.name}"
+        yield f"  {question.method} {question.target.decode('latin-1')}"
+        yield from _message(question.headers, b"")
     if trial.outcome is not None:
         yield ""
         yield f"rule      {trial.rule}"

@@ -31,6 +31,7 @@ TITLES: dict[str, tuple[int, str]] = {
     "not-cancellable": (409, "The process can no longer be cancelled"),
     "process-ended": (409, "The process has ended"),  # on the private listener only
     "order-not-possible": (409, "The order cannot be followed"),  # on the private listener only
+    "not-retryable": (409, "The process is not to be tried again"),  # on the private listener only
     "cancelled": (410, "The process was cancelled"),
     "no-longer-kept": (410, "The process is no longer kept"),
     "result-too-large": (410, "The result was too large to keep"),

@@ -6,22 +6,29 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from strangler.config.settings import Settings
+from strangler.config.system import SystemIds
 from strangler.domain.errors import OperatorError
-from strangler.domain.process import Process, Tombstone
+from strangler.engine.commands import Commands
 from strangler.engine.instrument import QueueReading
+from strangler.engine.notify import Notifier
+from strangler.engine.retrying import Retries
+from strangler.engine.supervise import Executes
 from strangler.operations import progress
-from strangler.operations.api import audit, routes
+from strangler.operations.api import audit, changes, draining, processes, routes
 from strangler.operations.api.endpoint import Endpoint
 from strangler.operations.api.serving import Backing
 from strangler.operations.api.tokens import Tokens, pass_path
+from strangler.operations.application import Phase
 from strangler.operations.telemetry import Telemetry
-from strangler.policy.model import Route
+from strangler.policy.model import Promise
 from strangler.ports import Clock
+from strangler.runtime.intake import Intake
+from strangler.runtime.policies import PolicyInForce
 from strangler.store import Store
 from strangler.store.open import store_path
 
@@ -31,19 +38,50 @@ class Reach(NamedTuple):
 
     store: Store
     clock: Clock
-    routes: Callable[[], Iterable[Route]]  # of today
+    policies: PolicyInForce
     queues: Callable[[], Mapping[str, QueueReading]]
-    report: Callable[[str, str, str | None], Awaitable[Process | Tombstone | None]]
+    notifier: Notifier
+    executes: Executes
     orders: routes.Orders
+    intake: Intake
+    phase: Callable[[], Phase]
 
 
 def endpoints(reach: Reach) -> tuple[Endpoint, ...]:
     """All endpoints but those of the listener itself."""
-    return (
-        progress.endpoint(reach.report),
-        *audit.endpoints(reach.store),
-        *routes.endpoints(reach.routes, reach.queues, reach.orders),
+    store, policies = reach.store, reach.policies
+    commands = Commands(store, reach.notifier, reach.clock)
+    retries = Retries(
+        store,
+        store,
+        reach.notifier,
+        reach.clock,
+        SystemIds(),
+        route_of=policies.route_of,
+        revision=policies.revision,
+        wake=reach.executes.wake,
     )
+    sources = processes.Sources(
+        store, store, store, store, policies.promise_of, policies.all_promises, lambda name: _today(policies, name)
+    )
+    return (
+        *processes.endpoints(sources),
+        *changes.endpoints(
+            store.process,
+            commands.cancel,
+            lambda process_id, force: retries.retry(process_id, force=force),
+            policies.promise_of,
+        ),
+        progress.endpoint(commands.report),
+        *audit.endpoints(store),
+        *routes.endpoints(policies.routes, reach.queues, reach.orders),
+        *draining.endpoints(reach.intake.drain, reach.intake.undrain, reach.phase),
+    )
+
+
+def _today(policies: PolicyInForce, name: str) -> Promise | None:
+    route = policies.route_of(name)
+    return route.promise if route is not None else None
 
 
 def backing(settings: Settings, reach: Reach, telemetry: Telemetry) -> Backing:

@@ -21,6 +21,7 @@ from strangler.policy.standing import ModeOrder
 from strangler.ports import Clock, Lease
 from strangler.runtime.following import Following
 from strangler.runtime.gates import all_gates, gate_message, orders_message
+from strangler.runtime.intake import Intake
 from strangler.runtime.slots import Allotment
 from strangler.store.remote.frames import Message
 from strangler.store.remote.host import Guest, Host
@@ -102,6 +103,8 @@ class Hub(Host):
         self.pauses = Pauses()
         self.gates = Gatekeeper(store, self.pauses, clock, telemetry, self._gate_changed)
         self._orders: Message = orders_message(())
+        self.intake = Intake(lambda shut: self.tell_all("intake", shut))
+        self.deliver: Callable[[Sequence[str]], None] = lambda lanes: None  # told where deliveries were committed
         self.calls["begin_look"] = self._begin_look
         self._arrive("")
 
@@ -142,6 +145,8 @@ class Hub(Host):
                 self._start(self.following.bring(guest))
             case ("want", route, concurrency, number) if owner not in self._lapsed:
                 self.allotment.want(owner, route, concurrency, number)
+            case ("shut",):
+                self.intake.drain()  # as an earlier process here was told
             case ("give_back", route, number) if owner not in self._lapsed:
                 self.allotment.give_back(owner, route, number)
             case ("end_look", process_id) if self._looks.get(process_id) == owner:
@@ -250,6 +255,8 @@ class Hub(Host):
         guest.tell("health", self.store.refusal())
         guest.tell(*self._orders)
         for message in all_gates(self.gates, self.pauses):
+        if self.intake.shut:
+            guest.tell("intake", True)
             guest.tell(*message)
         guest.tell("news", [], self._queues(), [])
         self.following.runs(guest, revision)

@@ -23,6 +23,8 @@ from strangler.ports import Archive, Clock
 from strangler.runtime import last_good
 
 
+_REVISION = 16  # digits of a revision that are kept with a process
+
 class TakesTable(Protocol):
     """Who is to know the table in force."""
 
@@ -74,6 +76,14 @@ class PolicyInForce:
         return self._promises.get(digest)
 
     def promises_of(self, resource: str) -> list[Promise]:
+    def revision(self) -> str | None:
+        """What is kept with a process of the policy under which it was accepted."""
+        return self.loaded.table.revision[:_REVISION] if self.loaded is not None else None
+
+    def all_promises(self) -> list[Promise]:
+        """All promises that are known."""
+        return list(self._promises.values())
+
         """All promises whose processes lie under a resource path."""
         return [promise for promise in self._promises.values() if promise.process.resource == resource]
 

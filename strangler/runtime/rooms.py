@@ -80,7 +80,9 @@ class Rooms:
         self._caller = Caller(max_head=settings.max_head)
         self._site = Site(settings.public_url, trusted, ())
         outcomes = Outcomes()
-        notifier = Notifier(frame.lanes, outcomes, frame.signals, self.latencies, telemetry)
+        notifier = self.notifier = Notifier(
+            frame.lanes, outcomes, frame.signals, self.latencies, telemetry, frame.deliver
+        )
         self.means = Means(
             store=store,
             bodies=store,
@@ -161,6 +163,8 @@ class Rooms:
             trusted=trusted.peer,
             draining=lambda: frame.phase() == "draining",
         )
+            revision=frame.policies.revision,
+            receivers=frame.policies.receivers,
 
     async def listen(self) -> None:
         """Listen where the settings say.

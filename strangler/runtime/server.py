@@ -23,6 +23,7 @@ from strangler.engine.supervise import Supervisor
 from strangler.operations.application import Health, Operations, Phase
 from strangler.operations.telemetry import Telemetry
 from strangler.runtime import desk
+from strangler.runtime.intake import Intake
 from strangler.runtime.policies import Policies
 from strangler.runtime.rooms import Frame, Rooms
 from strangler.runtime.standing import StandingOrders
@@ -49,6 +50,7 @@ class Server:
         self._phase: Phase = "starting"
         self._tasks: list[asyncio.Task[None]] = []
         clock = SystemClock()
+        self._intake = Intake()
         self._lanes = Lanes()
         self._lease = LeaseKeeper(str(uuid.uuid4()), settings.lease, store, clock, telemetry)
         self.policies = Policies(
@@ -75,25 +77,28 @@ class Server:
                 policies=self.policies,
                 lanes=self._lanes,
                 signals=Signals(),
-                phase=lambda: self._phase,
+                phase=self._current_phase,
                 pauses=pauses,
                 gate=self._gates,
             )
         )
         self._supervisor = Supervisor(self._rooms.means, self._rooms.executor, self._rooms.concluder)
         reach = desk.Reach(
-            store,
-            clock,
-            self.policies.routes,
-            lambda: self._lanes.readings(clock.now()),
-            self._rooms.commands.report,
-            self._orders,
+            store=store,
+            clock=clock,
+            policies=self.policies,
+            queues=lambda: self._lanes.readings(clock.now()),
+            notifier=self._rooms.notifier,
+            executes=self._rooms.executor,
+            orders=self._orders,
+            intake=self._intake,
+            phase=self._current_phase,
         )
         backing = desk.backing(settings, reach, telemetry)
         self._pass = desk.Pass(settings, backing.tokens)
         self._operations = Operations(
             telemetry,
-            Health(lambda: self._phase, self._degraded),
+            Health(self._current_phase, self._degraded),
             self.policies.reload,
             settings.ops_host,
             backing=backing,
@@ -160,6 +165,9 @@ class Server:
         return {**degraded, "store": reason} if reason is not None else degraded
 
     async def _operations_listen(self) -> None:
+    def _current_phase(self) -> Phase:
+        return "draining" if self._intake.shut and self._phase == "serving" else self._phase
+
         ops = self._settings.ops
         if ops.path:
             await self._operations.start_unix(ops.path)

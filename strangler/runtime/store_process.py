@@ -16,7 +16,6 @@ from typing import Any
 from strangler.config.load import Loaded, load_policy
 from strangler.config.system import SystemClock, SystemIds
 from strangler.domain.errors import StoreUnavailable
-from strangler.engine.commands import Commands
 from strangler.engine.conclude import Concluder
 from strangler.engine.latencies import Latencies
 from strangler.engine.lease import LeaseKeeper
@@ -119,12 +118,15 @@ class StoreProcess:
         notifier = Notifier(self._hub.lanes, Outcomes(), self._hub.signals, self._latencies, telemetry)
         self._supervisor = self._supervision(notifier)
         reach = desk.Reach(
-            self._store,
-            self._clock,
-            self._policies.routes,
-            lambda: self._hub.lanes.readings(self._clock.now()),
-            Commands(self._store, notifier, self._clock).report,
-            self._orders,
+            store=self._store,
+            clock=self._clock,
+            policies=self._policies,
+            queues=lambda: self._hub.lanes.readings(self._clock.now()),
+            notifier=notifier,
+            executes=AllWorkers(self._hub, self._clock),
+            orders=self._orders,
+            intake=self._hub.intake,
+            phase=self._current_phase,
         )
         backing = desk.backing(settings, reach, telemetry)
         self._pass = desk.Pass(settings, backing.tokens)
@@ -267,7 +269,9 @@ class StoreProcess:
             self._hub.serving >= self._given.settings.workers or (self._restarted and self._hub.serving)
         ):
             self._phase = "serving"
-        return "starting" if self._phase == "serving" and not self._hub.serving else self._phase
+        if self._phase == "serving":
+            return "starting" if not self._hub.serving else "draining" if self._hub.intake.shut else "serving"
+        return self._phase
 
     def _degraded(self) -> Mapping[str, str]:
         degraded = dict(self._orders.degraded())

@@ -76,6 +76,7 @@ class Worker:
         self._listeners = list(listeners)
         self._owner = owner
         self._phase: Phase = "starting"
+        self._shut = False  # an operator said that nothing new is taken
         self._asked = asyncio.Event()
         self._leave = asyncio.Event()  # no worker has a call under way any more
         self._in_force = asyncio.Event()
@@ -112,7 +113,7 @@ class Worker:
                 policies=self._policies,
                 lanes=self._lanes,
                 signals=self._signals,
-                phase=lambda: self._phase,
+                phase=lambda: "draining" if self._shut else self._phase,
                 pauses=pauses,
                 gate=self._gate,
                 slots=self._slots,
@@ -199,6 +200,8 @@ class Worker:
                 self._store.refuses(reason)
             case ("missed",):
                 self._signals.hear_all()
+            case ("intake", shut):
+                self._shut = shut
             case ("restock",):
                 self._start(self._restock())
             case ("gate" | "trial", *_):
@@ -261,6 +264,8 @@ class Worker:
             # The store may have been away for long: the lease is renewed before it runs out.
             self._start(self._renew())
         hello: list[Message] = [("hello", self._owner, self._revision(), self._slots.restart())]
+        if self._shut:
+            hello.append(("shut",))
         return [*hello, ("serving",)] if self._phase == "serving" else hello
 
     def _new_term(self) -> None:

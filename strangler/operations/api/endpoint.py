@@ -44,6 +44,7 @@ class Done:
 
     document: Any
     status: int = 200
+    note: str | None = None  # for the audit log
 
 
 @dataclass(frozen=True, slots=True)

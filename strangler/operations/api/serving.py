@@ -145,7 +145,7 @@ async def _told(endpoint: Endpoint, asked: Asked, backing: Backing, request: web
     outcome, detail = "internal-error", None
     try:
         told = await endpoint.handle(asked)
-        outcome, detail = (told.name, told.detail) if isinstance(told, Refusal) else ("done", None)
+        outcome, detail = _outcome(told)
         return told
     except StoreUnavailable as error:
         outcome, detail = "store-unavailable", str(error)
@@ -158,12 +158,22 @@ async def _told(endpoint: Endpoint, asked: Asked, backing: Backing, request: web
             backing.failed(f"the end of command {number} ({outcome})", error)
 
 
+def _outcome(told: Told) -> tuple[str, str | None]:
+    """What the audit log says of it."""
+    match told:
+        case Refusal(name, detail):
+            return name, detail
+        case Done(_, _, note):
+            return "done", note
+    return "done", None
+
+
 # ── The answer ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def _answered(told: Told, request: web.Request, backing: Backing) -> web.StreamResponse:
     match told:
-        case Done(document, status):
+        case Done(document, status, _):
             text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
             data = text.encode("utf-8", "backslashreplace")
             headers = {"Cache-Control": "no-store", "Content-Type": "application/json"}

@@ -1,0 +1,153 @@
+"""A process again: a new one with the recorded request of one that ended, for an operator who says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from strangler.domain.exchange import RecordedRequest
+from strangler.domain.process import Effect, Process, Tombstone
+from strangler.domain.transitions import Accept, Change, apply
+from strangler.engine.notify import Notifier
+from strangler.engine.outgoing import REQUEST_PART
+from strangler.engine.uninterrupted import uninterrupted
+from strangler.policy.model import Route
+from strangler.ports import Bodies, Clock, Commit, Committed, Ids, ProcessStore, Verdict
+
+
+class Obstacle(NamedTuple):
+    """Why it is not tried again."""
+
+    why: str
+    forceable: bool  # who knows better may have it tried all the same
+
+
+class Gone(NamedTuple):
+    """There is no such process, or only what is left of it."""
+
+    tombstone: Tombstone | None
+
+
+def obstacle(process: Process, request: RecordedRequest | None, route: Route | None) -> Obstacle | None:
+    """What stands in the way of trying a process again; None: nothing. What cannot be forced comes first."""
+    if not process.final:
+        return Obstacle(f"it is {process.state} and has not ended: cancel it, or settle what is in doubt", False)
+    if route is None:
+        return Obstacle(f"the policy has no route {process.route} any more", False)
+    if request is None or not request.body.kept:
+        return Obstacle("the body of its request is no longer kept", False)
+    risks = []
+    if process.effect is Effect.APPLIED:
+        risks.append("the legacy system did it: once more would be a second time")
+    elif process.effect is not Effect.NONE:
+        risks.append("nobody knows what it did in the legacy system: once more could be a second time")
+    if process.caller is not None and not request.credentials and not _identifies_itself(route):
+        risks.append("its client's credentials went when it ended: the legacy system would be called without them")
+    return Obstacle("; ".join(risks), True) if risks else None
+
+
+def _identifies_itself(route: Route) -> bool:
+    """Whether calls of a route bear no credentials of clients, or ones of our own."""
+    return route.call.credentials == "drop" or any(
+        name.lower() in ("authorization", "cookie") for name, _ in route.call.set_headers
+    )
+
+
+class Retries:
+    """Makes new processes of old ones.
+
+    Args:
+        revision: of the policy in force.
+        wake: has whoever executes look at a route at an instant.
+    """
+
+    def __init__(
+        self,
+        store: ProcessStore,
+        bodies: Bodies,
+        notifier: Notifier,
+        clock: Clock,
+        ids: Ids,
+        *,
+        route_of: Callable[[str], Route | None],
+        revision: Callable[[], str | None],
+        wake: Callable[[str, int], None],
+    ) -> None:
+        self._store = store
+        self._bodies = bodies
+        self._notifier = notifier
+        self._clock = clock
+        self._ids = ids
+        self._route_of = route_of
+        self._revision = revision
+        self._wake = wake
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def retry(self, process_id: str, *, force: bool) -> Process | Obstacle | Gone:
+        """Accept the recorded request of a process once more. Returns the new process, which waits for its claim.
+
+        Raises:
+            StoreUnavailable: the store cannot record it; nothing is done.
+        """
+        task = asyncio.get_running_loop().create_task(self._retry(process_id, force))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def _retry(self, process_id: str, force: bool) -> Process | Obstacle | Gone:
+        process = await self._store.process(process_id)
+        if not isinstance(process, Process):
+            return Gone(process)
+        request, route = await self._store.request(process_id), self._route_of(process.route)
+        stands = obstacle(process, request, route)
+        if stands is not None and not (force and stands.forceable):
+            return stands
+        assert request is not None
+        assert route is not None
+        draft = again(process, route, self._ids.process_id(self._clock.now()), self._clock.now(), self._revision())
+        await self._copy_body(request, process.id, draft.id)
+        change = apply(None, Accept(draft, process.business_references), draft.created_at)
+        await uninterrupted(self._store.commit(Commit(change, request=request)), partial(self._told, change))
+        return change.process
+
+    async def _copy_body(self, request: RecordedRequest, source: str, to: str) -> None:
+        for index in range(request.body.chunks):
+            data = await self._bodies.read_chunk(source, REQUEST_PART, index)
+            await self._bodies.write_chunk(to, REQUEST_PART, index, data)
+
+    def _told(self, change: Change, verdict: Verdict) -> Verdict:
+        assert isinstance(verdict, Committed)  # nobody else has the id
+        self._notifier.committed(change)
+        self._wake(change.process.route, change.process.created_at)
+        return verdict
+
+
+def again(process: Process, route: Route, process_id: str, now: int, revision: str | None) -> Process:
+    """The accepted fields of a new process with the request of another, under today's promise.
+
+    Its client is the same, and so are those who are called back. The idempotency key stays with the first one.
+    """
+    return Process(
+        id=process_id,
+        route=route.name,
+        type=route.process.type,
+        promise=route.promise.digest,
+        base=process.base,
+        resource=route.process.resource,
+        method=process.method,
+        correlation_id=process.correlation_id,
+        created_at=now,
+        deadline_at=now + round(route.process.deadline * 1000),
+        retain=round(route.process.retain * 1000),
+        promised=True,
+        caller=process.caller,
+        caller_name=process.caller_name,
+        body_size=process.body_size,
+        parent_id=process.id,
+        revision=revision,
+        trace=process.trace,
+        trace_state=process.trace_state,
+        subscriptions=process.subscriptions,
+    )

@@ -1,0 +1,341 @@
+"""What operators are shown of a process: credentials never, nothing that its route redacts, and nothing null."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote_plus
+
+from strangler.domain import instant
+from strangler.domain.exceptions import KINDS
+from strangler.domain.exchange import Attempt, AttemptOutcome, Headers, RecordedReply, RecordedRequest
+from strangler.domain.process import Effect, Process, PublicState, State
+from strangler.domain.transitions import Event
+from strangler.engine.document import process_url, status_word
+from strangler.operations.api.schemas import (
+    COUNT,
+    ID,
+    INSTANT,
+    NUMBER,
+    TEXT,
+    TRUTH,
+    Schema,
+    a_list,
+    an_object,
+    one_of,
+)
+from strangler.policy.model import Promise, Redaction
+from strangler.policy.redaction import HIDDEN, shown_body, shown_headers
+from strangler.ports import Evidence, ExceptionEntry
+
+FIRST_BYTES = 16 * 1024
+"""Of a body, so many are shown."""
+
+
+def known(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of what is known: members that are None are left out."""
+    return {name: value for name, value in pairs if value is not None}
+
+
+def at(instant_or_none: int | None) -> str | None:
+    """An instant as text."""
+    return None if instant_or_none is None else instant.to_text(instant_or_none)
+
+
+# ── A process in a list ──────────────────────────────────────────────────────────────────────────────────────────────
+
+SUMMARY_MEMBERS: Mapping[str, Schema] = {
+    "id": ID,
+    "route": TEXT,
+    "type": TEXT,
+    "state": one_of(PublicState),
+    "machineState": one_of(State),
+    "status": TEXT,
+    "method": TEXT,
+    "createdAt": INSTANT,
+    "updatedAt": INSTANT,
+    "correlationId": TEXT,
+    "attempts": COUNT,
+    "version": COUNT,
+}
+SUMMARY_KNOWN: Mapping[str, Schema] = {
+    "reason": TEXT,
+    "effect": one_of(Effect),
+    "finishedAt": INSTANT,
+    "idempotencyKey": TEXT,
+    "callerName": TEXT,
+    "references": {"type": "object", "additionalProperties": TEXT},
+    "resultStatus": NUMBER,
+    "parentId": ID,
+}
+SUMMARY = an_object(SUMMARY_MEMBERS, SUMMARY_KNOWN)
+
+
+def summary(process: Process, promise: Promise | None) -> dict[str, Any]:
+    """A process as it stands in a list."""
+    return {
+        "id": process.id,
+        "route": process.route,
+        "type": process.type,
+        "state": process.public_state,
+        "machineState": process.state,
+        "status": word(process, promise),
+        "method": process.method,
+        "createdAt": instant.to_text(process.created_at),
+        "updatedAt": instant.to_text(process.updated_at),
+        "correlationId": process.correlation_id,
+        "attempts": process.tries,
+        "version": process.version,
+        **known(
+            (
+                ("reason", process.reason),
+                ("effect", process.effect),
+                ("finishedAt", at(process.finished_at)),
+                ("idempotencyKey", process.key),
+                ("callerName", process.caller_name),
+                (
+                    "references",
+                    None if process.business_references is None else json.loads(process.business_references),
+                ),
+                ("resultStatus", process.result_status),
+                ("parentId", process.parent_id),
+            )
+        ),
+    }
+
+
+def word(process: Process, promise: Promise | None) -> str:
+    """The domain's word for where it is."""
+    if promise is None:
+        return process.status or process.public_state.upper()
+    return status_word(process.status, process.public_state, promise.process)
+
+
+# ── All of one process ───────────────────────────────────────────────────────────────────────────────────────────────
+
+_BODY = an_object(
+    {"size": COUNT, "sha256": TEXT, "kept": TRUTH},
+    {"text": TEXT, "base64": TEXT, "truncated": TRUTH, "hidden": TRUTH},
+)
+_HEADERS = a_list(an_object({"name": TEXT, "value": TEXT}))
+REQUEST = an_object(
+    {"method": TEXT, "target": TEXT, "headers": _HEADERS, "body": _BODY, "credentials": one_of(["kept", "none"])}
+)
+REPLY = an_object({"attempt": NUMBER, "status": NUMBER, "headers": _HEADERS, "body": _BODY}, {"reasonPhrase": TEXT})
+EVENT = an_object(
+    {
+        "sequence": NUMBER,
+        "version": NUMBER,
+        "at": INSTANT,
+        "transition": TEXT,
+        "to": one_of(State),
+        "set": {"type": "object"},
+        "digest": TEXT,
+    },
+    {"from": one_of(State), "note": TEXT},
+)
+ATTEMPT = an_object(
+    {"number": NUMBER, "fence": NUMBER, "worker": TEXT, "startedAt": INSTANT},
+    {"endedAt": INSTANT, "outcome": one_of(AttemptOutcome), "status": NUMBER, "detail": TEXT},
+)
+EVIDENCE = an_object(
+    {"attempt": NUMBER, "source": TEXT, "at": INSTANT, "headers": _HEADERS, "body": _BODY}, {"status": NUMBER}
+)
+EXCEPTION = an_object(
+    {"id": NUMBER, "kind": one_of(KINDS), "openedAt": INSTANT, "dueAt": INSTANT, "detail": TEXT},
+    {"subject": TEXT, "owner": TEXT, "closedAt": INSTANT, "closedBy": TEXT, "action": TEXT},
+)
+WHOLE_MEMBERS: Mapping[str, Schema] = {
+    **SUMMARY_MEMBERS,
+    "url": TEXT,
+    "deadlineAt": INSTANT,
+    "promised": TRUTH,
+    "promise": an_object({"digest": TEXT}, {"text": {"type": "object"}}),
+    "history": a_list(EVENT),
+    "tries": a_list(ATTEMPT),
+    "evidence": a_list(EVIDENCE),
+    "exceptions": a_list(EXCEPTION),
+}
+WHOLE_KNOWN: Mapping[str, Schema] = {
+    **SUMMARY_KNOWN,
+    "revision": TEXT,
+    "traceparent": TEXT,
+    "dueAt": INSTANT,
+    "retainUntilAt": INSTANT,
+    "worker": TEXT,
+    "followTarget": TEXT,
+    "followUntilAt": INSTANT,
+    "request": REQUEST,
+    "reply": REPLY,
+}
+
+
+def particulars(process: Process, retain_until_at: int | None) -> dict[str, Any]:
+    """What is to be known of a process beside what stands in a list."""
+    return {
+        "url": process_url(process),
+        "deadlineAt": instant.to_text(process.deadline_at),
+        "promised": process.promised,
+        **known(
+            (
+                ("revision", process.revision),
+                ("traceparent", process.trace),
+                ("dueAt", at(process.due_at)),
+                ("retainUntilAt", at(retain_until_at)),
+                ("worker", process.owner),
+                ("followTarget", process.follow_target),
+                ("followUntilAt", at(process.follow_until_at)),
+            )
+        ),
+    }
+
+
+def event(one: Event) -> dict[str, Any]:
+    """An event of a history."""
+    content = json.loads(one.content)
+    return known(
+        (
+            ("sequence", one.sequence),
+            ("version", one.version),
+            ("at", instant.to_text(one.at)),
+            ("transition", content["transition"]),
+            ("from", content.get("from")),
+            ("to", content["to"]),
+            ("set", {name: value for name, value in content["set"].items() if value is not None}),
+            ("note", content.get("note")),
+            ("digest", one.digest.hex()),
+        )
+    )
+
+
+def attempt(one: Attempt) -> dict[str, Any]:
+    """A try."""
+    return known(
+        (
+            ("number", one.number),
+            ("fence", one.fence),
+            ("worker", one.owner),
+            ("startedAt", instant.to_text(one.started_at)),
+            ("endedAt", at(one.ended_at)),
+            ("outcome", one.outcome),
+            ("status", one.status),
+            ("detail", one.detail),
+        )
+    )
+
+
+def exception(one: ExceptionEntry) -> dict[str, Any]:
+    """Something that a person had, or has, to look at."""
+    return known(
+        (
+            ("id", one.id),
+            ("kind", one.kind),
+            ("subject", one.subject or None),
+            ("openedAt", instant.to_text(one.opened_at)),
+            ("dueAt", instant.to_text(one.due_at)),
+            ("detail", one.detail),
+            ("owner", one.owner),
+            ("closedAt", at(one.closed_at)),
+            ("closedBy", one.closed_by),
+            ("action", one.action),
+        )
+    )
+
+
+class Shown:
+    """What may be shown of what a route recorded: under what was promised, and what its policy says today."""
+
+    def __init__(self, promises: Sequence[Promise]) -> None:
+        self._redaction = Redaction(
+            frozenset().union(*(promise.redact.headers for promise in promises)),
+            frozenset().union(*(promise.redact.pointers for promise in promises)),
+        )
+        # Without a promise nobody can say what is not to be seen.
+        self._blind = not promises
+        self._parameters = {
+            source[6:] for promise in promises for source in promise.access.identity if source.startswith("query:")
+        }
+
+    def request(self, recorded: RecordedRequest, data: bytes, sealed: bool) -> dict[str, Any]:
+        """A recorded request; ``data`` is the first bytes of its body."""
+        return {
+            "method": recorded.method,
+            "target": self._target(recorded.target),
+            "headers": self._headers(recorded.headers),
+            "body": self._body(data, recorded.body.size, recorded.body.digest, recorded.body.kept, recorded.headers),
+            "credentials": "kept" if sealed else "none",
+        }
+
+    def reply(self, number: int, recorded: RecordedReply, data: bytes) -> dict[str, Any]:
+        """A recorded reply."""
+        body = recorded.body
+        return known(
+            (
+                ("attempt", number),
+                ("status", recorded.status),
+                ("reasonPhrase", recorded.reason.decode("latin-1") or None),
+                ("headers", self._headers(recorded.headers)),
+                ("body", self._body(data, body.size, body.digest, body.kept, recorded.headers)),
+            )
+        )
+
+    def evidence(self, one: Evidence) -> dict[str, Any]:
+        """What says what an attempt did."""
+        headers = self._headers(one.headers)
+        for header in headers:
+            if header["name"] == ":target":
+                header["value"] = self._target(header["value"].encode("latin-1"))
+        shown = {
+            "attempt": one.attempt,
+            "source": one.source,
+            "at": instant.to_text(one.at),
+            "headers": headers,
+            "body": self._body(one.body, len(one.body), None, True, one.headers),
+        }
+        return shown if one.status is None else {**shown, "status": one.status}
+
+    def _target(self, target: bytes) -> str:
+        """A request target; the values of parameters that say who somebody is are hidden."""
+        path, mark, query = target.decode("latin-1").partition("?")
+        pairs = [
+            f"{pair.partition('=')[0]}={HIDDEN}"
+            if unquote_plus(pair.partition("=")[0], "latin-1") in self._parameters
+            else pair
+            for pair in query.split("&")
+        ]
+        return path + mark + "&".join(pairs)
+
+    def _headers(self, headers: Headers) -> list[dict[str, str]]:
+        return [
+            {"name": name.decode("latin-1"), "value": value.decode("latin-1")}
+            for name, value in shown_headers(headers, self._redaction)
+        ]
+
+    def _body(self, data: bytes, size: int, digest: bytes | None, kept: bool, headers: Headers) -> dict[str, Any]:
+        told: dict[str, Any] = {"size": size, "sha256": "" if digest is None else digest.hex(), "kept": kept}
+        shown = None if self._blind else shown_body(data, size, headers, self._redaction)
+        if shown is None:
+            told["hidden"] = True
+            return told
+        if len(shown) > FIRST_BYTES or len(data) < size:
+            shown = shown[:FIRST_BYTES]
+            told["truncated"] = True
+        text = _text(shown)
+        if text is not None:
+            told["text"] = text
+        else:
+            told["base64"] = b64encode(shown).decode()
+        return told
+
+
+def _text(data: bytes) -> str | None:
+    """Bytes as text, if they are; the end may be cut within a letter."""
+    for cut in range(4):
+        try:
+            return data[: len(data) - cut].decode() if cut <= len(data) else None
+        except UnicodeDecodeError as error:
+            if error.start < len(data) - 4:
+                return None
+    return None
