@@ -143,10 +143,10 @@ class Hub(Host):
                 self.following.runs(guest, revision)
                 self.allotment.hold(owner, held)
                 self._start(self.following.bring(guest))
-            case ("want", route, concurrency, number) if owner not in self._lapsed:
-                self.allotment.want(owner, route, concurrency, number)
             case ("shut",):
                 self.intake.drain()  # as an earlier process here was told
+            case ("want", route, concurrency, number) if owner not in self._lapsed:
+                self.allotment.want(owner, route, concurrency, number)
             case ("give_back", route, number) if owner not in self._lapsed:
                 self.allotment.give_back(owner, route, number)
             case ("end_look", process_id) if self._looks.get(process_id) == owner:
@@ -253,10 +253,10 @@ class Hub(Host):
         self._lapsed.discard(owner)
         self._arrive(owner)
         guest.tell("health", self.store.refusal())
-        guest.tell(*self._orders)
-        for message in all_gates(self.gates, self.pauses):
         if self.intake.shut:
             guest.tell("intake", True)
+        guest.tell(*self._orders)
+        for message in all_gates(self.gates, self.pauses):
             guest.tell(*message)
         guest.tell("news", [], self._queues(), [])
         self.following.runs(guest, revision)

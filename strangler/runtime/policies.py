@@ -22,8 +22,8 @@ from strangler.policy.standing import ModeOrder, in_force, obstacle
 from strangler.ports import Archive, Clock
 from strangler.runtime import last_good
 
-
 _REVISION = 16  # digits of a revision that are kept with a process
+
 
 class TakesTable(Protocol):
     """Who is to know the table in force."""
@@ -71,11 +71,6 @@ class PolicyInForce:
         route = self.route_of(name)
         return (route is not None and route.records) or any(p.route == name for p in self._promises.values())
 
-    def promise_of(self, digest: str) -> Promise | None:
-        """A promise, of today or kept."""
-        return self._promises.get(digest)
-
-    def promises_of(self, resource: str) -> list[Promise]:
     def revision(self) -> str | None:
         """What is kept with a process of the policy under which it was accepted."""
         return self.loaded.table.revision[:_REVISION] if self.loaded is not None else None
@@ -84,6 +79,11 @@ class PolicyInForce:
         """All promises that are known."""
         return list(self._promises.values())
 
+    def promise_of(self, digest: str) -> Promise | None:
+        """A promise, of today or kept."""
+        return self._promises.get(digest)
+
+    def promises_of(self, resource: str) -> list[Promise]:
         """All promises whose processes lie under a resource path."""
         return [promise for promise in self._promises.values() if promise.process.resource == resource]
 

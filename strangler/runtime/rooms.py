@@ -162,9 +162,9 @@ class Rooms:
             identity_key=frame.identity_key,
             trusted=trusted.peer,
             draining=lambda: frame.phase() == "draining",
-        )
             revision=frame.policies.revision,
             receivers=frame.policies.receivers,
+        )
 
     async def listen(self) -> None:
         """Listen where the settings say.

@@ -49,8 +49,8 @@ class Server:
         self._telemetry = telemetry
         self._phase: Phase = "starting"
         self._tasks: list[asyncio.Task[None]] = []
-        clock = SystemClock()
         self._intake = Intake()
+        clock = SystemClock()
         self._lanes = Lanes()
         self._lease = LeaseKeeper(str(uuid.uuid4()), settings.lease, store, clock, telemetry)
         self.policies = Policies(
@@ -158,6 +158,9 @@ class Server:
         if self._gates.shut(route) is None:
             self._rooms.executor.look(route)
 
+    def _current_phase(self) -> Phase:
+        return "draining" if self._intake.shut and self._phase == "serving" else self._phase
+
     def _degraded(self) -> Mapping[str, str]:
         reason = self._store.refusal()
         self._telemetry.store_refuses(reason)
@@ -165,9 +168,6 @@ class Server:
         return {**degraded, "store": reason} if reason is not None else degraded
 
     async def _operations_listen(self) -> None:
-    def _current_phase(self) -> Phase:
-        return "draining" if self._intake.shut and self._phase == "serving" else self._phase
-
         ops = self._settings.ops
         if ops.path:
             await self._operations.start_unix(ops.path)
