@@ -202,12 +202,13 @@ def test_the_example_is_one_that_the_proxy_takes(kind: str, authority: Authority
         ("nginx/strangler.conf", r"proxy_(?:read|send)_timeout (\w+);", r"keepalive_timeout (\w+);"),
         ("envoy/envoy.yaml", r"stream_idle_timeout: (\w+)", r"closing\.\n +idle_timeout: (\w+)"),
     ],
+    ids=["nginx", "envoy"],
 )
 def test_what_takes_too_long_is_ended_by_strangler_and_connections_by_the_edge(
     example: str, waits: str, keeps: str
 ) -> None:
     text = (DEPLOY / example).read_text()
-    upstream = Upstream("legacy", "http")
+    upstream = Upstream(name="legacy", scheme="http")
     longest = max(upstream.first_byte_timeout, upstream.idle_timeout, upstream.tunnel_timeout, upstream.timeout + 5)
     assert min(seconds(found) for found in re.findall(waits, text)) > longest
     assert max(seconds(found) for found in re.findall(keeps, text)) < Settings().keepalive
