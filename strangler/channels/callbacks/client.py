@@ -31,6 +31,13 @@ class Reply(NamedTuple):
     head: bytes  # the first bytes of the body
 
 
+class Target(NamedTuple):
+    """A URL that may be called, as far as it can be judged without asking for its name."""
+
+    url: CallbackUrl
+    called: URL  # the same, in the words of aiohttp
+
+
 class Client:
     """Calls one receiver.
 
@@ -57,7 +64,7 @@ class Client:
             read_bufsize=HEAD_SIZE,
         )
 
-    async def exchange(self, method: str, url: CallbackUrl, head: Head, body: bytes, trail: Trail) -> Reply:
+    async def exchange(self, method: str, target: Target, head: Head, body: bytes, trail: Trail) -> Reply:
         """One request and its answer; ``trail`` is filled on the way.
 
         A request on a connection of an earlier one that turns out dead is sent again, once per such connection: the
@@ -70,7 +77,7 @@ class Client:
         try:
             while True:
                 try:
-                    return await self._once(method, url, head, body)
+                    return await self._once(method, target, head, body)
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                     if trail.sockets > 0 or trail.address is None:
                         raise
@@ -78,10 +85,10 @@ class Client:
         finally:
             TRAIL.reset(token)
 
-    async def _once(self, method: str, url: CallbackUrl, head: Head, body: bytes) -> Reply:
+    async def _once(self, method: str, target: Target, head: Head, body: bytes) -> Reply:
         async with self._session.request(
             method,
-            URL(str(url), encoded=True),
+            target.called,
             headers=head,
             data=body or None,
             allow_redirects=False,
@@ -97,6 +104,15 @@ class Client:
 
 async def _first_bytes(response: aiohttp.ClientResponse) -> bytes:
     """The first bytes of an answer's body. What comes late, or breaks, is not missed: the status has come."""
+    if response.content.is_eof():
+        found = response.content.read_nowait(HEAD_SIZE)
+        if not response.content.at_eof():
+            response.close()
+        return found
+    return await _awaited(response)
+
+
+async def _awaited(response: aiohttp.ClientResponse) -> bytes:
     found = bytearray()
     try:
         async with asyncio.timeout(PATIENCE):

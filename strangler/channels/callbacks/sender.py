@@ -6,7 +6,9 @@ import asyncio
 import os
 import ssl
 
-from strangler.channels.callbacks.client import Client, Reply
+from yarl import URL
+
+from strangler.channels.callbacks.client import Client, Reply, Target
 from strangler.channels.callbacks.faults import reception_of
 from strangler.channels.callbacks.gate import AddressForbidden, Trail
 from strangler.channels.callbacks.handshake import Consents, consents, origin_of
@@ -16,6 +18,9 @@ from strangler.domain.retry import parse_retry_after
 from strangler.policy.callback_url import CallbackUrl, parse_callback_url
 from strangler.policy.receivers import Receiver
 from strangler.ports import Answered, Forbidden, Message, Ours, Reception, Unreached
+
+_MOST_TARGETS = 1000
+"""URLs of one receiver whose judgement is remembered. (Addresses that a name has are judged at every connection.)"""
 
 _TELLS_WHEN = (410, 429, 503)
 """Answers to a request for consent that are about the delivery itself."""
@@ -32,27 +37,20 @@ class HttpCallbackSender:
         """See `CallbackSender.send`."""
         began = _now()
         try:
-            url = parse_callback_url(message.url)
-        except ValueError as error:
-            return Forbidden(reason=f"this URL cannot be called back: {error}")
-        if not _takes(receiver, url):
-            return Forbidden(reason=f"the receiver {receiver.name} does not take {url.origin} today")
-        trail = Trail(receiver.networks, plain=url.scheme == "http")
-        try:
-            if url.address is not None:
-                trail.check(str(url.address))
             line = await self._line(receiver)
-        except AddressForbidden as error:
-            return Forbidden(reason=str(error.strerror))
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno and not isinstance(error, ssl.SSLError) else "it is none"
             return Ours(
                 reason=f"a certificate or key for this receiver cannot be used: {reason}", duration=_since(began)
             )
+        target = line.target(message.url)
+        if isinstance(target, Forbidden):
+            return target
+        trail = Trail(receiver.networks, plain=target.url.scheme == "http")
         line.users += 1
         try:
             async with asyncio.timeout(receiver.timeout):
-                return await _told(line, message, url, trail, began)
+                return await _told(line, message, target, trail, began)
         except Exception as error:
             return reception_of(error, trail, _since(began), receiver.timeout)
         finally:
@@ -94,27 +92,50 @@ class _Line:
         self.consents = Consents()
         self.users = 0
         self.retired = False
+        self._targets: dict[str, Target] = {}
+
+    def target(self, text: str) -> Target | Forbidden:
+        """A URL that may be called, as far as it can be judged without asking for its name."""
+        known = self._targets.get(text)
+        if known is not None:
+            return known
+        receiver = self.client.receiver
+        try:
+            url = parse_callback_url(text)
+        except ValueError as error:
+            return Forbidden(reason=f"this URL cannot be called back: {error}")
+        if not _takes(receiver, url):
+            return Forbidden(reason=f"the receiver {receiver.name} does not take {url.origin} today")
+        if url.address is not None:
+            try:
+                Trail(receiver.networks, plain=url.scheme == "http").check(str(url.address))
+            except AddressForbidden as error:
+                return Forbidden(reason=str(error.strerror))
+        if len(self._targets) >= _MOST_TARGETS:
+            self._targets.clear()
+        target = self._targets[text] = Target(url, URL(str(url), encoded=True))
+        return target
 
 
-async def _told(line: _Line, message: Message, url: CallbackUrl, trail: Trail, began: float) -> Reception:
+async def _told(line: _Line, message: Message, target: Target, trail: Trail, began: float) -> Reception:
     client, receiver = line.client, line.client.receiver
-    if receiver.verify == "handshake" and not line.consents.given(str(url), _now()):
+    if receiver.verify == "handshake" and not line.consents.given(str(target.url), _now()):
         origin = origin_of(message.source)
-        reply = await client.exchange("OPTIONS", url, consent_head(origin), b"", trail)
+        reply = await client.exchange("OPTIONS", target, consent_head(origin), b"", trail)
         if not consents(reply.headers, origin):
             if reply.status in _TELLS_WHEN:
                 return _answered(reply, message, trail, began)
             reason = f"it does not consent to be called: status {reply.status}, no WebHook-Allowed-Origin for {origin}"
             return Unreached(reason=reason, address=trail.address, duration=_since(began))
-        line.consents.remember(str(url), _now())
+        line.consents.remember(str(target.url), _now())
         trail.begin_anew()
-    reply = await client.exchange("POST", url, message_head(receiver, message), message.body, trail)
+    reply = await client.exchange("POST", target, message_head(receiver, message), message.body, trail)
     return _answered(reply, message, trail, began)
 
 
 def _answered(reply: Reply, message: Message, trail: Trail, began: float) -> Answered:
-    asked = reply.headers.get("retry-after", "").encode("utf-8", "replace")
-    wait = parse_retry_after(asked, message.attempt_at)
+    asked = reply.headers.get("retry-after")
+    wait = parse_retry_after(asked.encode("utf-8", "replace"), message.attempt_at) if asked is not None else None
     return Answered(
         status=reply.status,
         retry_after=int(wait * 1000) if wait is not None else None,
