@@ -16,6 +16,7 @@ from strangler.domain.retry import parse_retry_after
 from strangler.domain.transitions import Doubt
 from strangler.engine.aside import TookTooLong, beside
 from strangler.engine.conclude import Concluder
+from strangler.engine.failpoint import reach
 from strangler.engine.intake import whole_body
 from strangler.engine.means import Means
 from strangler.engine.question import (
@@ -101,6 +102,7 @@ class Prober:
         if request is None:
             return None  # it was forgotten meanwhile
         finding, evidence, reply = await self._find_out(route, probe, process, request)
+        reach("after-answer")
         self._tell(process, finding)
         transition = settled(process, finding, probe, self._means.clock.now())
         return await self._concluder.asked(process, transition, evidence, reply)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from strangler.config.system import SystemClock, SystemIds
-from strangler.domain.exchange import Body, Header, Peer, RecordedReply, Request
+from strangler.domain.exchange import Body, Header, Peer, RecordedReply, RecordedRequest, Request
 from strangler.domain.outcome import Outcome
 from strangler.domain.process import Process
 from strangler.domain.transitions import Accept, Claim, apply
@@ -19,6 +19,7 @@ from strangler.engine.conclude import applied
 from strangler.engine.document import status_document
 from strangler.engine.intake import KnownAs, names, recorded
 from strangler.engine.outgoing import outgoing
+from strangler.engine.probe import Question, Unaskable, question_about
 from strangler.engine.recorder import LiveReply, Recorder
 from strangler.engine.translating import prepared, understood
 from strangler.gateway.switch import client_value
@@ -48,6 +49,7 @@ class Trial(NamedTuple):
     decision: Decision | None = None  # None: nothing is decided, because no route is matched
     refusal: str | None = None  # why it would be refused
     sent: Outgoing | None = None  # None: it would pass through untouched, or be refused
+    asked: Question | str | None = None  # where its outcome is in doubt; text: why it cannot be; None: nothing is
     outcome: Outcome | None = None  # None: no reply was given
     rule: str = ""  # that decided
     process: Process | None = None
@@ -93,7 +95,8 @@ async def _recorded(request: Request, data: bytes, reply: Message | None, trial:
             return trial._replace(refusal=f"400: the body is not readable: {error}")
         except Untranslatable as error:
             return trial._replace(refusal=f"422: the request cannot be translated: {error}")
-    trial = trial._replace(sent=outgoing(process, sent, route, store), process=process)
+    asked = await _asked(route, store, process, kept)
+    trial = trial._replace(sent=outgoing(process, sent, route, store), asked=asked, process=process)
     if reply is None:
         return trial._replace(document=status_document(process, route.process, may_cancel=False))
     recorder = Recorder(store, process.id, 1, route.call.max_reply, _nobody)
@@ -114,6 +117,15 @@ async def _recorded(request: Request, data: bytes, reply: Message | None, trial:
         document=status_document(process, route.process, may_cancel=False),
         result=await recorder.finish() if process.final else None,
     )
+
+
+async def _asked(route: Route, store: MemoryStore, process: Process, kept: RecordedRequest) -> Question | str | None:
+    if route.call.probe is None:
+        return None
+    try:
+        return await question_about(store, route, process, kept, route.promise)
+    except Unaskable as error:
+        return str(error)
 
 
 def _draft(route: Route, request: Request, decision: Decision, process_id: str, known_as: KnownAs, now: int) -> Process:

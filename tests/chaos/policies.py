@@ -23,6 +23,16 @@ def of_all_kinds(upstream: str, *, concurrency: int = 32, timeout: str = "1s") -
           - name: fail
             match: {{path: /fail, methods: [POST]}}
             call: {{on_in_doubt: fail}}
+          - name: probe
+            match: {{path: /probe, methods: [POST]}}
+            call:
+              on_in_doubt: probe
+              probe:
+                path: "/-/known/{{process.correlationId}}"
+                applied: {{status: 200}}
+                absent: {{status: 404}}
+                result: {{status: 200, body: {{marker: process.correlationId}}}}
+                backoff: 200ms
           - name: query
             match: {{path: /query, methods: [GET]}}
           - name: compat

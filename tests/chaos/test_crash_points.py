@@ -20,12 +20,12 @@ pytestmark = pytest.mark.slow
 DIED = 137
 # Long enough that no renewal falls into the test and counts as a turn of the writer; a restart does not wait for it.
 LEASE = {"STRANGLER_LEASE": "60s"}
-ROUTES = ("review", "retry", "fail")
+ROUTES = ("review", "retry", "probe", "fail")
 
 UNCONFIRMED = ("unconfirmed", "unknown")
 FAILED = ("failed", "unknown")
 COMPLETED = ("completed", "applied")
-PROCESSING = ("processing", None)  # its repeat is due once the legacy side has settled
+PROCESSING = ("processing", None)  # its repeat, or the question, is due once the legacy side has settled
 
 
 class Scene(NamedTuple):
@@ -115,7 +115,9 @@ async def test_died_before_the_commit_of_the_acceptance_it_never_happened(stage:
     await checked(on)
 
 
-@pytest.mark.parametrize(("route", "end"), [("review", UNCONFIRMED), ("retry", PROCESSING), ("fail", FAILED)])
+@pytest.mark.parametrize(
+    ("route", "end"), [("review", UNCONFIRMED), ("retry", PROCESSING), ("probe", PROCESSING), ("fail", FAILED)]
+)
 async def test_died_after_the_commit_of_acceptance_and_claim_it_may_have_been_sent(
     stage: Stage, route: str, end: tuple[str, str | None], turns: int
 ) -> None:
@@ -153,9 +155,11 @@ async def test_died_at_the_commit_of_an_acceptance_that_has_to_wait(
     [
         ("before-commit", "review", COMPLETED, 1),
         ("before-commit", "retry", COMPLETED, 1),
+        ("before-commit", "probe", COMPLETED, 1),
         ("before-commit", "fail", COMPLETED, 1),
         ("after-commit", "review", UNCONFIRMED, 0),
         ("after-commit", "retry", PROCESSING, 0),
+        ("after-commit", "probe", PROCESSING, 0),
         ("after-commit", "fail", FAILED, 0),
     ],
 )
@@ -189,12 +193,15 @@ async def end_of(on: Scene, marker: str) -> tuple[str, str | None]:
     [
         ("before-first-byte", "review", UNCONFIRMED, {0}),
         ("before-first-byte", "retry", PROCESSING, {0}),
+        ("before-first-byte", "probe", PROCESSING, {0}),
         ("before-first-byte", "fail", FAILED, {0}),
         ("after-first-byte", "review", UNCONFIRMED, {0, 1}),
         ("after-first-byte", "retry", PROCESSING, {0, 1}),
+        ("after-first-byte", "probe", PROCESSING, {0, 1}),
         ("after-first-byte", "fail", FAILED, {0, 1}),
         ("after-reply", "review", UNCONFIRMED, {1}),
         ("after-reply", "retry", PROCESSING, {1}),
+        ("after-reply", "probe", PROCESSING, {1}),
         ("after-reply", "fail", FAILED, {1}),
     ],
 )
@@ -213,9 +220,11 @@ async def test_died_while_it_was_being_sent_or_answered(
     [
         ("before-commit", "review", UNCONFIRMED),
         ("before-commit", "retry", PROCESSING),
+        ("before-commit", "probe", PROCESSING),
         ("before-commit", "fail", FAILED),
         ("after-commit", "review", COMPLETED),
         ("after-commit", "retry", COMPLETED),
+        ("after-commit", "probe", COMPLETED),
         ("after-commit", "fail", COMPLETED),
     ],
 )

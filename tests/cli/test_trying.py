@@ -101,3 +101,24 @@ def test_wrong_usage_is_told(folder: Path, capsys: pytest.CaptureFixture[str], a
     (folder / "bad").write_text("POST /claims\nnonsense\n\n")
     assert main(["try", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+PROBE = """\
+    call:
+      on_in_doubt: probe
+      probe: {path: "/search/{body.policy}/{process.id}", headers: {set: {X-Asked: "1"}}, applied: {status: 200}}
+"""
+
+
+def test_it_shows_what_would_be_asked_if_nobody_knew_what_the_call_did(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "policy.yaml").write_text(POLICY.replace("    translate:\n", PROBE + "    translate:\n"))
+    assert main(["try", "claims", "--request", "request"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index("in doubt  asked of legacy")
+    assert lines[start + 1].startswith("  GET /search/P%C3%BC/0")
+    assert "  X-Asked: 1" in lines[start:]
+    (folder / "request").write_text('POST /claims HTTP/1.1\nHost: a\nContent-Type: application/json\n\n{"policy": ""}')
+    assert main(["try", "claims", "--request", "request"]) == 0
+    assert "in doubt  nobody could ask what it did: body.policy is empty, which cannot" in capsys.readouterr().out

@@ -9,6 +9,8 @@ Run as ``python -m tests.harness.legacy PORT LEDGER``. The header ``X-Legacy`` o
     hold    answers when ``POST /-/release`` comes, or never
     take    answers 202 and decides later: the ``Location`` answers 202 until ``POST /-/release`` has come
 
+``GET /-/known/MARKER`` asks whether a request with that marker came whole: 200, or 404.
+
 A request is known by its ``X-Correlation-ID``: the marker in the ledger. Each line of the ledger is a JSON document
 with ``event`` ("received": whole; "partial": the connection ended before the request did), ``marker``, ``method`` and
 ``path``.
@@ -49,6 +51,7 @@ class LegacySystem:
         self.ledger = ledger
         self.released = asyncio.Event()
         self.decided = False
+        self.known: set[str] = set()  # markers
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until either side is done with it."""
@@ -81,6 +84,10 @@ class LegacySystem:
             self.released.set()
             self.released = asyncio.Event()
             return await self._reply(writer, 200, b"{}")
+        if path.startswith("/-/known/"):
+            self.ledger.append(event="asked", **known)
+            return await self._reply(writer, 200 if path.rpartition("/")[2] in self.known else 404, b"{}")
+        self.known.add(known["marker"])
         self.ledger.append(event="received", key=headers.get("idempotency-key", ""), **known)
         script = dict(word.split("=", 1) for word in headers.get("x-legacy", "").split())
         return await self._perform(writer, script, {**known, "length": len(body)})
@@ -169,6 +176,10 @@ class Legacy(Child):
     def received(self, marker: str | None = None) -> int:
         """How many requests (with a marker) came whole."""
         return sum(line["event"] == "received" and marker in (None, line["marker"]) for line in self.lines())
+
+    def asked(self, marker: str) -> int:
+        """How often it was asked whether a request with a marker came."""
+        return sum(line["event"] == "asked" and line["marker"] == marker for line in self.lines())
 
     def calls(self) -> Counter[str]:
         """How often each marker came."""
