@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -82,8 +83,9 @@ class Watched(Server):
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the program; strace ends with it, and would leave it running if it went first."""
-        for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
-            os.kill(int(child), number)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+                os.kill(int(child), number)
 
     def used(self) -> set[str]:
         """The system calls that it made."""
