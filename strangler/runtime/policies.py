@@ -18,6 +18,7 @@ from strangler.engine.instrument import Instrument
 from strangler.operations.application import Reloaded, ReloadRefused
 from strangler.policy.match import Matcher, compile_table
 from strangler.policy.model import Promise, Route, Table
+from strangler.policy.receivers import Receiver
 from strangler.policy.standing import ModeOrder, in_force, obstacle
 from strangler.ports import Archive, Clock
 from strangler.runtime import last_good
@@ -65,6 +66,10 @@ class PolicyInForce:
     def routes(self) -> list[Route]:
         """The routes of the table in force, in its order."""
         return list(self.table.routes.values()) if self.table is not None else []
+
+    def receivers(self) -> Mapping[str, Receiver]:
+        """The receivers of callbacks of the table in force."""
+        return self.table.receivers if self.table is not None else {}
 
     def may_have_processes(self, name: str) -> bool:
         """Whether a route records, or did so once."""
