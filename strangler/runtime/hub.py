@@ -129,6 +129,8 @@ class Hub(Host):
         if told.seconds is not None:
             self._latencies.observe(told.route, told.seconds)
         self._spread(told.process_id, told.sequence, guest)
+        if told.deliveries:
+            self.deliver(told.deliveries)
         if told.waits == 1 and told.due_at is not None and told.due_at <= self._clock.now():
             self.due(told.route, guest)
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from strangler.config.settings import Settings
@@ -66,6 +66,7 @@ class Frame(NamedTuple):
     pauses: Pauses
     gate: Gate
     slots: Slots | None = None  # None: this worker is the only one
+    deliver: Callable[[Sequence[str]], None] = lambda lanes: None  # told the lanes of deliveries that were committed
 
 
 class Rooms:

@@ -27,6 +27,7 @@ from strangler.runtime.intake import Intake
 from strangler.runtime.policies import Policies
 from strangler.runtime.rooms import Frame, Rooms
 from strangler.runtime.standing import StandingOrders
+from strangler.runtime.telling import Telling
 from strangler.store import Store
 
 _SAVE_EVERY = 60.0  # seconds between two savings of the latency sketches
@@ -66,6 +67,7 @@ class Server:
         pauses = Pauses()
         self._gates = Gatekeeper(store, pauses, clock, telemetry, self._gate_changed)
         self._orders = StandingOrders(store, self._gates, self.policies, clock, telemetry)
+        self._telling = Telling(store, self.policies, clock, telemetry)
         self._rooms = Rooms(
             Frame(
                 settings=settings,
@@ -80,6 +82,7 @@ class Server:
                 phase=self._current_phase,
                 pauses=pauses,
                 gate=self._gates,
+                deliver=self._telling.deliverer.told,
             )
         )
         self._supervisor = Supervisor(self._rooms.means, self._rooms.executor, self._rooms.concluder)
@@ -119,11 +122,13 @@ class Server:
         await self.policies.begin(loaded, self._rooms.switch)
         self._telemetry.seed(await self._store.census())
         await self._supervisor.recover()
+        await self._telling.begin()
         await self._rooms.listen()
         for work in (
             self._lease.keep(),
             self._supervisor.watch(),
             self._supervisor.sweep(),
+            self._telling.deliverer.watch(),
             save_latencies(self._rooms.latencies, self._telemetry),
             self.policies.watch(),
         ):
@@ -134,7 +139,7 @@ class Server:
         """Take no new work, end what is under way, give back what was not sent; then close everything."""
         self._phase = "draining"
         await self._rooms.end_calls()
-        await self._rooms.end_answers()
+        await asyncio.gather(self._rooms.end_answers(), self._telling.drain())
         await self.close()
 
     async def close(self) -> None:
@@ -146,6 +151,7 @@ class Server:
         with contextlib.suppress(StoreUnavailable):
             await self._rooms.latencies.save()
         await self._rooms.close()
+        await self._telling.close()
         await self._store.close()
         await self._operations.stop()
         self._pass.forget()
@@ -153,6 +159,7 @@ class Server:
     def _policy_changed(self) -> None:
         self._gates.load({route.name: route for route in self.policies.routes()})
         self._rooms.executor.pump_all()
+        self._telling.deliverer.policy_changed()
 
     def _gate_changed(self, route: str) -> None:
         if self._gates.shut(route) is None:

@@ -35,6 +35,7 @@ from strangler.runtime.hub import AllWorkers, Hub
 from strangler.runtime.policies import Policies
 from strangler.runtime.server import save_latencies
 from strangler.runtime.standing import StandingOrders
+from strangler.runtime.telling import Telling
 from strangler.store.open import store_path
 from strangler.store.sealing import AesGcmSealer
 from strangler.store.sqlite.library import choose_library
@@ -109,13 +110,17 @@ class StoreProcess:
             self._store,
             telemetry,
             self._clock,
-            lambda: self._hub.gates.load({route.name: route for route in self._policies.routes()}),
+            self._policy_changed,
             self._hub.following,
         )
         self._orders = StandingOrders(
             self._store, self._hub.gates, self._policies, self._clock, telemetry, self._hub.tell_orders
         )
-        notifier = Notifier(self._hub.lanes, Outcomes(), self._hub.signals, self._latencies, telemetry)
+        self._telling = Telling(self._store, self._policies, self._clock, telemetry)
+        self._hub.deliver = self._telling.deliverer.told
+        notifier = Notifier(
+            self._hub.lanes, Outcomes(), self._hub.signals, self._latencies, telemetry, self._hub.deliver
+        )
         self._supervisor = self._supervision(notifier)
         reach = desk.Reach(
             store=self._store,
@@ -179,6 +184,7 @@ class StoreProcess:
             self._line.tell(ready=True)
             await self._ended.wait()
             server.close()
+            await self._telling.drain()
         finally:
             await self._close()
 
@@ -195,16 +201,22 @@ class StoreProcess:
             await AllWorkers(self._hub, self._clock).restock()
         else:
             await self._supervisor.recover()
+        await self._telling.begin()
         for work in (
             self._lease.keep(),
             self._supervise(),
             self._supervisor.sweep(),
+            self._telling.deliverer.watch(),
             self._look(),
             save_latencies(self._latencies, self._telemetry),
             self._policies.watch(),
         ):
             self._start(work)
         self._begun.set()
+
+    def _policy_changed(self) -> None:
+        self._hub.gates.load({route.name: route for route in self._policies.routes()})
+        self._telling.deliverer.policy_changed()
 
     async def _first_policy(self) -> Loaded:
         settings = self._given.settings
@@ -295,6 +307,7 @@ class StoreProcess:
             await self._lease.resign()
         for guest in list(self._hub.guests):
             guest.close()
+        await self._telling.close()
         await self._store.close()
         await self._operations.stop()
         self._pass.forget()

@@ -29,6 +29,7 @@ class Told(NamedTuple):
     state: str
     settling: bool
     seconds: float | None  # from acceptance to its end, where that says something
+    deliveries: tuple[str, ...] = ()  # the lanes of those that it made
 
 
 def told_of(change: Change) -> Told:
@@ -47,6 +48,7 @@ def told_of(change: Change) -> Told:
         process.state.value,
         process.settling,
         latency(process),
+        tuple([delivery.lane for delivery in change.deliveries]),
     )
 
 
