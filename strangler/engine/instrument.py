@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
 from strangler.domain.delivery import Delivery, DeliveryAttempt
+from strangler.domain.exceptions import ExceptionKind
 from strangler.domain.exchange import Attempt, Request
 from strangler.domain.process import Process
 from strangler.domain.transitions import Change
@@ -23,6 +24,14 @@ class QueueReading(NamedTuple):
     waiting_bytes: int
     running: int
     oldest_age: float  # seconds that the longest waiting process has been due
+
+
+class StandingReading(NamedTuple):
+    """What stands in the way of a route right now, beside its policy."""
+
+    held: bool  # by an operator
+    circuit: Literal["closed", "open", "half-open", "trying"] | None  # None: it has none
+    mode: str | None  # that an operator ordered for a while
 
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -115,6 +124,20 @@ class Instrument(Protocol):
 
     def watch_streams(self, read: Callable[[], Mapping[str, int]]) -> None:
         """Where to read at scrape time how many clients follow, by how they do: "events", "list", "socket"."""
+
+    def watch_exceptions(self, read: Callable[[], Mapping[ExceptionKind, int]]) -> None:
+        """Where to read at scrape time how many exceptions are open, by kind."""
+
+    def reconciled(
+        self, outcome: str, at: int, processes: int, findings: int, standings: Mapping[str, int], why: str | None
+    ) -> None:
+        """A run of reconciliation ended at an instant: "finished", "stopped" (too much is wrong) or "failed".
+
+        ``standings`` are its findings by what became of them: "opened", "open" already, "accepted".
+        """
+
+    def watch_standing(self, read: Callable[[], Mapping[str, StandingReading]]) -> None:
+        """Where to read at scrape time what stands in the way of each route that records."""
 
     def watch_wal(self, read: Callable[[], int | None]) -> None:
         """Where to read the size in bytes of the store's write-ahead log at scrape time; None: it has none."""

@@ -92,6 +92,11 @@ RUNNING = Family("strangler_calls_running", "gauge", "Recorded calls under way."
 DELIVERY_ATTEMPTS = Family(
     "strangler_delivery_attempts",
     "counter",
+HELD = Family("strangler_route_held", "gauge", "1 while an operator holds the recorded calls back.", ("route",))
+CIRCUIT = Family("strangler_circuit", "gauge", "1 for the state that the circuit is in.", ("route", "state"))
+ORDERED = Family(
+    "strangler_route_mode_ordered", "gauge", "1 for the mode that an operator ordered for a while.", ("route", "mode")
+)
     "Attempts to tell a receiver, by what came of them.",
     ("receiver", "answer"),
 )
@@ -144,6 +149,17 @@ RELOADS = Family("strangler_policy_reloads", "counter", "Policy tables that came
 RELOAD_FAILURES = Family("strangler_policy_reload_failures", "counter", "Policies that did not load.")
 POLICY_STALE = Family("strangler_policy_stale", "gauge", "1 while the last policy that was read did not load.")
 POLICY_ROUTES = Family("strangler_policy_routes", "gauge", "Routes of the policy in force.")
+# ── What people look at ──────────────────────────────────────────────────────────────────────────────────────────────
+
+EXCEPTIONS = Family("strangler_exceptions_open", "gauge", "Open exceptions, by kind.", ("kind",))
+RECONCILE_RUNS = Family("strangler_reconcile_runs", "counter", "Runs of reconciliation, by how they ended.", ("run",))
+RECONCILE_FINDINGS = Family(
+    "strangler_reconcile_findings", "gauge", "Findings of the last run that finished, accepted ones not counted."
+)
+RECONCILE_ENDED = Family(
+    "strangler_reconcile_finished_seconds", "gauge", "When the last run finished, in seconds since the epoch."
+)
+
 POLICY_INFO = Family("strangler_policy_info", "gauge", "Always 1; the revision of the policy in force.", ("revision",))
 
 # ── The server itself ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -186,6 +202,9 @@ FAMILIES = (
     DELIVERY_AGE,
     PASSED,
     PASSTHROUGH,
+    HELD,
+    CIRCUIT,
+    ORDERED,
     BATCH,
     COMMIT,
     WAL,
@@ -197,6 +216,10 @@ FAMILIES = (
     POLICY_INFO,
     STREAMS,
     DRAINING,
+    EXCEPTIONS,
+    RECONCILE_RUNS,
+    RECONCILE_FINDINGS,
+    RECONCILE_ENDED,
     DEFECTS,
     LINES_DROPPED,
     BUILD,

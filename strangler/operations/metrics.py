@@ -5,16 +5,18 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from strangler.engine.instrument import QueueReading
+from strangler.domain.exceptions import KINDS, ExceptionKind
+from strangler.engine.instrument import QueueReading, StandingReading
 from strangler.operations import catalogue, series
 from strangler.operations.catalogue import Family
-from strangler.operations.series import Histogram, Receivers, ReceiverSeries, Routes, RouteSeries
+from strangler.operations.series import Histogram, Receivers, ReceiverSeries, ReconcileSeries, Routes, RouteSeries
 from strangler.ports import DeliveryTotal
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -29,6 +31,8 @@ class Readings:
         self.queues: Callable[[], Mapping[str, QueueReading]] = dict
         self.streams: Callable[[], Mapping[str, int]] = dict
         self.deliveries: Callable[[], Iterable[DeliveryTotal]] = tuple
+        self.exceptions: Callable[[], Mapping[ExceptionKind, int]] = dict
+        self.standing: Callable[[], Mapping[str, StandingReading]] = dict
         self.wal: Callable[[], int | None] = lambda: None
         self.draining: Callable[[], bool] = lambda: False
         self.lines_dropped: Callable[[], int] = lambda: 0
@@ -43,6 +47,8 @@ class _Read(NamedTuple):
     lines_dropped: int
     streams: Mapping[str, int]
     deliveries: Sequence[DeliveryTotal] = ()
+    exceptions: Mapping[ExceptionKind, int] = MappingProxyType({})
+    standing: Mapping[str, StandingReading] = MappingProxyType({})
 
 
 class Counts(Collector):
@@ -51,6 +57,7 @@ class Counts(Collector):
     def __init__(self, version: str, started_at: int) -> None:
         self.routes = Routes()
         self.receivers = Receivers()
+        self.reconcile = ReconcileSeries()
         self.batch = Histogram(series.BATCH)
         self.commit = Histogram(series.COMMIT)
         self.refusing = False
@@ -69,7 +76,7 @@ class Counts(Collector):
         """Other counts of the same server: what one place alone knows is taken over, the rest begins at nought."""
         twin = Counts(self._version, self._started_at)
         twin.batch, twin.commit, twin.refusing = self.batch, self.commit, self.refusing
-        twin.receivers = self.receivers
+        twin.receivers, twin.reconcile = self.receivers, self.reconcile
         twin.reloads, twin.reload_failures = self.reloads, self.reload_failures
         twin.policy_stale, twin.policy_routes, twin.revision = self.policy_stale, self.policy_routes, self.revision
         return twin
@@ -95,6 +102,8 @@ class Counts(Collector):
             readings.lines_dropped(),
             dict(readings.streams()),
             tuple(readings.deliveries()),
+            dict(readings.exceptions()),
+            dict(readings.standing()),
         )
 
     def collect(self) -> Iterator[Metric]:
@@ -106,9 +115,11 @@ class Counts(Collector):
         yield from _processes(routes, recording)
         yield from _calling(recording)
         yield from _queues(self._read.queues)
+        yield from _standing(self._read.standing)
         yield from _telling(sorted(self.receivers.items()), self._read.deliveries, time.time())
         yield from _passing(routes)
         yield from self._store()
+        yield from self._desk()
         yield from self._policy()
         yield from self._server()
 
@@ -118,6 +129,14 @@ class Counts(Collector):
         if self._read.wal is not None:
             yield _one(catalogue.WAL, self._read.wal)
         yield _one(catalogue.REFUSING, self.refusing)
+
+    def _desk(self) -> Iterator[Metric]:
+        exceptions, reconcile = self._read.exceptions, self.reconcile
+        yield _values(catalogue.EXCEPTIONS, (((kind,), exceptions.get(kind, 0)) for kind in KINDS))
+        yield _values(catalogue.RECONCILE_RUNS, (((name,), count) for name, count in reconcile.runs.items()))
+        ended_at = [] if reconcile.ended_at is None else [reconcile.ended_at / 1000]
+        yield _values(catalogue.RECONCILE_FINDINGS, [((), reconcile.findings) for _ in ended_at])
+        yield _values(catalogue.RECONCILE_ENDED, [((), at) for at in ended_at])
 
     def _policy(self) -> Iterator[Metric]:
         yield _one(catalogue.RELOADS, self.reloads)
@@ -219,6 +238,23 @@ def _telling(
     receivers: list[tuple[str, ReceiverSeries]], deliveries: Sequence[DeliveryTotal], now: float
 ) -> Iterator[Metric]:
     yield _values(
+def _standing(standing: Mapping[str, StandingReading]) -> Iterator[Metric]:
+    readings = sorted(standing.items())
+    yield _values(catalogue.HELD, (((name,), reading.held) for name, reading in readings))
+    yield _values(
+        catalogue.CIRCUIT,
+        (
+            ((name, state), reading.circuit == state)
+            for name, reading in readings
+            if reading.circuit is not None
+            for state in series.CIRCUIT_STATES
+        ),
+    )
+    yield _values(
+        catalogue.ORDERED, (((name, reading.mode), 1) for name, reading in readings if reading.mode is not None)
+    )
+
+
         catalogue.DELIVERY_ATTEMPTS,
         (((name, answer), count) for name, receiver in receivers for answer, count in receiver.tried.items()),
     )

@@ -35,6 +35,7 @@ STUCK = (DeliveryState.PENDING, DeliveryState.HELD, DeliveryState.DEAD)
 ENDS = tuple(state for state in State if state in FINAL)
 OUTCOMES = tuple(AttemptOutcome)
 CODES = frozenset(TITLES)
+RUNS = ("finished", "stopped", "failed")
 RESOURCES = ("process", "status", "result", "history", "list", "events", "socket")
 STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "client_left", "other")
 
@@ -130,6 +131,17 @@ class Routes(dict[str, RouteSeries]):
     """Series by the name of the route; made when it is first named, kept when it leaves the policy."""
 
     def __missing__(self, name: str) -> RouteSeries:
+class ReconcileSeries:
+    """All that is counted of reconciliation."""
+
+    __slots__ = ("ended_at", "findings", "runs")
+
+    def __init__(self) -> None:
+        self.runs = dict.fromkeys(RUNS, 0)
+        self.findings = 0  # of the last one that finished
+        self.ended_at: int | None = None
+
+
         label = name or NO_ROUTE
         if label not in self and len(self) >= MAX_ROUTES:
             label = OTHER

@@ -6,11 +6,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from strangler.domain.delivery import Delivery, DeliveryAttempt, DeliveryState
+from strangler.domain.exceptions import ExceptionKind
 from strangler.domain.exchange import Attempt, AttemptOutcome, Request
 from strangler.domain.process import Process, State
 from strangler.domain.tracing import Span, attempt_name, child_span, parse
 from strangler.domain.transitions import Change
-from strangler.engine.instrument import AccessLog, Level, QueueReading
+from strangler.engine.instrument import AccessLog, Level, QueueReading, StandingReading
 from strangler.operations import series
 from strangler.operations.lines import describe, trace
 from strangler.operations.logs import Logs
@@ -237,6 +238,18 @@ class Telemetry:
         """The store stopped (with a reason), or began again (None), to take new work."""
         self.counts.refusing = reason is not None
         if reason != self._store_reason:
+    def reconciled(
+        self, outcome: str, at: int, processes: int, findings: int, standings: Mapping[str, int], why: str | None
+    ) -> None:
+        """A run of reconciliation ended."""
+        reconcile = self.counts.reconcile
+        reconcile.runs[outcome] += 1
+        if outcome == "finished":
+            reconcile.findings = findings - standings.get("accepted", 0)
+            reconcile.ended_at = at
+        fields = {"outcome": outcome, "processes": processes, "findings": findings, **standings, "detail": why}
+        self._logs.line("info" if outcome == "finished" else "error", "reconciled", fields)
+
             if reason is None:
                 self._logs.line("info", "store_takes_work", {})
             else:
@@ -291,9 +304,17 @@ class Telemetry:
         """Where to read how many clients follow, by how they do."""
         self.counts.readings.streams = read
 
+    def watch_exceptions(self, read: Callable[[], Mapping[ExceptionKind, int]]) -> None:
+        """Where to read how many exceptions are open."""
+        self.counts.readings.exceptions = read
+
     def watch_wal(self, read: Callable[[], int | None]) -> None:
         """Where to read the size in bytes of the store's write-ahead log."""
         self.counts.readings.wal = read
+
+    def watch_standing(self, read: Callable[[], Mapping[str, StandingReading]]) -> None:
+        """Where to read what stands in the way of each route that records."""
+        self.counts.readings.standing = read
 
     def watch_draining(self, read: Callable[[], bool]) -> None:
         """Where to read whether the server is going away."""

@@ -73,7 +73,9 @@ class Totals:
         readings.queues = lambda: queues
         readings.streams = lambda: streams
         readings.deliveries = self._own.readings.deliveries
+        readings.exceptions = self._own.readings.exceptions
         readings.wal = self._own.readings.wal
+        readings.standing = self._own.readings.standing
         readings.draining = self._own.readings.draining
         readings.lines_dropped = lambda: dropped
         return total

@@ -43,6 +43,7 @@ def test_the_values_of_labels_are_those_of_the_code() -> None:
     assert values["`state`"] - {"strangler_processes", "strangler_ended_total"} == set(State)
     assert values["`outcome`"] == set(AttemptOutcome)
     assert values["`resource`"] == set(series.RESOURCES)
+    assert values["`run`"] == set(series.RUNS)
     assert values["`status`"] == {"1xx", "5xx", "client_left", "other"} <= set(series.STATUS_CLASSES)
     assert f"`{series.NO_ROUTE}`" in DOCUMENT
     assert f"`{series.OTHER}`" in DOCUMENT
@@ -70,6 +71,7 @@ def test_every_line_has_the_fields_of_the_table_and_no_other() -> None:
         telemetry.store_refuses(None)
         telemetry.policy_loaded("beef", 1)
         telemetry.policy_refused("wrong")
+        telemetry.reconciled("stopped", 5, 3, 3, {"opened": 1, "open": 1, "accepted": 1}, "too much")
         telemetry.failed("executor", ValueError())
         telemetry.note("odd", number=10**5000)
     told = {line["event"]: set(line) - {"at", "level", "event"} for line in heard.lines}

@@ -12,6 +12,7 @@ import contextlib
 import gc
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -21,7 +22,7 @@ from typing import Any
 from strangler.domain.errors import StoreUnavailable
 from strangler.ports import Examined, Finding
 from strangler.store.fsck import check, stray
-from strangler.store.ids import id_bytes
+from strangler.store.ids import id_bytes, is_id
 from strangler.store.sqlite import stepping
 from strangler.store.sqlite.connection import Connection, open_reader
 from strangler.store.sqlite.library import choose_library
@@ -135,6 +136,9 @@ class Examination:
 
     def examine_one(self, process_id: str) -> Sequence[Finding]:
         """See `Examiner.examine_one`."""
+        if not is_id(process_id):  # rows of what was never a process of ours
+            everywhere = stepping.strays(self._connection, stepping.FIRST, stepping.LAST)
+            return [stray(*place) for place in everywhere if place[1] == process_id]
         key = bytes(id_bytes(process_id))
         step = stepping.read(self._connection, key, key, 1)
         keys = stepping.keys_of(self._connection, key) if not step.ledgers else []
@@ -156,6 +160,7 @@ class Examination:
 
 def main(path: str) -> None:
     """Answer until there are no more questions."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells the whole group: it ends with its input
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
     # What is made for one process is gone with it: looking for cycles among many finds none, and costs a third.
