@@ -20,12 +20,13 @@ from strangler.engine.translating import process_values
 from strangler.engine.verify import Rejected, Undecided, Verifier
 from strangler.policy.documents import Asked, Read, request_values
 from strangler.policy.expressions import ExpressionError, Template
-from strangler.policy.model import AccessPolicy, Promise, Route, Table
+from strangler.policy.model import AccessPolicy, JwtPolicy, Promise, Route, Table
 from strangler.ports import ProcessStore
 
 AUTHORIZE_NAMES = frozenset({"method", "path", "query", "headers", "caller", "process"})
 """What an expression in `authorize.path` can begin with. The request is the one that is, or was, to be accepted."""
 
+_Refused = dict[JwtPolicy, Barred]
 _OF_REQUEST = AUTHORIZE_NAMES - {"caller", "process"}
 
 
@@ -57,7 +58,7 @@ class Admission:
 
     async def to_submit(self, request: Request, route: Route) -> Barred | None:
         """Why a request may not be accepted on a route; None: it may."""
-        barred = await self._token(request, route.access, route.access)
+        barred = await self._token(request, route.access, route.access, {})
         if barred is not None or route.access.authorize is None:
             return barred
         return await self.to_go_on(request, route)
@@ -65,8 +66,9 @@ class Admission:
     async def token(self, request: Request, promises: Collection[Promise]) -> Barred | None:
         """Why the token of a request counts under none of some promises; None: it does, or there is none."""
         barred = None
+        refused: _Refused = {}
         for promise in promises:
-            barred = await self._token(request, promise.access, self._today(promise).access)
+            barred = await self._token(request, promise.access, self._today(promise).access, refused)
             if barred is None:
                 return None
         return barred
@@ -94,34 +96,57 @@ class Admission:
             values = await self._asked_first(found, promise.route) or values
         return await self._ask(request, promise.access, promise.route, values)
 
-    async def to_list(self, request: Request, promise: Promise) -> Barred | None:
-        """Why the processes under a promise may not be listed; None: they may."""
-        barred = await self.token(request, (promise,))
-        if barred is not None or promise.access.authorize is None:
-            return barred
-        if self._template(promise.access.authorize.path).names:
-            return undecided("what is asked of the legacy system differs from process to process")
-        return await self._ask(request, promise.access, promise.route, {})
+    async def to_list(
+        self, request: Request, promises: Collection[Promise]
+    ) -> tuple[Mapping[str, Promise], Barred | None]:
+        """The promises under which a request may list processes, by digest; and why not under another."""
+        admitted: dict[str, Promise] = {}
+        why: Barred | None = None
+        refused: _Refused = {}
+        asked: dict[object, Barred | None] = {}
+        for promise in promises:
+            barred = await self._token(request, promise.access, self._today(promise).access, refused)
+            if barred is None and promise.access.authorize is not None:
+                question = (promise.access.authorize, promise.access.identity, promise.route)
+                if question not in asked:
+                    asked[question] = await self._ask_of_all(request, promise)
+                barred = asked[question]
+            if barred is None:
+                admitted[promise.digest] = promise
+            why = why or barred
+        return admitted, why
 
     def close(self) -> None:
         """Ask nobody any more."""
         self._verifier.close()
         self._authorizer.close()
 
-    async def _token(self, request: Request, access: AccessPolicy, today: AccessPolicy) -> Barred | None:
+    async def _token(
+        self, request: Request, access: AccessPolicy, today: AccessPolicy, refused: _Refused
+    ) -> Barred | None:
+        """``refused``: by which policies it was already, and is now: there may be many promises of the same one."""
         promised = access.jwt
         if promised is None:
             return None
         policy = today.jwt or promised
-        verdict = await self._verifier.verify(request, policy)
-        match verdict:
+        if policy in refused:
+            return refused[policy]
+        match await self._verifier.verify(request, policy):
             case Rejected(reason):
-                return Barred("unauthenticated", problem("unauthenticated", reason, headers=[_invalid_token(reason)]))
+                problem_of_it = problem("unauthenticated", reason, headers=[_invalid_token(reason)])
+                refused[policy] = Barred("unauthenticated", problem_of_it)
             case Undecided():
-                return undecided("the keys of the issuer of the token cannot be had")
-        if policy in request.verified:
-            request.verified[promised] = request.verified[policy]
-        return None
+                refused[policy] = undecided("the keys of the issuer of the token cannot be had")
+            case None if policy in request.verified:
+                request.verified[promised] = request.verified[policy]
+        return refused.get(policy)
+
+    async def _ask_of_all(self, request: Request, promise: Promise) -> Barred | None:
+        """Ask about all processes under a promise at once, if what is asked is the same for all."""
+        assert promise.access.authorize is not None
+        if self._template(promise.access.authorize.path).names:
+            return undecided("what is asked of the legacy system differs from process to process")
+        return await self._ask(request, promise.access, promise.route, {})
 
     async def _asked_first(self, process: Process, route: str) -> Mapping[str, Any] | None:
         """The request that began a process, as expressions see it; None: it, or its route, is gone."""

@@ -213,7 +213,7 @@ class Resources:
         if request.method not in ("GET", "HEAD"):
             return _not_allowed(request.method, ("GET", "HEAD"))
         promises = self._promises_of(resource)
-        admitted, barred = await self._admitted(request, promises)
+        admitted, barred = await self._admission.to_list(request, promises)
         callers = listing.callers(request, admitted.values(), self._key)
         if not callers:
             return self._refused(None, barred) if barred is not None else listing.unauthenticated(promises)
@@ -231,19 +231,6 @@ class Resources:
         page = await self._queries.page(query, callers)
         self._instrument.polled("", "list")
         return listing.answer(request, page, self._promised, self._key, shown)
-
-    async def _admitted(
-        self, request: Request, promises: Sequence[Promise]
-    ) -> tuple[Mapping[str, Promise], Barred | None]:
-        """The promises under which a request may list processes, by digest, and why not under another."""
-        admitted: dict[str, Promise] = {}
-        why = None
-        for promise in promises:
-            barred = await self._admission.to_list(request, promise) if promise.access.guarded else None
-            if barred is None:
-                admitted[promise.digest] = promise
-            why = why or barred
-        return admitted, why
 
     def _refused(self, promise: Promise | None, barred: Barred) -> Answer:
         self._instrument.refused(promise.route if promise is not None else "", barred.name)
