@@ -7,9 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.deploy.material import ROOT
+from tests.harness.server import Server
 from tests.harness.stage import Stage
+from tests.harness.waiting import eventually, free_port
 
 POLICY = """
 upstreams:
@@ -24,6 +27,19 @@ def program() -> str:
     found = re.search(r"<<'PYTHON'\n(.*?)PYTHON\n", (ROOT / "docs" / "runbook.md").read_text(), flags=re.DOTALL)
     assert found is not None
     return found[1]
+
+
+def copied(original: Path, copy: Path) -> None:
+    """Run the program of the runbook, and take the key along."""
+    copy.parent.mkdir()
+    subprocess.run([sys.executable, "-c", program(), str(original), str(copy)], check=True, timeout=60)
+    shutil.copy(f"{original}.identity-key", f"{copy}.identity-key")
+
+
+async def commanded(server: Server, *words: str) -> None:
+    """Run a command of the command line against a server, with a reason."""
+    command = [sys.executable, "-m", "strangler", *words, "--why", "a drill", "--store", server.store]
+    await asyncio.to_thread(subprocess.run, command, check=True, timeout=60, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
 async def test_a_copy_that_is_taken_while_it_runs_serves_all_that_was_promised_before(stage: Stage) -> None:
@@ -46,11 +62,8 @@ async def test_a_copy_that_is_taken_while_it_runs_serves_all_that_was_promised_b
 
     traffic = asyncio.create_task(go_on())
     await submitted.wait()
-    copies = stage.directory / "copies"
-    copies.mkdir()
-    original, copy = stage.directory / "store.db", copies / "store.db"
-    command = [sys.executable, "-c", program(), str(original), str(copy)]
-    await asyncio.to_thread(subprocess.run, command, check=True, timeout=60)
+    copy = stage.directory / "copies" / "store.db"
+    await asyncio.to_thread(copied, stage.directory / "store.db", copy)
     assert not traffic.done()
     traffic.cancel()
     await asyncio.wait([traffic])
@@ -60,10 +73,39 @@ async def test_a_copy_that_is_taken_while_it_runs_serves_all_that_was_promised_b
     restored.store = f"sqlite:///{copy}"
     checked = restored.fsck()
     assert checked.returncode == 0, checked.stdout
-    shutil.copy(f"{original}.identity-key", f"{copy}.identity-key")
     await restored.start()
     again = await stage.client(restored)
     for process in promised.values():
         document = await again.settled(process)
         assert document["state"] in ("completed", "unconfirmed")
     assert restored.fsck().returncode == 0
+
+
+async def test_who_restores_as_the_runbook_says_repeats_no_call(stage: Stage) -> None:
+    legacy = await stage.legacy()
+    policy = POLICY.format(url=legacy.url).replace("mode: async", "mode: async, call: {concurrency: 1}")
+    server = stage.server(policy)
+    await server.start()
+    client = await stage.client(server)
+    await client.submit("/claims", "first", script="do=hold")
+    waiting = [(await client.submit("/claims", f"waiting-{number}")).json()["id"] for number in range(2)]
+    await eventually(lambda: legacy.received("first") == 1, what="the first call has the one slot")
+    copy = stage.directory / "copies" / "store.db"
+    await asyncio.to_thread(copied, stage.directory / "store.db", copy)
+    await legacy.release()
+    await asyncio.gather(*(client.settled(process) for process in waiting))  # it was sent, and the copy does not know
+    await server.kill()
+
+    restored = stage.server(policy.replace(legacy.url, f"http://127.0.0.1:{free_port()}"), name="restored")
+    restored.store = f"sqlite:///{copy}"
+    await restored.start()
+    await commanded(restored, "routes", "hold", "submit-claim")
+    restored.policy.write_text(policy)
+    assert await restored.operations("POST", "/-/reload")
+    for process in waiting:
+        await commanded(restored, "processes", "cancel", process)
+    await commanded(restored, "routes", "release", "submit-claim")
+    again = await stage.client(restored)
+    assert (await again.settled((await again.submit("/claims", "new")).json()["id"]))["state"] == "completed"
+    assert set(legacy.calls().values()) == {1}
+    assert [(await again.status(process))["state"] for process in waiting] == ["cancelled", "cancelled"]
