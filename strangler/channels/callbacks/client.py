@@ -23,6 +23,9 @@ PATIENCE = 1.0
 """Seconds that the body of an answer, whose status is known already, is waited for."""
 
 
+_BEFORE = 0.02  # seconds by which that wait is over before the whole attempt is
+
+
 class Reply(NamedTuple):
     """What a receiver answered."""
 
@@ -32,7 +35,7 @@ class Reply(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A URL that may be called, as far as it can be judged without asking for its name."""
+    """A URL of a receiver."""
 
     url: CallbackUrl
     called: URL  # the same, in the words of aiohttp
@@ -60,12 +63,14 @@ class Client:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            timeout=aiohttp.ClientTimeout(),
             read_bufsize=HEAD_SIZE,
         )
 
-    async def exchange(self, method: str, target: Target, head: Head, body: bytes, trail: Trail) -> Reply:
-        """One request and its answer; ``trail`` is filled on the way.
+    async def exchange(self, method: str, target: Target, head: Head, body: bytes, trail: Trail, until: float) -> Reply:
+        """One request and its answer; ``trail`` is filled on the way, ``until`` an instant of the loop.
+
+        Whoever calls ends it then; by that time what has come of an answer is given back.
 
         A request on a connection of an earlier one that turns out dead is sent again, once per such connection: the
         receiver has most likely not seen it, and knows it by its ``webhook-id`` if it has.
@@ -77,7 +82,7 @@ class Client:
         try:
             while True:
                 try:
-                    return await self._once(method, target, head, body)
+                    return await self._once(method, target, head, body, until)
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                     if trail.sockets > 0 or trail.address is None:
                         raise
@@ -85,7 +90,7 @@ class Client:
         finally:
             TRAIL.reset(token)
 
-    async def _once(self, method: str, target: Target, head: Head, body: bytes) -> Reply:
+    async def _once(self, method: str, target: Target, head: Head, body: bytes, until: float) -> Reply:
         async with self._session.request(
             method,
             target.called,
@@ -95,27 +100,27 @@ class Client:
             server_hostname=self.receiver.tls.server_name,
         ) as response:
             headers = {name.lower(): value for name, value in response.headers.items()}
-            return Reply(response.status, headers, await _first_bytes(response))
+            return Reply(response.status, headers, await _first_bytes(response, until))
 
     async def close(self) -> None:
         """Give back all connections."""
         await self._session.close()
 
 
-async def _first_bytes(response: aiohttp.ClientResponse) -> bytes:
+async def _first_bytes(response: aiohttp.ClientResponse, until: float) -> bytes:
     """The first bytes of an answer's body. What comes late, or breaks, is not missed: the status has come."""
     if response.content.is_eof():
         found = response.content.read_nowait(HEAD_SIZE)
         if not response.content.at_eof():
             response.close()
         return found
-    return await _awaited(response)
+    return await _awaited(response, until)
 
 
-async def _awaited(response: aiohttp.ClientResponse) -> bytes:
+async def _awaited(response: aiohttp.ClientResponse, until: float) -> bytes:
     found = bytearray()
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout_at(min(asyncio.get_running_loop().time() + PATIENCE, until - _BEFORE)):
             while len(found) < HEAD_SIZE and (data := await response.content.read(HEAD_SIZE - len(found))):
                 found += data
     except (TimeoutError, aiohttp.ClientError, OSError):

@@ -10,7 +10,7 @@ from yarl import URL
 
 from strangler.channels.callbacks.client import Client, Reply, Target
 from strangler.channels.callbacks.faults import reception_of
-from strangler.channels.callbacks.gate import AddressForbidden, Trail
+from strangler.channels.callbacks.gate import Trail
 from strangler.channels.callbacks.handshake import Consents, consents, origin_of
 from strangler.channels.callbacks.heads import consent_head, message_head
 from strangler.channels.callbacks.lookup import Lookup, SystemLookup
@@ -20,7 +20,7 @@ from strangler.policy.receivers import Receiver
 from strangler.ports import Answered, Forbidden, Message, Ours, Reception, Unreached
 
 _MOST_TARGETS = 1000
-"""URLs of one receiver whose judgement is remembered. (Addresses that a name has are judged at every connection.)"""
+"""URLs of one receiver that are remembered, taken apart."""
 
 _TELLS_WHEN = (410, 429, 503)
 """Answers to a request for consent that are about the delivery itself."""
@@ -49,8 +49,9 @@ class HttpCallbackSender:
         trail = Trail(receiver.networks, plain=target.url.scheme == "http")
         line.users += 1
         try:
-            async with asyncio.timeout(receiver.timeout):
-                return await _told(line, message, target, trail, began)
+            until = began + receiver.timeout
+            async with asyncio.timeout_at(until):
+                return await _told(line, message, target, trail, began, until)
         except Exception as error:
             return reception_of(error, trail, _since(began), receiver.timeout)
         finally:
@@ -95,7 +96,7 @@ class _Line:
         self._targets: dict[str, Target] = {}
 
     def target(self, text: str) -> Target | Forbidden:
-        """A URL that may be called, as far as it can be judged without asking for its name."""
+        """A URL that is the receiver's. Its address is judged when it is connected to."""
         known = self._targets.get(text)
         if known is not None:
             return known
@@ -106,22 +107,17 @@ class _Line:
             return Forbidden(reason=f"this URL cannot be called back: {error}")
         if not _takes(receiver, url):
             return Forbidden(reason=f"the receiver {receiver.name} does not take {url.origin} today")
-        if url.address is not None:
-            try:
-                Trail(receiver.networks, plain=url.scheme == "http").check(str(url.address))
-            except AddressForbidden as error:
-                return Forbidden(reason=str(error.strerror))
         if len(self._targets) >= _MOST_TARGETS:
             self._targets.clear()
         target = self._targets[text] = Target(url, URL(str(url), encoded=True))
         return target
 
 
-async def _told(line: _Line, message: Message, target: Target, trail: Trail, began: float) -> Reception:
+async def _told(line: _Line, message: Message, target: Target, trail: Trail, began: float, until: float) -> Reception:
     client, receiver = line.client, line.client.receiver
     if receiver.verify == "handshake" and not line.consents.given(str(target.url), _now()):
         origin = origin_of(message.source)
-        reply = await client.exchange("OPTIONS", target, consent_head(origin), b"", trail)
+        reply = await client.exchange("OPTIONS", target, consent_head(origin), b"", trail, until)
         if not consents(reply.headers, origin):
             if reply.status in _TELLS_WHEN:
                 return _answered(reply, message, trail, began)
@@ -129,7 +125,7 @@ async def _told(line: _Line, message: Message, target: Target, trail: Trail, beg
             return Unreached(reason=reason, address=trail.address, duration=_since(began))
         line.consents.remember(str(target.url), _now())
         trail.begin_anew()
-    reply = await client.exchange("POST", target, message_head(receiver, message), message.body, trail)
+    reply = await client.exchange("POST", target, message_head(receiver, message), message.body, trail, until)
     return _answered(reply, message, trail, began)
 
 

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 from aiohttp.resolver import ThreadedResolver
 
-from strangler.channels.callbacks.gate import TRAIL, GatedConnector, JudgingResolver, Trail
+from strangler.channels.callbacks.gate import MOST_ADDRESSES, TRAIL, GatedConnector, JudgingResolver, Trail
 from strangler.channels.callbacks.lookup import SystemLookup
 from strangler.channels.callbacks.sender import HttpCallbackSender
 from strangler.policy.callback_url import AllowedOrigin
@@ -213,6 +213,25 @@ async def test_of_several_addresses_only_those_are_tried_that_may_be_called() ->
     assert isinstance(nobody, Unreached)
     assert set(made) == {"127.0.0.3"}
     assert inner[0].connections == 0
+    await sender.close()
+
+
+async def test_private_addresses_do_not_crowd_out_the_one_that_may_be_called() -> None:
+    sender = HttpCallbackSender(Named({"hooks.example": [f"10.0.0.{number}" for number in range(20)] + ["127.0.0.3"]}))
+    async with listening(host="127.0.0.3") as there:
+        url = f"http://hooks.example:{there.port}/"
+        found = await sender.send(a_receiver(url, networks=(ip_network("127.0.0.3/32"),)), a_message(url))
+    assert isinstance(found, Answered)
+    await sender.close()
+
+
+async def test_of_a_name_with_many_addresses_not_all_are_tried() -> None:
+    addresses = [f"127.0.1.{number}" for number in range(200)]
+    sender = HttpCallbackSender(Named({"hooks.example": addresses}))
+    with connections(stop=True) as made:
+        url = "https://hooks.example/"
+        assert isinstance(await sender.send(a_receiver(url), a_message(url)), Unreached)
+    assert set(made) == set(addresses[:MOST_ADDRESSES])
     await sender.close()
 
 
