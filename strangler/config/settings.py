@@ -56,6 +56,7 @@ class Settings:
     drain_timeout: float | None = None  # None: the longest call.timeout + 5 s
     identity_key: str | None = field(default=None, repr=False)  # None: made once beside the store
     disk_reserve: int = 1024**3
+    memory_limit: int = 0  # of one worker; 0: none
     on_bad_policy: Literal["exit", "last-good"] = "exit"
     head_timeout: float = 10.0
     body_idle_timeout: float = 60.0
@@ -118,6 +119,13 @@ def _flags(environ: Mapping[str, str]) -> tuple[_Flag, ...]:
             partial(_identity_key, environ=environ),
         ),
         _Flag("disk-reserve", "SIZE", "1GiB", "free disk space below which no new work is taken", _size),
+        _Flag(
+            "memory-limit",
+            "SIZE",
+            "none",
+            "memory of one worker in use above which no new work is taken",
+            partial(_size, least=64 * 1024 * 1024),
+        ),
         _Flag(
             "on-bad-policy",
             "exit|last-good",

@@ -20,6 +20,7 @@ from strangler.engine.identity import caller_name, identify
 from strangler.engine.intake import KnownAs, TooLarge, names, read_body, recorded, whole_body
 from strangler.engine.keys import Key, Keys, given_key, given_lookup, key_scope
 from strangler.engine.lanes import Lanes
+from strangler.engine.limits import client_of
 from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outgoing import REQUEST_PART
@@ -27,11 +28,12 @@ from strangler.engine.subscribing import named_url, subscribed
 from strangler.engine.translating import Ready, evidence_of_sent, prepared
 from strangler.engine.uninterrupted import uninterrupted
 from strangler.policy.decide import Decision
+from strangler.policy.limit import Reading
 from strangler.policy.model import Route
 from strangler.policy.readable import Unparsable
 from strangler.policy.receivers import CallbackNotAllowed, CallbackPolicy, Receiver
 from strangler.policy.translate import Interpreter, Unreadable, Untranslatable
-from strangler.ports import Commit, Committed, KeyTaken, Verdict
+from strangler.ports import Commit, Committed, KeyTaken, Limiter, Verdict
 
 
 class Submission(NamedTuple):
@@ -48,6 +50,7 @@ class Accepted(NamedTuple):
     """It is recorded, on disk."""
 
     process: Process
+    limit: Reading | None = None  # what its client has left, where that is limited
 
 
 class Joined(NamedTuple):
@@ -63,6 +66,7 @@ class Refused(NamedTuple):
     detail: str
     retry_after: int | None = None
     violations: Sequence[Violation] = ()
+    limit: Reading | None = None  # what its client has left, where it sent too much
 
 
 class Pass(NamedTuple):
@@ -89,6 +93,8 @@ class Acceptor:
         identity_key: for the keyed hash of callers.
         trusted: whether a peer's forwarding headers are believed.
         draining: whether the server is going away.
+        limiter: counts what clients send.
+        overloaded: why this worker takes no new work right now, for people.
         revision: of the policy in force, as it is kept with a process.
         receivers: of the policy in force, by name.
     """
@@ -104,6 +110,8 @@ class Acceptor:
         identity_key: bytes,
         trusted: Callable[[Peer], bool],
         draining: Callable[[], bool],
+        limiter: Limiter,
+        overloaded: Callable[[], str | None] = lambda: None,
         revision: Callable[[], str | None] = lambda: None,
         receivers: Callable[[], Mapping[str, Receiver]] = dict,
     ) -> None:
@@ -115,6 +123,8 @@ class Acceptor:
         self._identity_key = identity_key
         self._trusted = trusted
         self._draining = draining
+        self._limiter = limiter
+        self._overloaded = overloaded
         self._revision = revision
         self._receivers = receivers
         self._schemas = Schemas()
@@ -190,12 +200,28 @@ class Acceptor:
             draft, kept = self._drafted(submission, caller, body, key, process_id, now)
             draft = draft._replace(subscriptions=told) if told is not None else draft
             ready = await self._ready(route, draft, kept, wall) if (wall := route.promise.wall) is not None else None
+            limit = await self._limited(submission)
             if (obstacle := self._obstacle(submission, body, pieces)) is not None:
                 raise _Stop((await self._judged(key) if key is not None else None) or obstacle)
         except BaseException:
             await self._discard(body, process_id)
             raise
-        return await self._record(submission, key, draft, kept, ready)
+        acceptance = await self._record(submission, key, Accept(draft, references), kept, ready)
+        return (
+            acceptance._replace(limit=limit) if limit is not None and isinstance(acceptance, Accepted) else acceptance
+        )
+
+    async def _limited(self, submission: Submission) -> Reading | None:
+        """Take the request from the quota of its client; None: it is not limited."""
+        route, request = submission.route, submission.request
+        if route.limits.accepts is None:
+            return None
+        client = client_of(request, route, route.access, "accepts", self._identity_key)
+        reading = await self._limiter.take(client, route.limits.accepts)
+        if reading is not None and not reading.allowed:
+            self._means.instrument.limited(route.name, "accepts")
+            raise _Stop(Refused("too-many-requests", "", limit=reading))
+        return reading
 
     def _check_head(self, submission: Submission) -> None:
         """What can be judged before the body: its length, its type, required headers."""
@@ -235,7 +261,12 @@ class Acceptor:
         data = await whole_body(body, self._means.bodies, process_id) if looks else b""
         key = await self._keys.key(request, route, submission.parameters, caller, body, data, given)
         # Where nothing is going to refuse, the commit itself tells of a key that is taken, and spares a read of each.
-        may_refuse = accept.schema is not None or route.promise.wall is not None or route.callbacks is not None
+        may_refuse = (
+            accept.schema is not None
+            or route.promise.wall is not None
+            or route.callbacks is not None
+            or route.limits.accepts is not None
+        )
         if key is not None and may_refuse and (verdict := await self._judged(key)) is not None:
             raise _Stop(verdict)
         if accept.schema is not None:
@@ -295,6 +326,8 @@ class Acceptor:
         lane = self._lanes.of(route.name)
         if self._draining():
             return Refused("draining", "this server takes no new work; another one will", 1)
+        if (reason := self._overloaded()) is not None:
+            return Refused("overloaded", f"{reason}; nothing was recorded or sent", 5)
         if (reason := self._means.health.refusal()) is not None:
             return self._without_store(submission, reason, pieces)
         if not submission.decision.accepts_202 and (shut := self._executor.shut(route.name)) is not None:

@@ -74,6 +74,9 @@ class Instrument(Protocol):
     def refused(self, route: str, code: str) -> None:
         """A request was refused; ``code`` is the name of the problem."""
 
+    def limited(self, route: str, kind: str) -> None:
+        """A client was told that it had sent too much: of requests to accept ("accepts"), or of "polls"."""
+
     def would_refuse(self, route: str, code: str, detail: str) -> None:
         """``accept.enforce: report``: it would have been refused. ``detail`` is not told: it may quote the request."""
 
@@ -138,6 +141,12 @@ class Instrument(Protocol):
 
     def watch_standing(self, read: Callable[[], Mapping[str, StandingReading]]) -> None:
         """Where to read at scrape time what stands in the way of each route that records."""
+
+    def watch_memory(self, read: Callable[[], int]) -> None:
+        """Where to read at scrape time how many workers take no new work for want of memory."""
+
+    def watch_streams(self, read: Callable[[], Mapping[str, int]]) -> None:
+        """Where to read at scrape time how many clients follow, by how they do: "events", "list", "socket"."""
 
     def watch_wal(self, read: Callable[[], int | None]) -> None:
         """Where to read the size in bytes of the store's write-ahead log at scrape time; None: it has none."""

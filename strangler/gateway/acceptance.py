@@ -15,12 +15,14 @@ from strangler.engine.instrument import Instrument
 from strangler.engine.intake import correlation_id
 from strangler.engine.latencies import Latencies
 from strangler.engine.outcomes import Outcomes, Settled
+from strangler.engine.pauses import Pauses
 from strangler.engine.recorder import reply_part
 from strangler.engine.signals import Signals
 from strangler.gateway.access import may_cancel
 from strangler.gateway.contracts import contract_of
+from strangler.gateway.limiting import fields, too_many
 from strangler.gateway.result import LEFT_TO_THE_FRONT, no_reply
-from strangler.policy.decide import Decision
+from strangler.policy.decide import Decision, usual_wait
 from strangler.policy.interpret import UNREACHABLE
 from strangler.policy.model import Deprecation, Mode, Promise, Route
 from strangler.policy.own_errors import in_form
@@ -50,6 +52,7 @@ class Recording:
         base_of: Callable[[Request, Route], str],
         promise_of: Callable[[str], Promise | None],
         identity_key: bytes,
+        pauses: Pauses,
     ) -> None:
         self._acceptor = acceptor
         self._store = store
@@ -62,6 +65,7 @@ class Recording:
         self._base_of = base_of
         self._promise_of = promise_of
         self._identity_key = identity_key
+        self._pauses = pauses
 
     async def record(
         self, request: Request, route: Route, parameters: Mapping[str, str], decision: Decision
@@ -87,8 +91,10 @@ class Recording:
         match acceptance:
             case Pass(read):
                 return PassOn(read)
-            case Accepted(accepted):
+            case Accepted(accepted, limit):
                 process, answer = accepted, await self._promised(submission, accepted, replayed=False)
+                if limit is not None and answer.status == 202 and not answer.as_it_came:
+                    answer.headers.extend(fields("accepts", limit))
             case Joined(process_id):
                 process, answer = await self._joined(submission, process_id)
             case Refused():
@@ -115,15 +121,17 @@ class Recording:
             return None, problem("no-longer-kept", "the process of this idempotency key is no longer kept")
         self._instrument.replayed(known)
         if submission.decision.mode is Mode.PASSTHROUGH:
-            submission = submission._replace(decision=self._as_promised(known))
+            submission = submission._replace(decision=self._as_promised(known, submission.route))
         return known, await self._promised(submission, known, replayed=True)
 
-    def _as_promised(self, process: Process) -> Decision:
+    def _as_promised(self, process: Process, route: Route) -> Decision:
         """How a repeat is answered when its route went back to passthrough: as the first request was."""
         if process.promised:
             return Decision(Mode.ASYNC, 0.0, True, (), "known key")
         promise = self._promise_of(process.promise)
-        return Decision(Mode.COMPAT, promise.wait if promise is not None else 0.0, False, (), "known key")
+        # A route that was compat for a while only promised no wait of its own.
+        wait = (promise.wait if promise is not None else 0.0) or usual_wait(Mode.COMPAT, route.call.timeout)
+        return Decision(Mode.COMPAT, wait, False, (), "known key")
 
     async def _promised(self, submission: Submission, process: Process, *, replayed: bool) -> Answer:
         """The answer to a request whose process is on disk."""
@@ -206,7 +214,9 @@ class Recording:
         contract = contract_of(promise.process)
         status, where = contract.accepted(process)
         document = contract.document(
-            process, promise.process, may_cancel=may_cancel(request, process, promise.access, self._identity_key)
+            self._pauses.shown(process, self._clock.now()),
+            promise.process,
+            may_cancel=may_cancel(request, process, promise.access, self._identity_key),
         )
         headers: list[Header] = [
             (b"Content-Type", b"application/json"),
@@ -252,6 +262,8 @@ def _length(headers: Headers) -> int | None:
 
 
 def _refusal(refused: Refused, correlation: str | None) -> Answer:
+    if refused.limit is not None:
+        return too_many("accepts", refused.limit, correlation)
     errors = [{"pointer": violation.pointer, "detail": violation.detail} for violation in refused.violations]
     return problem(
         refused.name, refused.detail, retry_after=refused.retry_after, correlation_id=correlation, errors=errors

@@ -71,13 +71,16 @@ def answer(
     promise_of: Callable[[Process], Promise],
     key: bytes,
     shown: Callable[[Process], bool],
+    as_it_stands: Callable[[Process], Process],
 ) -> Answer:
     """The page as JSON, with a link to the next one where there is one; without what is not to be shown."""
     documents: list[bytes] = []
     for process in filter(shown, page.processes):
         promise = promise_of(process)
         cancel = may_cancel(request, process, promise.access, key)
-        documents.append(contract_of(promise.process).document(process, promise.process, may_cancel=cancel))
+        documents.append(
+            contract_of(promise.process).document(as_it_stands(process), promise.process, may_cancel=cancel)
+        )
     headers: list[Header] = [
         (b"Content-Type", b"application/json"),
         (b"Cache-Control", b"private, no-store"),

@@ -33,13 +33,20 @@ class Live:
     """Answers requests for streams, sockets and tickets."""
 
     def __init__(
-        self, streams: Streams, tickets: Tickets, queries: Queries, cancelling: Cancelling, instrument: Instrument
+        self,
+        streams: Streams,
+        tickets: Tickets,
+        queries: Queries,
+        cancelling: Cancelling,
+        instrument: Instrument,
+        as_it_stands: Callable[[Process], Process],
     ) -> None:
         self._streams = streams
         self._tickets = tickets
         self._queries = queries
         self._cancelling = cancelling
         self._instrument = instrument
+        self._as_it_stands = as_it_stands
         self._events = Events(streams)
         self._sockets = 0
 
@@ -121,4 +128,5 @@ class Live:
     def _document(self, read: Read, process: Process, newest: bool) -> bytes:
         # What an earlier version could be asked for is not served any more.
         cancel = newest and process.cancellable and self._cancelling.may(read)
+        process = self._as_it_stands(process)
         return contract_of(read.promise.process).document(process, read.promise.process, may_cancel=cancel)

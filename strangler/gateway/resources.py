@@ -18,6 +18,7 @@ from strangler.engine.commands import Commands
 from strangler.engine.document import history_document
 from strangler.engine.instrument import Instrument
 from strangler.engine.latencies import Latencies
+from strangler.engine.pauses import Pauses
 from strangler.engine.queries import Queries
 from strangler.engine.streams import Streams
 from strangler.engine.tickets import Tickets
@@ -27,10 +28,12 @@ from strangler.gateway.cancelling import Cancelling
 from strangler.gateway.conditional import none_match
 from strangler.gateway.contracts import contract_of
 from strangler.gateway.cors import Cors
+from strangler.gateway.limiting import Limiting, fields, too_many
 from strangler.gateway.live import TICKETED, Live
 from strangler.gateway.reading import Read
 from strangler.gateway.result import Results, not_ready
 from strangler.policy import prefer
+from strangler.policy.limit import Reading
 from strangler.policy.match import ResourcePath
 from strangler.policy.model import AccessPolicy, Promise
 from strangler.ports import Bodies, Clock
@@ -65,6 +68,8 @@ class Resources:
         promises_of: Callable[[str], Sequence[Promise]],
         identity_key: bytes,
         admission: Admission,
+        limiting: Limiting,
+        pauses: Pauses,
         streams: Streams,
         cors: Cors,
     ) -> None:
@@ -76,9 +81,13 @@ class Resources:
         self._promises_of = promises_of
         self._key = identity_key
         self._admission = admission
+        self._limiting = limiting
+        self._pauses = pauses
         self._results = Results(queries, bodies)
         self._cancelling = Cancelling(commands, cors, identity_key)
-        self._live = Live(streams, Tickets(identity_key, clock), queries, self._cancelling, instrument)
+        self._live = Live(
+            streams, Tickets(identity_key, clock), queries, self._cancelling, instrument, self._as_it_stands
+        )
         self.open_streams = self._live.open_streams
         self._varies: dict[str, tuple[Header, ...]] = {}  # by promise; a promise never changes
         self._served: Mapping[bytes, Mapping[str, Callable[[Read], Awaitable[Answer | Upgrade]]]] = {
@@ -122,11 +131,14 @@ class Resources:
             return problem("no-such-process", "there is no such process, or it is not yours to see")
         assert found is not None
         assert promise is not None
+        limit = await self._limiting.polled(request, (promise,)) if request.method != "DELETE" else None
+        if limit is not None and not limit.allowed:
+            return too_many("polls", limit)
         if not ticketed and (barred := await self._admission.to_read(request, promise, found)) is not None:
             return self._refused(promise, barred)
         if isinstance(found, Tombstone):
             return problem("no-longer-kept", "the process ended and its record is no longer kept")
-        return await serve(Read(request, found, promise, ticketed))
+        return _limited(await serve(Read(request, found, promise, ticketed)), limit)
 
     # ── The process and its status ────────────────────────────────────────────────────────────────────────────────
 
@@ -222,6 +234,9 @@ class Resources:
             # One that was accepted under a promise of later may be there by now.
             return process.promise in admitted or not self._promised(process).access.guarded
 
+        limit = await self._limiting.polled(request, promises)
+        if limit is not None and not limit.allowed:
+            return too_many("polls", limit)
         if path.rest:
             return self._live.list(request, resource, callers, self._promised, shown)
         try:
@@ -230,7 +245,10 @@ class Resources:
             return problem("bad-request", str(error))
         page = await self._queries.page(query, callers)
         self._instrument.polled("", "list")
-        return listing.answer(request, page, self._promised, self._key, shown)
+        answer = listing.answer(request, page, self._promised, self._key, shown, self._as_it_stands)
+        if limit is not None:
+            answer.headers.extend(fields("polls", limit))
+        return answer
 
     def _refused(self, promise: Promise | None, barred: Barred) -> Answer:
         self._instrument.refused(promise.route if promise is not None else "", barred.name)
@@ -254,10 +272,21 @@ class Resources:
 
     def _document(self, read: Read) -> bytes:
         cancel = read.process.cancellable and self._cancelling.may(read)
-        return contract_of(read.promise.process).document(read.process, read.promise.process, may_cancel=cancel)
+        process = self._as_it_stands(read.process)
+        return contract_of(read.promise.process).document(process, read.promise.process, may_cancel=cancel)
+
+    def _as_it_stands(self, process: Process) -> Process:
+        return self._pauses.shown(process, self._clock.now())
 
     def _retry_after(self, process: Process) -> Header:
         return b"Retry-After", b"%d" % self._latencies.retry_after(process, self._clock.now())
+
+
+def _limited(answer: Answer | Upgrade, limit: Reading | None) -> Answer | Upgrade:
+    """The answer, and what its client has left."""
+    if limit is not None:
+        answer.headers.extend(fields("polls", limit))
+    return answer
 
 
 def _is_final(process: Process) -> bool:

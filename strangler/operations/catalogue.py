@@ -38,6 +38,12 @@ WOULD_REFUSE = Family(
     "Requests that would have been refused, had `accept.enforce` been on.",
     ("route", "code"),
 )
+LIMITED = Family(
+    "strangler_limited",
+    "counter",
+    "Requests of clients that sent more than `limits` allows, by what they sent.",
+    ("route", "kind"),
+)
 ACKNOWLEDGEMENT = Family(
     "strangler_acknowledgement_seconds",
     "histogram",
@@ -86,17 +92,17 @@ QUEUE_AGE = Family(
     "strangler_queue_oldest_seconds", "gauge", "How long the longest waiting process has been due.", ("route",)
 )
 RUNNING = Family("strangler_calls_running", "gauge", "Recorded calls under way.", ("route",))
+HELD = Family("strangler_route_held", "gauge", "1 while an operator holds the recorded calls back.", ("route",))
+CIRCUIT = Family("strangler_circuit", "gauge", "1 for the state that the circuit is in.", ("route", "state"))
+ORDERED = Family(
+    "strangler_route_mode_ordered", "gauge", "1 for the mode that an operator ordered for a while.", ("route", "mode")
+)
 
 # ── Telling ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 DELIVERY_ATTEMPTS = Family(
     "strangler_delivery_attempts",
     "counter",
-HELD = Family("strangler_route_held", "gauge", "1 while an operator holds the recorded calls back.", ("route",))
-CIRCUIT = Family("strangler_circuit", "gauge", "1 for the state that the circuit is in.", ("route", "state"))
-ORDERED = Family(
-    "strangler_route_mode_ordered", "gauge", "1 for the mode that an operator ordered for a while.", ("route", "mode")
-)
     "Attempts to tell a receiver, by what came of them.",
     ("receiver", "answer"),
 )
@@ -170,6 +176,9 @@ STREAMS = Family(
     "Clients that follow a process (`events`, `socket`) or all of their own (`list`).",
     ("kind",),
 )
+SHORT_OF_MEMORY = Family(
+    "strangler_workers_short_of_memory", "gauge", "Workers that take no new work for want of memory."
+)
 DRAINING = Family("strangler_draining", "gauge", "1 while the server is going away.")
 DEFECTS = Family("strangler_defects", "counter", "Exceptions that nobody expected, by the place.", ("place",))
 LINES_DROPPED = Family("strangler_log_lines_dropped", "counter", "Log lines that found no room or no reader.")
@@ -195,6 +204,9 @@ FAMILIES = (
     QUEUE_BYTES,
     QUEUE_AGE,
     RUNNING,
+    HELD,
+    CIRCUIT,
+    ORDERED,
     DELIVERY_ATTEMPTS,
     DELIVERIES_ENDED,
     DELIVERY_SECONDS,
@@ -202,9 +214,6 @@ FAMILIES = (
     DELIVERY_AGE,
     PASSED,
     PASSTHROUGH,
-    HELD,
-    CIRCUIT,
-    ORDERED,
     BATCH,
     COMMIT,
     WAL,

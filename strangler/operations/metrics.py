@@ -33,6 +33,7 @@ class Readings:
         self.deliveries: Callable[[], Iterable[DeliveryTotal]] = tuple
         self.exceptions: Callable[[], Mapping[ExceptionKind, int]] = dict
         self.standing: Callable[[], Mapping[str, StandingReading]] = dict
+        self.memory: Callable[[], int] = lambda: 0
         self.wal: Callable[[], int | None] = lambda: None
         self.draining: Callable[[], bool] = lambda: False
         self.lines_dropped: Callable[[], int] = lambda: 0
@@ -49,6 +50,7 @@ class _Read(NamedTuple):
     deliveries: Sequence[DeliveryTotal] = ()
     exceptions: Mapping[ExceptionKind, int] = MappingProxyType({})
     standing: Mapping[str, StandingReading] = MappingProxyType({})
+    short_of_memory: int = 0
 
 
 class Counts(Collector):
@@ -104,6 +106,7 @@ class Counts(Collector):
             tuple(readings.deliveries()),
             dict(readings.exceptions()),
             dict(readings.standing()),
+            readings.memory(),
         )
 
     def collect(self) -> Iterator[Metric]:
@@ -147,6 +150,7 @@ class Counts(Collector):
 
     def _server(self) -> Iterator[Metric]:
         yield _values(catalogue.STREAMS, (((kind,), count) for kind, count in sorted(self._read.streams.items())))
+        yield _one(catalogue.SHORT_OF_MEMORY, self._read.short_of_memory)
         yield _one(catalogue.DRAINING, self._read.draining)
         yield _values(catalogue.DEFECTS, (((place,), count) for place, count in list(self.defects.items())))
         yield _one(catalogue.LINES_DROPPED, self._read.lines_dropped)
@@ -183,6 +187,10 @@ def _accepting(routes: _Named, recording: _Named) -> Iterator[Metric]:
     yield _values(
         catalogue.WOULD_REFUSE,
         (((name, code), count) for name, route in routes for code, count in list(route.would_refuse.items())),
+    )
+    yield _values(
+        catalogue.LIMITED,
+        (((name, kind), count) for name, route in recording for kind, count in route.limited.items()),
     )
     yield _histograms(catalogue.ACKNOWLEDGEMENT, [((name,), route.acknowledgement) for name, route in recording])
 
@@ -255,6 +263,10 @@ def _standing(standing: Mapping[str, StandingReading]) -> Iterator[Metric]:
     )
 
 
+def _telling(
+    receivers: list[tuple[str, ReceiverSeries]], deliveries: Sequence[DeliveryTotal], now: float
+) -> Iterator[Metric]:
+    yield _values(
         catalogue.DELIVERY_ATTEMPTS,
         (((name, answer), count) for name, receiver in receivers for answer, count in receiver.tried.items()),
     )

@@ -37,6 +37,8 @@ OUTCOMES = tuple(AttemptOutcome)
 CODES = frozenset(TITLES)
 RUNS = ("finished", "stopped", "failed")
 RESOURCES = ("process", "status", "result", "history", "list", "events", "socket")
+LIMITED = ("accepts", "polls")
+CIRCUIT_STATES = ("closed", "open", "half-open", "trying")
 STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "client_left", "other")
 
 _CLIENT_LEFT = STATUS_CLASSES.index("client_left")
@@ -77,6 +79,7 @@ class RouteSeries:
         "ended",
         "in_flight",
         "late",
+        "limited",
         "passed",
         "passthrough",
         "polls",
@@ -93,6 +96,7 @@ class RouteSeries:
         self.replayed = 0
         self.refused: dict[str, int] = {}
         self.would_refuse: dict[str, int] = {}
+        self.limited = dict.fromkeys(LIMITED, 0)
         self.in_flight = dict.fromkeys(IN_FLIGHT, 0)
         self.unconfirmed = 0
         self.ended = dict.fromkeys(ENDS, 0)

@@ -59,6 +59,10 @@ class Telemetry:
         """A request was refused; ``code`` is the name of the problem."""
         _count(self._routes[route].refused, code)
 
+    def limited(self, route: str, kind: str) -> None:
+        """A client was told that it had sent too much."""
+        self._routes[route].limited[kind] += 1
+
     def would_refuse(self, route: str, code: str, detail: str) -> None:
         """It would have been refused. ``detail`` is not told: it may quote the request."""
         _count(self._routes[route].would_refuse, code)
@@ -315,6 +319,14 @@ class Telemetry:
     def watch_standing(self, read: Callable[[], Mapping[str, StandingReading]]) -> None:
         """Where to read what stands in the way of each route that records."""
         self.counts.readings.standing = read
+
+    def watch_memory(self, read: Callable[[], int]) -> None:
+        """Where to read how many workers take no new work for want of memory."""
+        self.counts.readings.memory = read
+
+    def watch_wal(self, read: Callable[[], int | None]) -> None:
+        """Where to read the size in bytes of the store's write-ahead log."""
+        self.counts.readings.wal = read
 
     def watch_draining(self, read: Callable[[], bool]) -> None:
         """Where to read whether the server is going away."""

@@ -76,6 +76,7 @@ class Totals:
         readings.exceptions = self._own.readings.exceptions
         readings.wal = self._own.readings.wal
         readings.standing = self._own.readings.standing
+        readings.memory = self._own.readings.memory
         readings.draining = self._own.readings.draining
         readings.lines_dropped = lambda: dropped
         return total

@@ -49,6 +49,9 @@ from strangler.ports.keys import (
     KeyDocuments,
     KeysUnavailable,
 )
+from strangler.ports.limits import (
+    Limiter,
+)
 from strangler.ports.reconcile import (
     Examined,
     Examiner,
@@ -141,6 +144,7 @@ __all__ = [
     "KeyTaken",
     "KeysUnavailable",
     "Lease",
+    "Limiter",
     "Link",
     "Links",
     "ListQuery",

@@ -1,15 +1,20 @@
-"""The gates of all routes in several workers: the store process decides, and each worker knows what it was told."""
+"""What holds traffic back in several workers: the store process decides and counts, and each worker asks, or knows what
+it was told.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
+from strangler.domain.errors import StoreUnavailable
 from strangler.domain.pause import Pause
 from strangler.engine.gates import OPEN, Gatekeeper, GateState
 from strangler.engine.pauses import Pauses
+from strangler.policy.limit import Reading
+from strangler.policy.model import Rate
 from strangler.policy.standing import ModeOrder
-from strangler.ports import Clock, Shut
+from strangler.ports import Clock, Limiter, Shut
 from strangler.store.remote.frames import Message
 from strangler.store.standing import packed
 
@@ -81,6 +86,33 @@ class ToldGate:
         """Whoever decides is another one, and is going to say how all gates stand."""
         self._lent.clear()
         self._asked.clear()
+
+
+class ToldLimiter:
+    """The `Limiter` of one worker among several: it asks for each request, so that what clients are told is true."""
+
+    def __init__(self, ask: Callable[..., Awaitable[Any]]) -> None:
+        self._ask = ask
+
+    async def take(self, client: str, rate: Rate) -> Reading | None:
+        """See `Limiter.take`."""
+        try:
+            found = await self._ask("call", "take", (client, tuple(rate)))
+        except StoreUnavailable:
+            return None  # new work is refused meanwhile, and reading may go on
+        return Reading._make(found) if found is not None else None
+
+
+class Counter:
+    """The other end of `ToldLimiter`."""
+
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+
+    async def take(self, client: str, rate: tuple[int, float]) -> tuple[Any, ...] | None:
+        """Take one request from the quota of a client; plain values."""
+        reading = await self._limiter.take(client, Rate._make(rate))
+        return tuple(reading) if reading is not None else None
 
 
 def gate_message(route: str, gates: Gatekeeper, pauses: Pauses) -> Message:

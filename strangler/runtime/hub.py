@@ -13,6 +13,7 @@ from strangler.domain.process import State
 from strangler.engine.gates import Gatekeeper
 from strangler.engine.lanes import Lanes
 from strangler.engine.latencies import Latencies
+from strangler.engine.limits import Buckets
 from strangler.engine.pauses import Pauses
 from strangler.engine.signals import Signals
 from strangler.operations.telemetry import Telemetry
@@ -20,7 +21,7 @@ from strangler.operations.totals import Snapshot, Totals
 from strangler.policy.standing import ModeOrder
 from strangler.ports import Clock, Lease
 from strangler.runtime.following import Following
-from strangler.runtime.gates import all_gates, gate_message, orders_message
+from strangler.runtime.gates import Counter, all_gates, gate_message, orders_message
 from strangler.runtime.intake import Intake
 from strangler.runtime.slots import Allotment
 from strangler.store.remote.frames import Message
@@ -103,9 +104,11 @@ class Hub(Host):
         self.pauses = Pauses()
         self.gates = Gatekeeper(store, self.pauses, clock, telemetry, self._gate_changed)
         self._orders: Message = orders_message(())
+        self.short_of_memory: dict[str, str | None] = {}  # by owner, why it takes no new work
         self.intake = Intake(lambda shut: self.tell_all("intake", shut))
         self.deliver: Callable[[Sequence[str]], None] = lambda lanes: None  # told where deliveries were committed
         self.calls["begin_look"] = self._begin_look
+        self.calls["take"] = Counter(Buckets(clock)).take
         self._arrive("")
 
     @property
@@ -156,6 +159,8 @@ class Hub(Host):
             case ("trial", route) if owner not in self._lapsed:
                 if trial := self.gates.enter(route, owner):
                     guest.tell("trial", route, trial)
+            case ("memory", reason):
+                self.short_of_memory[owner] = reason
             case ("called", route, trial, failed):
                 self.gates.leave(route, trial, failed)
             case ("serving",):
@@ -179,6 +184,7 @@ class Hub(Host):
         self._scrape_done(guest)
         if self._members.get(guest.owner) is guest:
             del self._members[guest.owner]
+            self.short_of_memory.pop(guest.owner, None)
             self._serving.discard(guest.owner)
 
     # What the supervisor and the clock say.

@@ -34,6 +34,7 @@ from strangler.front.listener import Front
 from strangler.front.settings import Settings as FrontSettings
 from strangler.gateway.acceptance import Recording
 from strangler.gateway.cors import Cors
+from strangler.gateway.limiting import Limiting
 from strangler.gateway.resources import Resources
 from strangler.gateway.switch import Switch
 from strangler.gateway.urls import Site, public_base
@@ -41,7 +42,8 @@ from strangler.operations.application import Phase
 from strangler.operations.telemetry import Telemetry
 from strangler.policy.model import Route
 from strangler.policy.trust import TrustedNetworks
-from strangler.ports import Gate, Slots
+from strangler.ports import Gate, Limiter, Slots
+from strangler.runtime.memory import Memory
 from strangler.runtime.policies import PolicyInForce
 from strangler.store import Store
 from strangler.upstream import Caller, Connections, PublishedKeys
@@ -65,6 +67,8 @@ class Frame(NamedTuple):
     phase: Callable[[], Phase]
     pauses: Pauses
     gate: Gate
+    limiter: Limiter
+    memory: Memory
     slots: Slots | None = None  # None: this worker is the only one
     deliver: Callable[[Sequence[str]], None] = lambda lanes: None  # told the lanes of deliveries that were committed
 
@@ -115,6 +119,7 @@ class Rooms:
             self._base_of,
             policies.promise_of,
             frame.identity_key,
+            frame.pauses,
         )
         resources = Resources(
             Queries(store, frame.signals),
@@ -127,6 +132,8 @@ class Rooms:
             promises_of=policies.promises_of,
             identity_key=frame.identity_key,
             admission=self._admission,
+            limiting=Limiting(frame.limiter, policies.route_of, telemetry, frame.identity_key),
+            pauses=frame.pauses,
             streams=self._streams,
             cors=cors,
         )
@@ -163,6 +170,8 @@ class Rooms:
             identity_key=frame.identity_key,
             trusted=trusted.peer,
             draining=lambda: frame.phase() == "draining",
+            limiter=frame.limiter,
+            overloaded=frame.memory.refusal,
             revision=frame.policies.revision,
             receivers=frame.policies.receivers,
         )

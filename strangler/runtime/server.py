@@ -17,6 +17,7 @@ from strangler.engine.gates import Gatekeeper
 from strangler.engine.lanes import Lanes
 from strangler.engine.latencies import Latencies
 from strangler.engine.lease import LeaseKeeper
+from strangler.engine.limits import Buckets
 from strangler.engine.pauses import Pauses
 from strangler.engine.signals import Signals
 from strangler.engine.supervise import Supervisor
@@ -24,6 +25,7 @@ from strangler.operations.application import Health, Operations, Phase
 from strangler.operations.telemetry import Telemetry
 from strangler.runtime import desk
 from strangler.runtime.intake import Intake
+from strangler.runtime.memory import Memory
 from strangler.runtime.policies import Policies
 from strangler.runtime.rooms import Frame, Rooms
 from strangler.runtime.standing import StandingOrders
@@ -65,6 +67,7 @@ class Server:
             self._policy_changed,
         )
         pauses = Pauses()
+        self._memory = Memory(settings.memory_limit, telemetry)
         self._gates = Gatekeeper(store, pauses, clock, telemetry, self._gate_changed)
         self._orders = StandingOrders(store, self._gates, self.policies, clock, telemetry)
         self._telling = Telling(store, self.policies, clock, telemetry)
@@ -82,6 +85,8 @@ class Server:
                 phase=self._current_phase,
                 pauses=pauses,
                 gate=self._gates,
+                limiter=Buckets(clock),
+                memory=self._memory,
                 deliver=self._telling.deliverer.told,
             )
         )
@@ -108,6 +113,8 @@ class Server:
             endpoints=desk.endpoints(reach),
         )
         telemetry.watch_wal(store.wal_size)
+        telemetry.watch_standing(self._orders.readings)
+        telemetry.watch_memory(lambda: int(self._memory.refusal() is not None))
 
     async def start(self, loaded: Loaded) -> None:
         """Recover what an earlier run left, then listen.
@@ -172,6 +179,8 @@ class Server:
         reason = self._store.refusal()
         self._telemetry.store_refuses(reason)
         degraded = dict(self._orders.degraded())
+        if (memory := self._memory.refusal()) is not None:
+            degraded["memory"] = memory
         return {**degraded, "store": reason} if reason is not None else degraded
 
     async def _operations_listen(self) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from strangler.domain import instant
 from strangler.domain.errors import StoreUnavailable
 from strangler.engine.gates import Gatekeeper, GateState
-from strangler.engine.instrument import Instrument
+from strangler.engine.instrument import Instrument, StandingReading
 from strangler.policy.model import Mode
 from strangler.policy.standing import Hold, ModeOrder
 from strangler.ports import Clock, Standing
@@ -98,6 +98,16 @@ class StandingOrders:
         for order in self._policies.orders:
             until = instant.to_text(order.until_at)
             told[f"mode:{order.route}"] = f"{order.mode} until {until}, set by {order.who}: {order.why}"
+        return told
+
+    def readings(self) -> Mapping[str, StandingReading]:
+        """What stands in the way of each route that records."""
+        told: dict[str, StandingReading] = {}
+        for route in self._policies.routes():
+            order, state = self.mode_of(route.name), self._gates.state(route.name)
+            if route.records or state.held or order is not None:
+                circuit = state.circuit if route.call.circuit is not None else None
+                told[route.name] = StandingReading(state.held, circuit, order.mode.value if order is not None else None)
         return told
 
     # What is ordered. Each may raise `StoreUnavailable`; nothing has changed then.

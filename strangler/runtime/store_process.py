@@ -146,6 +146,8 @@ class StoreProcess:
         )
         telemetry.watch_queues(lambda: self._hub.lanes.readings(self._clock.now()))
         telemetry.watch_wal(self._store.wal_size)
+        telemetry.watch_standing(self._orders.readings)
+        telemetry.watch_memory(lambda: sum(reason is not None for reason in self._hub.short_of_memory.values()))
 
     def _supervision(self, notifier: Notifier) -> Supervisor:
         means = Means(
@@ -287,6 +289,8 @@ class StoreProcess:
 
     def _degraded(self) -> Mapping[str, str]:
         degraded = dict(self._orders.degraded())
+        if short := [reason for reason in self._hub.short_of_memory.values() if reason is not None]:
+            degraded["memory"] = f"{len(short)} of {self._given.settings.workers} workers: {short[0]}"
         if (reason := self._store.refusal()) is not None:
             degraded["store"] = reason
         if self._phase == "serving" and self._hub.serving < self._given.settings.workers:

@@ -24,7 +24,8 @@ from strangler.operations.totals import snapshot
 from strangler.runtime import control
 from strangler.runtime.child import Given
 from strangler.runtime.control import Line
-from strangler.runtime.gates import ToldGate
+from strangler.runtime.gates import ToldGate, ToldLimiter
+from strangler.runtime.memory import Memory
 from strangler.runtime.policies import PolicyInForce
 from strangler.runtime.rooms import Frame, Rooms
 from strangler.runtime.slots import LentSlots
@@ -101,6 +102,8 @@ class Worker:
         self._lease = LeaseKeeper(owner, settings.lease, self._store, clock, telemetry, self._new_term)
         self._policies = PolicyInForce(self._store, telemetry, clock, self._policy_changed)
         pauses = Pauses()
+        self._memory = Memory(settings.memory_limit, telemetry)
+        self._short_of_memory: str | None = None  # as it was told
         self._gate = ToldGate(pauses, clock, self._store.link.tell, self._has_circuit, self._gate_opened)
         self._rooms = Rooms(
             Frame(
@@ -116,6 +119,8 @@ class Worker:
                 phase=lambda: "draining" if self._shut else self._phase,
                 pauses=pauses,
                 gate=self._gate,
+                limiter=ToldLimiter(self._store.link.ask),
+                memory=self._memory,
                 slots=self._slots,
             )
         )
@@ -260,6 +265,7 @@ class Worker:
 
     def _hello(self) -> list[Message]:
         self._gate.restart()
+        self._short_of_memory = None
         if self._phase == "serving":
             # The store may have been away for long: the lease is renewed before it runs out.
             self._start(self._renew())
@@ -288,6 +294,13 @@ class Worker:
         while True:
             await asyncio.sleep(_COUNT_EVERY)
             self._tell_counts()
+            self._tell_memory()
+
+    def _tell_memory(self) -> None:
+        reason = self._memory.refusal()
+        if (reason is None) != (self._short_of_memory is None):
+            self._store.link.tell("memory", reason)
+            self._short_of_memory = reason
 
     def _tell_counts(self) -> None:
         self._store.link.tell("counted", tuple(snapshot(self._telemetry.counts)))

@@ -17,6 +17,7 @@ from strangler.engine.gates import Gatekeeper
 from strangler.engine.lanes import Lanes
 from strangler.engine.latencies import Latencies
 from strangler.engine.lease import LeaseKeeper
+from strangler.engine.limits import Buckets
 from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Outcomes
@@ -334,6 +335,7 @@ class World:
             identity_key=IDENTITY_KEY,
             trusted=lambda peer: False,
             draining=lambda: self.draining,
+            limiter=Buckets(self.clock),
             receivers=lambda: self.receivers,
         )
 

@@ -25,12 +25,15 @@ from strangler.engine.conclude import settling
 from strangler.engine.identity import identify
 from strangler.engine.lanes import Lanes
 from strangler.engine.latencies import Latencies
+from strangler.engine.limits import Buckets
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Outcomes
+from strangler.engine.pauses import Pauses
 from strangler.engine.queries import Queries
 from strangler.engine.signals import Signals
 from strangler.engine.streams import Streams
 from strangler.gateway.cors import Cors
+from strangler.gateway.limiting import Limiting
 from strangler.gateway.resources import Resources
 from strangler.policy.match import ResourcePath
 from strangler.policy.model import AccessPolicy, ProcessPolicy, Promise, Route
@@ -89,6 +92,7 @@ class Scene:
         self.routes: dict[str, Route] = {}
         self.upstream = ScriptedUpstream()
         self.published = Published()
+        self.pauses = Pauses()
         self.admission = an_admission(
             self.published,
             self.upstream,
@@ -110,6 +114,8 @@ class Scene:
             promises_of=lambda resource: [one for one in self.promises if one.process.resource == resource],
             identity_key=IDENTITY_KEY,
             admission=self.admission,
+            limiting=Limiting(Buckets(self.clock), self.routes.get, self.instrument, IDENTITY_KEY),
+            pauses=self.pauses,
             streams=self.streams,
             cors=self.cors,
         )

@@ -38,6 +38,7 @@ def recording_of(world: World) -> Recording:
         lambda request, route: BASE,
         world.promises.get,
         IDENTITY_KEY,
+        world.means.pauses,
     )
 
 
