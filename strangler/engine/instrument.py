@@ -125,9 +125,6 @@ class Instrument(Protocol):
     def watch_deliveries(self, read: Callable[[], Iterable[DeliveryTotal]]) -> None:
         """Where to read at scrape time how many deliveries are pending, held or dead."""
 
-    def watch_streams(self, read: Callable[[], Mapping[str, int]]) -> None:
-        """Where to read at scrape time how many clients follow, by how they do: "events", "list", "socket"."""
-
     def watch_exceptions(self, read: Callable[[], Mapping[ExceptionKind, int]]) -> None:
         """Where to read at scrape time how many exceptions are open, by kind."""
 

@@ -149,12 +149,6 @@ COMMIT = Family("strangler_group_commit_seconds", "histogram", "How long such a 
 WAL = Family("strangler_store_wal_bytes", "gauge", "Size of the store's write-ahead log.")
 REFUSING = Family("strangler_store_refusing", "gauge", "1 while the store takes no new work.")
 
-# ── The policy ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-RELOADS = Family("strangler_policy_reloads", "counter", "Policy tables that came into force, the first one included.")
-RELOAD_FAILURES = Family("strangler_policy_reload_failures", "counter", "Policies that did not load.")
-POLICY_STALE = Family("strangler_policy_stale", "gauge", "1 while the last policy that was read did not load.")
-POLICY_ROUTES = Family("strangler_policy_routes", "gauge", "Routes of the policy in force.")
 # ── What people look at ──────────────────────────────────────────────────────────────────────────────────────────────
 
 EXCEPTIONS = Family("strangler_exceptions_open", "gauge", "Open exceptions, by kind.", ("kind",))
@@ -166,6 +160,12 @@ RECONCILE_ENDED = Family(
     "strangler_reconcile_finished_seconds", "gauge", "When the last run finished, in seconds since the epoch."
 )
 
+# ── The policy ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+RELOADS = Family("strangler_policy_reloads", "counter", "Policy tables that came into force, the first one included.")
+RELOAD_FAILURES = Family("strangler_policy_reload_failures", "counter", "Policies that did not load.")
+POLICY_STALE = Family("strangler_policy_stale", "gauge", "1 while the last policy that was read did not load.")
+POLICY_ROUTES = Family("strangler_policy_routes", "gauge", "Routes of the policy in force.")
 POLICY_INFO = Family("strangler_policy_info", "gauge", "Always 1; the revision of the policy in force.", ("revision",))
 
 # ── The server itself ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -190,6 +190,7 @@ FAMILIES = (
     REPLAYED,
     REFUSED,
     WOULD_REFUSE,
+    LIMITED,
     ACKNOWLEDGEMENT,
     PROCESSES,
     UNCONFIRMED,
@@ -218,17 +219,18 @@ FAMILIES = (
     COMMIT,
     WAL,
     REFUSING,
+    EXCEPTIONS,
+    RECONCILE_RUNS,
+    RECONCILE_FINDINGS,
+    RECONCILE_ENDED,
     RELOADS,
     RELOAD_FAILURES,
     POLICY_STALE,
     POLICY_ROUTES,
     POLICY_INFO,
     STREAMS,
+    SHORT_OF_MEMORY,
     DRAINING,
-    EXCEPTIONS,
-    RECONCILE_RUNS,
-    RECONCILE_FINDINGS,
-    RECONCILE_ENDED,
     DEFECTS,
     LINES_DROPPED,
     BUILD,

@@ -242,10 +242,6 @@ def _queues(queues: Mapping[str, QueueReading]) -> Iterator[Metric]:
     yield _values(catalogue.RUNNING, (((name,), queue.running) for name, queue in readings))
 
 
-def _telling(
-    receivers: list[tuple[str, ReceiverSeries]], deliveries: Sequence[DeliveryTotal], now: float
-) -> Iterator[Metric]:
-    yield _values(
 def _standing(standing: Mapping[str, StandingReading]) -> Iterator[Metric]:
     readings = sorted(standing.items())
     yield _values(catalogue.HELD, (((name,), reading.held) for name, reading in readings))

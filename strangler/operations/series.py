@@ -131,10 +131,6 @@ class Receivers(dict[str, ReceiverSeries]):
         return self.setdefault(label, ReceiverSeries())
 
 
-class Routes(dict[str, RouteSeries]):
-    """Series by the name of the route; made when it is first named, kept when it leaves the policy."""
-
-    def __missing__(self, name: str) -> RouteSeries:
 class ReconcileSeries:
     """All that is counted of reconciliation."""
 
@@ -146,6 +142,10 @@ class ReconcileSeries:
         self.ended_at: int | None = None
 
 
+class Routes(dict[str, RouteSeries]):
+    """Series by the name of the route; made when it is first named, kept when it leaves the policy."""
+
+    def __missing__(self, name: str) -> RouteSeries:
         label = name or NO_ROUTE
         if label not in self and len(self) >= MAX_ROUTES:
             label = OTHER

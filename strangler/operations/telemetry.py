@@ -238,10 +238,6 @@ class Telemetry:
         self.counts.batch.observe(size)
         self.counts.commit.observe(seconds)
 
-    def store_refuses(self, reason: str | None) -> None:
-        """The store stopped (with a reason), or began again (None), to take new work."""
-        self.counts.refusing = reason is not None
-        if reason != self._store_reason:
     def reconciled(
         self, outcome: str, at: int, processes: int, findings: int, standings: Mapping[str, int], why: str | None
     ) -> None:
@@ -254,6 +250,10 @@ class Telemetry:
         fields = {"outcome": outcome, "processes": processes, "findings": findings, **standings, "detail": why}
         self._logs.line("info" if outcome == "finished" else "error", "reconciled", fields)
 
+    def store_refuses(self, reason: str | None) -> None:
+        """The store stopped (with a reason), or began again (None), to take new work."""
+        self.counts.refusing = reason is not None
+        if reason != self._store_reason:
             if reason is None:
                 self._logs.line("info", "store_takes_work", {})
             else:
@@ -304,17 +304,13 @@ class Telemetry:
         """Where to read how many deliveries are pending, held or dead."""
         self.counts.readings.deliveries = read
 
-    def watch_streams(self, read: Callable[[], Mapping[str, int]]) -> None:
-        """Where to read how many clients follow, by how they do."""
-        self.counts.readings.streams = read
-
     def watch_exceptions(self, read: Callable[[], Mapping[ExceptionKind, int]]) -> None:
         """Where to read how many exceptions are open."""
         self.counts.readings.exceptions = read
 
-    def watch_wal(self, read: Callable[[], int | None]) -> None:
-        """Where to read the size in bytes of the store's write-ahead log."""
-        self.counts.readings.wal = read
+    def watch_streams(self, read: Callable[[], Mapping[str, int]]) -> None:
+        """Where to read how many clients follow, by how they do."""
+        self.counts.readings.streams = read
 
     def watch_standing(self, read: Callable[[], Mapping[str, StandingReading]]) -> None:
         """Where to read what stands in the way of each route that records."""
