@@ -21,6 +21,7 @@ from strangler.policy.model import (
     Promise,
     Redaction,
 )
+from strangler.policy.references import References, Sought
 from strangler.policy.translate import Interpreter
 from strangler.policy.wall import Wall
 
@@ -39,6 +40,7 @@ def write(
     wait: float,
     wall: Wall | None = None,
     redact: Redaction | None = None,
+    references: Sought | None = None,
 ) -> tuple[str, str]:
     """The digest of a promise (SHA-256 of its text, hex), and its text: canonical JSON, without any secret."""
     content: dict[str, Any] = {
@@ -54,6 +56,8 @@ def write(
     if redact:
         content["format"] = _FORMAT_WITH_REDACTION
         content["redact"] = {"headers": sorted(redact.headers), "pointers": sorted(redact.pointers)}
+    if references is not None:
+        content["references"] = {"expressions": dict(references.expressions), "paths": list(references.paths)}
     text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return _digest(text), text
 
@@ -75,11 +79,12 @@ def read(digest: str, text: str) -> Promise:
         return Promise(
             digest=digest,
             route=content["route"],
-            process=ProcessPolicy(**{**process, "statuses": _statuses(process.get("statuses", {}))}),
+            process=_process(process),
             access=_access(access),
             on_in_doubt=content["on_in_doubt"],
             wait=content["wait"],
             redact=Redaction(**{name: frozenset(each) for name, each in content.get("redact", {}).items()}),
+            references=References(Sought(**content["references"])) if "references" in content else None,
             wall=Interpreter(read_wall(content["wall"]), kept_hook) if "wall" in content else None,
         )
     except (TypeError, KeyError, ExpressionSyntaxError):
@@ -120,6 +125,17 @@ def _without_none(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_none(part) for part in value]
     return value
+
+
+def _process(values: Mapping[str, Any]) -> ProcessPolicy:
+    public = values.get("public_references")
+    return ProcessPolicy(
+        **{
+            **values,
+            "statuses": _statuses(values.get("statuses", {})),
+            "public_references": tuple(public) if public is not None else None,
+        }
+    )
 
 
 def _statuses(words: Mapping[str, str]) -> dict[PublicState, str]:

@@ -13,6 +13,7 @@ from strangler.config.following import build_follow
 from strangler.config.limits import build_circuit, build_limits
 from strangler.config.probing import build_probe
 from strangler.config.receivers import build_callbacks
+from strangler.config.referencing import build_references
 from strangler.config.scalars import duration_text, seconds, size
 from strangler.config.section import Context, Section
 from strangler.config.translating import FRAMING, build_errors, build_wall
@@ -66,6 +67,7 @@ def build_route(
     wall = build_wall(section, match.paths, context)
     error_form = build_errors(section, context)
     cors = _cors(section)
+    references = build_references(section, match.paths)
     redact = Redaction(
         frozenset(name.lower() for name in values["redact"]["headers"]), frozenset(values["redact"]["pointers"])
     )
@@ -74,7 +76,14 @@ def build_route(
         return None
     name: str = values["name"]
     digest, text = promise.write(
-        name, process, access, call.on_in_doubt, wait, wall.wall if wall is not None else None, redact
+        name,
+        process,
+        access,
+        call.on_in_doubt,
+        wait,
+        wall.wall if wall is not None else None,
+        redact,
+        references.sought if references is not None else None,
     )
     route = Route(
         name=name,
@@ -90,6 +99,7 @@ def build_route(
             on_in_doubt=call.on_in_doubt,
             wait=wait,
             redact=redact,
+            references=references,
             wall=wall,
         ),
         process=process,
@@ -160,6 +170,7 @@ def _process(section: Section) -> ProcessPolicy:
         **parts,
         statuses={PublicState(state): word for state, word in process["statuses"].items()},
         contract=process["contract"],
+        public_references=tuple(process["references"].get("public", ())) or None,
     )
 
 

@@ -24,6 +24,7 @@ from strangler.engine.limits import client_of
 from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outgoing import REQUEST_PART
+from strangler.engine.referencing import found_in_request
 from strangler.engine.subscribing import named_url, subscribed
 from strangler.engine.translating import Ready, evidence_of_sent, prepared
 from strangler.engine.uninterrupted import uninterrupted
@@ -199,6 +200,7 @@ class Acceptor:
             told = await self._subscribed(submission, route.callbacks, body, process_id) if route.callbacks else None
             draft, kept = self._drafted(submission, caller, body, key, process_id, now)
             draft = draft._replace(subscriptions=told) if told is not None else draft
+            references = await found_in_request(self._means.bodies, route.promise.references, draft, kept)
             ready = await self._ready(route, draft, kept, wall) if (wall := route.promise.wall) is not None else None
             limit = await self._limited(submission)
             if (obstacle := self._obstacle(submission, body, pieces)) is not None:
@@ -342,12 +344,13 @@ class Acceptor:
         return None
 
     async def _record(
-        self, submission: Submission, key: Key | None, draft: Process, kept: RecordedRequest, ready: Ready | None
+        self, submission: Submission, key: Key | None, accepted: Accept, kept: RecordedRequest, ready: Ready | None
     ) -> Acceptance:
         """Commit the acceptance, and with it the claim where a slot is free."""
+        draft = accepted.draft
         route, body, process_id, now = submission.route, kept.body, draft.id, draft.created_at
         record = KeyRecord(key.scope, key.lookup, key.fingerprint, process_id) if key is not None else None
-        change = apply(None, Accept(draft), now)
+        change = apply(None, accepted, now)
         attempt = None
         reserved = self._executor.reserve(route)
         if reserved is not None:

@@ -15,6 +15,7 @@ from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Settled
 from strangler.engine.recorder import LiveReply, Recorder
+from strangler.engine.referencing import ended_with, found_in_reply
 from strangler.policy.follow_up import follow_up, overdue, settled_late, stricter
 from strangler.policy.interpret import WORKER_LOST
 from strangler.policy.model import CallPolicy, OnInDoubt, on_in_doubt_for
@@ -100,10 +101,12 @@ class Concluder:
         evidence = None
         if recorder is not None and (recorder.original is not None or isinstance(outcome, InDoubt | Pending)):
             evidence = await self._evidence(attempt, recorder, late=False)
+        references = await self._references(process, recorder) if live is None else {}
         reply = await recorder.finish() if recorder is not None and live is None else None
         while True:
             now = means.clock.now()
             transitions = follow_up(process, outcome, call, on_in_doubt, now, means.ids.chance(), result, target)
+            transitions = ended_with(process, transitions, references)
             change = applied(process, transitions, now)
             commit = settling(change, attempt, reply)._replace(evidence=evidence)
             settled = Settled(change.process, attempt.number, reply if change.process.final else None, live)
@@ -130,6 +133,8 @@ class Concluder:
         evidence = None
         if recorder is not None and (recorder.original is not None or isinstance(transition, Doubt)):
             evidence = await self._evidence(self._last_attempt(process), recorder, late=False)
+        if isinstance(transition, Finish):
+            [transition] = ended_with(process, [transition], await self._references(process, recorder))
         reply = await recorder.finish() if recorder is not None and isinstance(transition, Finish) else None
         return await self.asked(process, transition, evidence, reply)
 
@@ -163,6 +168,14 @@ class Concluder:
             process = current
         self._notifier.committed(change, settled)
         return change.process
+
+    async def _references(self, process: Process, recorder: Recorder | None) -> dict[str, str]:
+        """What the reply says that its process is found by; where the store cannot say, it goes on without."""
+        try:
+            return await found_in_reply(self._means, process, recorder)
+        except StoreUnavailable as error:
+            self._means.instrument.note("references_not_read", "warning", process=process.id, reason=str(error))
+            return {}
 
     def on_in_doubt(self, process: Process, call: CallPolicy) -> OnInDoubt:
         """What is done when nobody knows what became of it."""

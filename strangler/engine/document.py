@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from json.encoder import encode_basestring as _quoted
 
 from strangler.domain import instant
@@ -53,11 +53,19 @@ def status_document(process: Process, policy: ProcessPolicy, *, may_cancel: bool
     if process.key is not None:
         text += f',"idempotencyKey":{_quoted(process.key)}'
     text += f',"version":{process.version}'
+    if process.business_references is not None and policy.public_references is not None:
+        text += _references(process.business_references, policy.public_references)
     if process.result_status is not None:
         text += f',"result":{_result(process)}'
     text += f',"links":{_links(process, may_cancel)}}}'
     # A lone surrogate becomes the escape by which JSON spells it.
     return text.encode("utf-8", "backslashreplace")
+
+
+def _references(references: str, public: Collection[str]) -> str:
+    """Those that a client is shown."""
+    shown = {name: text for name, text in json.loads(references).items() if name in public}
+    return f',"references":{json.dumps(shown, ensure_ascii=False)}' if shown else ""
 
 
 def _result(process: Process) -> str:

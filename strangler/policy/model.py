@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from strangler.policy.conditions import Test
     from strangler.policy.expressions import Template
     from strangler.policy.receivers import CallbackPolicy, Receiver
+    from strangler.policy.references import References
     from strangler.policy.rendering import Rendering
     from strangler.policy.translate import Interpreter
 
@@ -130,6 +131,13 @@ class ProcessPolicy:
     retain_deliveries: float | None = None
     statuses: Mapping[PublicState, str] = field(default_factory=dict)  # states that are absent: in capitals
     contract: ContractName = "native"
+    public_references: tuple[str, ...] | None = None  # names of those that its client is shown
+
+    @property
+    def kept(self) -> Kept:
+        """How long a process and its parts are kept, as it is written down with a process."""
+        given = (self.retain_bodies, self.retain_history, self.retain_deliveries)
+        return Kept(round(self.retain * 1000), *(None if each is None else round(each * 1000) for each in given))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,6 +357,8 @@ class Promise:
     on_in_doubt: OnInDoubt | None  # None: by the method
     wait: float
     redact: Redaction = field(default_factory=Redaction)
+    references: References | None = field(default=None, compare=False)
+    """What operators find its processes by, compiled; None: nothing of their own."""
     wall: Interpreter | None = field(default=None, compare=False)
     """`translate` and `outcome`, compiled; None: neither is there, and nothing of a request or reply is looked into."""
 

@@ -109,6 +109,7 @@ routes:
       retain_deliveries: 3d
       statuses: {received: GOT, unconfirmed: UNCLEAR}
       contract: native
+      references: {policyNumber: body.policyNumber, claimNumber: reply.body.claim, public: [claimNumber]}
     accept:
       schema: schemas/claim.json
       content_types: [Application/JSON]
@@ -279,6 +280,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         retain_history=172800.0,
         retain_deliveries=259200.0,
         statuses={PublicState.RECEIVED: "GOT", PublicState.UNCONFIRMED: "UNCLEAR"},
+        public_references=("claimNumber",),
     )
     assert route.accept == AcceptPolicy(
         schema=schema,

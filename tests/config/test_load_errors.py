@@ -151,7 +151,6 @@ LATER = {
     "routes[0]": [
         *("shadow", "split", "promote", "steps", "events"),
     ],
-    "routes[0].process": ["references"],
 }
 
 

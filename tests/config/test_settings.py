@@ -37,6 +37,7 @@ EVERY: Mapping[str, tuple[str, object]] = {
     "store": ("memory:", "memory:"),
     "public_url": ("https://api.example/base/", "https://api.example/base"),
     "trust_forwarded": ("10.0.0.0/8", (ip_network("10.0.0.0/8"),)),
+    "ops_tokens": (__file__, __file__),
     "workers": ("3", 3),
     "drain_timeout": ("90s", 90.0),
     "identity_key": ("0123456789abcdef", "0123456789abcdef"),

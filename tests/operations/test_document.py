@@ -7,19 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from strangler.config.system import SystemClock
 from strangler.domain.delivery import Delivery, DeliveryAttempt, DeliveryState, Tried
 from strangler.domain.exchange import AttemptOutcome
 from strangler.domain.process import PublicState, State
 from strangler.domain.transitions import Change
 from strangler.operations import series
-from strangler.operations.api.serving import Backing
-from strangler.operations.api.tokens import Tokens
-from strangler.operations.application import Health, Operations, Reloaded
 from strangler.operations.catalogue import FAMILIES
 from strangler.operations.logs import CAPACITY
-from strangler.runtime import desk
-from strangler.store.memory import MemoryStore
+from tests.operations.desk_stage import a_desk
 from tests.operations.samples import Heard, a_process, a_request, an_attempt
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
@@ -85,26 +80,10 @@ def test_every_line_has_the_fields_of_the_table_and_no_other() -> None:
 
 
 @pytest.fixture
-def served() -> set[tuple[str, str]]:
-    async def reload() -> Reloaded:
-        return Reloaded("beef", 1)
-
-    async def tell(process_id: str, status: str, text: str | None) -> None:
-        return None
-
-    store, clock = MemoryStore(SystemClock()), SystemClock()
-    reach = desk.Reach(store, clock, tuple, dict, tell)
-    backing = Backing(Tokens(None), store, clock.now)
-    operations = Operations(
-        Heard().telemetry, Health(lambda: "serving"), reload, backing=backing, endpoints=desk.endpoints(reach)
-    )
-    application = operations.application()
-    return {
-        (route.method, route.resource.canonical)
-        for route in application.router.routes()
-        if route.resource is not None and route.method != "HEAD"
-    }
+async def served(tmp_path: Path) -> set[tuple[str, str]]:
+    async with a_desk(tmp_path) as desk:
+        return {(method.upper(), path) for path, operations in desk.api["paths"].items() for method in operations}
 
 
-def test_every_endpoint_is_in_the_table(served: set[tuple[str, str]]) -> None:
+async def test_every_endpoint_is_in_the_table(served: set[tuple[str, str]]) -> None:
     assert {tuple(row[0].strip("`").split(" ")) for row in table("request")} == served

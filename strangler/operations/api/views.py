@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
@@ -322,7 +323,7 @@ class Shown:
         if len(shown) > FIRST_BYTES or len(data) < size:
             shown = shown[:FIRST_BYTES]
             told["truncated"] = True
-        text = _text(shown)
+        text = _text(shown, cut="truncated" in told)
         if text is not None:
             told["text"] = text
         else:
@@ -330,12 +331,9 @@ class Shown:
         return told
 
 
-def _text(data: bytes) -> str | None:
-    """Bytes as text, if they are; the end may be cut within a letter."""
-    for cut in range(4):
-        try:
-            return data[: len(data) - cut].decode() if cut <= len(data) else None
-        except UnicodeDecodeError as error:
-            if error.start < len(data) - 4:
-                return None
-    return None
+def _text(data: bytes, *, cut: bool) -> str | None:
+    """Bytes as text, if they are; what is cut may end within a letter."""
+    try:
+        return codecs.getincrementaldecoder("utf-8")().decode(data, final=not cut)
+    except UnicodeDecodeError:
+        return None

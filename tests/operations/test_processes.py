@@ -1,0 +1,280 @@
+"""Finding processes, looking at one, and changing it, over a real server and its sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.operations.desk_stage import Desk, a_desk
+
+NOBODY = "01a1f000-0000-7000-8000-000000000001"
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    async with a_desk(tmp_path) as desk:
+        yield desk
+
+
+async def found(desk: Desk, **query: Any) -> list[str]:
+    told = await desk.get("/processes", **query)
+    assert told.status == 200, told.body
+    return [process["id"] for process in told.document["processes"]]
+
+
+async def test_a_process_is_found_by_all_that_people_know_of_it(desk: Desk) -> None:
+    body = {"policyNumber": "P-1003"}
+    one = await desk.submit(body, X_Client="broker-a", X_Correlation_ID="order-17", Idempotency_Key='"key-1"')
+    other = await desk.submit({"policyNumber": "P-7", "answer": 422}, X_Client="broker-b")
+    ended, rejected = await desk.settled(one), await desk.settled(other)
+    for query, expected in (
+        ({}, [other, one]),
+        ({"correlationId": "order-17"}, [one]),
+        ({"correlationId": rejected["correlationId"]}, [other]),
+        ({"idempotencyKey": "key-1"}, [one]),
+        ({"reference": "P-1003"}, [one]),
+        ({"reference": "policyNumber=P-7"}, [other]),
+        ({"reference": "claimNumber=P-7"}, []),
+        ({"reference": "claimNumber=C-17"}, [other, one]),
+        ({"state": "completed"}, [one]),
+        ({"state": "open"}, []),
+        ({"state": "rejected,completed"}, [other, one]),
+        ({"status": "SETTLED"}, [one]),
+        ({"status": "REJECTED"}, [other]),
+        ({"route": "submit-claim"}, [other, one]),
+        ({"route": "open-claim"}, []),
+        ({"caller": "broker-b"}, [other]),
+        ({"createdAfter": ended["createdAt"], "createdBefore": rejected["createdAt"], "caller": "broker-a"}, [one]),
+        ({"createdBefore": "2020-01-01"}, []),
+        ({"text": "x", "createdAfter": "2020-01-01"}, []),
+    ):
+        assert await found(desk, **query) == expected, query
+
+
+async def test_pages_go_on_where_the_one_before_ended(desk: Desk) -> None:
+    ids = [await desk.submit() for _ in range(5)]
+    first = (await desk.get("/processes", limit=2)).document
+    second = (await desk.get("/processes", limit=2, cursor=first["cursor"])).document
+    third = (await desk.get("/processes", limit=2, cursor=second["cursor"])).document
+    assert [one["id"] for page in (first, second, third) for one in page["processes"]] == ids[::-1]
+    assert "cursor" not in third
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"state": "done"}, "state: expected one of"),
+        ({"limit": "0"}, "limit: expected a whole number from 1 to 200"),
+        ({"limit": "201"}, "limit"),
+        ({"cursor": "x"}, "cursor: expected the id of a process"),
+        ({"createdAfter": "yesterday"}, "createdAfter: expected an RFC 3339 instant"),
+        ({"text": "x"}, "give createdAfter"),
+        ({"reference": "policyNumber="}, "reference"),
+        ({"colour": "red"}, "'colour' is no parameter here; known are: createdAfter"),
+        ({"route": ""}, "route: expected 1 to 200 printable characters"),
+    ],
+)
+async def test_a_wish_that_cannot_be_read_is_told(desk: Desk, query: dict[str, str], said: str) -> None:
+    told = await desk.get("/processes", **query)
+    assert (told.status, told.code) == (400, "bad-request")
+    assert said in told.document["detail"]
+
+
+async def test_one_process_whole(desk: Desk) -> None:
+    secret = {"X_Secret": "hidden", "Cookie": "session=1", "X_Client": "broker-a"}
+    process_id = await desk.submit({"policyNumber": "P-1", "iban": "DE01"}, **secret)
+    whole = await desk.settled(process_id)
+    assert (whole["state"], whole["status"], whole["effect"]) == ("completed", "SETTLED", "applied")
+    assert whole["references"] == {"policyNumber": "P-1", "claimNumber": "C-17"}
+    assert whole["callerName"] == "broker-a"
+    assert [event["transition"] for event in whole["history"]] == ["Accept", "Claim", "Finish"]
+    assert [(one["number"], one["outcome"], one["status"]) for one in whole["tries"]] == [(1, "completed", 200)]
+    headers = {header["name"]: header["value"] for header in whole["request"]["headers"]}
+    assert headers["X-Secret"] == "[redacted]"
+    assert json.loads(whole["request"]["body"]["text"]) == {"policyNumber": "P-1", "iban": "[redacted]"}
+    assert json.loads(whole["reply"]["body"]["text"]) == {"claimNumber": "C-17", "iban": "[redacted]"}
+    text = json.dumps(whole)
+    assert not {
+        word for word in ("session=1", '"me"', "hidden", "DE01", "DE02") if word in text.replace("[redacted]", "")
+    }
+    assert whole["request"]["credentials"] == "none"
+    assert whole["promise"]["text"]["route"] == "submit-claim"
+    reloaded = (await desk.ask("POST", "/-/reload")).document
+    assert whole["revision"] == reloaded["revision"][:16]
+
+
+async def test_credentials_are_said_to_be_there_while_they_are_and_never_shown(desk: Desk) -> None:
+    process_id = await desk.submit({"hold": True}, Authorization="Bearer s3cret")
+    whole = (await desk.get(f"/processes/{process_id}")).document
+    assert whole["request"]["credentials"] == "kept"
+    assert "s3cret" not in json.dumps(whole)
+
+
+async def test_a_client_is_shown_the_references_that_are_public(desk: Desk) -> None:
+    process_id = await desk.submit({"policyNumber": "P-1"})
+    await desk.settled(process_id)
+    url = f"{desk.url}/claim-submissions/{process_id}/status"
+    async with desk.session.get(url, headers={"X-Api-Key": "me"}) as answer:
+        assert (await answer.json())["references"] == {"claimNumber": "C-17"}
+
+
+async def test_a_long_body_is_shown_by_its_beginning_and_one_that_is_no_text_as_base64(desk: Desk) -> None:
+    long = await desk.submit({"x": "y" * 40_000}, path="/open")
+    body = (await desk.settled(long))["request"]["body"]
+    assert (body["truncated"], len(body["text"])) == (True, 16 * 1024)
+    async with desk.session.post(f"{desk.url}/open", data=b"\xff\x00\xfe") as answer:
+        odd = str((await answer.json())["id"])
+    assert (await desk.get(f"/processes/{odd}")).document["request"]["body"]["base64"] == "/wD+"
+
+
+@pytest.mark.parametrize("process_id", [NOBODY, "no-id", "..%2f..", "%00"])
+@pytest.mark.parametrize("action", ["", "/cancel", "/retry"])
+async def test_what_there_is_not_is_told(desk: Desk, process_id: str, action: str) -> None:
+    path = f"/processes/{process_id}{action}"
+    told = await (desk.post(path) if action else desk.get(path))
+    assert (told.status, told.code) == (404, "no-such-process")
+
+
+async def test_a_process_that_was_not_sent_is_cancelled(desk: Desk) -> None:
+    held = [await desk.submit({"hold": True}) for _ in range(2)]
+    waiting = await desk.submit()
+    told = await desk.post(f"/processes/{waiting}/cancel", why="the customer withdrew it")
+    assert (told.status, told.document["state"], told.document["effect"]) == (200, "cancelled", "none")
+    again = await desk.post(f"/processes/{waiting}/cancel")
+    assert (again.status, again.document["state"]) == (200, "cancelled")
+    refused = await desk.post(f"/processes/{held[0]}/cancel")
+    assert (refused.status, refused.code) == (409, "not-cancellable")
+
+
+async def test_a_process_is_tried_again_as_a_new_one(desk: Desk) -> None:
+    body = {"policyNumber": "P-9", "answer": 422}
+    first = await desk.submit(body, path="/open")
+    await desk.settled(first)
+    told = await desk.post(f"/processes/{first}/retry")
+    assert told.status == 201
+    again = await desk.settled(told.document["id"])
+    assert (again["parentId"], again["state"], again["tries"][0]["status"]) == (first, "rejected", 422)
+    assert desk.called[0]["body"] == desk.called[1]["body"] == body
+    assert again["correlationId"] == (await desk.settled(first))["correlationId"]
+    assert "idempotencyKey" not in again
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"policyNumber": "P-1"}, "the legacy system did it"),
+        ({"answer": 500}, "nobody knows what it did"),
+        ({"answer": 422}, "credentials went"),
+    ],
+)
+async def test_what_may_have_been_done_is_tried_again_only_by_who_says_so(
+    desk: Desk, body: dict[str, Any], said: str
+) -> None:
+    process_id = await desk.submit(body)
+    await desk.settled(process_id)
+    refused = await desk.post(f"/processes/{process_id}/retry")
+    assert (refused.status, refused.code) == (409, "not-retryable")
+    assert said in refused.document["detail"]
+    forced = await desk.post(f"/processes/{process_id}/retry", {"force": True})
+    assert (forced.status, forced.document["parentId"]) == (201, process_id)
+    await desk.settled(forced.document["id"])
+    assert len(desk.called) == 2
+
+
+async def test_what_has_not_ended_is_not_tried_again_whoever_says_so(desk: Desk) -> None:
+    process_id = await desk.submit({"hold": True})
+    told = await desk.post(f"/processes/{process_id}/retry", {"force": True})
+    assert (told.status, told.code) == (409, "not-retryable")
+    assert "cannot be forced" in told.document["detail"]
+
+
+async def test_a_long_body_is_tried_again_byte_for_byte(desk: Desk) -> None:
+    body = {"x": "y" * 700_000, "answer": 422}
+    first = await desk.submit(body, path="/open")
+    await desk.settled(first)
+    await desk.settled((await desk.post(f"/processes/{first}/retry")).document["id"])
+    assert desk.called[1]["body"] == body
+
+
+async def test_lists_are_taken_away_as_csv_and_as_json_lines(desk: Desk) -> None:
+    odd = await desk.submit({"policyNumber": "P-1"}, X_Client="=cmd|'/c calc'!A1", Idempotency_Key='"a,b"')
+    ids = [odd, *[await desk.submit(path="/open") for _ in range(3)]]
+    await asyncio.gather(*map(desk.settled, ids))
+    told = await desk.get("/export/processes", format="jsonl", state="final")
+    lines = [json.loads(line) for line in told.body.splitlines()]
+    assert [line["id"] for line in lines] == ids[::-1]
+    assert lines == (await desk.get("/processes")).document["processes"]
+    rows = list(csv.DictReader(io.StringIO((await desk.get("/export/processes")).body.decode())))
+    assert [row["id"] for row in rows] == ids[::-1]
+    assert rows[-1]["callerName"] == "'=cmd|'/c calc'!A1"
+    assert (rows[-1]["idempotencyKey"], rows[-1]["finishedAt"]) == ("a,b", lines[-1]["finishedAt"])
+    assert json.loads(rows[-1]["references"]) == {"policyNumber": "P-1", "claimNumber": "C-17"}
+    assert (await desk.get("/export/processes", format="xml")).code == "bad-request"
+
+
+async def test_routes_are_listed_with_what_waits_for_them(desk: Desk) -> None:
+    for _ in range(3):
+        await desk.submit({"hold": True})
+    routes = {route["name"]: route for route in (await desk.get("/routes")).document["routes"]}
+    assert list(routes) == ["submit-claim", "open-claim", "plain"]
+    claim = routes["submit-claim"]
+    assert (claim["mode"], claim["waiting"], claim["running"], claim["records"]) == ("async", 1, 2, True)
+    assert (routes["plain"]["mode"], routes["plain"]["records"]) == ("passthrough", False)
+
+
+async def test_a_drained_instance_takes_nothing_new_and_goes_on_with_what_it_has(desk: Desk) -> None:
+    held = await desk.submit({"hold": True})
+    told = await desk.post("/drain", why="maintenance")
+    assert (told.status, told.document) == (200, {"phase": "draining"})
+    assert (await desk.get("/readyz")).status == 503
+    async with desk.session.post(f"{desk.url}/claims", json={}, headers={"X-Api-Key": "me"}) as answer:
+        assert (answer.status, (await answer.json())["code"]) == (503, "draining")
+    async with desk.session.get(f"{desk.url}/plain") as answer:
+        assert answer.status == 200
+    desk.release.set()
+    assert (await desk.settled(held))["state"] == "completed"
+    assert (await desk.post("/undrain")).document == {"phase": "serving"}
+    await desk.settled(await desk.submit())
+
+
+async def test_every_change_is_on_record_with_who_and_why(desk: Desk) -> None:
+    process_id = await desk.submit({"hold": True})
+    headers = {"Strangler-Operator": "alice"}
+    body = {"why": "a customer asked"}
+    await desk.ask("POST", f"/processes/{process_id}/cancel", body=body, token=desk.token, headers=headers)
+    await desk.post("/drain", why="maintenance")
+    [drain, cancel] = (await desk.get("/audit")).document["commands"]
+    assert {**cancel, "at": 0, "endedAt": 0, "number": 0, "detail": ""} == {
+        "number": 0,
+        "at": 0,
+        "who": "command-line (alice)",
+        "what": "cancelProcess",
+        "subject": f"/processes/{process_id}/cancel",
+        "why": "a customer asked",
+        "process": process_id,
+        "endedAt": 0,
+        "outcome": "not-cancellable",
+        "detail": "",
+    }
+    assert (drain["what"], drain["outcome"], drain["why"]) == ("drainInstance", "done", "maintenance")
+    assert (await desk.get("/audit", process=process_id)).document["commands"] == [cancel]
+    page = (await desk.get("/audit", limit=1)).document
+    assert (await desk.get("/audit", limit=1, cursor=page["cursor"])).document["commands"] == [cancel]
+    assert (await desk.get("/audit", who="nobody")).document == {"commands": []}
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"why": ""}, {"why": " "}, {"why": "a\nb"}, {"why": 1}, {"why": "x", "more": 1}, b"", b"[]", b"\xff"]
+)
+async def test_a_change_without_a_reason_is_not_done(desk: Desk, body: Any) -> None:
+    told = await desk.ask("POST", "/drain", body=body, token=desk.token)
+    assert (told.status, told.code) == (400, "bad-request")
+    assert (await desk.get("/readyz")).status == 200
+    assert (await desk.get("/audit")).document == {"commands": []}
