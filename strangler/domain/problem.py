@@ -25,6 +25,7 @@ TITLES: dict[str, tuple[int, str]] = {
     "forbidden": (403, "Not allowed"),
     "no-route": (404, "No route serves this request"),
     "no-such-process": (404, "No such process"),
+    "no-such-exception": (404, "No such exception"),  # on the private listener only
     "result-not-ready": (404, "The result is not ready"),
     "method-not-allowed": (405, "The method is not allowed here"),
     "request-timeout": (408, "The request took too long to arrive"),
@@ -32,8 +33,9 @@ TITLES: dict[str, tuple[int, str]] = {
     "process-ended": (409, "The process has ended"),  # on the private listener only
     "order-not-possible": (409, "The order cannot be followed"),  # on the private listener only
     "not-retryable": (409, "The process is not to be tried again"),  # on the private listener only
+    "not-resolvable": (409, "It cannot be resolved so"),  # on the private listener only
     "cancelled": (410, "The process was cancelled"),
-    "no-longer-kept": (410, "The process is no longer kept"),
+    "no-longer-kept": (410, "It is no longer kept"),
     "result-too-large": (410, "The result was too large to keep"),
     "body-too-large": (413, "The request body is too large"),
     "target-too-long": (414, "The request target is too long"),

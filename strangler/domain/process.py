@@ -81,6 +81,9 @@ class Process(NamedTuple):
     trace: str | None = None  # the W3C traceparent of our span of its acceptance
     trace_state: str | None = None  # the tracestate that came with it
     subscriptions: str | None = None  # who is to be called back, JSON: [[receiver, URL that the caller named or null]]
+    retain_bodies: int | None = None  # milliseconds its request and reply are kept; None: as long as itself
+    retain_history: int | None = None
+    retain_deliveries: int | None = None
 
     # What transitions change.
     state: State = State.RECEIVED

@@ -453,6 +453,7 @@ def _draft(
     revision: str | None,
 ) -> Process:
     route = submission.route
+    kept = route.process.kept
     return Process(
         id=process_id,
         route=route.name,
@@ -464,7 +465,10 @@ def _draft(
         correlation_id=known_as.correlation_id,
         created_at=now,
         deadline_at=now + round(route.process.deadline * 1000),
-        retain=round(route.process.retain * 1000),
+        retain=kept.whole,
+        retain_bodies=kept.bodies,
+        retain_history=kept.history,
+        retain_deliveries=kept.deliveries,
         promised=submission.decision.accepts_202,
         caller=caller,
         caller_name=caller_name(submission.request, route.access),

@@ -129,6 +129,7 @@ def again(process: Process, route: Route, process_id: str, now: int, revision: s
 
     Its client is the same, and so are those who are called back. The idempotency key stays with the first one.
     """
+    kept = route.process.kept
     return Process(
         id=process_id,
         route=route.name,
@@ -140,7 +141,10 @@ def again(process: Process, route: Route, process_id: str, now: int, revision: s
         correlation_id=process.correlation_id,
         created_at=now,
         deadline_at=now + round(route.process.deadline * 1000),
-        retain=round(route.process.retain * 1000),
+        retain=kept.whole,
+        retain_bodies=kept.bodies,
+        retain_history=kept.history,
+        retain_deliveries=kept.deliveries,
         promised=True,
         caller=process.caller,
         caller_name=process.caller_name,

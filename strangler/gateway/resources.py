@@ -207,6 +207,8 @@ class Resources:
     async def _history(self, read: Read) -> Answer:
         self._instrument.polled(read.process.route, "history")
         versions = await self._queries.history(read.process.id)
+        if not versions:
+            return problem("no-longer-kept", "the history is past its retention; what it led to is still known")
         headers: list[Header] = [_JSON, (b"Cache-Control", b"private, no-cache"), SOURCE]
         headers.extend(self._vary(read.promise))
         return Answer(200, headers, history_document(read.process.id, versions, read.promise.process))

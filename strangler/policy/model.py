@@ -117,6 +117,15 @@ class Rollout:
     exclude: tuple[str, ...] = ()
 
 
+class Kept(NamedTuple):
+    """Milliseconds that a final process and its parts are kept; None: as long as the process."""
+
+    whole: int
+    bodies: int | None
+    history: int | None
+    deliveries: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessPolicy:
     """What a route's processes look like and how long they live."""

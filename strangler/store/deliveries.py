@@ -82,6 +82,11 @@ class MemoryDeliveries:
             self._pending.pop(key_of(delivery), None)
         self._held.pop(process_id, None)
 
+    def forget_log(self, process_id: str) -> None:
+        """Forget what was tried for those of a process."""
+        for delivery in self.of(process_id):
+            self._logs.pop(key_of(delivery), None)
+
     # Deliveries
 
     async def due(self, lane: str, now: int, limit: int) -> Sequence[Delivery]:

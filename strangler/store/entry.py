@@ -10,6 +10,7 @@ from strangler.domain.process import Process
 from strangler.domain.transitions import Event, OutboxRow
 from strangler.ports import Evidence, ExceptionEntry
 from strangler.store.ledger import Ledger
+from strangler.store.retention import NOTHING, Part, part_until
 
 
 @dataclass(slots=True)
@@ -24,6 +25,7 @@ class Entry:
     reply: tuple[int, RecordedReply] | None = None
     attempts: dict[int, Attempt] = field(default_factory=dict)
     evidence: list[Evidence] = field(default_factory=list)
+    gone: Part = NOTHING
 
     def ledger(self, held: KeyRecord | None, exceptions: tuple[ExceptionEntry, ...]) -> Ledger:
         """All of it as values; ``held`` is what is recorded under its idempotency key."""
@@ -40,4 +42,24 @@ class Entry:
             tuple(self.evidence),
             exceptions,
             held,
+            gone=self.gone,
         )
+
+    def is_due(self, part: Part, now: int) -> bool:
+        """Whether it is time to forget a part of it."""
+        if self.retain_until_at is None or part in self.gone:
+            return False
+        until = part_until(self.process, self.retain_until_at, part)
+        return until is not None and until <= now
+
+    def forget(self, part: Part) -> None:
+        """Forget a part of it; what lies elsewhere is not touched."""
+        self.gone |= part
+        match part:
+            case Part.BODIES:
+                self.request = self.reply = None
+                self.evidence.clear()
+            case Part.HISTORY:
+                self.events.clear()
+                self.outbox.clear()
+                self.attempts.clear()

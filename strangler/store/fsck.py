@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from strangler.domain.exceptions import SETTLED_WITH_PROCESS
 from strangler.domain.exchange import Body
@@ -18,6 +18,7 @@ from strangler.domain.transitions import event_id
 from strangler.ports import Finding
 from strangler.store.fsck_deliveries import faults
 from strangler.store.ledger import Ledger, Ledgers, Unreadable
+from strangler.store.retention import Part
 
 ReadChunk = Callable[[str, str, int], bytes | None]
 
@@ -69,6 +70,21 @@ def check(ledger: Ledger | Unreadable, read_chunk: ReadChunk | None) -> Iterator
     if isinstance(ledger, Unreadable):
         yield _finding(ledger.process_id, "unreadable", f"its rows cannot be read: {ledger.why}", _RESTORE, ledger.why)
         return
+    if Part.HISTORY in ledger.gone:
+        yield from _kept_history(ledger)
+    else:
+        ledger = yield from _history(ledger)
+    yield from _going(ledger)
+    yield from _bodies(ledger, read_chunk)
+    yield from _key(ledger)
+    yield from _end(ledger)
+
+
+def _history(ledger: Ledger) -> Generator[Finding, None, Ledger]:
+    """The history is whole; the row, the outbox and the deliveries are what it tells.
+
+    Returns what is to be looked at beside it.
+    """
     events = iter(ledger.events)
     try:
         broken, told = tale(events)
@@ -86,10 +102,18 @@ def check(ledger: Ledger | Unreadable, read_chunk: ReadChunk | None) -> Iterator
             yield from _outbox(ledger)
             for fault in faults(ledger):
                 yield _finding(told.id, "delivery", fault.wrong, _TELL, fault.seen)
-    yield from _going(ledger)
-    yield from _bodies(ledger, read_chunk)
-    yield from _key(ledger)
-    yield from _end(ledger)
+    return ledger
+
+
+def _kept_history(ledger: Ledger) -> Iterator[Finding]:
+    """A history was forgotten only where its process ended, and the policy said so."""
+    process = ledger.process
+    if not process.final or process.retain_history is None:
+        wrong = "its history was forgotten, which it was not to be"
+        yield _finding(process.id, "history", wrong, _RESTORE, process.state)
+    elif ledger.events:
+        wrong = f"its history was forgotten, and {len(ledger.events)} events are there"
+        yield _finding(process.id, "history", wrong, _RESTORE, len(ledger.events))
 
 
 def _row(process: Process, told: Process) -> Iterator[Finding]:
@@ -121,6 +145,8 @@ def _going(ledger: Ledger) -> Iterator[Finding]:
 def _bodies(ledger: Ledger, read_chunk: ReadChunk | None) -> Iterator[Finding]:
     """What was recorded is what was received, byte for byte."""
     process = ledger.process
+    if Part.BODIES in ledger.gone and process.final:
+        return
     if ledger.request is None:
         yield _finding(process.id, "request", "its request is missing", _RESTORE)
     elif wrong := _body(process.id, "request", ledger.request.body, process.body_size, read_chunk):

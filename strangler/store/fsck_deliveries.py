@@ -8,6 +8,7 @@ from typing import NamedTuple
 from strangler.domain.delivery import Delivery, DeliveryAttempt, DeliveryState, Tried
 from strangler.domain.history import deliveries_of
 from strangler.store.ledger import Ledger
+from strangler.store.retention import Part
 
 
 class Fault(NamedTuple):
@@ -37,8 +38,9 @@ def faults(ledger: Ledger) -> Iterator[Fault]:
     if loose:
         yield Fault(f"the log tells of deliveries that there are not: {', '.join(sorted(loose))}", sorted(loose))
     asked = {exception.subject for exception in ledger.exceptions if exception.kind == "dead_delivery"}
+    forgotten = Part.DELIVERIES in ledger.gone and ledger.process.retain_deliveries is not None
     for delivery in ledger.deliveries:
-        if (wrong := _against(delivery, logs[delivery.id])) is not None:
+        if not forgotten and (wrong := _against(delivery, logs[delivery.id])) is not None:
             yield Fault(f"its delivery {delivery.id} {wrong}", (wrong, delivery))
         elif delivery.state is DeliveryState.DEAD and delivery.id not in asked:
             yield Fault(f"its delivery {delivery.id} is dead, and nobody was asked to look", delivery.id)

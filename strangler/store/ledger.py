@@ -11,6 +11,7 @@ from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process
 from strangler.domain.transitions import Event, OutboxRow
 from strangler.ports import Evidence, ExceptionEntry
+from strangler.store.retention import NOTHING, Part
 
 
 class Ledger(NamedTuple):
@@ -29,6 +30,7 @@ class Ledger(NamedTuple):
     key: KeyRecord | None  # what is recorded under the scope and key of the process, whosever it is
     deliveries: Sequence[Delivery] = ()
     delivery_log: Sequence[DeliveryAttempt] = ()  # all attempts at them
+    gone: Part = NOTHING  # what of it was forgotten before itself
 
 
 class Unreadable(NamedTuple):

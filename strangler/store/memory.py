@@ -47,7 +47,7 @@ from strangler.store.exceptions import MemoryExceptions
 from strangler.store.ids import created_before
 from strangler.store.ledger import Ledger, Ledgers
 from strangler.store.listing import listed
-from strangler.store.retention import ORPHAN_AGE, subject, tombstone
+from strangler.store.retention import ORPHAN_AGE, Part, subject, tombstone
 from strangler.store.standing import MemoryStanding
 
 
@@ -296,14 +296,10 @@ class MemoryStore(MemoryStanding):
     async def sweep(self, now: int, limit: int) -> int:
         """See `Upkeep.sweep`."""
         self._require_open()
-        past = [
-            entry
-            for entry in self._entries.values()
-            if entry.retain_until_at is not None
-            and entry.retain_until_at <= now
-            and not self.exceptions.watched(entry.process.id)
-            and not any(delivery.open for delivery in self.deliveries.of(entry.process.id))
-        ][:limit]
+        untouched = [entry for entry in self._entries.values() if self._untouched(entry)]
+        past = [entry for entry in untouched if entry.retain_until_at is not None and entry.retain_until_at <= now][
+            :limit
+        ]
         for entry in past:
             assert entry.retain_until_at is not None
             self._tombstones[entry.process.id] = tombstone(entry.process, entry.retain_until_at)
@@ -318,7 +314,26 @@ class MemoryStore(MemoryStanding):
         graves = [grave.id for grave in self._tombstones.values() if grave.until_at <= now][:limit]
         for process_id in graves:
             del self._tombstones[process_id]
-        return len(past) + len(keys) + len(graves) + self._sweep_chunks(now, limit)
+        parts = [(entry, part) for entry in untouched for part in Part if entry.is_due(part, now)][:limit]
+        for entry, part in parts:
+            self._forget_part(entry, part)
+        return len(past) + len(keys) + len(graves) + len(parts) + self._sweep_chunks(now, limit)
+
+    def _untouched(self, entry: Entry) -> bool:
+        """Whether it has ended, and nobody is going to look at it, or is to be told of it any more."""
+        name = entry.process.id
+        return (
+            entry.retain_until_at is not None
+            and not self.exceptions.watched(name)
+            and not any(delivery.open for delivery in self.deliveries.of(name))
+        )
+
+    def _forget_part(self, entry: Entry, part: Part) -> None:
+        entry.forget(part)
+        if part is Part.BODIES:
+            self._chunks.pop(entry.process.id, None)
+        elif part is Part.DELIVERIES:
+            self.deliveries.forget_log(entry.process.id)
 
     def _sweep_chunks(self, now: int, limit: int) -> int:
         loose = [

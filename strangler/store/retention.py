@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from enum import IntFlag
+
 from strangler.domain.process import Process, Tombstone
 from strangler.ports import Commit
+
+
+class Part(IntFlag):
+    """What of a final process can be forgotten before itself."""
+
+    BODIES = 1  # its request and reply, and evidence of what was answered
+    HISTORY = 2  # its events and the attempts that were made
+    DELIVERIES = 4  # the log of its deliveries
+
+
+NOTHING = Part(0)
 
 ORPHAN_AGE = 3_600_000
 """Milliseconds after which a chunk of a process that does not exist is swept: no acceptance reads a body so long."""
@@ -28,3 +41,13 @@ def subject(commit: Commit) -> str:
 def tombstone(process: Process, retain_until_at: int) -> Tombstone:
     """What is left of a process: for as long again as it was kept."""
     return Tombstone(process.id, process.resource, process.caller, process.promise, retain_until_at + process.retain)
+
+
+def part_until(process: Process, retain_until_at: int, part: Part) -> int | None:
+    """Until when a part of a final process is kept; None: as long as itself. It is counted like `retain`."""
+    kept = {
+        Part.BODIES: process.retain_bodies,
+        Part.HISTORY: process.retain_history,
+        Part.DELIVERIES: process.retain_deliveries,
+    }[part]
+    return None if kept is None else retain_until_at - process.retain + kept

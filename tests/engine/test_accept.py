@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -466,3 +467,11 @@ async def test_what_the_policy_sets_and_removes_is_set_and_removed_on_the_way_up
     assert sent[b"X-Key"] == b"k-1"
     assert b"X-Odd" not in sent
     assert b"Authorization" not in sent
+
+
+async def test_how_long_its_parts_are_kept_is_written_down_with_it(world: World) -> None:
+    kept = replace(world.route.process, retain=90.0, retain_bodies=30.0, retain_history=60.0, retain_deliveries=1.5)
+    world.load(replace(world.route, process=kept))
+    process = await world.accepted()
+    assert (process.retain, process.retain_bodies) == (90_000, 30_000)
+    assert (process.retain_history, process.retain_deliveries) == (60_000, 1_500)

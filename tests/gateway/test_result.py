@@ -312,6 +312,19 @@ async def test_a_reply_that_was_too_large_to_keep_is_410() -> None:
     assert json.loads(await content(answer))["effect"] == "applied"
 
 
+async def test_parts_that_are_past_their_retention_are_410_and_the_process_stays() -> None:
+    scene = Scene()
+    process = await scene.replied(200, b"0123456789", retain_bodies=1000, retain_history=1000)
+    assert (await scene.ask("GET", process, "/result", ALICE)).status == 200
+    scene.clock.pass_(1)
+    await scene.store.sweep(scene.clock.now(), 100)
+    assert (await scene.ask("GET", process, "/result", ALICE)).status == 410
+    assert await code(await scene.ask("GET", process, "/result", ALICE)) == "no-longer-kept"
+    assert await code(await scene.ask("GET", process, "/history", ALICE)) == "no-longer-kept"
+    answer = await scene.ask("GET", process, "/status", ALICE)
+    assert json.loads(await content(answer))["result"]["status"] == 200
+
+
 async def test_there_is_no_such_answer_for_what_has_not_ended() -> None:
     with pytest.raises(InternalError):
         no_reply(await Scene().process())

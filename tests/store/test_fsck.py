@@ -429,3 +429,18 @@ def test_the_command_needs_to_be_told_which_store(
     monkeypatch.delenv("STRANGLER_STORE", raising=False)
     assert main(["fsck"]) == 2
     assert "--store" in capsys.readouterr().err
+
+
+def test_what_was_forgotten_although_nobody_said_so_is_told(url: str, processes: Processes) -> None:
+    process = processes["finished"]
+    tamper(url, "UPDATE process SET gone = 2 WHERE id = ?", id_bytes(process.id))
+    assert found(url) == (process.id, "its history was forgotten, which it was not to be")
+    tamper(url, "UPDATE process SET retain_history = 1 WHERE id = ?", id_bytes(process.id))
+    assert found(url) == (process.id, "its history was forgotten, and 3 events are there")
+
+
+def test_an_open_process_has_forgotten_nothing(url: str, processes: Processes) -> None:
+    process = processes["processing"]
+    tamper(url, "UPDATE process SET gone = 1 WHERE id = ?", id_bytes(process.id))
+    tamper(url, "DELETE FROM request WHERE process_id = ?", id_bytes(process.id))
+    assert found(url) == (process.id, "its request is missing")

@@ -10,6 +10,8 @@ from strangler.domain.process import Process, PublicState, State, Tombstone
 from strangler.domain.transitions import Cancel
 from strangler.ports import Backlog, Commit, Evidence, InFlight, Lease, OpenException
 from strangler.store import Store
+from strangler.store.fsck import Report as Fsck
+from strangler.store.retention import Part
 from tests.store import builders as make
 from tests.store.builders import CALLER, DAY, HOUR, NOON, RETAIN, FakeClock, after
 from tests.store.test_conformance import done
@@ -279,3 +281,99 @@ async def test_a_cancelled_process_without_a_key_is_kept_for_its_retention(store
     assert await store.sweep(NOON + RETAIN - 1, 100) == 0
     assert await store.process(cancelled.id) == cancelled
     assert await store.sweep(NOON + RETAIN, 100) == 1
+
+
+async def finished_with_parts(store: Store, body: bytes = b"{}", **fields: Any) -> Process:
+    """A final process that was answered, with evidence, of which parts are kept for less than itself."""
+    parts = {"retain_bodies": HOUR, "retain_history": 2 * HOUR, "retain_deliveries": 3 * HOUR, **fields}
+    accepted = after(await done(store, make.accept(make.draft(**parts))))
+    claimed = after(await done(store, make.claim(accepted)))
+    evidence = Evidence(claimed.id, 1, "sent", NOON, None, [(b":method", b"POST")], b"sent")
+    await done(store, Commit(None, evidence=evidence))
+    return after(await done(store, make.finish(claimed, at=NOON, answer=make.reply(body))))
+
+
+def what_is_there(store: Store, process: Process) -> set[str]:
+    with store.ledgers() as ledgers:
+        ledger = ledgers.one(process.id)
+        assert ledger is not None
+        assert ledger.process == process
+        assert [*Fsck(ledgers)] == []
+        parts = {
+            "request": ledger.request,
+            "reply": ledger.reply,
+            "evidence": ledger.evidence,
+            "events": ledger.events,
+            "outbox": ledger.outbox,
+            "attempts": ledger.attempts,
+        }
+    return {name for name, part in parts.items() if part}
+
+
+BODIES = {"request", "reply", "evidence"}
+HISTORY = {"events", "outbox", "attempts"}
+
+
+async def test_the_parts_of_a_process_are_forgotten_by_their_own_clocks_and_it_stays(store: Store) -> None:
+    process = await finished_with_parts(store)
+    other = await finished_with_parts(store, retain_bodies=None, retain_history=None, retain_deliveries=None)
+    assert await store.sweep(NOON + HOUR - 1, 100) == 0
+    assert what_is_there(store, process) == BODIES | HISTORY
+    assert await store.sweep(NOON + HOUR, 100) == 1
+    assert what_is_there(store, process) == HISTORY
+    assert await store.reply(process.id) is None
+    assert await store.request(process.id) is None
+    assert await store.sweep(NOON + 2 * HOUR, 100) == 1
+    assert what_is_there(store, process) == set()
+    assert await store.events(process.id) == ()
+    assert await store.sweep(NOON + 3 * HOUR, 100) == 1
+    assert await store.sweep(NOON + 3 * HOUR, 100) == 0
+    assert await store.process(process.id) == process
+    assert what_is_there(store, other) == BODIES | HISTORY
+    assert await store.sweep(NOON + RETAIN, 100) == 2
+    assert isinstance(await store.process(process.id), Tombstone)
+
+
+async def test_nothing_is_forgotten_of_what_is_open_or_looked_at(store: Store) -> None:
+    opened = after(await done(store, make.claim(after(await done(store, make.accept(make.draft(retain_bodies=1)))))))
+    watched = await finished_with_parts(store)
+    await done(store, Commit(None, opens=OpenException(watched.id, "late_reply", NOON, "x")))
+    assert await store.sweep(NOON + DAY, 100) == 0
+    assert await store.request(opened.id) is not None
+    assert what_is_there(store, watched) == BODIES | HISTORY
+
+
+async def test_the_clocks_of_the_parts_run_anew_with_that_of_the_process(store: Store, clock: FakeClock) -> None:
+    process = await finished_with_parts(store)
+    await done(store, Commit(None, opens=OpenException(process.id, "orphan", NOON, "x")))
+    note = Evidence(process.id, 1, "late_reply", NOON, None, (), b"")
+    await done(store, Commit(None, evidence=note, closes=make.closing(NOON + DAY)))
+    assert await store.sweep(NOON + DAY + HOUR - 1, 100) == 0
+    assert await store.sweep(NOON + DAY + HOUR, 100) == 1
+    assert what_is_there(store, process) == HISTORY
+
+
+async def test_a_sweep_takes_no_more_parts_than_it_is_told(store: Store) -> None:
+    for _ in range(5):
+        await finished_with_parts(store, retain_history=None, retain_deliveries=None)
+    taken = 0
+    while swept := await store.sweep(NOON + HOUR, 2):
+        taken += swept
+    assert taken == 5
+
+
+async def test_a_long_body_is_forgotten_piece_by_piece(store: Store) -> None:
+    accepted = after(await done(store, make.accept(make.draft(retain_bodies=HOUR))))
+    claimed = after(await done(store, make.claim(accepted)))
+    for number in range(20):
+        await store.write_chunk(claimed.id, "reply-1", number, b"x")
+    await done(store, make.finish(claimed, at=NOON))
+    while await store.sweep(NOON + HOUR, 100):
+        pass
+    for number in range(20):
+        with pytest.raises(KeyError):
+            await store.read_chunk(claimed.id, "reply-1", number)
+    with store.ledgers() as ledgers:
+        ledger = ledgers.one(claimed.id)
+        assert ledger is not None
+        assert (ledger.request, ledger.reply, ledger.gone) == (None, None, Part.BODIES)

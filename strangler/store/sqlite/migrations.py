@@ -28,6 +28,7 @@ _FILES = (
     "0006_exceptions.sql",
     "0007_pauses.sql",
     "0008_probe.sql",
+    "0009_retention.sql",
 )
 
 

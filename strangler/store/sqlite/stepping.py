@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from strangler.domain.transitions import Event
 from strangler.store.ids import id_bytes, id_text
 from strangler.store.ledger import Ledger, Unreadable
+from strangler.store.retention import Part
 from strangler.store.sqlite import delivery_rows, exception_rows, rows
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.reads import guarded
@@ -54,7 +55,7 @@ class _Table(NamedTuple):
 
 
 _PROCESS = (
-    f"SELECT {rows.PROCESS_COLUMNS}, retain_until_at FROM process "  # noqa: S608
+    f"SELECT {rows.PROCESS_COLUMNS}, gone, retain_until_at FROM process "  # noqa: S608
     "WHERE id >= ? AND id <= ? ORDER BY id LIMIT ?"
 )
 _KEYS = (
@@ -217,6 +218,7 @@ def _ledger(row: Row, belongings: _Belongings) -> Ledger:
         one_of("idempotency", rows.key_of),
         all_of("delivery", delivery_rows.delivery_of),
         all_of("delivery_attempt", delivery_rows.attempt_of),
+        Part(row[-2]),
     )
 
 

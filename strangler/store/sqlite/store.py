@@ -12,9 +12,9 @@ from strangler.domain.errors import OperatorError
 from strangler.policy.standing import Order
 from strangler.ports import Clock, Command, Commit, Lease, Verdict
 from strangler.store.ids import id_bytes
-from strangler.store.retention import ORPHAN_AGE
+from strangler.store.retention import ORPHAN_AGE, Part
 from strangler.store.sealing import Sealer
-from strangler.store.sqlite import deliveries, desk, exceptions, standing, sweeping
+from strangler.store.sqlite import deliveries, desk, exceptions, shedding, standing, sweeping
 from strangler.store.sqlite.connection import Connection, open_writer
 from strangler.store.sqlite.deliveries import SqliteDeliveries
 from strangler.store.sqlite.exceptions import SqliteExceptions
@@ -114,8 +114,17 @@ class SqliteStore(SqliteReader):
         swept = await self._in_steps(lambda size: sweeping.processes(now, size), limit, sweeping.PROCESSES)
         swept += await self._in_steps(lambda size: sweeping.keys(now, size), limit, sweeping.ROWS)
         swept += await self._in_steps(lambda size: sweeping.graves(now, size), limit, sweeping.ROWS)
+        for part in Part:
+            swept += await self._sweep_part(part, now, limit)
         swept += await self._sweep_chunks(now, limit)
         await self._give_back()
+        return swept
+
+    async def _sweep_part(self, part: Part, now: int, limit: int) -> int:
+        swept, more = 0, True
+        while more and swept < limit:
+            rows, more = await self._do(shedding.due(part, now, sweeping.PROCESSES))
+            swept += rows
         return swept
 
     async def _sweep_chunks(self, now: int, limit: int) -> int:

@@ -1,0 +1,84 @@
+"""Parts of final processes that are forgotten before them, in small steps as in `sweeping`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+from strangler.store.retention import Part
+from strangler.store.sqlite.connection import Connection
+from strangler.store.sqlite.scans import split_ids
+from strangler.store.sqlite.statements import Statement
+from strangler.store.sqlite.sweeping import CHUNKS, UNTOUCHED
+from strangler.store.sqlite.turn import Action
+
+
+class Shed(NamedTuple):
+    """What a step came to."""
+
+    rows: int
+    more: bool  # there may be more to forget
+
+
+def _due(name: str, part: Part) -> str:
+    return (
+        "SELECT group_concat(hex(id), '') FROM (SELECT id FROM process "  # noqa: S608
+        f"INDEXED BY process_{name}_until WHERE retain_until_at - retain + retain_{name} <= ? "
+        f"AND retain_{name} IS NOT NULL AND retain_until_at IS NOT NULL AND gone & {part:d} = 0 "
+        f"AND {UNTOUCHED} LIMIT ?)"
+    )
+
+
+_DUE = {
+    Part.BODIES: _due("bodies", Part.BODIES),
+    Part.HISTORY: _due("history", Part.HISTORY),
+    Part.DELIVERIES: _due("deliveries", Part.DELIVERIES),
+}
+
+
+def _delete(table: str, key: str = "process_id") -> Statement:
+    return Statement(f"DELETE FROM {table} WHERE {key} IN (VALUES {{values}})", (key,))  # noqa: S608
+
+
+_BELONGINGS = {
+    Part.BODIES: (_delete("request"), _delete("reply"), _delete("evidence")),
+    Part.HISTORY: (_delete("event"), _delete("outbox", "aggregateid"), _delete("attempt")),
+    Part.DELIVERIES: (_delete("delivery_attempt"),),
+}
+_MARK = {
+    part: Statement(f"UPDATE process SET gone = gone | {part:d} WHERE id IN (VALUES {{values}})", ("id",))  # noqa: S608
+    for part in Part
+}
+_WITH_CHUNKS = Statement("SELECT process_id FROM chunk WHERE process_id IN (VALUES {values}) LIMIT 1", ("process_id",))
+_CHUNKS = "DELETE FROM chunk WHERE rowid IN (SELECT rowid FROM chunk WHERE process_id = ? LIMIT ?)"
+
+
+def due(part: Part, now: int, limit: int) -> Action:
+    """Forget a part of processes for which it is time."""
+    return partial(_shed_due, part, now, limit)
+
+
+def of(part: Part, process_ids: Sequence[bytes]) -> Action:
+    """Forget a part of these processes, as far as they have ended."""
+    return partial(_shed, part, process_ids)
+
+
+def _shed_due(part: Part, now: int, limit: int, connection: Connection) -> Shed:
+    ((text,),) = connection.rows(_DUE[part], (now, limit))
+    found = split_ids(text)
+    shed = _shed(part, found, connection)
+    return Shed(shed.rows, shed.more or len(found) == limit)
+
+
+def _shed(part: Part, process_ids: Sequence[bytes], connection: Connection) -> Shed:
+    ids = [bytearray(process_id) for process_id in process_ids]
+    if part is Part.BODIES:
+        # Long bodies first, some pieces of one at a time; their process is marked when none is left.
+        for sql, start, end in _WITH_CHUNKS.slices(len(ids)):
+            if (held := connection.row(sql, ids[start:end])) is not None:
+                return Shed(connection.run(_CHUNKS, (bytearray(held[0]), CHUNKS)), more=True)
+    for statement in (*_BELONGINGS[part], _MARK[part]):
+        for sql, start, end in statement.slices(len(ids)):
+            connection.run(sql, ids[start:end])
+    return Shed(len(ids), more=False)
