@@ -18,6 +18,7 @@ from strangler.config.variables import SecretText, Variables
 from strangler.domain.errors import OperatorError
 
 _SHORTEST_KEY = 16  # characters
+_OFTENEST = 10.0  # seconds between two reconciliations
 _SHORTEST_LEASE = 5.0  # seconds; a lease is renewed every third of it, and under 2 s left nothing is sent
 
 
@@ -67,6 +68,7 @@ class Settings:
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     access_log: Literal["all", "recorded", "none"] = "all"
     lease: float = 15.0
+    reconcile_every: float | None = None  # None: only when somebody asks
 
 
 class _Flag(NamedTuple):
@@ -152,6 +154,13 @@ def _flags(environ: Mapping[str, str]) -> tuple[_Flag, ...]:
             "all",
             "which requests get a line of the log",
             partial(_word, words=("all", "recorded", "none")),
+        ),
+        _Flag(
+            "reconcile-every",
+            "DURATION",
+            "when somebody asks",
+            "compare all that is stored with what has to hold of it, beside the traffic; what is wrong is an exception",
+            partial(_duration, least=_OFTENEST),
         ),
         _Flag(
             "lease",

@@ -12,8 +12,8 @@ from strangler.domain.process import Effect, Process
 from strangler.engine.resolving import Resolution, Resolving, Unsettled
 from strangler.ports import Clock, Closing, ExceptionEntry, ExceptionQuery, Exceptions, Note, ProcessStore
 
-Redrive = Callable[[ExceptionEntry], Awaitable[str | None]]
-"""Try a receiver again; why not, or None: it is tried."""
+Redrive = Callable[[ExceptionEntry, str, str], Awaitable[str | None]]
+"""Try a receiver again, by whom and why; why not, or None: it is tried."""
 
 
 class Standing(NamedTuple):
@@ -97,8 +97,12 @@ class ExceptionDesk:
             assert entry.process_id is not None
             refused = await self._settle(entry.process_id, remedy, who, why)
             return refused if refused is not None else await self.one(exception_id)
-        if remedy.action is Action.REDRIVE and (why_not := await self._redrive(entry)) is not None:
-            return Refused(why_not)
+        if remedy.action is Action.REDRIVE:
+            if (why_not := await self._redrive(entry, who, why)) is not None:
+                return Refused(why_not)
+            after = await self.one(exception_id)
+            if after is None or after.entry.closed_at is not None:
+                return after  # with the delivery
         closing = Closing(self._clock.now(), who, remedy.action, why)
         return await self._after(exception_id, await self._exceptions.close(exception_id, closing))
 

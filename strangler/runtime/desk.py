@@ -29,6 +29,7 @@ from strangler.policy.model import Promise
 from strangler.ports import Clock
 from strangler.runtime.intake import Intake
 from strangler.runtime.policies import PolicyInForce
+from strangler.runtime.review import Review
 from strangler.store import Store
 from strangler.store.open import store_path
 
@@ -45,6 +46,7 @@ class Reach(NamedTuple):
     orders: routes.Orders
     intake: Intake
     phase: Callable[[], Phase]
+    review: Review
 
 
 def endpoints(reach: Reach) -> tuple[Endpoint, ...]:
@@ -73,6 +75,7 @@ def endpoints(reach: Reach) -> tuple[Endpoint, ...]:
             policies.promise_of,
         ),
         progress.endpoint(commands.report),
+        *reach.review.endpoints(policies.promise_of),
         *audit.endpoints(store),
         *routes.endpoints(policies.routes, reach.queues, reach.orders),
         *draining.endpoints(reach.intake.drain, reach.intake.undrain, reach.phase),

@@ -27,6 +27,7 @@ from strangler.runtime import desk
 from strangler.runtime.intake import Intake
 from strangler.runtime.memory import Memory
 from strangler.runtime.policies import Policies
+from strangler.runtime.review import Review
 from strangler.runtime.rooms import Frame, Rooms
 from strangler.runtime.standing import StandingOrders
 from strangler.runtime.telling import Telling
@@ -91,6 +92,7 @@ class Server:
             )
         )
         self._supervisor = Supervisor(self._rooms.means, self._rooms.executor, self._rooms.concluder)
+        self._review = Review(store, self._rooms.notifier, clock, self._rooms.executor.wake, self._telling, telemetry)
         reach = desk.Reach(
             store=store,
             clock=clock,
@@ -101,6 +103,7 @@ class Server:
             orders=self._orders,
             intake=self._intake,
             phase=self._current_phase,
+            review=self._review,
         )
         backing = desk.backing(settings, reach, telemetry)
         self._pass = desk.Pass(settings, backing.tokens)
@@ -138,6 +141,7 @@ class Server:
             self._telling.deliverer.watch(),
             save_latencies(self._rooms.latencies, self._telemetry),
             self.policies.watch(),
+            *self._review.works(self._settings.reconcile_every),
         ):
             self._spawn(work)
         self._phase = "serving"
@@ -155,6 +159,7 @@ class Server:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._review.close()
         with contextlib.suppress(StoreUnavailable):
             await self._rooms.latencies.save()
         await self._rooms.close()

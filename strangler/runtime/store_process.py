@@ -33,6 +33,7 @@ from strangler.runtime.child import Given
 from strangler.runtime.control import Line
 from strangler.runtime.hub import AllWorkers, Hub
 from strangler.runtime.policies import Policies
+from strangler.runtime.review import Review
 from strangler.runtime.server import save_latencies
 from strangler.runtime.standing import StandingOrders
 from strangler.runtime.telling import Telling
@@ -122,16 +123,19 @@ class StoreProcess:
             self._hub.lanes, Outcomes(), self._hub.signals, self._latencies, telemetry, self._hub.deliver
         )
         self._supervisor = self._supervision(notifier)
+        executes = AllWorkers(self._hub, self._clock)
+        self._review = Review(self._store, notifier, self._clock, executes.wake, self._telling, telemetry)
         reach = desk.Reach(
             store=self._store,
             clock=self._clock,
             policies=self._policies,
             queues=lambda: self._hub.lanes.readings(self._clock.now()),
             notifier=notifier,
-            executes=AllWorkers(self._hub, self._clock),
+            executes=executes,
             orders=self._orders,
             intake=self._hub.intake,
             phase=self._current_phase,
+            review=self._review,
         )
         backing = desk.backing(settings, reach, telemetry)
         self._pass = desk.Pass(settings, backing.tokens)
@@ -212,6 +216,7 @@ class StoreProcess:
             self._look(),
             save_latencies(self._latencies, self._telemetry),
             self._policies.watch(),
+            *self._review.works(self._given.settings.reconcile_every),
         ):
             self._start(work)
         self._begun.set()
@@ -306,6 +311,7 @@ class StoreProcess:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._review.close()
         with contextlib.suppress(StoreUnavailable):
             await self._latencies.save()
             await self._lease.resign()

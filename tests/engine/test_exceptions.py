@@ -34,7 +34,7 @@ class Counter(Scene):
         )
         self.desk = ExceptionDesk(self.store.exceptions, self.store, self.resolving, self.clock, self._redrive)
 
-    async def _redrive(self, entry: ExceptionEntry) -> str | None:
+    async def _redrive(self, entry: ExceptionEntry, who: str, why: str) -> str | None:
         if self.redrive_refusal is None:
             self.redriven.append(entry)
         return self.redrive_refusal
