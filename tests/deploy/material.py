@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from strangler.config.scalars import seconds
+from strangler.config.scalars import seconds, size
 from strangler.config.settings import Settings, add_arguments, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,3 +69,9 @@ def assert_it_drains_within(grace: str, settings: Settings, *, before: float = 0
     """Nothing kills it while it drains: ``before`` seconds pass first, and some after the drain."""
     assert settings.drain_timeout is not None
     assert seconds(grace) >= before + settings.drain_timeout + LAST_ANSWERS
+
+
+def assert_it_refuses_before_it_is_killed(limit: str, settings: Settings) -> None:
+    """The workers stop taking work before the container's ``limit`` (``1g``, ``1Gi``) is reached."""
+    assert 0 < settings.memory_limit * settings.workers < 0.9 * size(f"{limit[0]}GiB")
+    assert limit[1:].lower() in ("g", "gi")

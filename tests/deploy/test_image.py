@@ -13,7 +13,16 @@ from typing import Any
 import pytest
 
 from strangler.config.load import load_policy
-from tests.deploy.material import DEPLOY, ROOT, assert_it_drains_within, document, judged, served, tool
+from tests.deploy.material import (
+    DEPLOY,
+    ROOT,
+    assert_it_drains_within,
+    assert_it_refuses_before_it_is_killed,
+    document,
+    judged,
+    served,
+    tool,
+)
 from tests.harness.child import Child
 from tests.harness.stage import Stage
 from tests.harness.waiting import eventually
@@ -77,6 +86,7 @@ def test_the_settings_of_the_image_and_of_the_compose_file_are_understood() -> N
     service = compose()["services"]["strangler"]
     settings, _ = served(json.loads(last("CMD")), {**environment(), **service["environment"]})
     assert_it_drains_within(service["stop_grace_period"], settings)
+    assert_it_refuses_before_it_is_killed(service["mem_limit"], settings)
     targets = {volume.split(":")[1]: volume.split(":")[0] for volume in service["volumes"]}
     assert set(targets) == {str(path) for path in paths} | {last("VOLUME")}
     policy = load_policy([DEPLOY / targets["/etc/strangler/routes"]], service["environment"])

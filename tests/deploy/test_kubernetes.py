@@ -9,7 +9,15 @@ import pytest
 import yaml
 
 from strangler.config.load import load_policy
-from tests.deploy.material import DEPLOY, assert_it_drains_within, document, judged, served, tool
+from tests.deploy.material import (
+    DEPLOY,
+    assert_it_drains_within,
+    assert_it_refuses_before_it_is_killed,
+    document,
+    judged,
+    served,
+    tool,
+)
 
 FOLDER = DEPLOY / "kubernetes"
 MANIFESTS = tuple(document("kubernetes/kustomization.yaml")["resources"])
@@ -55,6 +63,7 @@ def test_the_settings_are_understood_and_the_pod_has_time_to_drain(tmp_path: Pat
     assert str(Path(settings.store.removeprefix("sqlite:///")).parent) in mounts
     pause = float(container()["lifecycle"]["preStop"]["exec"]["command"][1])
     assert_it_drains_within(f"{pod()['spec']['terminationGracePeriodSeconds']}s", settings, before=pause)
+    assert_it_refuses_before_it_is_killed(container()["resources"]["limits"]["memory"], settings)
     ports = {port["name"]: port["containerPort"] for port in container()["ports"]}
     assert (settings.listen[0].port, settings.ops.port) == (ports["http"], ports["operations"])
 
