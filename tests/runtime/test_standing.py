@@ -1,0 +1,234 @@
+"""Holds, circuits, modes for a while and limits, ordered by the command line and followed by every worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from strangler.cli import main
+from tests.harness.client import Client
+from tests.harness.server import Server
+from tests.harness.stage import Stage
+from tests.harness.waiting import eventually
+from tests.runtime.crew import Crew
+
+POLICY = """
+upstreams:
+  legacy: {{url: "{url}", timeout: 5s, connect_timeout: 500ms}}
+routes:
+  - name: submit-claim
+    match: {{path: /claims, methods: [POST]}}
+    upstream: legacy
+    mode: async
+    call: {{backoff: {{initial: 50ms, max: 100ms}}, circuit: {{failures: 3, within: 30s, open: 1s}}}}
+  - name: quote
+    match: {{path: /quotes, methods: [POST]}}
+    upstream: legacy
+    process: {{resource: /quotations}}
+default: {{upstream: legacy}}
+"""
+
+
+async def order(server: Server, *arguments: str, why: str = "the mainframe is patched") -> int:
+    """`strangler routes …` in a thread; its exit code."""
+    given = ["routes", *arguments, "--why", why, "--store", server.store]
+    return await asyncio.to_thread(main, given)
+
+
+async def listed(server: Server) -> dict[str, Any]:
+    """What is told of each route."""
+    answered = await server.operations("GET", "/routes")
+    assert answered is not None
+    assert answered[0] == 200
+    return {route["name"]: route for route in json.loads(answered[1])["routes"]}
+
+
+async def degraded(server: Server) -> dict[str, str]:
+    """What `/readyz` says in its body."""
+    answered = await server.operations("GET", "/readyz")
+    assert answered is not None
+    assert answered[0] == 200
+    found: dict[str, str] = json.loads(answered[1])["degraded"]
+    return found
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_route_on_hold_calls_nobody_over_a_restart_and_loses_nothing(stage: Stage, workers: str) -> None:
+    legacy = await stage.legacy()
+    server = stage.server(POLICY.format(url=legacy.url), options=["--workers", workers])
+    await server.start()
+    client = await stage.client(server)
+    assert await order(server, "hold", "submit-claim") == 0
+    before = [await client.submit("/claims", f"m-{number}") for number in range(3)]
+    assert [reply.status for reply in before] == [202] * 3
+    await server.kill()
+    await server.start()
+    after = [await client.submit("/claims", f"n-{number}") for number in range(3)]
+    assert [reply.status for reply in after] == [202] * 3
+    route = (await listed(server))["submit-claim"]
+    assert (route["waiting"], route["running"], route["hold"]["why"]) == (6, 0, "the mainframe is patched")
+    assert "hold:submit-claim" in await degraded(server)
+    assert await server.metric("strangler_route_held", route="submit-claim") == 1
+    first = before[0].json()
+    assert (await client.status(first["id"]))["deadlineAt"] > first["deadlineAt"]
+    assert legacy.received() == 0
+    assert await order(server, "release", "submit-claim", why="it is back") == 0
+    for reply in (*before, *after):
+        assert (await client.settled(reply.json()["id"]))["state"] == "completed"
+    assert set(legacy.calls().values()) == {1}
+    assert await degraded(server) == {}
+    await server.stop()
+    assert server.fsck().returncode == 0
+
+
+async def test_while_the_legacy_system_is_down_calls_pause_and_go_on_by_themselves(crew: Crew) -> None:
+    await crew.begin()
+    crew.server.policy.write_text(POLICY.format(url=crew.legacy.url))
+    await crew.server.operations("POST", "/-/reload")
+    first, second = await crew.clients()
+    await crew.legacy.kill()
+    accepted = [await client.submit("/claims", f"m-{id(client)}-{n}") for n in range(3) for client in (first, second)]
+    assert {reply.status for reply in accepted} == {202}
+
+    async def is_open() -> bool:
+        return (await listed(crew.server))["submit-claim"]["circuit"] == "open"
+
+    await eventually(is_open, what="the circuit opens")
+    assert "circuit:submit-claim" in await degraded(crew.server)
+    attempts = await crew.server.metric("strangler_attempts_total", route="submit-claim")
+    assert attempts < 40  # the backoff is 50 ms: without a pause it would be far more, and soon
+    await crew.legacy.start()
+    for reply in accepted:
+        assert (await first.settled(reply.json()["id"]))["state"] == "completed"
+    assert set(crew.markers().values()) == {1}
+
+    async def is_closed() -> bool:
+        return (await listed(crew.server))["submit-claim"]["circuit"] == "closed"
+
+    await eventually(is_closed, what="the circuit closes")
+    assert crew.lines("circuit_opened")
+    assert crew.lines("circuit_closed")
+
+
+async def test_a_mode_for_a_while_is_followed_by_all_workers_and_known_keys_stay_answered(crew: Crew) -> None:
+    await crew.begin()
+    policy = POLICY.format(url=crew.legacy.url)
+    crew.server.policy.write_text(policy)
+    await crew.server.operations("POST", "/-/reload")
+    first, second = await crew.clients()
+    assert [(await client.submit("/quotes", "q")).status for client in (first, second)] == [200, 200]
+    assert await order(crew.server, "set", "quote", "--mode", "async", "--for", "1h") == 0
+
+    async def recorded(client: Client) -> bool:
+        return (await client.request("POST", "/quotes", body={})).status == 202
+
+    for client in (first, second):
+        await eventually(lambda client=client: recorded(client), what="it records")  # type: ignore[misc]
+    kept = await first.submit("/quotes", "kept", key="k-1")
+    assert kept.status == 202
+    await first.settled(kept.json()["id"], resource="/quotations")
+    shown = (await listed(crew.server))["quote"]
+    assert (shown["mode"], shown["ordered"]["instead"], shown["ordered"]["why"]) == (
+        *("async", "passthrough", "the mainframe is patched"),
+    )
+    assert await crew.server.metric("strangler_route_mode_ordered", route="quote", mode="async") == 1
+    assert (await degraded(crew.server))["mode:quote"].startswith("async until ")
+    await crew.server.operations("POST", "/-/reload")
+    await crew.server.kill()
+    await crew.server.start()
+    assert (await first.request("POST", "/quotes", body={})).status == 202
+    assert await order(crew.server, "clear", "quote") == 0
+
+    async def passes(client: Client) -> bool:
+        return (await client.request("POST", "/quotes", body={})).status == 200
+
+    for client in await crew.clients():
+        await eventually(lambda client=client: passes(client), what="it passes through again")  # type: ignore[misc]
+        again = await client.submit("/quotes", "kept", key="k-1")
+        assert (again.status, again.headers["Idempotency-Replayed"]) == (202, "true")
+    assert crew.server.policy.read_text() == policy
+    assert crew.markers()["kept"] == 1
+
+
+async def test_a_mode_ends_by_itself(stage: Stage) -> None:
+    legacy = await stage.legacy()
+    server = stage.server(POLICY.format(url=legacy.url))
+    await server.start()
+    client = await stage.client(server)
+    assert await order(server, "set", "submit-claim", "--mode", "passthrough", "--for", "1s") == 0
+    assert (await client.submit("/claims", "m-1")).status == 200
+
+    async def over() -> bool:
+        return "ordered" not in (await listed(server))["submit-claim"]
+
+    await eventually(over, what="the order is over")
+    assert (await client.submit("/claims", "m-2")).status == 202
+    assert await degraded(server) == {}
+
+
+async def test_what_cannot_be_ordered_is_said_and_every_order_is_in_the_audit(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    legacy = await stage.legacy()
+    server = stage.server(POLICY.format(url=legacy.url))
+    await server.start()
+    assert await order(server, "hold", "nobody") == 1
+    assert "no-route: the policy in force has no route of this name" in capsys.readouterr().err
+    assert await order(server, "hold", "quote") == 1
+    assert "quote passes all requests through" in capsys.readouterr().err
+    assert await order(server, "release", "submit-claim") == 1
+    assert await order(server, "clear", "submit-claim") == 1
+    capsys.readouterr()
+    assert await order(server, "set", "submit-claim", "--mode", "compat", "--for", "2 hours") == 2
+    assert "--for: expected a duration" in capsys.readouterr().err
+    assert await order(server, "set", "submit-claim", "--mode", "compat", "--for", "2h", why="they cannot poll") == 0
+    assert "submit-claim: compat until " in capsys.readouterr().out
+    assert await asyncio.to_thread(main, ["routes", "list", "--store", server.store]) == 0
+    assert "(else async)" in capsys.readouterr().out
+    assert await asyncio.to_thread(main, ["audit", "--store", server.store, "--json"]) == 0
+    commands = json.loads(capsys.readouterr().out)["commands"]
+    assert [(one["what"], one["outcome"]) for one in commands] == [
+        ("setRouteMode", "done"),
+        ("clearRouteMode", "order-not-possible"),
+        ("releaseRoute", "order-not-possible"),
+        ("holdRoute", "order-not-possible"),
+        ("holdRoute", "no-route"),
+    ]
+    assert commands[0]["why"] == "they cannot poll"
+
+
+async def test_limits_are_counted_over_all_workers(crew: Crew) -> None:
+    await crew.begin("mode: async\nlimits: {accepts: 3/h, polls: 4/h, by: 'header:X-Api-Key'}")
+    first, second = await crew.clients()
+    sent = [await client.submit("/claims", f"m-{n}") for n, client in enumerate((first, second, first))]
+    assert [reply.status for reply in sent] == [202] * 3
+    assert [reply.headers["RateLimit"] for reply in sent] == [
+        f'"accepts";r={left};t={reset}' for left, reset in ((2, 1200), (1, 2400), (0, 3600))
+    ]
+    refused = await second.submit("/claims", "m-3")
+    assert (refused.status, refused.code) == (429, "too-many-requests")
+    assert 1190 <= int(refused.headers["Retry-After"]) <= 1200
+    path = f"/processes/{sent[0].json()['id']}/status"
+    polls = [(await client.request("GET", path)).status for client in (first, second) * 3]
+    assert polls == [200] * 4 + [429] * 2
+    assert await crew.server.metric("strangler_limited_total", route="submit-claim", kind="polls") == 2
+    assert await crew.server.metric("strangler_limited_total", route="submit-claim", kind="accepts") == 1
+
+
+async def test_a_worker_that_has_grown_too_large_takes_no_new_work(stage: Stage) -> None:
+    legacy = await stage.legacy()
+    # No worker of ours is as small as this.
+    server = stage.server(POLICY.format(url=legacy.url), options=["--memory-limit", "64MiB"])
+    await server.start()
+    client = await stage.client(server)
+    reply = await client.submit("/claims", "m")
+    if reply.status == 202:
+        pytest.skip("this worker is smaller than any limit that can be set")
+    assert (reply.status, reply.code) == (503, "overloaded")
+    assert reply.headers["Retry-After"] == "5"
+    assert (await client.submit("/quotes", "q")).status == 200
+    assert "bytes of memory are in use" in (await degraded(server))["memory"]
+    assert await server.metric("strangler_workers_short_of_memory") == 1
