@@ -19,6 +19,8 @@ VERBS = {
     "try": "trying",
     "fsck": "fsck",
     "processes": "processes",
+    "exceptions": "exceptions",
+    "reconcile": "reconcile",
     "routes": "routes",
     "audit": "audit",
     "drain": "draining",

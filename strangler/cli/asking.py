@@ -7,6 +7,7 @@ import getpass
 import http.client
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -234,6 +235,12 @@ def _person() -> str | None:
 def _with_query(path: str, query: Mapping[str, Any] | None) -> str:
     given = [(name, str(value)) for name, value in (query or {}).items() if value is not None]
     return f"{path}?{urlencode(given)}" if given else path
+
+
+def process_id(text: str) -> str:
+    """A process id, also from the URL of a process or of what is under it."""
+    found = re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", text)
+    return found[-1] if found else text
 
 
 def segment(text: str) -> str:

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from strangler.cli.asking import Ops, add_json_argument, add_ops_arguments, add_why_argument, segment
+from strangler.cli.asking import Ops, add_json_argument, add_ops_arguments, add_why_argument, process_id, segment
 from strangler.cli.one_process import print_process
+from strangler.cli.resolving import add_parsers
 from strangler.cli.showing import print_json, print_table, short_time
 from strangler.domain import instant
 
@@ -41,6 +42,7 @@ def add_parser(subparsers: Any) -> None:
     _add_show(verbs)
     _add_cancel(verbs)
     _add_retry(verbs)
+    add_parsers(verbs)
     _add_export(verbs)
 
 
@@ -195,12 +197,6 @@ def _export(arguments: argparse.Namespace, ops: Ops) -> int:
         sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()
     return 0
-
-
-def process_id(text: str) -> str:
-    """A process id, also from the URL of a process or of what is under it."""
-    found = re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", text)
-    return found[-1] if found else text
 
 
 def _progress(text: str) -> None:

@@ -35,6 +35,10 @@ _FIRST_AFTER = 60.0  # seconds: a server that is restarted often is examined all
 _FOUND: tuple[ExceptionKind, ...] = ("integrity", "orphan")
 
 
+Outcome = Literal["running", "finished", "stopped", "failed"]
+_FAILED: Outcome = "failed"
+
+
 class Told(NamedTuple):
     """A finding, and what became of it."""
 
@@ -51,7 +55,7 @@ class Report:
     started_at: int
     bodies: bool
     ended_at: int | None = None
-    outcome: Literal["running", "finished", "stopped", "failed"] = "running"
+    outcome: Outcome = "running"
     why: str | None = None  # it was stopped, or failed
     total: int = 0  # processes, about
     processes: int = 0  # that were examined
@@ -113,21 +117,24 @@ class Reconciler:
 
     async def _run(self) -> None:
         examiner = self._examiner()
+        outcome, why = _FAILED, None
         try:
-            self._update(total=await examiner.total())
-            if await self._examine(examiner):
-                await self._mend(examiner)
-                self._end("finished")
+            outcome, why = await self._through(examiner)
         except StoreUnavailable as error:
-            self._end("failed", str(error))
+            why = str(error)
         except Exception as error:
             self._instrument.failed("reconcile", error)
-            self._end("failed", type(error).__name__)
+            why = type(error).__name__
         finally:
             await examiner.close()
+        self._update(outcome=outcome, why=why, ended_at=self._clock.now())
+        report = self._current()
+        found = sum(report.codes.values())
+        self._instrument.reconciled(outcome, self._clock.now(), report.processes, found, report.standings, why)
 
-    async def _examine(self, examiner: Examiner) -> bool:
-        """Go through all of it; False: too much is wrong."""
+    async def _through(self, examiner: Examiner) -> tuple[Outcome, str | None]:
+        """Go through all of it. Returns how that ended, and why."""
+        self._update(total=await examiner.total())
         report = self._current()
         mark: str | None = None
         while True:
@@ -137,11 +144,11 @@ class Reconciler:
                 if await _still(examiner, finding):
                     await self._tell(finding)
                 if sum(self._current().codes.values()) >= _MOST:
-                    self._end("stopped", f"{_MOST} findings: this is no work for a queue; `strangler fsck` tells all")
-                    return False
+                    return "stopped", f"{_MOST} findings: this is no work for a queue; `strangler fsck` tells all"
             mark = step.mark
             if mark is None:
-                return True
+                await self._mend(examiner)
+                return "finished", None
 
     async def _tell(self, finding: Finding) -> None:
         """Make an exception of a finding, unless it is one, or was accepted."""
@@ -189,12 +196,6 @@ class Reconciler:
 
     def _update(self, **fields: object) -> None:
         self._report = replace(self._current(), **fields)  # type: ignore[arg-type]
-
-    def _end(self, outcome: Literal["finished", "stopped", "failed"], why: str | None = None) -> None:
-        self._update(outcome=outcome, why=why, ended_at=self._clock.now())
-        report = self._current()
-        found = sum(report.codes.values())
-        self._instrument.reconciled(outcome, self._clock.now(), report.processes, found, report.standings, why)
 
 
 async def _still(examiner: Examiner, finding: Finding) -> bool:
