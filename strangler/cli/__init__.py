@@ -21,6 +21,8 @@ VERBS = {
     "processes": "processes",
     "exceptions": "exceptions",
     "reconcile": "reconcile",
+    "deliveries": "deliveries",
+    "receivers": "receivers",
     "routes": "routes",
     "audit": "audit",
     "drain": "draining",

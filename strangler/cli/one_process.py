@@ -121,12 +121,29 @@ def _print_deliveries(document: Mapping[str, Any]) -> None:
     if document.get("deliveries"):
         print("\ndeliveries")
         print_table(
-            ("id", "receiver", "state", "attempts", "reason"),
+            ("id", "receiver", "told", "state", "when", "to", "outcome", "status", "answer"),
             (
-                (one["id"], one["receiver"], one["state"], one["attempts"], one.get("reason"))
+                (one["id"], one["receiver"], one["told"], one["state"], *tried)
                 for one in document["deliveries"]
+                for tried in _tried(one)
             ),
         )
+
+
+def _tried(one: Mapping[str, Any]) -> list[tuple[object, ...]]:
+    """Every attempt at a delivery; where there was none, why not."""
+    if not one["log"]:
+        return [(short_time(one.get("dueAt")), "", "not tried yet", "", one.get("reason"))]
+    return [
+        (
+            short_time(line["at"]),
+            line.get("address"),
+            line["outcome"],
+            line.get("status"),
+            line.get("error") or line.get("text"),
+        )
+        for line in one["log"]
+    ]
 
 
 def _print_message(name: str, message: Mapping[str, Any]) -> None:

@@ -26,6 +26,8 @@ TITLES: dict[str, tuple[int, str]] = {
     "no-route": (404, "No route serves this request"),
     "no-such-process": (404, "No such process"),
     "no-such-exception": (404, "No such exception"),  # on the private listener only
+    "no-such-delivery": (404, "No such delivery"),  # likewise
+    "no-such-receiver": (404, "No such receiver"),  # likewise
     "result-not-ready": (404, "The result is not ready"),
     "method-not-allowed": (405, "The method is not allowed here"),
     "request-timeout": (408, "The request took too long to arrive"),

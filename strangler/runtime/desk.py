@@ -19,7 +19,7 @@ from strangler.engine.notify import Notifier
 from strangler.engine.retrying import Retries
 from strangler.engine.supervise import Executes
 from strangler.operations import progress
-from strangler.operations.api import audit, changes, draining, processes, routes
+from strangler.operations.api import audit, changes, deliveries, draining, processes, routes
 from strangler.operations.api.endpoint import Endpoint
 from strangler.operations.api.serving import Backing
 from strangler.operations.api.tokens import Tokens, pass_path
@@ -30,6 +30,7 @@ from strangler.ports import Clock
 from strangler.runtime.intake import Intake
 from strangler.runtime.policies import PolicyInForce
 from strangler.runtime.review import Review
+from strangler.runtime.telling import Telling
 from strangler.store import Store
 from strangler.store.open import store_path
 
@@ -47,6 +48,7 @@ class Reach(NamedTuple):
     intake: Intake
     phase: Callable[[], Phase]
     review: Review
+    telling: Telling
 
 
 def endpoints(reach: Reach) -> tuple[Endpoint, ...]:
@@ -64,7 +66,14 @@ def endpoints(reach: Reach) -> tuple[Endpoint, ...]:
         wake=reach.executes.wake,
     )
     sources = processes.Sources(
-        store, store, store, store, policies.promise_of, policies.all_promises, lambda name: _today(policies, name)
+        store,
+        store,
+        store,
+        store,
+        store.deliveries,
+        policies.promise_of,
+        policies.all_promises,
+        lambda name: _today(policies, name),
     )
     return (
         *processes.endpoints(sources),
@@ -76,6 +85,15 @@ def endpoints(reach: Reach) -> tuple[Endpoint, ...]:
         ),
         progress.endpoint(commands.report),
         *reach.review.endpoints(policies.promise_of),
+        *deliveries.endpoints(
+            deliveries.DeliveryDesk(
+                store.deliveries,
+                reach.telling.deliverer,
+                reach.telling.redriver,
+                policies.receivers,
+                reach.clock,
+            )
+        ),
         *audit.endpoints(store),
         *routes.endpoints(policies.routes, reach.queues, reach.orders),
         *draining.endpoints(reach.intake.drain, reach.intake.undrain, reach.phase),

@@ -104,6 +104,7 @@ class Server:
             intake=self._intake,
             phase=self._current_phase,
             review=self._review,
+            telling=self._telling,
         )
         backing = desk.backing(settings, reach, telemetry)
         self._pass = desk.Pass(settings, backing.tokens)

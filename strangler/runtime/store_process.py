@@ -136,6 +136,7 @@ class StoreProcess:
             intake=self._hub.intake,
             phase=self._current_phase,
             review=self._review,
+            telling=self._telling,
         )
         backing = desk.backing(settings, reach, telemetry)
         self._pass = desk.Pass(settings, backing.tokens)

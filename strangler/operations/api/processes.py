@@ -29,7 +29,7 @@ from strangler.operations.api.schemas import (
     read_word,
 )
 from strangler.policy.model import Promise
-from strangler.ports import Archive, Bodies, Desk, ProcessStore, Search
+from strangler.ports import Archive, Bodies, Deliveries, DeliveryQuery, Desk, ProcessStore, Search
 
 _ANY = None
 STATES: dict[str, tuple[tuple[State, bool | None], ...]] = {
@@ -59,6 +59,9 @@ COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
+_MOST_DELIVERIES = 200
+
+
 class Sources(NamedTuple):
     """What the endpoints read from."""
 
@@ -66,6 +69,7 @@ class Sources(NamedTuple):
     store: ProcessStore
     bodies: Bodies
     archive: Archive
+    deliveries: Deliveries
     promise_of: Callable[[str], Promise | None]
     promises: Callable[[], Iterable[Promise]]  # all that is known
     promise_today: Callable[[str], Promise | None]  # of a route
@@ -231,6 +235,7 @@ async def _whole(process_id: str, sources: Sources) -> Told:
         "tries": [views.attempt(one) for one in carried.attempts],
         "evidence": [shown.evidence(one) for one in carried.evidence],
         "exceptions": [views.exception(one) for one in carried.exceptions],
+        "deliveries": await _told(process_id, sources.deliveries),
     }
     request = await sources.store.request(process_id)
     if request is not None:
@@ -241,6 +246,12 @@ async def _whole(process_id: str, sources: Sources) -> Told:
         data = await _begin(reply[1].body, process_id, f"reply-{reply[0]}", sources.bodies)
         document["reply"] = shown.reply(*reply, data)
     return Done(document)
+
+
+async def _told(process_id: str, deliveries: Deliveries) -> list[dict[str, Any]]:
+    found = await deliveries.find(DeliveryQuery(process_id=process_id, limit=_MOST_DELIVERIES))
+    logs = [await deliveries.log(one[:3]) for one in reversed(found)]
+    return [views.delivery_with_log(*log) for log in logs if log is not None]
 
 
 async def _promise_text(digest: str, archive: Archive) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from strangler.domain import instant
+from strangler.domain.delivery import Delivery, DeliveryAttempt, DeliveryState, Tried
 from strangler.domain.exceptions import KINDS
 from strangler.domain.exchange import Attempt, AttemptOutcome, Headers, RecordedReply, RecordedRequest
 from strangler.domain.process import Effect, Process, PublicState, State
@@ -148,6 +149,24 @@ EXCEPTION = an_object(
     {"id": NUMBER, "kind": one_of(KINDS), "openedAt": INSTANT, "dueAt": INSTANT, "detail": TEXT},
     {"subject": TEXT, "owner": TEXT, "closedAt": INSTANT, "closedBy": TEXT, "action": TEXT},
 )
+_DELIVERY: Mapping[str, Schema] = {
+    "id": TEXT,
+    "process": ID,
+    "version": COUNT,
+    "receiver": TEXT,
+    "told": one_of(PublicState),
+    "state": one_of(DeliveryState),
+    "createdAt": INSTANT,
+    "attempts": COUNT,
+    "tries": COUNT,
+}
+_DELIVERY_KNOWN: Mapping[str, Schema] = {"url": TEXT, "dueAt": INSTANT, "endedAt": INSTANT, "reason": TEXT}
+DELIVERY = an_object(_DELIVERY, _DELIVERY_KNOWN)
+DELIVERY_ATTEMPT = an_object(
+    {"number": COUNT, "at": INSTANT, "milliseconds": COUNT, "outcome": one_of(Tried)},
+    {"address": TEXT, "status": NUMBER, "error": TEXT, "text": TEXT, "base64": TEXT},
+)
+DELIVERY_WITH_LOG = an_object({**_DELIVERY, "log": a_list(DELIVERY_ATTEMPT)}, _DELIVERY_KNOWN)
 WHOLE_MEMBERS: Mapping[str, Schema] = {
     **SUMMARY_MEMBERS,
     "url": TEXT,
@@ -158,6 +177,7 @@ WHOLE_MEMBERS: Mapping[str, Schema] = {
     "tries": a_list(ATTEMPT),
     "evidence": a_list(EVIDENCE),
     "exceptions": a_list(EXCEPTION),
+    "deliveries": a_list(DELIVERY_WITH_LOG),
 }
 WHOLE_KNOWN: Mapping[str, Schema] = {
     **SUMMARY_KNOWN,
@@ -241,6 +261,53 @@ def exception(one: ExceptionEntry) -> dict[str, Any]:
             ("closedAt", at(one.closed_at)),
             ("closedBy", one.closed_by),
             ("action", one.action),
+        )
+    )
+
+
+def delivery(one: Delivery) -> dict[str, Any]:
+    """What somebody is told."""
+    return known(
+        (
+            ("id", one.id),
+            ("process", one.process_id),
+            ("version", one.version),
+            ("receiver", one.receiver),
+            ("url", one.url),
+            ("told", one.told),
+            ("state", one.state),
+            ("reason", one.reason),
+            ("createdAt", instant.to_text(one.created_at)),
+            ("dueAt", at(one.due_at)),
+            ("endedAt", at(one.ended_at)),
+            ("attempts", one.attempts),
+            ("tries", one.tries),
+        )
+    )
+
+
+def delivery_with_log(one: Delivery, log: Iterable[DeliveryAttempt]) -> dict[str, Any]:
+    """What somebody is told, with every attempt at it."""
+    return {**delivery(one), "log": [_delivery_attempt(attempt) for attempt in log]}
+
+
+def _delivery_attempt(one: DeliveryAttempt) -> dict[str, Any]:
+    text, data = None, None
+    try:
+        text = one.head.decode() or None
+    except UnicodeDecodeError:
+        data = b64encode(one.head).decode("ascii")
+    return known(
+        (
+            ("number", one.number),
+            ("at", instant.to_text(one.at)),
+            ("milliseconds", one.duration),
+            ("outcome", one.outcome),
+            ("address", one.address),
+            ("status", one.status),
+            ("error", one.error),
+            ("text", text),
+            ("base64", data),
         )
     )
 
