@@ -136,5 +136,13 @@ def located(answer: Answer, target: bytes) -> Answer:
     return Problem(answer.status, answer.headers, {**answer.document, "instance": path})
 
 
+def correlated(answer: Answer, correlation_id: str | None) -> Answer:
+    """The answer; if it is a problem without a correlation id, with this one."""
+    if correlation_id is None or not isinstance(answer, Problem) or "correlationId" in answer.document:
+        return answer
+    field = (b"X-Correlation-ID", correlation_id.encode("latin-1", "replace"))
+    return Problem(answer.status, [*answer.headers, field], {**answer.document, "correlationId": correlation_id})
+
+
 def _rendered(document: dict[str, Any]) -> bytes:
     return json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")

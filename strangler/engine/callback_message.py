@@ -7,6 +7,7 @@ from collections.abc import Callable
 from strangler.domain.delivery import Delivery
 from strangler.domain.exchange import RecordedReply
 from strangler.domain.process import Process
+from strangler.domain.tracing import child
 from strangler.engine.document import status_document
 from strangler.engine.queries import public_versions
 from strangler.policy.callback_body import callback_body, callback_type
@@ -46,7 +47,7 @@ async def message_of(
         subject=process.id,
         occurred_at=delivery.created_at,
         correlation_id=process.correlation_id,
-        traceparent=process.trace,
+        traceparent=child(process.trace, f"callback-{delivery.id}-{delivery.tries + 1}") if process.trace else None,
         tracestate=process.trace_state,
     )
 

@@ -275,7 +275,8 @@ class Deliverer:
             return  # it was forgotten meanwhile
         reception = await means.sender.send(receiver, message)
         ours = isinstance(reception, Ours)
-        attempt = Attempt(receiver, began_at, reception, means.ids.chance(), lane.spare() if ours else 0)
+        spare = lane.spare() if ours else 0
+        attempt = Attempt(receiver, began_at, reception, means.ids.chance(), spare, message.traceparent)
         commit = await self._concluded(delivery, attempt)
         self._observe(lane, attempt)
         if commit is not None and commit.delivery is not None:
@@ -314,7 +315,7 @@ class Deliverer:
             seconds = None
             if after.state is DeliveryState.DELIVERED and after.ended_at is not None:
                 seconds = (after.ended_at - after.created_at) / 1000
-            self._means.instrument.delivery_tried(after, step.attempt, seconds)
+            self._means.instrument.delivery_tried(after, step.attempt, seconds, attempt.trace)
         if after.due_at is not None:
             self._wake(lane, after.due_at)
         elif after.told not in FINAL_STATES:

@@ -86,7 +86,9 @@ class Instrument(Protocol):
     def attempt_ended(self, process: Process, attempt: Attempt) -> None:
         """An attempt ended and its outcome was committed."""
 
-    def delivery_tried(self, delivery: Delivery, attempt: DeliveryAttempt, seconds: float | None) -> None:
+    def delivery_tried(
+        self, delivery: Delivery, attempt: DeliveryAttempt, seconds: float | None, trace: str | None = None
+    ) -> None:
         """An attempt to tell a receiver was committed. ``seconds``: from the change to its delivery; None: it is not
         delivered."""
 

@@ -41,6 +41,7 @@ class Attempt(NamedTuple):
     reception: Reception
     chance: float  # drawn from [0, 1), for the jitter
     spare: int  # milliseconds to wait where the fault was our own
+    trace: str | None = None  # the traceparent that was sent
 
 
 def step_of(delivery: Delivery, attempt: Attempt, now: int) -> Commit:

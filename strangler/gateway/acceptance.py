@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from strangler.domain.exchange import Answer, Header, Headers, PassOn, RecordedReply, Request
-from strangler.domain.problem import SOURCE, located, problem
+from strangler.domain.problem import SOURCE, correlated, located, problem
 from strangler.domain.process import Process, State
 from strangler.engine.accept import Acceptance, Accepted, Acceptor, Joined, Pass, Refused, Submission
 from strangler.engine.authorize import Barred
@@ -100,8 +100,9 @@ class Recording:
             case Refused():
                 self._instrument.refused(submission.route.name, acceptance.name)
                 answer = _refusal(acceptance, correlation_id(submission.request))
-            case Barred(name, answer):
+            case Barred(name, barred):
                 self._instrument.refused(submission.route.name, name)
+                answer = correlated(barred, correlation_id(submission.request))
         if submission.route.errors is not None:
             answer = in_form(located(answer, submission.request.target), submission.route.errors)
         if self._instrument.access_log != "none":

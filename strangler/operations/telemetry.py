@@ -188,7 +188,9 @@ class Telemetry:
             fields |= {"spanId": ours.span_id, "parentSpanId": fields["spanId"]}
         self._logs.line("warning" if interrupted else "info", "attempt", fields)
 
-    def delivery_tried(self, delivery: Delivery, attempt: DeliveryAttempt, seconds: float | None) -> None:
+    def delivery_tried(
+        self, delivery: Delivery, attempt: DeliveryAttempt, seconds: float | None, trace: str | None = None
+    ) -> None:
         """An attempt to tell a receiver was committed."""
         receiver = self.counts.receivers[delivery.receiver]
         receiver.tried[attempt.outcome] += 1
@@ -210,6 +212,7 @@ class Telemetry:
             "detail": attempt.error,
             "ms": attempt.duration,
             "state": delivery.state,
+            **_span(parse(trace.encode()) if trace is not None else None),
         }
         self._logs.line("warning" if dead or delivery.state is DeliveryState.HELD else "info", "delivery", fields)
 

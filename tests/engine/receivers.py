@@ -81,6 +81,9 @@ class FakeSender:
         return [message for name, message in self.sent if name == receiver]
 
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-b7ad6b7169203331-01"
+
+
 class Telling:
     """Delivering, whole, over a store in memory."""
 
@@ -154,6 +157,8 @@ class Telling:
             resource="/claims",
             method="POST",
             correlation_id="c-1",
+            trace=TRACE,
+            trace_state="congo=1",
             created_at=now,
             deadline_at=now + 1000,
             retain=1000,

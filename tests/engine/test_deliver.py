@@ -24,7 +24,7 @@ from strangler.ports import (
     Reception,
     Unreached,
 )
-from tests.engine.receivers import NO_DESCRIPTOR, OK, REFUSED, Gate, Telling, answer
+from tests.engine.receivers import NO_DESCRIPTOR, OK, REFUSED, TRACE, Gate, Telling, answer
 from tests.engine.world import NOON
 
 TO_A = Subscription("broker-a")
@@ -80,8 +80,22 @@ async def test_the_latency_of_a_delivery_is_told(telling: Telling) -> None:
     telling.clock.pass_(1.5)
     await telling.deliverer.begin()
     await telling.settled()
-    ((_, (delivery, line, seconds)),) = [told for told in telling.instrument.told if told[0] == "delivery_tried"]
+    ((_, (delivery, line, seconds, _)),) = [told for told in telling.instrument.told if told[0] == "delivery_tried"]
     assert (delivery.process_id, line.outcome, seconds) == (process.id, Tried.DELIVERED, 1.5)
+
+
+async def test_each_attempt_is_a_span_of_its_own_in_the_trace_of_its_process(begun: Telling) -> None:
+    begun.sender.scripts["broker-a"] = [answer(500), OK]
+    await begun.process()
+    await begun.settled()
+    await begun.pass_(5)
+    first, second = begun.sender.to("broker-a")
+    assert {first.tracestate, second.tracestate} == {"congo=1"}
+    spans = [TRACE, first.traceparent or "", second.traceparent or ""]
+    assert len(set(spans)) == 3
+    assert {span[:36] for span in spans} == {TRACE[:36]}
+    told = [values[3] for name, values in begun.instrument.told if name == "delivery_tried"]
+    assert told == spans[1:]
 
 
 async def test_nothing_is_sent_before_it_begins_and_all_is_sent_then(telling: Telling) -> None:

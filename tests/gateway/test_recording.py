@@ -16,9 +16,20 @@ from strangler.gateway.acceptance import Recording
 from strangler.policy import conditions
 from strangler.policy.decide import Decision
 from strangler.policy.expressions import Template
-from strangler.policy.model import AcceptPolicy, Deprecation, IdempotencyPolicy, Mode, ProbePolicy, Route
+from strangler.policy.model import (
+    AcceptPolicy,
+    AccessPolicy,
+    Deprecation,
+    IdempotencyPolicy,
+    JwtPolicy,
+    Mode,
+    ProbePolicy,
+    Route,
+)
 from strangler.policy.wall import Condition
 from strangler.ports import Outgoing, ReplySink
+from tests.engine import admitting
+from tests.engine.tokens import Signer
 from tests.engine.world import ASYNC, COMPAT, IDENTITY_KEY, Reply, World, a_request, a_route, feed
 
 BASE = "https://public.example"
@@ -357,3 +368,16 @@ async def test_a_known_key_of_a_compat_request_still_waits_for_its_answer() -> N
 
 async def test_an_unknown_key_passes_on(world: World) -> None:
     assert await recording_of(world).look_up(keyed(), world.route, {}, THROUGH) == PassOn(())
+
+
+async def test_who_is_not_let_in_is_told_so_with_the_clients_correlation_id() -> None:
+    access = AccessPolicy(identity=("jwt:sub",), jwt=JwtPolicy(jwks="https://id.example/keys"))
+    world = await a_world(a_route(access=access))
+    world.published.document = admitting.document(Signer("one").published())
+    headers = [(b"Authorization", b"Bearer opaque"), (b"X-Correlation-ID", b"c-7")]
+    answer = await ask(world, a_request(headers=headers))
+    told, head = document(answer), fields(answer)
+    assert (answer.status, told["code"], told["correlationId"]) == (401, "unauthenticated", "c-7")
+    assert head["X-Correlation-ID"] == "c-7"
+    assert head["WWW-Authenticate"] == 'Bearer error="invalid_token", error_description="the token is malformed"'
+    assert ("refused", ("submit-claim", "unauthenticated")) in world.instrument.told

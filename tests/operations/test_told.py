@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from strangler.domain.delivery import Delivery, DeliveryAttempt, Tried
 from strangler.domain.exchange import AttemptOutcome
-from strangler.domain.process import Effect, State
+from strangler.domain.process import Effect, PublicState, State
 from strangler.domain.tracing import child
 from strangler.domain.transitions import Accept, Change, Claim, Doubt, Event, OutboxRow, apply
 from strangler.engine.instrument import AccessLog
@@ -278,3 +279,13 @@ def test_a_request_bears_the_trace_that_it_came_in(
         telemetry.answered(a_request(headers=headers), "submit-claim", 202, 0.1, process=process)
     [line] = heard.lines
     assert {name: value for name, value in line.items() if name in ("traceId", "spanId", "parentSpanId")} == told
+
+
+def test_a_callback_bears_the_span_under_which_it_was_sent() -> None:
+    delivery = Delivery(PROCESS_ID, 3, 0, "broker-a", None, PublicState.COMPLETED, STARTED_AT)
+    line = DeliveryAttempt(PROCESS_ID, 3, 0, 1, STARTED_AT, 7, Tried.DELIVERED, status=200)
+    heard = Heard()
+    with heard as telemetry:
+        telemetry.delivery_tried(delivery, line, 0.1, f"00-{TRACE}-{OURS}-01")
+    [told] = heard.lines
+    assert (told["event"], told["traceId"], told["spanId"]) == ("delivery", TRACE, OURS)
