@@ -20,8 +20,8 @@ from strangler.store.sqlite.scans import split_ids
 
 _STEP = 512  # rows of the first step of a walk; each further one takes twice as many …
 _LONGEST = 4096  # … up to so many
-_MOST = 16_384  # rows of a page
-_ENOUGH = 0.02  # seconds after which a page has taken long enough
+_MOST = 8192  # rows of a page
+_ENOUGH = 0.012  # seconds after which a page has taken long enough
 _CANDIDATES = 256  # that the index names for a page
 _HOURS = 4096  # parts of the index that a page looks into, 199 days of traffic
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from strangler.store.sqlite import deliveries, desk, exceptions, shedding, stand
 from strangler.store.sqlite.connection import Connection, open_writer
 from strangler.store.sqlite.deliveries import SqliteDeliveries
 from strangler.store.sqlite.exceptions import SqliteExceptions
+from strangler.store.sqlite.forgetting_terms import Emptied, Forgetting
 from strangler.store.sqlite.health import Health, clear_probe, write_probe
 from strangler.store.sqlite.library import Library
 from strangler.store.sqlite.lock import OwnerLock
@@ -67,6 +68,7 @@ class SqliteStore(SqliteReader):
         self._health = Health(path, disk_reserve, clock, self._start_probe)
         self._writer = Writer(writing, on_group_commit, self._health.failed)
         self._closing: asyncio.Future[None] | None = None
+        self._forgetting = Forgetting()
         self.exceptions = SqliteExceptions(self._scanning, self._scan, self.write_exception)
         self.deliveries = SqliteDeliveries(self._scanning, self._scan, self.write_pause)
 
@@ -111,21 +113,17 @@ class SqliteStore(SqliteReader):
 
     async def sweep(self, now: int, limit: int) -> int:
         """See `Upkeep.sweep`."""
-        swept = await self._in_steps(lambda size: sweeping.processes(now, size), limit, sweeping.PROCESSES)
-        swept += await self._in_steps(lambda size: sweeping.keys(now, size), limit, sweeping.ROWS)
-        swept += await self._in_steps(lambda size: sweeping.graves(now, size), limit, sweeping.ROWS)
-        for part in Part:
-            swept += await self._sweep_part(part, now, limit)
-        swept += await self._sweep_chunks(now, limit)
-        await self._give_back()
-        return swept
+        kinds: list[Callable[[int, int], Action]] = [sweeping.processes, sweeping.keys, sweeping.graves]
+        kinds += [partial(shedding.due, part) for part in Part]
+        swept = [await self._in_steps(partial(kind, now), limit) for kind in kinds]
+        swept.append(await self._sweep_chunks(now, limit))
+        swept.append(await self._forgetting.sweep(now, self._look, self._do))
+        if max(swept) < limit:
+            await self._give_back()  # else what is empty is wanted again at once, and pages are moved for nothing
+        return sum(swept)
 
-    async def _sweep_part(self, part: Part, now: int, limit: int) -> int:
-        swept, more = 0, True
-        while more and swept < limit:
-            rows, more = await self._do(shedding.due(part, now, sweeping.PROCESSES))
-            swept += rows
-        return swept
+    def _look(self, find: Callable[[Connection], Emptied]) -> Awaitable[Emptied]:
+        return self._scan(partial(find, self._scanning))
 
     async def _sweep_chunks(self, now: int, limit: int) -> int:
         youngest = (now - ORPHAN_AGE).to_bytes(6, "big") + bytes(10)
