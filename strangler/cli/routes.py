@@ -98,6 +98,8 @@ def _order(arguments: argparse.Namespace, what: str, body: dict[str, Any]) -> in
     route = Ops(arguments).post(path, {**body, "why": arguments.why})
     if arguments.json:
         print_json(route)
+    elif "gone" in route:
+        print(f"{route['name']}: done; the policy in force has no such route")
     else:
         print(f"{route['name']}: {_mode(route)}{_standing(route)}, {route['waiting']} waiting")
     return 0

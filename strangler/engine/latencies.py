@@ -10,6 +10,9 @@ from strangler.domain.process import Process, PublicState, State
 from strangler.ports import Archive
 
 
+_PAUSED = 30  # seconds
+
+
 class Latencies:
     """The latency sketches of all routes."""
 
@@ -53,14 +56,16 @@ class Latencies:
         sketch.observe(seconds)
         self._changed.add(route)
 
-    def retry_after(self, process: Process, now: int) -> int:
+    def retry_after(self, process: Process, now: int, *, paused: bool = False) -> int:
         """Seconds, 1 to 300, after which it is worth asking for a process that is not final.
 
-        Never before the next attempt is due.
+        Never before the next attempt is due. ``paused``: calls of its route are; nobody knows for how long.
         """
         unconfirmed = process.public_state is PublicState.UNCONFIRMED
         elapsed = max(0, now - process.created_at) / 1000
         seconds = retry_after(self._sketches.get(process.route), elapsed, unconfirmed=unconfirmed)
+        if paused and process.state is not State.PROCESSING:
+            seconds = max(seconds, _PAUSED)
         if process.state is State.WAITING and process.due_at is not None and process.due_at > now:
             return min(RETRY_AFTER_MAX, max(seconds, math.ceil((process.due_at - now) / 1000)))
         return seconds

@@ -211,7 +211,8 @@ class Recording:
 
     def _accepted(self, request: Request, process: Process, route: Route) -> Answer:
         promise = self._promise_of(process.promise) or route.promise
-        retry_after = self._latencies.retry_after(process, self._clock.now())
+        paused = self._pauses.open(process.route)
+        retry_after = self._latencies.retry_after(process, self._clock.now(), paused=paused)
         contract = contract_of(promise.process)
         status, where = contract.accepted(process)
         document = contract.document(

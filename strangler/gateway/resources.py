@@ -201,7 +201,7 @@ class Resources:
     async def _result(self, read: Read) -> Answer:
         self._instrument.polled(read.process.route, "result")
         if not read.process.final:
-            return not_ready(read.process, self._latencies.retry_after(read.process, self._clock.now()))
+            return not_ready(read.process, self._seconds(read.process))
         return await self._results.answer(read.request, read.process)
 
     async def _history(self, read: Read) -> Answer:
@@ -281,7 +281,11 @@ class Resources:
         return self._pauses.shown(process, self._clock.now())
 
     def _retry_after(self, process: Process) -> Header:
-        return b"Retry-After", b"%d" % self._latencies.retry_after(process, self._clock.now())
+        return b"Retry-After", b"%d" % self._seconds(process)
+
+    def _seconds(self, process: Process) -> int:
+        """After how many seconds it is worth asking again."""
+        return self._latencies.retry_after(process, self._clock.now(), paused=self._pauses.open(process.route))
 
 
 def _limited(answer: Answer | Upgrade, limit: Reading | None) -> Answer | Upgrade:

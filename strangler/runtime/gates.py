@@ -71,14 +71,22 @@ class ToldGate:
     def heard(self, message: Message) -> None:
         """Whoever decides says how a gate stands, or lends a trial."""
         match message:
-            case ("gate", route, state, pauses):
-                self._states[route] = GateState._make(state)
-                self._pauses.put(route, (Pause(route, began_at, ended_at) for began_at, ended_at in pauses))
-                self._asked.discard(route)
+            case ("gate", *told):
+                self._stands(*told)
+            case ("gates", told):
+                known = {route for route, *_ in told}
+                for route in self._states.keys() - known:
+                    self._stands(route, tuple(OPEN), ())
+                for one in told:
+                    self._stands(*one)
             case ("trial", route, trial):
                 self._lent[route] = trial
-            case _:
-                return
+                self._opened(route)
+
+    def _stands(self, route: str, state: Sequence[Any], pauses: Iterable[tuple[int, int | None]]) -> None:
+        self._states[route] = GateState._make(state)
+        self._pauses.put(route, (Pause(route, began_at, ended_at) for began_at, ended_at in pauses))
+        self._asked.discard(route)
         if self.shut(route) is None:
             self._opened(route)
 
@@ -117,12 +125,17 @@ class Counter:
 
 def gate_message(route: str, gates: Gatekeeper, pauses: Pauses) -> Message:
     """How the gate of a route stands, for the workers."""
-    return "gate", route, tuple(gates.state(route)), [(one.began_at, one.ended_at) for one in pauses.of(route)]
+    return "gate", *_stands(route, gates, pauses)
 
 
-def all_gates(gates: Gatekeeper, pauses: Pauses) -> Iterable[Message]:
-    """How all gates stand of which there is something to say."""
-    return [gate_message(route, gates, pauses) for route in {*gates.states(), *(one.route for one in pauses.all())}]
+def gates_message(gates: Gatekeeper, pauses: Pauses) -> Message:
+    """How all gates stand of which there is something to say; there are no others."""
+    routes = {*gates.states(), *(one.route for one in pauses.all())}
+    return "gates", [_stands(route, gates, pauses) for route in sorted(routes)]
+
+
+def _stands(route: str, gates: Gatekeeper, pauses: Pauses) -> tuple[Any, ...]:
+    return route, tuple(gates.state(route)), [(one.began_at, one.ended_at) for one in pauses.of(route)]
 
 
 def orders_message(orders: Sequence[ModeOrder]) -> Message:

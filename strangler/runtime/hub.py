@@ -21,7 +21,7 @@ from strangler.operations.totals import Snapshot, Totals
 from strangler.policy.standing import ModeOrder
 from strangler.ports import Clock, Lease
 from strangler.runtime.following import Following
-from strangler.runtime.gates import Counter, all_gates, gate_message, orders_message
+from strangler.runtime.gates import Counter, gate_message, gates_message, orders_message
 from strangler.runtime.intake import Intake
 from strangler.runtime.slots import Allotment
 from strangler.store.remote.frames import Message
@@ -264,8 +264,7 @@ class Hub(Host):
         if self.intake.shut:
             guest.tell("intake", True)
         guest.tell(*self._orders)
-        for message in all_gates(self.gates, self.pauses):
-            guest.tell(*message)
+        guest.tell(*gates_message(self.gates, self.pauses))
         guest.tell("news", [], self._queues(), [])
         self.following.runs(guest, revision)
         self.allotment.hold(owner, held)

@@ -254,8 +254,7 @@ class Policies(PolicyInForce):
 
     def obstacle(self, order: ModeOrder) -> str | None:
         """Why an order cannot be followed, for people; None: it can."""
-        assert self.loaded is not None
-        return obstacle(self.loaded.table, order.route, order.mode)
+        return obstacle(self.loaded.table, order.route, order.mode) if self.loaded is not None else None
 
     async def follow(self, orders: Sequence[ModeOrder], kept: Callable[[], Awaitable[None]] | None = None) -> None:
         """Follow these orders from now on, and no others; ``kept`` has them on disk.

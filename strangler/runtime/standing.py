@@ -98,6 +98,8 @@ class StandingOrders:
         for order in self._policies.orders:
             until = instant.to_text(order.until_at)
             told[f"mode:{order.route}"] = f"{order.mode} until {until}, set by {order.who}: {order.why}"
+            if (obstacle := self._policies.obstacle(order)) is not None:
+                told[f"mode:{order.route}"] += f" (not followed: {obstacle})"
         return told
 
     def readings(self) -> Mapping[str, StandingReading]:

@@ -209,7 +209,7 @@ class Worker:
                 self._shut = shut
             case ("restock",):
                 self._start(self._restock())
-            case ("gate" | "trial", *_):
+            case ("gate" | "gates" | "trial", *_):
                 self._gate.heard(message)
             case ("orders", orders):
                 self._policies.put_over([unpacked_mode(order) for order in orders], self._rooms.switch)

@@ -144,6 +144,15 @@ async def test_the_document_shows_the_deadline_as_it_stands() -> None:
     assert later == "2027-01-16T08:01:30.000Z"
 
 
+async def test_while_calls_are_paused_clients_are_told_to_ask_rarely() -> None:
+    scene = Scene()
+    waiting, sent = await scene.process(), await scene.process(*SENT)
+    scene.pauses.begin("submit-claim", scene.clock.now())
+    for rest in ("", "/status", "/result"):
+        assert field(await scene.ask("GET", waiting, rest, ALICE), "Retry-After") == "30"
+        assert field(await scene.ask("GET", sent, rest, ALICE), "Retry-After") == "3"
+
+
 async def test_the_deadline_of_what_ended_stays() -> None:
     scene = Scene()
     process = await scene.process(*SENT, finish())

@@ -67,6 +67,15 @@ def test_who_is_refused_is_told_when_the_next_call_is_let_through(worker: Worker
     assert shut.retry_after == 5
 
 
+def test_what_is_not_said_of_all_gates_is_open(worker: Worker) -> None:
+    worker.told(GateState(held=True), (NOON, None))
+    worker.gate.heard(("gates", [("other", tuple(GateState(held=True)), [(NOON, None)])]))
+    assert worker.opened == [ROUTE]
+    assert worker.gate.enter(ROUTE) == 0
+    assert worker.gate.enter("other") is None
+    assert [pause.route for pause in worker.pauses.all()] == ["other"]
+
+
 def test_the_one_call_is_asked_for_once_and_lent(worker: Worker) -> None:
     worker.told(GateState(circuit="half-open"))
     assert [worker.gate.enter(ROUTE), worker.gate.enter(ROUTE)] == [None, None]

@@ -200,6 +200,24 @@ async def test_what_cannot_be_ordered_is_said_and_every_order_is_in_the_audit(
     assert commands[0]["why"] == "they cannot poll"
 
 
+async def test_a_hold_can_be_taken_back_when_its_route_has_left_the_policy(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    legacy = await stage.legacy()
+    policy = POLICY.format(url=legacy.url)
+    server = stage.server(policy)
+    await server.start()
+    assert await order(server, "hold", "submit-claim") == 0
+    server.policy.write_text(policy.replace("submit-claim", "renamed"))
+    assert await server.operations("POST", "/-/reload") is not None
+    assert "hold:submit-claim" in await degraded(server)
+    capsys.readouterr()
+    assert await order(server, "release", "submit-claim") == 0
+    assert capsys.readouterr().out == "submit-claim: done; the policy in force has no such route\n"
+    assert await degraded(server) == {}
+    assert await order(server, "release", "submit-claim") == 1
+
+
 async def test_limits_are_counted_over_all_workers(crew: Crew) -> None:
     await crew.begin("mode: async\nlimits: {accepts: 3/h, polls: 4/h, by: 'header:X-Api-Key'}")
     first, second = await crew.clients()

@@ -40,6 +40,10 @@ ROUTE = an_object(
 )
 
 
+GONE = an_object({"name": TEXT, "gone": TRUTH})
+"""An order was taken back of a route that the policy in force does not have."""
+
+
 class Orders(Protocol):
     """Standing orders: what operators order of routes beside the policy.
 
@@ -91,10 +95,13 @@ def endpoints(
     async def ordered(asked: Asked, order: Callable[[str, str, str], Awaitable[str | None]]) -> Told:
         """Follow an order, and answer with the route as it is then."""
         name = asked.path["name"]
-        if all(route.name != name for route in routes()):
+        gone = all(route.name != name for route in routes())
+        if gone and orders.hold_of(name) is None and orders.mode_of(name) is None:
             return Refusal("no-route", "the policy in force has no route of this name")
         if (obstacle := await order(name, asked.who, asked.body["why"])) is not None:
             return Refusal("order-not-possible", obstacle)
+        if gone:
+            return Done({"name": name, "gone": True})
         return Done(next(shown(route, queues().get(name), orders) for route in routes() if route.name == name))
 
     async def set_mode(asked: Asked) -> Told:
@@ -106,7 +113,7 @@ def endpoints(
         method="POST",
         role=Role.OPERATOR,
         group="routes",
-        answers={200: Answered("The route, as it is now", ROUTE)},
+        answers={200: Answered("The route, as it is now", {"anyOf": [ROUTE, GONE]})},
         problems=("no-route", "order-not-possible", "store-unavailable"),
     )
     return (
