@@ -53,6 +53,7 @@ EVERY: Mapping[str, tuple[str, object]] = {
     "log_level": ("debug", "debug"),
     "access_log": ("none", "none"),
     "lease": ("30s", 30.0),
+    "reconcile_every": ("24h", 86400.0),
 }
 
 
