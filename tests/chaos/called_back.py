@@ -95,7 +95,7 @@ class Receivers:
         self.order.append((way, fields["webhook-id"]))
 
 
-def policy(upstream: str, receivers: Receivers, *, timeout: str = "300ms", attempts: int = 2) -> str:
+def policy(upstream: str, receivers: Receivers, *, timeout: str = "1s", attempts: int = 2) -> str:
     """`POST /claims` whose callers name a receiver of any way, and one that has a URL of its own."""
     allow = ", ".join(f'"http://127.0.0.1:{port}"' for port in receivers.ports.values())
     return f"""
