@@ -16,6 +16,7 @@ _TAKEN = ("Content-Type", "Prefer", "If-None-Match", "Last-Event-ID", "X-Correla
 _SHOWN = (
     *("Location", "Retry-After", "Link", "ETag", "Preference-Applied", "Idempotency-Replayed", "X-Correlation-ID"),
     *("Strangler-Process", "Strangler-Source", "Strangler-Status", "Strangler-Effect", "Deprecation", "Sunset"),
+    *("RateLimit", "RateLimit-Policy"),
 )
 """What the contract itself has clients send and read; a policy adds what is the domain's."""
 
