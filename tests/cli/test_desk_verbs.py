@@ -1,0 +1,303 @@
+"""The verbs of the support desk against a real server on its sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import stat
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strangler.cli import main
+from strangler.cli.asking import Place, parse_place
+from strangler.cli.processes import process_id
+from strangler.domain.errors import OperatorError
+from strangler.operations.api.tokens import Tokens
+from tests.operations.desk_stage import Desk, a_desk
+
+Run = Callable[..., Awaitable[tuple[int, str, str]]]
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("STRANGLER_OPS", "STRANGLER_STORE", "STRANGLER_OPS_TOKEN", "SUDO_USER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LOGNAME", "alice")
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    async with a_desk(tmp_path) as desk:
+        yield desk
+
+
+@pytest.fixture
+def run(desk: Desk, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command line on the machine of the server: exit code, standard output, standard error."""
+
+    async def ask(*arguments: str, store: bool = True) -> tuple[int, str, str]:
+        given = [*arguments, *(("--store", desk.store_url) if store else ())]
+        code = await asyncio.to_thread(main, given)
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return ask
+
+
+async def test_processes_are_listed_as_a_table_and_as_json(desk: Desk, run: Run) -> None:
+    one = await desk.submit({"policyNumber": "P-1003"}, X_Client="broker-a", Idempotency_Key='"key-1"')
+    other = await desk.submit({"answer": 422})
+    await asyncio.gather(desk.settled(one), desk.settled(other))
+    code, out, err = await run("processes", "list")
+    heads, first, second = out.splitlines()
+    assert (code, err) == (0, "")
+    assert heads.split() == ["ID", "ACCEPTED", "ROUTE", "STATE", "STATUS", "CALLER", "REASON"]
+    assert first.split()[0] == other
+    assert second.split() == [one, *second.split()[1:3], "submit-claim", "completed", "SETTLED", "broker-a"]
+    for wish in (["--key", "key-1"], ["--reference", "P-1003"], ["--caller", "broker-a", "--since", "1h"]):
+        _, out, _ = await run("processes", "list", *wish, "--json")
+        assert [process["id"] for process in json.loads(out)["processes"]] == [one], wish
+    _, out, _ = await run("processes", "list", "--until", "2h", "--json")
+    assert json.loads(out) == {"processes": [], "looked": 0}
+
+
+async def test_a_list_goes_on_until_there_are_as_many_as_were_asked_for(desk: Desk, run: Run) -> None:
+    ids = [await desk.submit(path="/open") for _ in range(5)]
+    _, out, _ = await run("processes", "list", "--limit", "3")
+    assert [line.split()[0] for line in out.splitlines()[1:4]] == ids[:1:-1]
+    cursor = out.split("--cursor ")[1].strip()
+    _, out, _ = await run("processes", "list", "--limit", "0", "--cursor", cursor, "--json")
+    assert [process["id"] for process in json.loads(out)["processes"]] == ids[1::-1]
+
+
+async def test_one_process_answers_the_three_questions_first(desk: Desk, run: Run) -> None:
+    one = await desk.submit({"policyNumber": "P-1003", "iban": "DE01", "answer": 500})
+    await desk.settled(one)
+    code, out, _ = await run("processes", "show", f"https://claims.example/claim-submissions/{one}/status")
+    fields = dict(line.split("  ", 1) for line in out.split("\n\n")[0].splitlines() if "  " in line)
+    assert code == 0
+    assert (fields["process"].strip(), fields["state"].strip()) == (one, "failed")
+    assert "nobody knows" in out.split("try again?")[1].splitlines()[0]
+    assert "Finish" in out
+    assert "POST /claims" in out
+    assert '"policyNumber": "P-1003"' in out
+    assert "DE01" not in out
+    _, out, _ = await run("processes", "show", one, "--json")
+    assert json.loads(out)["id"] == one
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"), [({"answer": 422}, "yes:"), ({}, "no: the legacy"), ({"hold": True}, "no need")]
+)
+async def test_whether_to_try_again_is_said_in_words(desk: Desk, run: Run, answer: dict[str, Any], said: str) -> None:
+    one = await desk.submit(answer, path="/open")
+    if "hold" not in answer:
+        await desk.settled(one)
+    _, out, _ = await run("processes", "show", one)
+    assert said in out.split("try again?")[1].splitlines()[0]
+
+
+async def test_what_a_process_holds_cannot_move_the_cursor_of_a_terminal(desk: Desk, run: Run) -> None:
+    async with desk.session.post(f"{desk.url}/open", data=b"\x1b[2Jgone") as answer:
+        one = str((await answer.json())["id"])
+    await desk.settled(one)
+    _, out, _ = await run("processes", "show", one)
+    assert "�[2Jgone" in out
+    assert "\x1b" not in out
+
+
+async def test_cancel_and_retry_say_what_became_of_it(desk: Desk, run: Run) -> None:
+    held = [await desk.submit({"hold": True}) for _ in range(2)]
+    waiting = await desk.submit()
+    assert await run("processes", "cancel", waiting, "--why", "withdrawn") == (0, f"{waiting} is cancelled\n", "")
+    code, out, err = await run("processes", "cancel", held[0], "--why", "withdrawn")
+    assert (code, out) == (1, "")
+    assert err.startswith("not-cancellable: it is with the legacy system")
+    desk.release.set()
+    await asyncio.gather(*map(desk.settled, held))
+    code, out, err = await run("processes", "cancel", held[0], "--why", "withdrawn")
+    assert (code, out) == (1, f"{held[0]} is completed\n"), "what was asked for was not done"
+    code, out, err = await run("processes", "retry", held[0], "--why", "they insist")
+    assert (code, out) == (1, "")
+    assert "--force" in err
+    code, out, err = await run("processes", "retry", held[0], "--why", "they insist", "--force")
+    assert code == 0
+    assert out.endswith(f"its parent is {held[0]}\n")
+    _, out, _ = await run("audit", "--json")
+    assert [(one["what"], one["outcome"], one["who"]) for one in json.loads(out)["commands"]] == [
+        ("retryProcess", "done", "command-line (alice)"),
+        ("retryProcess", "not-retryable", "command-line (alice)"),
+        ("cancelProcess", "done", "command-line (alice)"),
+        ("cancelProcess", "not-cancellable", "command-line (alice)"),
+        ("cancelProcess", "done", "command-line (alice)"),
+    ]
+    _, out, _ = await run("audit", "--what", "retryProcess", "--process", held[0])
+    assert out.splitlines()[0].split() == ["WHEN", "WHO", "WHAT", "OUTCOME", "ON", "WHY"]
+    assert len(out.splitlines()) == 3
+
+
+async def test_a_change_needs_a_reason(desk: Desk, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        await run("drain")
+    assert ended.value.code == 2
+    assert "--why" in capsys.readouterr().err
+    code, _, err = await run("drain", "--why", " ")
+    assert (code, err.partition(":")[0]) == (1, "bad-request")
+
+
+async def test_routes_are_listed_and_the_instance_is_drained(desk: Desk, run: Run) -> None:
+    _, out, _ = await run("routes", "list")
+    assert [line.split()[:2] for line in out.splitlines()[1:]] == [
+        ["submit-claim", "async"],
+        ["open-claim", "async"],
+        ["plain", "passthrough"],
+    ]
+    _, out, _ = await run("routes", "list", "--json")
+    assert [route["name"] for route in json.loads(out)["routes"]] == ["submit-claim", "open-claim", "plain"]
+    assert await run("drain", "--why", "maintenance") == (0, "it is draining\n", "")
+    assert (await desk.get("/readyz")).status == 503
+    assert await run("drain", "--undo", "--why", "over") == (0, "it is serving\n", "")
+
+
+async def test_an_export_goes_to_the_standard_output(desk: Desk, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    one = await desk.submit(path="/open")
+    await desk.settled(one)
+    await asyncio.to_thread(main, ["processes", "export", "--store", desk.store_url])
+    lines = capfdbinary.readouterr().out.splitlines()
+    assert (len(lines), lines[1].split(b",")[0]) == (2, one.encode())
+
+
+# ── Where the server is, and with which token ────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_token_comes_from_the_environment_first(desk: Desk, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STRANGLER_OPS_TOKEN", "sop_nobody")
+    code, _, err = await run("processes", "list")
+    assert (code, err.partition(":")[0]) == (1, "unauthenticated")
+    monkeypatch.setenv("STRANGLER_OPS_TOKEN", desk.token)
+    assert (await run("drain", "--why", "x", "--ops", desk.ops, "--store", "memory:", store=False))[0] == 0
+
+
+async def test_without_a_token_it_is_said_where_one_is(desk: Desk, run: Run) -> None:
+    code, _, err = await run("drain", "--why", "x", "--ops", desk.ops, "--store", "sqlite:///other.db", store=False)
+    assert code == 1
+    assert "STRANGLER_OPS_TOKEN" in err
+    assert "--store" in err
+
+
+async def test_the_token_of_this_machine_goes_to_no_other(run: Run) -> None:
+    """A name that is not the loopback, and not where the server said it listens."""
+    heard: list[bytes] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        heard.append(connection.recv(65536))
+        connection.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    port = listener.getsockname()[1]
+    code, _, _ = await run("processes", "list", "--ops", f"http://127.1:{port}")
+    thread.join()
+    listener.close()
+    assert code == 1
+    assert b"authorization" not in heard[0].lower()
+
+
+async def test_nobody_there_is_said_with_what_to_do(run: Run, tmp_path: Path) -> None:
+    code, out, err = await run("routes", "list", "--ops", f"unix:{tmp_path}/nobody")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"nobody answers at unix:{tmp_path}/nobody: ")
+    assert "--ops" in err
+
+
+async def test_a_unix_socket_is_spoken_to(desk: Desk, run: Run, tmp_path: Path) -> None:
+    await desk.server._operations.start_unix(str(tmp_path / "ops.sock"))
+    assert (await run("drain", "--why", "x", "--ops", f"unix:{tmp_path}/ops.sock"))[:2] == (0, "it is draining\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("127.0.0.1:9901", Place("127.0.0.1", 9901)),
+        ("http://ops.example", Place("ops.example", 9901)),
+        ("https://ops.example/", Place("ops.example", 443, tls=True)),
+        ("[::1]:9", Place("::1", 9)),
+        ("0.0.0.0:9901", Place("127.0.0.1", 9901)),
+        ("unix:/run/ops", Place(path="/run/ops")),
+    ],
+)
+def test_where_operations_listen(text: str, place: Place) -> None:
+    assert parse_place(text) == place
+
+
+@pytest.mark.parametrize("text", ["", "ftp://x", "http://", "http://x/path", "x:y", "http://x?y"])
+def test_what_is_no_place_is_refused(text: str) -> None:
+    with pytest.raises(OperatorError, match="--ops: expected"):
+        parse_place(text)
+
+
+def test_an_id_is_taken_from_a_url() -> None:
+    one = "01a1f000-0000-7000-8000-000000000001"
+    assert process_id(f"https://x/claims/{one}/history") == process_id(one) == one
+    assert process_id("nonsense") == "nonsense"
+
+
+# ── Tokens ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_tokens_are_added_to_a_file_that_only_its_owner_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tokens.yaml"
+    made = []
+    for name, role in (("alice", "operator"), ("grafana", "viewer")):
+        assert main(["tokens", "add", name, "--role", role, "--file", str(path)]) == 0
+        made.append(capsys.readouterr().out.strip())
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    tokens = Tokens(path)
+    assert [tokens.holder(token) for token in made] == [("alice", "operator"), ("grafana", "viewer")]
+    assert not [token for token in made if token in path.read_text()]
+    assert main(["tokens", "list", "--file", str(path)]) == 0
+    assert capsys.readouterr().out.split() == ["alice", "operator", "grafana", "viewer"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["add", "alice", "--role", "viewer"], "there is a token of this name"),
+        (["add", "a/b", "--role", "viewer"], "NAME: expected"),
+        (["add", "command-line", "--role", "viewer"], "NAME: expected"),
+    ],
+)
+def test_a_token_that_cannot_be_made_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    path = tmp_path / "tokens.yaml"
+    main(["tokens", "add", "alice", "--role", "operator", "--file", str(path)])
+    before = path.read_text()
+    capsys.readouterr()
+    assert main(["tokens", *arguments, "--file", str(path)]) == 2
+    assert said in capsys.readouterr().err
+    assert path.read_text() == before
+
+
+def test_a_file_whose_last_line_has_no_end_is_added_to_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.yaml"
+    main(["tokens", "add", "alice", "--role", "operator", "--file", str(path)])
+    path.write_text(path.read_text().rstrip("\n"))
+    assert main(["tokens", "add", "bob", "--role", "viewer", "--file", str(path)]) == 0
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_no_file_is_wrong_usage(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STRANGLER_OPS_TOKENS", raising=False)
+    assert main(["tokens", "list"]) == 2
+    assert "--file" in capsys.readouterr().err
