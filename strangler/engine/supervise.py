@@ -21,7 +21,7 @@ _BATCH = 100
 _ORPHANS = 500
 _LOOK_EVERY = 1.0  # seconds
 _SWEEP_EVERY = 1.0  # a look at four indexes where nothing has lapsed
-_SWEEP_BATCH = 500
+_SWEEP_BATCH = 5000
 
 
 class Executes(Protocol):

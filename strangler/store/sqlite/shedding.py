@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
 from strangler.store.retention import Part
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.scans import split_ids
 from strangler.store.sqlite.statements import Statement
-from strangler.store.sqlite.sweeping import CHUNKS, UNTOUCHED
+from strangler.store.sqlite.sweeping import CHUNKS, PROCESSES, UNTOUCHED, in_time
 from strangler.store.sqlite.turn import Action
-
-
-class Shed(NamedTuple):
-    """What a step came to."""
-
-    rows: int
-    more: bool  # there may be more to forget
 
 
 def _due(name: str, part: Part) -> str:
@@ -56,29 +48,30 @@ _CHUNKS = "DELETE FROM chunk WHERE rowid IN (SELECT rowid FROM chunk WHERE proce
 
 def due(part: Part, now: int, limit: int) -> Action:
     """Forget a part of processes for which it is time."""
-    return partial(_shed_due, part, now, limit)
+    return partial(in_time, partial(_due_now, part, now), limit, PROCESSES)
 
 
-def of(part: Part, process_ids: Sequence[bytes]) -> Action:
-    """Forget a part of these processes, as far as they have ended."""
-    return partial(_shed, part, process_ids)
-
-
-def _shed_due(part: Part, now: int, limit: int, connection: Connection) -> Shed:
-    ((text,),) = connection.rows(_DUE[part], (now, limit))
+def _due_now(part: Part, now: int, most: int, connection: Connection) -> int:
+    ((text,),) = connection.rows(_DUE[part], (now, most))
     found = split_ids(text)
-    shed = _shed(part, found, connection)
-    return Shed(shed.rows, shed.more or len(found) == limit)
+    # Long bodies first, some pieces of one at a time; their process is marked when none is left.
+    if part is Part.BODIES and _some_chunks(found, connection):
+        return most
+    forget(part, found, connection)
+    return len(found)
 
 
-def _shed(part: Part, process_ids: Sequence[bytes], connection: Connection) -> Shed:
+def _some_chunks(process_ids: Sequence[bytes], connection: Connection) -> int:
     ids = [bytearray(process_id) for process_id in process_ids]
-    if part is Part.BODIES:
-        # Long bodies first, some pieces of one at a time; their process is marked when none is left.
-        for sql, start, end in _WITH_CHUNKS.slices(len(ids)):
-            if (held := connection.row(sql, ids[start:end])) is not None:
-                return Shed(connection.run(_CHUNKS, (bytearray(held[0]), CHUNKS)), more=True)
+    for sql, start, end in _WITH_CHUNKS.slices(len(ids)):
+        if (held := connection.row(sql, ids[start:end])) is not None:
+            return connection.run(_CHUNKS, (bytearray(held[0]), CHUNKS))
+    return 0
+
+
+def forget(part: Part, process_ids: Sequence[bytes], connection: Connection) -> None:
+    """Forget a part of these processes, all of it but chunks."""
+    ids = [bytearray(process_id) for process_id in process_ids]
     for statement in (*_BELONGINGS[part], _MARK[part]):
         for sql, start, end in statement.slices(len(ids)):
             connection.run(sql, ids[start:end])
-    return Shed(len(ids), more=False)

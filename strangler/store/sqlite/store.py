@@ -31,7 +31,7 @@ from strangler.store.standing import OrderKind
 
 _SMALL = 4096  # bytes that an item without a body adds to the log, about
 _SLACK = 1024  # empty pages, 4 MiB, that are always kept for what comes next
-_STEPS = 64  # of giving pages back in one sweep
+_STEP = 512 * 1024  # bytes that a step of sweeping adds to the log, about
 
 
 class SqliteStore(SqliteReader):
@@ -129,26 +129,22 @@ class SqliteStore(SqliteReader):
         youngest = (now - ORPHAN_AGE).to_bytes(6, "big") + bytes(10)
         swept = 0
         for process_id in await self._scan(partial(self._scans.loose, youngest, limit)):
-            step = partial(sweeping.chunks, process_id)
-            swept += await self._in_steps(step, limit - swept, sweeping.CHUNKS)
+            swept += await self._in_steps(partial(sweeping.chunks, process_id), limit - swept)
         return swept
 
     async def _give_back(self) -> None:
         """Give back what is empty beyond some slack, which the next rows would only ask for again."""
         count, free = await self._scan(self._scans.pages)
         excess = free - max(_SLACK, count // 8)
-        for _ in range(min(_STEPS, excess // sweeping.PAGES)):
-            await self._do(sweeping.give_back(sweeping.PAGES))
+        if excess > 0:
+            await self._in_steps(sweeping.give_back, excess)
 
-    async def _in_steps(self, step: Callable[[int], Action], limit: int, size: int) -> int:
-        """Repeat a step until it finds less than it may take, or as much as was asked for has gone."""
-        swept = 0
-        while swept < limit:
-            most = min(size, limit - swept)
-            taken: int = await self._do(step(most))
-            swept += taken
-            if taken < most:
-                break
+    async def _in_steps(self, step: Callable[[int], Action], limit: int) -> int:
+        """Repeat a step until there is no more to do, or as much as was asked for is done."""
+        swept, more = 0, True
+        while more and swept < limit:
+            rows, more = await self._do(step(limit - swept), _STEP)
+            swept += rows
         return swept
 
     # Archive

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.scans import split_ids
 from strangler.store.sqlite.statements import Statement
 from strangler.store.sqlite.turn import Action
 
-PROCESSES = 16  # of one step
-ROWS = 256  # keys or tombstones of one step
-CHUNKS = 8  # of one step, 2 MiB: every page of a large value is visited when it is deleted
-PAGES = 16  # given back to the file system in one step
+PATIENCE = 0.006  # seconds that one step takes, about: so long an acceptance waits for it at most
+PROCESSES = 64  # looked at in one go within a step
+ROWS = 256  # keys or tombstones
+CHUNKS = 8  # 2 MiB: every page of a large value is visited when it is deleted
+PAGES = 16  # given back to the file system
+
+
+class Step(NamedTuple):
+    """What a step came to."""
+
+    rows: int
+    more: bool  # there may be more to do
+
 
 UNTOUCHED = (
     "NOT EXISTS (SELECT 1 FROM exception WHERE exception.process_id = process.id AND closed_at IS NULL) AND NOT EXISTS "
@@ -59,11 +70,11 @@ _CHUNKS = (
 
 def processes(now: int, limit: int) -> Action:
     """Forget processes past their retention; their chunks are swept as those of no process."""
-    return partial(_processes, now, limit)
+    return partial(in_time, partial(_processes, now), limit, PROCESSES)
 
 
-def _processes(now: int, limit: int, connection: Connection) -> int:
-    ((text,),) = connection.rows(_PAST, (now, limit))
+def _processes(now: int, most: int, connection: Connection) -> int:
+    ((text,),) = connection.rows(_PAST, (now, most))
     past = [bytearray(process_id) for process_id in split_ids(text)]
     for statement in (_BURY, *_BELONGINGS):
         for sql, start, end in statement.slices(len(past)):
@@ -73,27 +84,47 @@ def _processes(now: int, limit: int, connection: Connection) -> int:
 
 def keys(now: int, limit: int) -> Action:
     """Forget keys that have lapsed."""
-    return partial(_delete, _LAPSED, (now, limit))
+    return partial(in_time, partial(_lapsed, _LAPSED, now), limit, ROWS)
 
 
 def graves(now: int, limit: int) -> Action:
     """Forget tombstones."""
-    return partial(_delete, _GRAVES, (now, limit))
+    return partial(in_time, partial(_lapsed, _GRAVES, now), limit, ROWS)
+
+
+def _lapsed(statement: str, now: int, most: int, connection: Connection) -> int:
+    return connection.run(statement, (now, most))
 
 
 def chunks(process_id: bytes, limit: int) -> Action:
     """Forget chunks of a process that does not exist."""
-    return partial(_delete, _CHUNKS, (bytearray(process_id), limit))
+    return partial(in_time, partial(_chunks, process_id), limit, CHUNKS)
+
+
+def _chunks(process_id: bytes, most: int, connection: Connection) -> int:
+    return connection.run(_CHUNKS, (bytearray(process_id), most))
 
 
 def give_back(pages: int) -> Action:
-    """Give empty pages back to the file system."""
-    return partial(_give_back, pages)
+    """Give so many empty pages back to the file system."""
+    return partial(in_time, _give_back, pages, PAGES)
 
 
-def _delete(statement: str, parameters: tuple[Any, ...], connection: Connection) -> int:
-    return connection.run(statement, parameters)
+def _give_back(most: int, connection: Connection) -> int:
+    connection.rows(f"PRAGMA incremental_vacuum({most:d})")
+    return most
 
 
-def _give_back(pages: int, connection: Connection) -> int:
-    return len(connection.rows(f"PRAGMA incremental_vacuum({pages:d})"))
+def in_time(work: Callable[[int, Connection], int], limit: int, size: int, connection: Connection) -> Step:
+    """Do a piece of work again and again, until there is no more of it, as much as was asked for is done, or it has
+    taken long enough; the piece is told how much it may do, and says how much it did."""
+    began, done = time.monotonic(), 0
+    while done < limit:
+        most = min(size, limit - done)
+        taken = work(most, connection)
+        done += taken
+        if taken < most:
+            return Step(done, more=False)
+        if time.monotonic() - began >= PATIENCE:
+            break
+    return Step(done, more=True)
