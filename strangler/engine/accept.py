@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import BadBody, Body, BodyTimeout, Peer, RecordedRequest, Request
+from strangler.domain.exchange import BadBody, Body, BodyTimeout, Peer, RecordedRequest
 from strangler.domain.idempotency import Judgement, KeyRecord, KeySyntaxError, judge
 from strangler.domain.process import Process
 from strangler.domain.transitions import Accept, Claim, apply
 from strangler.engine.admission import Admission
 from strangler.engine.attempt import Claimed
-from strangler.engine.authorize import Barred
+from strangler.engine.capacity import Capacity, passes_without_store
 from strangler.engine.content import Schemas, Violation
 from strangler.engine.execute import Executor
 from strangler.engine.identity import caller_name, identify
-from strangler.engine.intake import KnownAs, TooLarge, names, read_body, recorded, whole_body
+from strangler.engine.intake import TooLarge, names, read_body, recorded, whole_body
 from strangler.engine.keys import Key, Keys, given_key, given_lookup, key_scope
 from strangler.engine.lanes import Lanes
 from strangler.engine.limits import client_of
@@ -25,58 +24,16 @@ from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outgoing import REQUEST_PART
 from strangler.engine.referencing import found_in_request
+from strangler.engine.submission import Acceptance, Accepted, Joined, Pass, Refused, Submission, draft_of
 from strangler.engine.subscribing import named_url, subscribed
 from strangler.engine.translating import Ready, evidence_of_sent, prepared
 from strangler.engine.uninterrupted import uninterrupted
-from strangler.policy.decide import Decision
 from strangler.policy.limit import Reading
 from strangler.policy.model import Route
 from strangler.policy.readable import Unparsable
 from strangler.policy.receivers import CallbackNotAllowed, CallbackPolicy, Receiver
 from strangler.policy.translate import Interpreter, Unreadable, Untranslatable
 from strangler.ports import Commit, Committed, KeyTaken, Limiter, Verdict
-
-
-class Submission(NamedTuple):
-    """A request that a route may record."""
-
-    request: Request
-    route: Route
-    parameters: Mapping[str, str]  # of the path
-    decision: Decision
-    base: str  # public base URL for what is answered
-
-
-class Accepted(NamedTuple):
-    """It is recorded, on disk."""
-
-    process: Process
-    limit: Reading | None = None  # what its client has left, where that is limited
-
-
-class Joined(NamedTuple):
-    """It is the same request again as one that is recorded."""
-
-    process_id: str
-
-
-class Refused(NamedTuple):
-    """It is not recorded. ``name`` is that of the problem."""
-
-    name: str
-    detail: str
-    retry_after: int | None = None
-    violations: Sequence[Violation] = ()
-    limit: Reading | None = None  # what its client has left, where it sent too much
-
-
-class Pass(NamedTuple):
-    """It goes through untouched; ``read`` of its body was read."""
-
-    read: Sequence[bytes] = ()
-
-
-Acceptance = Accepted | Joined | Refused | Barred | Pass
 
 
 class _Stop(Exception):
@@ -117,15 +74,13 @@ class Acceptor:
         receivers: Callable[[], Mapping[str, Receiver]] = dict,
     ) -> None:
         self._means = means
-        self._lanes = lanes
         self._executor = executor
         self._notifier = notifier
         self._admission = admission
         self._identity_key = identity_key
         self._trusted = trusted
-        self._draining = draining
+        self._capacity = Capacity(means, lanes, executor, draining=draining, overloaded=overloaded)
         self._limiter = limiter
-        self._overloaded = overloaded
         self._revision = revision
         self._receivers = receivers
         self._schemas = Schemas()
@@ -147,7 +102,7 @@ class Acceptor:
         except BadBody as error:
             return Refused("bad-request", f"the framing of the body is broken: {error}")
         except StoreUnavailable as error:
-            return self._without_store(submission, str(error), pieces)
+            return self._capacity.without_store(submission, str(error), pieces)
 
     async def known(self, submission: Submission) -> Acceptance:
         """For a route that went back to passthrough: the process of a key that is still known, else `Pass`.
@@ -203,15 +158,15 @@ class Acceptor:
             references = await found_in_request(self._means.bodies, route.promise.references, draft, kept)
             ready = await self._ready(route, draft, kept, wall) if (wall := route.promise.wall) is not None else None
             limit = await self._limited(submission)
-            if (obstacle := self._obstacle(submission, body, pieces)) is not None:
+            if (obstacle := self._capacity.obstacle(submission, body, pieces)) is not None:
                 raise _Stop((await self._judged(key) if key is not None else None) or obstacle)
         except BaseException:
             await self._discard(body, process_id)
             raise
         acceptance = await self._record(submission, key, Accept(draft, references), kept, ready)
-        return (
-            acceptance._replace(limit=limit) if limit is not None and isinstance(acceptance, Accepted) else acceptance
-        )
+        if limit is not None and isinstance(acceptance, Accepted):
+            return acceptance._replace(limit=limit)
+        return acceptance
 
     async def _limited(self, submission: Submission) -> Reading | None:
         """Take the request from the quota of its client; None: it is not limited."""
@@ -302,7 +257,7 @@ class Acceptor:
         """The process that is going to be accepted, and its request as it is kept."""
         request = submission.request
         known_as = names(request, self._means.ids, now)
-        draft = _draft(submission, caller, body, key, process_id, known_as, now, self._revision())
+        draft = draft_of(submission, caller, body, key, process_id, known_as, now, self._revision())
         trusted = self._trusted(request.peer)
         kept = recorded(request, body, submission.route, known_as, submission.decision.honoured, trusted=trusted)
         return draft, kept
@@ -320,27 +275,6 @@ class Acceptor:
             self._refuse(route, "bad-request", f"the body is not readable: {error}")
         except Untranslatable as error:
             self._refuse(route, "invalid-request", f"the request cannot be translated: {error}")
-        return None
-
-    def _obstacle(self, submission: Submission, body: Body, pieces: list[bytes] | None) -> Acceptance | None:
-        """Why no new work can be taken, if so."""
-        route = submission.route
-        lane = self._lanes.of(route.name)
-        if self._draining():
-            return Refused("draining", "this server takes no new work; another one will", 1)
-        if (reason := self._overloaded()) is not None:
-            return Refused("overloaded", f"{reason}; nothing was recorded or sent", 5)
-        if (reason := self._means.health.refusal()) is not None:
-            return self._without_store(submission, reason, pieces)
-        if not submission.decision.accepts_202 and (shut := self._executor.shut(route.name)) is not None:
-            # Who can only wait would be told 504 in the end, and its call be made all the same, some time.
-            return Refused("overloaded", f"{shut.why}; nothing was recorded or sent", shut.retry_after)
-        if lane.waiting >= route.call.queue:
-            detail = f"{lane.waiting} requests wait for the upstream"
-            return Refused("overloaded", detail, lane.retry_after(route.call))
-        if lane.waiting_bytes + body.size > route.accept.queue_bytes:
-            detail = f"{lane.waiting_bytes} bytes wait for the upstream"
-            return Refused("overloaded", detail, lane.retry_after(route.call))
         return None
 
     async def _record(
@@ -413,23 +347,12 @@ class Acceptor:
             return
         raise _Stop(Refused(name, detail, violations=violations))
 
-    def _without_store(self, submission: Submission, reason: str, pieces: Sequence[bytes] | None) -> Acceptance:
-        route = submission.route
-        if _passes_without_store(submission):
-            self._means.instrument.note("passed_without_record", "warning", route=route.name, reason=reason)
-            return Pass(tuple(pieces or ()))
-        return Refused("store-unavailable", "the request cannot be recorded now; nothing was sent", 5)
-
-
-def _passes_without_store(submission: Submission) -> bool:
-    return submission.route.on_store_failure == "passthrough" and not submission.decision.accepts_202
-
 
 def _may_pass(submission: Submission) -> bool:
     """Whether it may turn out, after some or all of the body was read, that the request goes through untouched."""
     accept = submission.route.accept
     over = accept.over_max_body == "passthrough" or accept.enforce == "report"
-    return _passes_without_store(submission) or (over and submission.request.content_length is None)
+    return passes_without_store(submission) or (over and submission.request.content_length is None)
 
 
 def _verdict(record: KeyRecord, key: Key, now: int) -> Acceptance | None:
@@ -440,47 +363,6 @@ def _verdict(record: KeyRecord, key: Key, now: int) -> Acceptance | None:
             return Joined(record.process_id)
         case Judgement.MISMATCH:
             return Refused("idempotency-key-reused", "the key was used for another request; take a new one")
-
-
-def _draft(
-    submission: Submission,
-    caller: str | None,
-    body: Body,
-    key: Key | None,
-    process_id: str,
-    known_as: KnownAs,
-    now: int,
-    revision: str | None,
-) -> Process:
-    route = submission.route
-    kept = route.process.kept
-    return Process(
-        id=process_id,
-        route=route.name,
-        type=route.process.type,
-        promise=route.promise.digest,
-        base=submission.base,
-        resource=route.process.resource,
-        method=submission.request.method,
-        correlation_id=known_as.correlation_id,
-        created_at=now,
-        deadline_at=now + round(route.process.deadline * 1000),
-        retain=kept.whole,
-        retain_bodies=kept.bodies,
-        retain_history=kept.history,
-        retain_deliveries=kept.deliveries,
-        promised=submission.decision.accepts_202,
-        caller=caller,
-        caller_name=caller_name(submission.request, route.access),
-        key=key.shown if key is not None else None,
-        key_scope=key.scope if key is not None else None,
-        key_lookup=key.lookup if key is not None else None,
-        key_life=key.life if key is not None else 0,
-        body_size=body.size,
-        revision=revision,
-        trace=known_as.trace,
-        trace_state=known_as.trace_state,
-    )
 
 
 def _sentence(violations: Sequence[Violation]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from strangler.domain.exchange import Answer, Header, Headers, PassOn, RecordedReply, Request
 from strangler.domain.problem import SOURCE, correlated, located, problem
 from strangler.domain.process import Process, State
-from strangler.engine.accept import Acceptance, Accepted, Acceptor, Joined, Pass, Refused, Submission
+from strangler.engine.accept import Acceptor
 from strangler.engine.authorize import Barred
 from strangler.engine.document import process_url
 from strangler.engine.instrument import Instrument
@@ -18,6 +18,7 @@ from strangler.engine.outcomes import Outcomes, Settled
 from strangler.engine.pauses import Pauses
 from strangler.engine.recorder import reply_part
 from strangler.engine.signals import Signals
+from strangler.engine.submission import Acceptance, Accepted, Joined, Pass, Refused, Submission
 from strangler.gateway.access import may_cancel
 from strangler.gateway.contracts import contract_of
 from strangler.gateway.limiting import fields, too_many

@@ -11,7 +11,7 @@ import pytest
 
 from strangler.domain.exchange import CHUNK_SIZE, Header, RecordedRequest
 from strangler.domain.process import Effect, State
-from strangler.engine.accept import Accepted, Joined, Pass, Refused, Submission
+from strangler.engine.submission import Accepted, Joined, Pass, Refused, Submission
 from strangler.policy.decide import Decision
 from strangler.policy.model import AcceptPolicy, IdempotencyPolicy, Mode
 from tests.engine.world import ASYNC, COMPAT, Reply, World, a_request, a_route

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from strangler.domain.exchange import Fault, FaultKind, Header
-from strangler.engine.accept import Accepted, Joined, Pass, Refused, Submission
 from strangler.engine.authorize import Barred
+from strangler.engine.submission import Accepted, Joined, Pass, Refused, Submission
 from strangler.policy.decide import Decision
 from strangler.policy.model import AcceptPolicy, AccessPolicy, AuthorizePolicy, JwtPolicy, Mode
 from tests.engine.admitting import document

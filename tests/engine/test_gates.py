@@ -13,8 +13,8 @@ from strangler.domain.exchange import Fault, FaultKind
 from strangler.domain.pause import Pause
 from strangler.domain.process import Process, State
 from strangler.engine import gates
-from strangler.engine.accept import Accepted, Joined, Refused
 from strangler.engine.gates import GateState
+from strangler.engine.submission import Accepted, Joined, Refused
 from strangler.policy.model import CircuitPolicy, FollowPolicy
 from strangler.policy.standing import Hold
 from tests.engine.world import COMPAT, NOON, Reply, World, a_request, a_route, feed

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from strangler.domain.process import State
-from strangler.engine.accept import Accepted, Joined, Refused
+from strangler.engine.submission import Accepted, Joined, Refused
 from tests.engine.test_translating import JSON, a_world
 from tests.engine.world import Reply, World, a_request
 

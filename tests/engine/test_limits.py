@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from strangler.domain.exchange import Peer, Request
-from strangler.engine.accept import Acceptance, Accepted, Joined, Refused
 from strangler.engine.limits import Buckets, client_of
+from strangler.engine.submission import Acceptance, Accepted, Joined, Refused
 from strangler.policy.limit import Reading
 from strangler.policy.model import AcceptPolicy, AccessPolicy, Limits, Rate
 from tests.engine.world import IDENTITY_KEY, FakeClock, World, a_request, a_route

@@ -10,7 +10,7 @@ import pytest
 from strangler.domain.delivery import FINAL_STATES, Subscription, read_subscriptions
 from strangler.domain.exchange import Fault, FaultKind
 from strangler.domain.process import PublicState
-from strangler.engine.accept import Joined, Refused
+from strangler.engine.submission import Joined, Refused
 from strangler.policy.callback_url import parse_allowed_origin
 from strangler.policy.expressions import Expression
 from strangler.policy.model import AcceptPolicy, AccessPolicy

@@ -16,7 +16,7 @@ import pytest
 from strangler.domain.exchange import CHUNK_SIZE
 from strangler.domain.process import Effect, Process, State
 from strangler.engine import aside
-from strangler.engine.accept import Refused
+from strangler.engine.submission import Refused
 from strangler.ports import Evidence
 from strangler.store.ledger import Ledger
 from tests.config.scene import load_route

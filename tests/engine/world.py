@@ -10,7 +10,7 @@ from typing import Any
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import Fault, FaultKind, Header, Peer, Request
 from strangler.domain.process import Process, State
-from strangler.engine.accept import Acceptance, Accepted, Acceptor, Submission
+from strangler.engine.accept import Acceptor
 from strangler.engine.conclude import Concluder
 from strangler.engine.execute import Executor
 from strangler.engine.gates import Gatekeeper
@@ -23,6 +23,7 @@ from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Outcomes
 from strangler.engine.pauses import Pauses
 from strangler.engine.signals import Signals
+from strangler.engine.submission import Acceptance, Accepted, Submission
 from strangler.engine.supervise import Supervisor
 from strangler.policy.decide import Decision
 from strangler.policy.model import (
@@ -280,6 +281,7 @@ class World:
         self.promises: dict[str, Promise] = {}
         self.receivers: dict[str, CallbackReceiver] = {}
         self.draining = False
+        self.overloaded: str | None = None
         self.load(route or a_route())
         self.restart("worker-1")
 
@@ -336,6 +338,7 @@ class World:
             trusted=lambda peer: False,
             draining=lambda: self.draining,
             limiter=Buckets(self.clock),
+            overloaded=lambda: self.overloaded,
             receivers=lambda: self.receivers,
         )
 

@@ -75,7 +75,7 @@ def test_what_this_process_uses_is_read_from_the_system() -> None:
 async def test_a_worker_short_of_memory_records_nothing() -> None:
     world = World()
     await world.lease.renew()
-    world.acceptor._overloaded = lambda: "1200 bytes of memory are in use"
+    world.overloaded = "1200 bytes of memory are in use"
     refused = await world.submit(decision=COMPAT)
     assert (refused.name, refused.retry_after) == ("overloaded", 5)  # type: ignore[union-attr]
     assert await world.store.backlog() == {}

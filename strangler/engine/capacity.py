@@ -1,0 +1,64 @@
+"""Whether there is room for new work: what refuses it when nothing is wrong with the request itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from strangler.domain.exchange import Body
+from strangler.engine.execute import Executor
+from strangler.engine.lanes import Lanes
+from strangler.engine.means import Means
+from strangler.engine.submission import Acceptance, Pass, Refused, Submission
+
+
+class Capacity:
+    """Judges whether one more process can be taken. See `Acceptor` for the arguments."""
+
+    def __init__(
+        self,
+        means: Means,
+        lanes: Lanes,
+        executor: Executor,
+        *,
+        draining: Callable[[], bool],
+        overloaded: Callable[[], str | None],
+    ) -> None:
+        self._means = means
+        self._lanes = lanes
+        self._executor = executor
+        self._draining = draining
+        self._overloaded = overloaded
+
+    def obstacle(self, submission: Submission, body: Body, pieces: list[bytes] | None) -> Acceptance | None:
+        """Why no new work can be taken, if so."""
+        route = submission.route
+        lane = self._lanes.of(route.name)
+        if self._draining():
+            return Refused("draining", "this server takes no new work; another one will", 1)
+        if (reason := self._overloaded()) is not None:
+            return Refused("overloaded", f"{reason}; nothing was recorded or sent", 5)
+        if (reason := self._means.health.refusal()) is not None:
+            return self.without_store(submission, reason, pieces)
+        if not submission.decision.accepts_202 and (shut := self._executor.shut(route.name)) is not None:
+            # Who can only wait would be told 504 in the end, and its call be made all the same, some time.
+            return Refused("overloaded", f"{shut.why}; nothing was recorded or sent", shut.retry_after)
+        if lane.waiting >= route.call.queue:
+            detail = f"{lane.waiting} requests wait for the upstream"
+            return Refused("overloaded", detail, lane.retry_after(route.call))
+        if lane.waiting_bytes + body.size > route.accept.queue_bytes:
+            detail = f"{lane.waiting_bytes} bytes wait for the upstream"
+            return Refused("overloaded", detail, lane.retry_after(route.call))
+        return None
+
+    def without_store(self, submission: Submission, reason: str, pieces: Sequence[bytes] | None) -> Acceptance:
+        """What becomes of a request while the store cannot record it."""
+        route = submission.route
+        if passes_without_store(submission):
+            self._means.instrument.note("passed_without_record", "warning", route=route.name, reason=reason)
+            return Pass(tuple(pieces or ()))
+        return Refused("store-unavailable", "the request cannot be recorded now; nothing was sent", 5)
+
+
+def passes_without_store(submission: Submission) -> bool:
+    """Whether a request goes through where it cannot be recorded."""
+    return submission.route.on_store_failure == "passthrough" and not submission.decision.accepts_202
