@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.accepts import accepts, complete
+from bench.callbacks import callbacks
 from bench.machine import LOAD_CORE, SERVER_CORE
 from bench.passthrough import compat, passthrough
 from bench.polling import polling
@@ -30,6 +31,7 @@ SCENARIOS: dict[str, Callable[[Settings], list[Row]]] = {
     "slow": slow,
     "streams": streams,
     "polling": polling,
+    "callbacks": callbacks,
     "start-up": start_up,
     "translation": translation,
     "passthrough": passthrough,

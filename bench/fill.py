@@ -37,10 +37,10 @@ class _Template(NamedTuple):
     reply: RecordedReply
 
 
-def fill(directory: Path, count: int, kind: Kind, *, sample: int = 0) -> list[str]:
-    """Fill `store.db` of a directory; ids of so many processes, at random."""
+def fill(directory: Path, count: int, kind: Kind, *, sample: int = 0, subscriptions: str | None = None) -> list[str]:
+    """Fill `store.db` of a directory; ids of so many processes, at random. ``subscriptions``: who is to be told."""
     first = _first(directory)
-    return asyncio.run(_fill(f"sqlite:///{directory / 'store.db'}", first, count, kind, sample))
+    return asyncio.run(_fill(f"sqlite:///{directory / 'store.db'}", first, count, kind, sample, subscriptions))
 
 
 def _first(directory: Path) -> str:
@@ -52,11 +52,14 @@ def _first(directory: Path) -> str:
         return identity
 
 
-async def _fill(url: str, first: str, count: int, kind: Kind, sample: int) -> list[str]:
+async def _fill(
+    url: str, first: str, count: int, kind: Kind, sample: int, subscriptions: str | None = None
+) -> list[str]:
     clock = SystemClock()
     store = open_store(url, AesGcmSealer(os.urandom(32)), clock)
     try:
         template = await _template(store, first)
+        template = template._replace(draft=template.draft._replace(subscriptions=subscriptions))
         commits = _commits(template, clock, count, kind)
         chosen: list[str] = []
         left = count

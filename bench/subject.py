@@ -65,9 +65,10 @@ class Strangler(Program):
         concurrency: int = 32,
         workers: int = 1,
         core: int | None = SERVER_CORE,
+        more: str = "",
     ) -> None:
         policy = path / "routes.yaml"
-        policy.write_text(POLICY.format(upstream=upstream, mode=mode, concurrency=concurrency))
+        policy.write_text(POLICY.format(upstream=upstream, mode=mode, concurrency=concurrency) + more)
         port, self.ops_port = free_port(), free_port()
         command = python("strangler", "serve", str(policy), "--listen", f"127.0.0.1:{port}")
         command += ["--ops", f"127.0.0.1:{self.ops_port}", "--store", f"sqlite:///{path / 'store.db'}"]

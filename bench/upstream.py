@@ -26,6 +26,7 @@ class Count:
         self.received = 0
         self.answered = 0
         self.first_at: int | None = None  # nanoseconds of CLOCK_MONOTONIC
+        self.last_at: int | None = None
 
 
 class Connection(asyncio.Protocol):
@@ -54,8 +55,9 @@ class Connection(asyncio.Protocol):
             self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text))
             return
         self.count.received += 1
+        self.count.last_at = time.monotonic_ns()
         if self.count.first_at is None:
-            self.count.first_at = time.monotonic_ns()
+            self.count.first_at = self.count.last_at
         if self.hold == 0:
             self._answer()
         elif self.hold is not None:
