@@ -7,7 +7,7 @@ import json
 import re
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -28,7 +28,9 @@ from tests.harness.waiting import eventually, free_port
 POLICY = """
 upstreams:
   legacy: {{url: "{url}"}}
+  archive: {{url: "http://127.0.0.1:{archive}"}}
 routes:
+  - {{name: archive, match: {{path: /documents}}, upstream: archive}}
   - name: submit-claim
     match: {{path: /claims, methods: [POST]}}
     upstream: legacy
@@ -134,7 +136,8 @@ class Place:
     def __init__(self, kind: str, directory: Path, authority: Authority) -> None:
         self.legacy = Legacy(directory)
         options = ["--trust-forwarded", "127.0.0.1", "--drain-timeout", "0s"]
-        self.server = Server(directory, POLICY.format(url=self.legacy.url), options=options)
+        self.archive = free_port()  # listened on by the test that needs it
+        self.server = Server(directory, POLICY.format(url=self.legacy.url, archive=self.archive), options=options)
         self.edge = Edge(kind, directory, authority, self.server.port)
         self.children: list[Child] = [self.legacy, self.server, self.edge]
 
@@ -250,12 +253,21 @@ async def test_a_websocket_is_one_behind_the_edge_too(place: Place) -> None:
 
 
 async def test_a_body_is_passed_on_while_it_comes(place: Place) -> None:
-    _, writer = await asyncio.open_connection("127.0.0.1", place.edge.port, ssl=place.edge.trust)
-    writer.write(b"POST /documents HTTP/1.1\r\nHost: api.example.org\r\nContent-Length: 100000\r\n\r\n" + b"x" * 50000)
-    await writer.drain()
-    writer.close()
+    half_came = asyncio.Event()
 
-    def half() -> bool:
-        return ("partial", "/documents") in [(line["event"], line.get("path")) for line in place.legacy.lines()]
+    async def archive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(50_000)
+        half_came.set()
+        await reader.readexactly(50_000)
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.close()
 
-    await eventually(half, what="the legacy system has had half of it")
+    async def body() -> AsyncIterator[bytes]:
+        yield b"x" * 50_000
+        await asyncio.wait_for(half_came.wait(), 15)
+        yield b"y" * 50_000
+
+    async with await asyncio.start_server(archive, "127.0.0.1", place.archive), place.client() as http:
+        reply = await http.post("/documents", content=body(), headers={"Content-Length": "100000"})
+    assert reply.status_code == 204
