@@ -9,7 +9,6 @@ from strangler.domain.latency import RETRY_AFTER_MAX, LatencySketch, retry_after
 from strangler.domain.process import Process, PublicState, State
 from strangler.ports import Archive
 
-
 _PAUSED = 30  # seconds
 
 

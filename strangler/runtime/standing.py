@@ -8,7 +8,7 @@ from functools import partial
 
 from strangler.domain import instant
 from strangler.domain.errors import StoreUnavailable
-from strangler.engine.gates import Gatekeeper, GateState
+from strangler.engine.gates import CircuitState, Gatekeeper, GateState
 from strangler.engine.instrument import Instrument, StandingReading
 from strangler.policy.model import Mode
 from strangler.policy.standing import Hold, ModeOrder
@@ -17,6 +17,14 @@ from strangler.runtime.policies import Policies
 
 _STORE_PAUSE = 1.0  # seconds until the store is asked again after it could not write
 _LONGEST_TIMER = 86400.0  # seconds: what is further off is looked at again then
+
+
+_CIRCUIT: Mapping[CircuitState, str] = {
+    "closed": "calls go on",
+    "open": "the legacy system did not answer; calls are paused",
+    "half-open": "the legacy system did not answer; the next call is let through to see",
+    "trying": "the legacy system did not answer; one call is under way to see",
+}
 
 
 class StandingOrders:
@@ -94,7 +102,7 @@ class StandingOrders:
             if hold is not None:
                 told[f"hold:{route}"] = f"held by {hold.who} since {instant.to_text(hold.began_at)}: {hold.why}"
             if state.circuit != "closed":
-                told[f"circuit:{route}"] = f"{state.circuit}: the legacy system did not answer; calls are paused"
+                told[f"circuit:{route}"] = f"{state.circuit}: {_CIRCUIT[state.circuit]}"
         for order in self._policies.orders:
             until = instant.to_text(order.until_at)
             told[f"mode:{order.route}"] = f"{order.mode} until {until}, set by {order.who}: {order.why}"
