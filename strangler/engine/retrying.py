@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from strangler.domain.exchange import RecordedRequest
 from strangler.domain.process import Effect, Process, Tombstone
+from strangler.domain.tracing import child
 from strangler.domain.transitions import Accept, Change, apply
 from strangler.engine.notify import Notifier
 from strangler.engine.outgoing import REQUEST_PART
@@ -151,7 +152,7 @@ def again(process: Process, route: Route, process_id: str, now: int, revision: s
         body_size=process.body_size,
         parent_id=process.id,
         revision=revision,
-        trace=process.trace,
+        trace=child(process.trace, f"retry-{process_id}") if process.trace is not None else None,
         trace_state=process.trace_state,
         subscriptions=process.subscriptions,
     )

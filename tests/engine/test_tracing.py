@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from strangler.domain import tracing
 from strangler.domain.exchange import Fault, FaultKind, Header
+from strangler.engine.retrying import again
 from strangler.ports import Outgoing
 from tests.engine.world import COMPAT, Reply, World, a_request, a_route
 
@@ -89,3 +90,12 @@ async def test_a_traceparent_that_the_policy_takes_out_stays_out(world: World) -
     process = await world.accepted(a_request(headers=[PARENT]))
     await world.ended(process.id)
     assert sent(world.upstream.sent[0], b"traceparent") == []
+
+
+async def test_a_process_that_is_made_again_is_a_span_of_its_own_in_the_same_trace(world: World) -> None:
+    process = await world.accepted(a_request(headers=[PARENT, (b"tracestate", b"congo=1")]))
+    retried = [again(process, world.route, name, world.clock.now(), None) for name in ("second", "third")]
+    assert {one.trace_state for one in retried} == {"congo=1"}
+    spans = [tracing.parse((one.trace or "").encode()) for one in (process, *retried)]
+    assert {span.trace_id for span in spans if span is not None} == {TRACE}
+    assert len({span.span_id for span in spans if span is not None}) == 3
