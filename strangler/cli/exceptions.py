@@ -243,10 +243,12 @@ def _resolve(arguments: argparse.Namespace, ops: Ops) -> int:
         try:
             document = ops.post(f"/exceptions/{segment(str(number))}/resolve", body)
         except AskFailed as error:
-            refused += 1
-            print(f"{number} stays open: {error}")
-        else:
-            print(f"{number} is closed ({document['kind']}, {document['action']})")
+            document = ops.get(f"/exceptions/{segment(str(number))}")
+            if arguments.ids or "closedAt" not in document:  # else it went with another one
+                refused += 1
+                print(f"{number} is not: {error}")
+                continue
+        print(f"{number} is closed ({document['kind']}, {document['action']})")
     if len(numbers) != 1:
         print(f"{len(numbers) - refused} closed, {refused} refused")
     return 1 if refused else 0

@@ -32,7 +32,7 @@ _MOST = 10_000  # findings after which it is a catastrophe, and no list for peop
 _TOLD = 1_000  # of these are in a report
 _PAGE = 100
 _FIRST_AFTER = 60.0  # seconds: a server that is restarted often is examined all the same
-_FOUND: tuple[ExceptionKind, ...] = ("integrity", "orphan")
+_MENDABLE: tuple[ExceptionKind, ...] = ("integrity",)  # an orphan has somebody while its exception is open
 
 
 Outcome = Literal["running", "finished", "stopped", "failed"]
@@ -180,7 +180,7 @@ class Reconciler:
     async def _mend(self, examiner: Examiner) -> None:
         """Close what an earlier run found, and what is as it should be again."""
         began = self._current().started_at
-        query = ExceptionQuery("open", _FOUND, limit=_PAGE)
+        query = ExceptionQuery("open", _MENDABLE, limit=_PAGE)
         while page := await self._exceptions.page(query):
             for entry in page:
                 if entry.opened_at < began and entry.process_id is not None:

@@ -117,6 +117,8 @@ async def test_a_process_that_nobody_is_going_to_settle_gets_somebody() -> None:
     await audited.run()
     (entry,) = await audited.store.exceptions.page(ExceptionQuery())
     assert (entry.process_id, entry.kind) == (process.id, "orphan")
+    report = await audited.run()
+    assert (report.codes, report.mended, await audited.open()) == ({}, 0, [(process.id, "orphan")])
     closed = await audited.desk.resolve(entry.id, Remedy(action=Action.COMPLETE), "ann", "it is in the register")
     assert isinstance(closed, Standing)
     assert closed.entry.action == "complete"
