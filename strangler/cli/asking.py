@@ -116,8 +116,11 @@ class Ops:
             AskFailed: it refused, nobody answers, or it broke off.
         """
         with self._asked("GET", _with_query(path, query), None) as response:
-            while piece := response.read1(_PIECE):
-                yield piece
+            try:
+                while piece := response.read1(_PIECE):
+                    yield piece
+            except (OSError, http.client.HTTPException):
+                raise AskFailed(f"{self._place} broke off in the middle: what came is not all") from None
 
     @contextmanager
     def _asked(self, method: str, target: str, body: bytes | None) -> Iterator[http.client.HTTPResponse]:

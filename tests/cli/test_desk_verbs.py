@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import stat
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -17,8 +18,9 @@ import pytest
 from strangler.cli import main
 from strangler.cli.asking import Place, parse_place
 from strangler.cli.processes import process_id
-from strangler.domain.errors import OperatorError
+from strangler.domain.errors import OperatorError, StoreUnavailable
 from strangler.operations.api.tokens import Tokens
+from strangler.ports import Found, Search
 from tests.operations.desk_stage import Desk, a_desk
 
 Run = Callable[..., Awaitable[tuple[int, str, str]]]
@@ -171,6 +173,31 @@ async def test_an_export_goes_to_the_standard_output(desk: Desk, capfdbinary: py
     await asyncio.to_thread(main, ["processes", "export", "--store", desk.store_url])
     lines = capfdbinary.readouterr().out.splitlines()
     assert (len(lines), lines[1].split(b",")[0]) == (2, one.encode())
+
+
+async def test_an_export_that_breaks_off_is_no_success(desk: Desk, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    await desk.submit(path="/open")
+    found = desk.store.search
+    pages = iter((True, False))
+
+    async def search(wish: Search) -> Found:
+        if not next(pages):
+            raise StoreUnavailable("the disk is gone")
+        page = await found(wish)
+        return page._replace(processes=list(page.processes) * 400, before_id=page.processes[-1].id)
+
+    monkeypatch.setattr(desk.store, "search", search)
+    code, _, err = await run("processes", "export", "--format", "jsonl")
+    assert code == 1
+    assert "broke off" in err
+
+
+async def test_who_reads_no_further_is_no_error(desk: Desk) -> None:
+    for _ in range(3):
+        await desk.submit(path="/open")
+    command = f"{sys.executable} -m strangler processes list --json --store {desk.store_url} | true"
+    shell = await asyncio.create_subprocess_shell(command, stderr=asyncio.subprocess.PIPE)
+    assert (await shell.communicate())[1] == b""
 
 
 # ── Where the server is, and with which token ────────────────────────────────────────────────────────────────────────
