@@ -61,7 +61,9 @@ class Admission:
         barred = await self._token(request, route.access, route.access, {})
         if barred is not None or route.access.authorize is None:
             return barred
-        return await self.to_go_on(request, route)
+        caller = caller_name(request, route.access)
+        asked = Asked(request.method, request.target, request.headers, b"", caller, {})
+        return await self._ask(request, route.access, route.name, request_values(asked, route.match.paths, Read(None)))
 
     async def token(self, request: Request, promises: Collection[Promise]) -> Barred | None:
         """Why the token of a request counts under none of some promises; None: it does, or there is none."""
@@ -72,13 +74,6 @@ class Admission:
             if barred is None:
                 return None
         return barred
-
-    async def to_go_on(self, request: Request, route: Route) -> Barred | None:
-        """Why the upstream lets a request not be accepted, or not know of an earlier one; None: it does."""
-        caller = caller_name(request, route.access)
-        asked = Asked(request.method, request.target, request.headers, b"", caller, {})
-        values = request_values(asked, route.match.paths, Read(None))
-        return await self._ask(request, route.access, route.name, values)
 
     async def to_read(self, request: Request, promise: Promise, found: Process | Tombstone) -> Barred | None:
         """Why the upstream lets what was found not be read; None: it does, or nobody wants to know."""

@@ -162,6 +162,20 @@ async def test_any_other_answer_is_none(reply: Reply) -> None:
     ]
 
 
+async def test_a_defect_of_ours_lets_nobody_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate()
+
+    async def broken(question: Outgoing, sink: ReplySink, may_send: object) -> Fault | None:
+        raise RuntimeError("a defect")
+
+    gate.upstream.script = [broken]
+    told: list[str] = []
+    monkeypatch.setattr(gate.instrument, "failed", lambda where, error: told.append(where), raising=False)
+    barred = await gate.ask(ALICE)
+    assert barred is not None
+    assert (barred.name, told) == ("authorization-unavailable", ["authorize"])
+
+
 async def test_an_upstream_that_cannot_be_reached_lets_nobody_in() -> None:
     gate = Gate()
     gate.upstream.script = [Fault(FaultKind.NOT_SENT, "connection refused")]

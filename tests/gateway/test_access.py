@@ -8,7 +8,7 @@ import pytest
 
 from strangler.domain.exchange import Header
 from strangler.gateway.access import challenge, foreign_page, may_cancel, may_read, vary
-from strangler.policy.model import AccessPolicy
+from strangler.policy.model import AccessPolicy, AuthorizePolicy
 from tests.gateway.scene import ALICE, BOB, IDENTITY_KEY, Scene, a_promise, a_request
 
 Who = Literal["caller", "anyone"] | None
@@ -100,9 +100,14 @@ def test_the_challenge_asks_for_what_the_policy_takes() -> None:
     assert challenge(AccessPolicy(identity=("header:X-Api-Key", "query:k"))) == (
         b'Strangler identity="header:X-Api-Key query:k"'
     )
+    assert challenge(AccessPolicy(identity=("header:X-Api-Key", "jwt:sub"))) == b"Bearer"
+    assert challenge(AccessPolicy(identity=("basic:user",))) == b'Basic realm="processes", charset="UTF-8"'
 
 
 def test_vary_names_the_fields_that_an_identity_may_stand_in() -> None:
     assert vary(AccessPolicy()) == b"Authorization, X-Api-Key"
     assert vary(AccessPolicy(identity=("cookie:a", "cookie:b", "header:X-A"))) == b"Cookie, X-A"
     assert vary(AccessPolicy(identity=("query:a", "tls:subject"))) == b""
+    assert vary(AccessPolicy(identity=("jwt:sub", "basic:user", "header:authorization"))) == b"Authorization"
+    asked = AccessPolicy(identity=("header:X-A",), authorize=AuthorizePolicy(path="/may"))
+    assert vary(asked) == b"X-A, Authorization, Cookie"

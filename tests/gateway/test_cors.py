@@ -7,7 +7,7 @@ import pytest
 from strangler.domain.exchange import Answer, Header
 from strangler.gateway.cors import Cors
 from strangler.policy.cors import allows, trusts
-from strangler.policy.model import AccessPolicy, CorsPolicy, Match, Mode, ProcessPolicy
+from strangler.policy.model import AccessPolicy, CorsPolicy, JwtPolicy, Match, Mode, ProcessPolicy
 from tests.gateway.scene import R, Scene, a_promise, a_request
 from tests.gateway.sharing import shares
 
@@ -211,3 +211,11 @@ async def test_the_origin_of_the_base_and_those_named_may_cancel_with_a_cookie()
     for origin, status in ((b"https://evil.example", 403), (APP, 200), (b"https://public.example", 200)):
         process = await scene.process(by=cookie)
         assert (await scene.ask("DELETE", process, "", cookie, (b"Origin", origin))).status == status
+
+
+def test_a_page_may_send_the_token_that_is_verified() -> None:
+    cors = Cors()
+    matcher = shares(cors, NAMED, access=AccessPolicy(identity=("jwt:sub",), jwt=JwtPolicy(jwks="https://id.example/")))
+    answer = preflight(cors, matcher, f"{R}/{ID}", "GET")
+    assert answer is not None
+    assert "Authorization" in fields(answer)["Access-Control-Allow-Headers"].split(", ")
