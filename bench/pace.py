@@ -13,14 +13,14 @@ import time
 REQUEST = b"GET /anything?a=1 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
-def steady(port: int, rate: int, seconds: float) -> list[int]:
+def steady(port: int, rate: int, seconds: float, request: bytes = REQUEST, status: bytes = b"200") -> list[int]:
     """Nanoseconds that each exchange took, one after the other at its time, on one kept connection.
 
     One connection serves: at the latencies of interest each exchange is over long before the next is due, and where it
     is not, the wait counts: each is measured from the time at which it was due.
 
     Raises:
-        RuntimeError: a reply was not 200, or the connection ended.
+        RuntimeError: a reply was of another status, or the connection ended.
     """
     latencies = []
     with socket.create_connection(("127.0.0.1", port), timeout=30) as end:
@@ -34,10 +34,10 @@ def steady(port: int, rate: int, seconds: float) -> list[int]:
                 time.sleep((left - 300_000) / 1e9)
             while time.monotonic_ns() < due:
                 pass
-            end.sendall(REQUEST)
+            end.sendall(request)
             reply = end.recv(65536)
             latencies.append(time.monotonic_ns() - due)
-            if not reply.startswith(b"HTTP/1.1 200") or not reply.endswith(b"}"):
+            if not reply.startswith(b"HTTP/1.1 " + status) or not reply.endswith(b"}"):
                 raise RuntimeError(f"not a fair run: {reply[:200]!r}")
             due += step
     return latencies
