@@ -129,8 +129,7 @@ def _parts(text: str) -> tuple[Scheme, str, str]:
 
 def _host_and_port(authority: str, scheme: str) -> tuple[str, int]:
     found = _AUTHORITY.fullmatch(authority)
-    if found is None:
-        raise ValueError("its host is not one")
+    assert found is not None  # any text is a host, and perhaps a port
     if found["port"] is None:
         return found["host"], _USUAL[scheme]
     if not _PORT.fullmatch(found["port"]) or int(found["port"]) > 65535:

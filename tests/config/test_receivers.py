@@ -317,6 +317,11 @@ ALLOWING = f'{UPSTREAM}receivers:\n  p: {{allow: ["https://*.p.example"], secret
             "warning: receivers.r.url: plain http",
         ),
         (
+            'r: {allow: ["https://a.example", "http://b.example"], secrets: ["${env:S}"], networks: [10.0.0.0/8]}',
+            "callbacks: {receivers: [r], header: X-A}",
+            "warning: receivers.r.allow[1]: plain http",
+        ),
+        (
             'r: {allow: ["https://*"], secrets: ["${env:S}"]}',
             "callbacks: {receivers: [r], header: X-A}",
             "warning: receivers.r.allow[0]: any public host can be named by callers",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 
 import pytest
 from hypothesis import given
@@ -148,6 +148,27 @@ def test_what_is_no_origin(text: str) -> None:
 def test_addresses_that_are_not_public_are_forbidden_and_public_ones_are_not() -> None:
     assert [text for text in ADDRESSES if forbidden(ip_address(text)) is None] == []
     assert [(text, forbidden(ip_address(text))) for text in PUBLIC if forbidden(ip_address(text))] == []
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("64:ff9b::8.8.8.8", None),
+        ("64:ff9b::10.0.0.1", "one that leads to a private address"),
+        ("64:ff9b:1::10.0.0.1", "one that leads to a private address"),
+        ("2002:808:808::1", None),
+        ("2002:7f00:1::1", "one that leads to a loopback address"),
+        ("2001:0:4136:e378:8000:63bf:f7f7:f7f7", None),  # 8.8.8.8, with all bits turned
+        ("2001:0:4136:e378:8000:63bf:80ff:fffe", "one that leads to a loopback address"),
+        ("::ffff:0:a9fe:a9fe", "one that leads to where a cloud tells machines their secrets"),
+    ],
+)
+def test_who_opens_a_translator_does_not_open_what_lies_behind_it(address: str, reason: str | None) -> None:
+    opened = tuple(
+        ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::ffff:0:0:0/96")
+    )
+    assert forbidden(ip_address(address)) is not None
+    assert forbidden(ip_address(address), opened) == reason
 
 
 @given(st.ip_addresses())

@@ -110,10 +110,7 @@ class Client:
 async def _first_bytes(response: aiohttp.ClientResponse, until: float) -> bytes:
     """The first bytes of an answer's body. What comes late, or breaks, is not missed: the status has come."""
     if response.content.is_eof():
-        found = response.content.read_nowait(HEAD_SIZE)
-        if not response.content.at_eof():
-            response.close()
-        return found
+        return response.content.read_nowait(HEAD_SIZE)
     return await _awaited(response, until)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import socket
 import threading
 from collections.abc import Sequence
@@ -52,11 +54,11 @@ class SystemLookup:
                 failure = error
             except UnicodeError:  # what is too long for a name of the DNS
                 failure = socket.gaierror(socket.EAI_NONAME, "not a name")
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
                 loop.call_soon_threadsafe(settle, found, failure)
 
         try:
             threading.Thread(target=ask, name="callback-lookup", daemon=True).start()
         except RuntimeError:
-            raise OSError(None, "no thread could be started") from None
+            raise OSError(errno.EAGAIN, "no thread could be started") from None
         return await answer

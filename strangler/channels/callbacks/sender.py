@@ -19,9 +19,6 @@ from strangler.policy.callback_url import CallbackUrl, parse_callback_url
 from strangler.policy.receivers import Receiver
 from strangler.ports import Answered, Forbidden, Message, Ours, Reception, Unreached
 
-_MOST_TARGETS = 1000
-"""URLs of one receiver that are remembered, taken apart."""
-
 _TELLS_WHEN = (410, 429, 503)
 """Answers to a request for consent that are about the delivery itself."""
 
@@ -93,13 +90,13 @@ class _Line:
         self.consents = Consents()
         self.users = 0
         self.retired = False
-        self._targets: dict[str, Target] = {}
+        self._last: tuple[str, Target] | None = None
 
     def target(self, text: str) -> Target | Forbidden:
         """A URL that is the receiver's. Its address is judged when it is connected to."""
-        known = self._targets.get(text)
-        if known is not None:
-            return known
+        # Most receivers have one URL.
+        if self._last is not None and self._last[0] == text:
+            return self._last[1]
         receiver = self.client.receiver
         try:
             url = parse_callback_url(text)
@@ -107,9 +104,8 @@ class _Line:
             return Forbidden(reason=f"this URL cannot be called back: {error}")
         if not _takes(receiver, url):
             return Forbidden(reason=f"the receiver {receiver.name} does not take {url.origin} today")
-        if len(self._targets) >= _MOST_TARGETS:
-            self._targets.clear()
-        target = self._targets[text] = Target(url, URL(str(url), encoded=True))
+        target = Target(url, URL(str(url), encoded=True))
+        self._last = (text, target)
         return target
 
 

@@ -7,7 +7,7 @@ import base64
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
@@ -48,11 +48,13 @@ class RawReceiver:
         self.port = 0
         self.came = asyncio.Event()
         self.writers: list[asyncio.StreamWriter] = []
+        self.tasks: list[asyncio.Task[None] | None] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
         self.connections += 1
         self.writers.append(writer)
+        self.tasks.append(asyncio.current_task())
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -85,9 +87,17 @@ async def listening(
     try:
         yield receiver
     finally:
+        # Turns of the loop, by which a connection that was just accepted is one of the server's: CPython loses one that
+        # is taken in after the server was closed.
+        for _ in range(5):
+            await asyncio.sleep(0)
         server.close()
         for writer in receiver.writers:
             writer.transport.abort()
+        for writer in receiver.writers:
+            with suppress(OSError):
+                await writer.wait_closed()
+        await asyncio.gather(*filter(None, receiver.tasks), return_exceptions=True)
 
 
 class Named:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
 import socket
 import ssl
 import time
@@ -177,6 +178,17 @@ async def test_of_a_body_without_end_only_the_first_bytes_are_read(sender: HttpC
             assert isinstance(found, Answered)
             assert (found.status, found.head) == (200, b"x" * HEAD_SIZE)
     assert there.connections == 2
+
+
+async def test_a_body_that_is_longer_but_all_there_costs_no_connection(sender: HttpCallbackSender) -> None:
+    async with listening(b"HTTP/1.1 200 OK\r\nContent-Length: 1500\r\n\r\n" + b"x" * 1500) as there:
+        url = f"http://127.0.0.1:{there.port}/"
+        receiver = a_receiver(url)
+        for _ in range(2):
+            found = await sender.send(receiver, a_message(url))
+            assert isinstance(found, Answered)
+            assert found.head == b"x" * HEAD_SIZE
+    assert there.connections == 1
 
 
 async def test_a_packed_body_stays_packed(sender: HttpCallbackSender) -> None:
@@ -414,6 +426,31 @@ async def test_when_no_socket_can_be_made_it_is_no_attempt(
             found = await sender.send(a_receiver(url), a_message(url))
         assert isinstance(found, kind)
         assert isinstance(await sender.send(a_receiver(url), a_message(url)), Answered)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.EADDRNOTAVAIL, Ours),
+        (errno.ENETDOWN, Ours),
+        (errno.EPERM, Ours),
+        (errno.ENOBUFS, Ours),
+        (errno.ENETUNREACH, Unreached),
+        (errno.EHOSTUNREACH, Unreached),
+        (errno.ETIMEDOUT, Unreached),
+    ],
+)
+async def test_whose_fault_it_is_that_a_connection_is_not_made(
+    sender: HttpCallbackSender, monkeypatch: pytest.MonkeyPatch, number: int, kind: type
+) -> None:
+    async def failing(*_: object) -> None:
+        raise OSError(number, "x")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", failing)
+    url = "http://127.0.0.1:9/"
+    found = await sender.send(a_receiver(url), a_message(url))
+    assert isinstance(found, kind)
+    assert found.reason == f"no connection: {os.strerror(number)}"
 
 
 async def test_a_certificate_of_ours_that_cannot_be_read_is_our_fault(
