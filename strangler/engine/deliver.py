@@ -37,6 +37,8 @@ from strangler.ports import (
 _STORE_BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _AFTER_DEFECT = 30_000  # milliseconds until what a defect of ours kept from being sent is tried again
 _LOOK_EVERY = 5.0  # seconds between two looks at all lanes
+_AT_ONCE = 512  # callbacks under way in all lanes: callers may name many origins, and each takes a file descriptor …
+_OF_ONE_LANE = _AT_ONCE // 2  # … and no lane takes them all
 
 
 class DeliveryMeans(NamedTuple):
@@ -61,6 +63,8 @@ class Deliverer:
         self._pauses = Pauses(means.deliveries, means.clock, self.commit, self.busy)
         self._wakes: dict[str, tuple[int, asyncio.TimerHandle]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._running = 0
+        self._crowded: dict[str, DeliveryLane] = {}  # lanes that wait for others, the longest waiting first
         self._going = False
         self.totals: Sequence[DeliveryTotal] = ()
         """What was pending, held and dead at the last look."""
@@ -110,7 +114,11 @@ class Deliverer:
         """
         now = self._means.clock.now()
         self.totals = await self._means.deliveries.totals()
-        for name, due_at in (await self._means.deliveries.next_due(-1)).items():
+        next_due = await self._means.deliveries.next_due(-1)
+        for name in [name for name, lane in self._lanes.items() if lane.idle and name not in next_due]:
+            if name not in self._wakes:
+                del self._lanes[name]
+        for name, due_at in next_due.items():
             if due_at > now:
                 self._wake(self._lane(name), due_at)
             else:
@@ -214,6 +222,7 @@ class Deliverer:
         if receiver is None or not reaches(receiver, lane.name):
             # Nothing is lost: it waits for a policy that knows the receiver again.
             lane.drop_ready()
+            lane.unknown = True
             if not lane.warned:
                 lane.warned = True
                 self._means.instrument.note("receiver_unknown", "warning", receiver=lane.receiver, lane=lane.name)
@@ -221,7 +230,11 @@ class Deliverer:
         if lane.not_before > self._means.clock.now():
             self._wake(lane, lane.not_before)
             return
-        while lane.running < lane.width(receiver.concurrency):
+        width = min(lane.width(receiver.concurrency), _OF_ONE_LANE)
+        while lane.running < width:
+            if self._running >= _AT_ONCE:
+                self._crowded[lane.name] = lane
+                return
             delivery = lane.take()
             if delivery is None:
                 if lane.unknown and not lane.stocking:
@@ -229,6 +242,7 @@ class Deliverer:
                     self._spawn(self._stock(lane))
                 return
             lane.running += 1
+            self._running += 1
             self._spawn(self._deliver(lane, receiver, delivery))
 
     async def _stock(self, lane: DeliveryLane) -> None:
@@ -244,6 +258,9 @@ class Deliverer:
                     self._wake(lane, later)
         except StoreUnavailable:
             self._wake(lane, now + 1000)
+        except Exception as error:
+            self._means.instrument.failed("deliver", error)
+            self._wake(lane, now + _AFTER_DEFECT)
         finally:
             lane.unknown = lane.unknown or len(due) >= STOCK
             lane.stock(due)
@@ -261,7 +278,10 @@ class Deliverer:
         finally:
             lane.settled(delivery)
             lane.running -= 1
-            self._pump(lane)
+            self._running -= 1
+            crowded, self._crowded = self._crowded, {}
+            for waiting in (*crowded.values(), lane):
+                self._pump(waiting)
 
     async def _send(self, lane: DeliveryLane, receiver: Receiver, delivery: Delivery) -> None:
         means = self._means

@@ -66,6 +66,11 @@ class DeliveryLane:
         """Whether the receiver has failed too often in a row."""
         return self.failures >= NARROWED_AFTER
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way and nothing is known to be due."""
+        return not (self.running or self._ready or self.stocking or self.unknown)
+
     def begin_stocking(self) -> None:
         """The store is going to be asked; what is settled from now on may still be in its answer."""
         self.unknown = False

@@ -251,6 +251,52 @@ async def test_no_more_are_under_way_than_the_policy_says(begun: Telling) -> Non
     assert len({message.webhook_id for message in begun.sender.to("broker-a")}) == len(begun.sender.sent) == 300
 
 
+async def test_all_lanes_together_stay_within_bounds_and_one_lane_never_takes_them_all(
+    begun: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strangler.engine.deliver._AT_ONCE", 6)
+    monkeypatch.setattr("strangler.engine.deliver._OF_ONE_LANE", 3)
+    begun.receiver("broker-a", concurrency=50)
+    begun.receiver("broker-b", concurrency=2)
+    begun.receiver("broker-c", concurrency=2)
+    gates = {name: Gate() for name in ("broker-a", "broker-b", "broker-c")}
+    for name, gate in gates.items():
+        begun.sender.scripts[name] = [gate]
+    for name in gates:
+        await begun.processes(10, Subscription(name))
+    await begun.until(lambda: sum(gate.waiting for gate in gates.values()) == 6)
+    assert [gate.waiting for gate in gates.values()] == [3, 2, 1]
+    for gate in gates.values():
+        gate.open.set()
+    await begun.settled()
+    assert len(await begun.all(DeliveryState.DELIVERED)) == 30
+
+
+async def test_lanes_in_which_nothing_is_to_be_sent_are_forgotten(begun: Telling) -> None:
+    begun.partners()
+    for number in range(5):
+        await begun.process(named(f"host-{number}"))
+    await begun.settled()
+    await begun.deliverer.look()
+    assert begun.deliverer._lanes == {}
+
+
+async def test_what_was_ready_when_its_receiver_left_the_policy_is_found_again(begun: Telling) -> None:
+    receiver = begun.receiver("broker-a", concurrency=1)
+    gate = Gate()
+    begun.sender.scripts["broker-a"] = [gate]
+    await begun.processes(5)
+    await gate.reached.wait()
+    del begun.receivers["broker-a"]
+    gate.open.set()
+    await begun.settled()
+    assert len(begun.sender.sent) == 1
+    begun.receivers["broker-a"] = receiver
+    begun.deliverer.policy_changed()
+    await begun.settled()
+    assert len(await begun.all(DeliveryState.DELIVERED)) == 5
+
+
 async def test_a_receiver_that_fails_again_and_again_is_called_one_by_one_until_it_is_well(begun: Telling) -> None:
     begun.sender.scripts["broker-a"] = [answer(500)]
     await begun.processes(NARROWED_AFTER)
