@@ -26,8 +26,11 @@ from strangler.ports import ProcessStore
 AUTHORIZE_NAMES = frozenset({"method", "path", "query", "headers", "caller", "process"})
 """What an expression in `authorize.path` can begin with. The request is the one that is, or was, to be accepted."""
 
+NO_SUCH_PROCESS = "there is no such process, or it is not yours to see"
+"""What a stranger is told, whether there is one or not."""
+
 _Refused = dict[JwtPolicy, Barred]
-_OF_REQUEST = AUTHORIZE_NAMES - {"caller", "process"}
+_OF_REQUEST = AUTHORIZE_NAMES - {"caller", "process"} | {"@"}
 
 
 class Admission:
@@ -84,7 +87,7 @@ class Admission:
         if isinstance(found, Tombstone):
             if names - {"process"}:
                 # What would have to be asked about is gone, and who may know that it was there cannot be told.
-                return Barred("no-such-process", problem("no-such-process", "there is no such process any more"))
+                return Barred("no-such-process", problem("no-such-process", NO_SUCH_PROCESS))
             return await self._ask(request, promise.access, promise.route, {"process": {"id": found.id}})
         values: Mapping[str, Any] = {"process": process_values(found), "caller": _caller(found.caller_name)}
         if names & _OF_REQUEST:

@@ -12,7 +12,7 @@ from strangler.domain.errors import InternalError, StoreUnavailable
 from strangler.domain.exchange import Answer, Header, Request, Upgrade
 from strangler.domain.problem import SOURCE, problem
 from strangler.domain.process import Process, Tombstone
-from strangler.engine.admission import Admission
+from strangler.engine.admission import NO_SUCH_PROCESS, Admission
 from strangler.engine.authorize import Barred
 from strangler.engine.commands import Commands
 from strangler.engine.document import history_document
@@ -128,7 +128,7 @@ class Resources:
             if barred is not None:
                 return self._refused(promise, barred)
         if not may_read(request, found, access, self._key) and not ticketed:
-            return problem("no-such-process", "there is no such process, or it is not yours to see")
+            return problem("no-such-process", NO_SUCH_PROCESS)
         assert found is not None
         assert promise is not None
         limit = await self._limiting.polled(request, (promise,)) if request.method != "DELETE" else None

@@ -239,6 +239,13 @@ async def test_what_is_asked_can_be_about_the_process_and_the_request_that_began
     assert scene.upstream.sent[0].target == f"/may/C%2017/b/{process.id}/broker%2Fa".encode()
 
 
+async def test_a_whole_document_can_be_looked_into() -> None:
+    scene = a_scene(AccessPolicy(authorize=AuthorizePolicy(path="/may/{@.path.id}")))
+    process = await scene.process(target=b"/claims/7")
+    assert (await scene.ask("GET", process, "/status", ALICE)).status == 200
+    assert scene.upstream.sent[0].target == b"/may/7"
+
+
 async def test_an_upstream_that_is_not_served_any_more_cannot_be_asked() -> None:
     scene = a_scene(ASKED)
     process = await scene.process()
@@ -295,7 +302,10 @@ async def test_what_is_no_longer_kept_is_told_to_whom_the_upstream_lets(monkeypa
         await scene.store.sweep(scene.clock.now(), 100)
         assert (await scene.ask("GET", process, "/status", ALICE)).status == told
         scene.upstream.script = [Reply(403)]
-        assert (await scene.ask("GET", process, "/status", ALICE)).status == (403 if told == 410 else 404)
+        refused = await scene.ask("GET", process, "/status", ALICE)
+        assert refused.status == (403 if told == 410 else 404)
+        if told == 404:
+            assert await content(refused) == await content(await scene.ask("GET", UNKNOWN, "/status", ALICE))
 
 
 async def test_a_cookie_that_a_browser_adds_lets_no_foreign_page_cancel() -> None:
