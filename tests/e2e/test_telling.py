@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -53,3 +56,27 @@ async def test_a_url_that_nobody_may_name_is_refused_and_nothing_is_done(stage: 
     reply = await client.submit("/claims", "m", headers={"X-Callback-Url": "http://169.254.169.254/latest"})
     assert (reply.status, reply.code) == (422, "callback-not-allowed")
     assert legacy.lines() == []
+
+
+async def test_a_store_process_that_dies_takes_no_delivery_with_it(stage: Stage, receivers: Receivers) -> None:
+    legacy = await stage.legacy()
+    options = ["--public-url", "https://public.example", "--workers", "2"]
+    server = stage.server(policy(legacy.url, receivers, timeout="30s", attempts=12), options=options)
+    await server.start()
+    client = await stage.client(server)
+    for number in range(5):
+        headers = {"X-Callback-Url": receivers.url("hangs")}
+        assert (await client.submit("/claims", f"m-{number}", headers=headers)).status == 202
+    await eventually(lambda: sum(way == "hangs" for way, _ in receivers.order) == 5, what="all of them hang")
+
+    async def recorded() -> bool:
+        return await server.metric("strangler_deliveries_ended_total", delivery="delivered") == 5
+
+    await eventually(recorded, what="what was taken is on record")
+    lines = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
+    (store,) = [line["pid"] for line in lines if line["event"] == "store_open"]
+    os.kill(store, signal.SIGKILL)
+    hanging = {name for way, name in receivers.order if way == "hangs"}
+    await eventually(lambda: all(receivers.told[name] == 2 for name in hanging), what="all of them come again")
+    assert len(hanging) == 5
+    assert all(receivers.told[name] == 1 for name in receivers.taken), "what was taken came once"
