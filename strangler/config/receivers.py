@@ -14,7 +14,7 @@ from strangler.config.section import Context, Section
 from strangler.config.upstreams import build_tls
 from strangler.domain.process import PublicState
 from strangler.domain.retry import Backoff
-from strangler.policy.addresses import forbidden
+from strangler.policy.addresses import judge
 from strangler.policy.callback_url import AllowedOrigin, CallbackUrl, parse_allowed_origin, parse_callback_url
 from strangler.policy.expressions import REQUEST_NAMES, Expression, ExpressionSyntaxError
 from strangler.policy.model import Route
@@ -159,11 +159,9 @@ def _check_reach(url: CallbackUrl, networks: tuple[IPv4Network | IPv6Network, ..
     address = url.address
     if address is None:
         return
-    reason = forbidden(address, networks)
+    reason = judge(address, networks, plain=url.scheme == "http")
     if reason is not None:
         raise ValueError(f"{address} is {reason}; `networks` can name private ranges that may be called")
-    if url.scheme == "http" and not any(address in network for network in networks):
-        raise ValueError("expected https; plain http is taken only into `networks`")
 
 
 def _secrets(section: Section) -> tuple[SigningKey, ...]:

@@ -89,6 +89,15 @@ _EMBEDDING = tuple(
 _TEREDO = IPv6Network("2001::/32")  # RFC 4380: the client's address stands in it with all bits turned
 
 
+def judge(address: Address, networks: Iterable[Network], *, plain: bool) -> str | None:
+    """Why a callback may not go to an address, over TLS or (``plain``) without; None: it may."""
+    networks = tuple(networks)
+    reason = forbidden(address, networks)
+    if reason is None and plain and not any(address in network for network in networks):
+        return "outside of `networks`, and plain http is for these only"
+    return reason
+
+
 def forbidden(address: Address, networks: Iterable[Network] = ()) -> str | None:
     """Why a callback may not go to an address; None: it may. ``networks`` are private ranges that it may go to.
 

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 from strangler.domain.process import FINAL, PublicState
 from strangler.domain.retry import Backoff
+from strangler.policy.addresses import judge
 from strangler.policy.callback_url import AllowedOrigin, CallbackUrl, parse_callback_url
 from strangler.policy.expressions import Expression
 from strangler.policy.model import Tls
@@ -117,7 +118,8 @@ def choose(candidates: Sequence[Receiver], named: str, caller_name: str | None) 
     """The one receiver that a URL named by a caller belongs to, and the URL taken apart.
 
     Raises:
-        CallbackNotAllowed: it is no URL that can be called back, or not exactly one receiver takes it.
+        CallbackNotAllowed: it is no URL that can be called back, not exactly one receiver takes it, or it names an
+            address that may not be called.
     """
     try:
         url = parse_callback_url(named)
@@ -131,7 +133,12 @@ def choose(candidates: Sequence[Receiver], named: str, caller_name: str | None) 
         raise CallbackNotAllowed(f"{url.origin} is not for this caller to name")
     if len(serving) > 1:
         raise CallbackNotAllowed(f"more than one receiver of this route takes {url.origin}")
-    return serving[0], url
+    receiver = serving[0]
+    if url.address is not None:  # what a name leads to is judged when it is called, every time
+        reason = judge(url.address, receiver.networks, plain=url.scheme == "http")
+        if reason is not None:
+            raise CallbackNotAllowed(f"{url.address} is {reason}")
+    return receiver, url
 
 
 def _under(candidates: Iterable[Receiver], url: CallbackUrl) -> list[Receiver]:

@@ -111,7 +111,10 @@ def test_a_private_key_signs_by_v1a_as_its_seed_or_with_the_public_key_behind(tm
         ),
         ('url: "http://a.example", networks: [], secrets: ["SECRET"]', "expected https"),
         ('url: "http://192.168.0.1", networks: [10.0.0.0/8], secrets: ["SECRET"]', "192.168.0.1 is a private address"),
-        ('url: "http://9.9.9.9", networks: [10.0.0.0/8], secrets: ["SECRET"]', "plain http is taken only into"),
+        (
+            'url: "http://9.9.9.9", networks: [10.0.0.0/8], secrets: ["SECRET"]',
+            "9.9.9.9 is outside of `networks`, and plain",
+        ),
         ('url: "ftp://a.example", secrets: ["SECRET"]', "expected a URL that begins with https://"),
         ('url: "https://u:p@a.example", secrets: ["SECRET"]', "receivers.r.url: cannot be called back: it holds cred"),
         ('url: "https://a.example/#x", secrets: ["SECRET"]', "it holds a fragment"),

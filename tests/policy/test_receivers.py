@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 
@@ -67,6 +69,29 @@ def test_what_is_not_exactly_one_receivers_is_refused_without_quoting_more_than_
         choose(candidates, named, caller)
     assert str(raised.value) == said
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("https://10.1.0.1/", None),
+        ("http://10.1.0.1/", None),
+        ("https://8.8.8.8/", None),
+        ("http://8.8.8.8/", "8.8.8.8 is outside of `networks`, and plain http is for these only"),
+        ("https://10.2.0.1/", "10.2.0.1 is a private address"),
+        ("https://[::ffff:10.2.0.1]/", "::ffff:a02:1 is a private address"),
+        ("https://169.254.169.254/", "169.254.169.254 is where a cloud tells machines their secrets"),
+        ("https://127.1/", "this URL cannot be called back: its host is an IPv4 address in another form than four"),
+    ],
+)
+def test_an_address_that_may_not_be_called_is_refused_when_it_is_named(named: str, said: str | None) -> None:
+    receiver = replace(allowing("a", "https://*", "http://*"), networks=(ip_network("10.1.0.0/16"),))
+    if said is None:
+        assert str(choose([receiver], named, None)[1]) == named
+        return
+    with pytest.raises(CallbackNotAllowed) as raised:
+        choose([receiver], named, None)
+    assert str(raised.value).startswith(said)
 
 
 def test_callers_part_receivers_of_one_origin() -> None:

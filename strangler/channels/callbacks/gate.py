@@ -20,7 +20,7 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
 from strangler.channels.callbacks.lookup import Lookup
-from strangler.policy.addresses import forbidden
+from strangler.policy.addresses import judge
 
 MOST_ADDRESSES = 8
 """Of a name; the rest is not tried."""
@@ -55,10 +55,7 @@ class Trail:
         Raises:
             AddressForbidden: it may not be called.
         """
-        address = ip_address(text)
-        reason = forbidden(address, self._networks)
-        if reason is None and self._plain and not any(address in network for network in self._networks):
-            reason = "outside of `networks`, and plain http is for these only"
+        reason = judge(ip_address(text), self._networks, plain=self._plain)
         if reason is not None:
             refusal = f"{text} is {reason}"
             self.refused = self.refused or refusal
