@@ -139,8 +139,9 @@ NOTE_CLOSING = Statement(
 """Comes before `CLOSE`, too."""
 
 CLOSE = Statement(
-    "UPDATE exception SET closed_at = v.column2, closed_by = v.column3, action = v.column4 "  # noqa: S608
-    f"FROM (VALUES {{values}}) AS v WHERE exception.process_id = v.column1 AND {_SETTLED}",
+    "WITH v (id, at, who, action) AS (VALUES {values}) UPDATE exception SET (closed_at, closed_by, action) = "  # noqa: S608
+    "(SELECT at, who, action FROM v WHERE v.id = process_id) "
+    f"WHERE {_SETTLED} AND process_id IN (SELECT id FROM v)",
     ("process_id", "at", "who", "action"),
 )
 OPEN = Statement(
@@ -197,8 +198,11 @@ NOTE_DELIVERY = Statement(
 """Comes before `CLOSE_DELIVERY`."""
 
 CLOSE_DELIVERY = Statement(
-    "UPDATE exception SET closed_at = v.column2, closed_by = v.column3, action = v.column4 "  # noqa: S608
-    f"FROM (VALUES {{values}}) AS v WHERE exception.process_id = v.column1 AND {_ABOUT_DELIVERY}",
+    "WITH v (id, at, who, action, subject) AS (VALUES {values}) "
+    "UPDATE exception SET (closed_at, closed_by, action) = (SELECT at, who, action FROM v "
+    "WHERE v.id = process_id AND v.subject = exception.subject) "
+    "WHERE closed_at IS NULL AND kind IN ('dead_delivery', 'receiver_gone') "
+    "AND (process_id, subject) IN (SELECT id, subject FROM v)",
     ("process_id", "at", "who", "action", "subject"),
 )
 PAUSE = _insert("receiver_pause", ("receiver", "url", "at", "who", "why"), verb="INSERT OR IGNORE")
