@@ -7,15 +7,18 @@ carries the fields that it set, and a SHA-256 over the event before it and its o
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from json.encoder import encode_basestring as _quoted
 from typing import Any, NamedTuple
 
 from strangler.domain.delivery import Delivery, raised
 from strangler.domain.errors import IllegalTransition
+from strangler.domain.events import Event as Event
+from strangler.domain.events import OutboxRow as OutboxRow
+from strangler.domain.events import chain as chain
+from strangler.domain.events import event_id as event_id
+from strangler.domain.events import outbox_row
 from strangler.domain.process import ACCEPTED_FIELDS, FINAL, Effect, Process, PublicState, State
 
 
@@ -162,28 +165,6 @@ TABLE: Mapping[State | None, Mapping[type, frozenset[State]]] = {
     },
     **{state: {} for state in FINAL},
 }
-
-
-class Event(NamedTuple):
-    """A durable fact about a process."""
-
-    process_id: str
-    sequence: int  # 1, 2, … without a gap
-    version: int  # the public version after it
-    at: int
-    content: str  # canonical JSON: id, sequence, version, at, transition, from, to, set, and note where there is one
-    digest: bytes  # SHA-256(digest of the event before ‖ content)
-
-
-class OutboxRow(NamedTuple):
-    """A public change, for whoever is to be told. Field names are those that Debezium's outbox router expects."""
-
-    id: str  # UUIDv8 made of the event's digest
-    aggregatetype: str
-    aggregateid: str
-    type: str
-    payload: str
-    created_at: int
 
 
 class Change(NamedTuple):
@@ -401,42 +382,11 @@ def _change(
     if not public:
         return Change(before, process, (event,), ())
     told = raised(before.public_state if before is not None else None, process, now)
-    return Change(before, process, (event,), (_outbox_row(process, event),), told)
+    return Change(before, process, (event,), (outbox_row(process, event),), told)
 
 
 def _accepted(draft: Process) -> dict[str, Any]:
     return {name: value for name, value in zip(ACCEPTED_FIELDS, draft, strict=False) if value is not None}
 
 
-def _outbox_row(process: Process, event: Event) -> OutboxRow:
-    # Written by hand: on every acceptance, and with a fixed form.
-    text = (
-        f'{{"id":"{process.id}","route":{_quoted(process.route)},"type":{_quoted(process.type)},'
-        f'"state":"{process.public_state.value}","version":{process.version},"at":{event.at},'
-        f'"correlationId":{_quoted(process.correlation_id)}'
-    )
-    for name, value in (("status", process.status), ("reason", process.reason), ("effect", process.effect)):
-        if value is not None:
-            text += f',"{name}":{_quoted(value)}'
-    return OutboxRow(
-        event_id(event.digest),
-        "process",
-        process.id,
-        f"{process.type}.{process.public_state.value}",
-        text + "}",
-        event.at,
-    )
-
-
 _dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
-
-
-def chain(head: bytes, content: str) -> bytes:
-    """The digest of an event with ``content`` that follows the one whose digest is ``head`` (``b""`` for the first)."""
-    return hashlib.sha256(head + content.encode()).digest()
-
-
-def event_id(digest: bytes) -> str:
-    """A UUIDv8 (RFC 9562 section 5.8) made of an event's digest: the same event has the same id everywhere."""
-    text = digest[:16].hex()
-    return f"{text[:8]}-{text[8:12]}-8{text[13:16]}-{'89ab'[int(text[16], 16) & 3]}{text[17:20]}-{text[20:32]}"
