@@ -22,7 +22,6 @@ KEEPALIVE = 15.0
 PATIENCE = 1.0
 """Seconds that the body of an answer, whose status is known already, is waited for."""
 
-
 _BEFORE = 0.02  # seconds by which that wait is over before the whole attempt is
 
 
@@ -70,7 +69,7 @@ class Client:
     async def exchange(self, method: str, target: Target, head: Head, body: bytes, trail: Trail, until: float) -> Reply:
         """One request and its answer; ``trail`` is filled on the way, ``until`` an instant of the loop.
 
-        Whoever calls ends it then; by that time what has come of an answer is given back.
+        Whoever calls ends it then; what has come of an answer is given back before.
 
         A request on a connection of an earlier one that turns out dead is sent again, once per such connection: the
         receiver has most likely not seen it, and knows it by its ``webhook-id`` if it has.
@@ -83,7 +82,7 @@ class Client:
             while True:
                 try:
                     return await self._once(method, target, head, body, until)
-                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                except (aiohttp.ServerDisconnectedError, OSError):
                     if trail.sockets > 0 or trail.address is None:
                         raise
                     trail.address = None
