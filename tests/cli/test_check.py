@@ -65,3 +65,16 @@ def test_it_runs_as_a_program(tmp_path: Path) -> None:
     policy = write(tmp_path, UPSTREAM + "default: {upstream: legacy}")
     done = subprocess.run([sys.executable, "-m", "strangler", "check", str(policy)], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_callbacks_need_a_public_url_which_can_be_named_as_for_serve(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STRANGLER_PUBLIC_URL", raising=False)
+    monkeypatch.setenv("HOOK", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    receivers = 'receivers: {r: {url: "https://hooks.example", secrets: ["${secret-env:HOOK}"]}}\n'
+    keys = "access: {identity: ['header:X-Api-Key']}\ncallbacks: {receivers: [r]}"
+    policy = str(write(tmp_path, one_route(keys, upstream=UPSTREAM + receivers)))
+    assert main(["check", policy]) == 2
+    assert "routes[0].callbacks: expected public_url, here or as --public-url" in capsys.readouterr().err
+    assert main(["check", "--strict", "--public-url", "https://api.example", policy]) == 0
