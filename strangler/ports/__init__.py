@@ -57,6 +57,7 @@ from strangler.ports.reconcile import (
     Examiner,
     Finding,
 )
+from strangler.ports.shedding import Shed, Shedding
 from strangler.ports.standing import (
     Gate,
     Shut,
@@ -162,6 +163,8 @@ __all__ = [
     "Recorded",
     "ReplySink",
     "Search",
+    "Shed",
+    "Shedding",
     "Shut",
     "Slots",
     "Stale",

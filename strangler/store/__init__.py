@@ -14,6 +14,7 @@ from strangler.ports import (
     Examiner,
     Exceptions,
     ProcessStore,
+    Shedding,
     Standing,
     StoreHealth,
     Upkeep,
@@ -21,7 +22,7 @@ from strangler.ports import (
 from strangler.store.ledger import Ledgers
 
 
-class Store(ProcessStore, Bodies, Upkeep, Archive, Audit, Desk, Standing, StoreHealth, Protocol):
+class Store(ProcessStore, Bodies, Upkeep, Archive, Audit, Desk, Shedding, Standing, StoreHealth, Protocol):
     """All that one store does."""
 
     @property

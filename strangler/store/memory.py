@@ -35,6 +35,7 @@ from strangler.ports import (
     PublicChange,
     Recorded,
     Search,
+    Shed,
     Stale,
     Verdict,
 )
@@ -47,7 +48,7 @@ from strangler.store.exceptions import MemoryExceptions
 from strangler.store.ids import created_before
 from strangler.store.ledger import Ledger, Ledgers
 from strangler.store.listing import listed
-from strangler.store.retention import ORPHAN_AGE, Part, subject, tombstone
+from strangler.store.retention import ORPHAN_AGE, Part, body_bytes, subject, tombstone
 from strangler.store.standing import MemoryStanding
 
 
@@ -345,6 +346,32 @@ class MemoryStore(MemoryStanding):
         for process_id, place in loose:
             del self._chunks[process_id][place]
         return len(loose)
+
+    # Shedding
+
+    async def sheddable(self, after: str | None, enough: int) -> Shed:
+        """See `Shedding.sheddable`."""
+        return self._shed(after, enough, really=False)
+
+    async def shed(self, after: str | None, enough: int) -> Shed:
+        """See `Shedding.shed`."""
+        self._require_open()
+        return self._shed(after, enough, really=True)
+
+    def _shed(self, after: str | None, enough: int, *, really: bool) -> Shed:
+        place, processes, freed = after, 0, 0
+        for name in sorted(self._entries):
+            if freed >= enough:
+                return Shed(processes, freed, place)
+            if after is not None and name <= after:
+                continue
+            place, entry = name, self._entries[name]
+            if self._untouched(entry) and Part.BODIES not in entry.gone:
+                processes += 1
+                freed += body_bytes(entry.process)
+                if really:
+                    self._forget_part(entry, Part.BODIES)
+        return Shed(processes, freed, None)
 
     # Archive
 

@@ -51,3 +51,8 @@ def part_until(process: Process, retain_until_at: int, part: Part) -> int | None
         Part.DELIVERIES: process.retain_deliveries,
     }[part]
     return None if kept is None else retain_until_at - process.retain + kept
+
+
+def body_bytes(process: Process) -> int:
+    """Bytes of its request and of its reply, as far as that is kept."""
+    return process.body_size + ((process.result_length or 0) if process.result_kept else 0)

@@ -120,6 +120,7 @@ class Host:
             "resign": store.resign,
             "sweep": store.sweep,
             "save": store.save,
+            "shed": self._shed,
             "exception": store.write_exception,
             "pause": store.write_pause,
             "put_order": lambda order: store.put_order(unpacked(order)),
@@ -134,6 +135,9 @@ class Host:
     def guest(self) -> Guest:
         """The protocol of a new connection."""
         return Guest(self)
+
+    async def _shed(self, after: str | None, enough: int) -> tuple[Any, ...]:
+        return tuple(await self.store.shed(after, enough))
 
     async def renew(self, lease: Lease) -> None:
         """A worker renews its lease."""

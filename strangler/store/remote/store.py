@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from strangler.domain.transitions import Change
 from strangler.policy.standing import Order
-from strangler.ports import Clock, Command, Commit, Committed, KeyTaken, Lease, Verdict
+from strangler.ports import Clock, Command, Commit, Committed, KeyTaken, Lease, Shed, Verdict
 from strangler.store.remote.frames import Message
 from strangler.store.remote.link import Link
 from strangler.store.remote.messages import is_there, pack_item, told_of, unpack_verdict
@@ -102,6 +102,10 @@ class RemoteStore(SqliteReader):
         """See `Upkeep.sweep`."""
         swept: int = await self.link.ask("call", "sweep", (now, limit))
         return swept
+
+    async def shed(self, after: str | None, enough: int) -> Shed:
+        """See `Shedding.shed`."""
+        return Shed._make(await self.link.ask("call", "shed", (after, enough)))
 
     async def save(self, kind: Literal["promise", "latency", "policy"], name: str, text: str) -> None:
         """See `Archive.save`."""

@@ -18,12 +18,13 @@ from strangler.domain.pause import Pause
 from strangler.domain.process import Process, State, Tombstone
 from strangler.domain.transitions import Event
 from strangler.policy.standing import Order
-from strangler.ports import AuditQuery, Backlog, Carried, Changes, Found, InFlight, ListQuery, Recorded, Search
+from strangler.ports import AuditQuery, Backlog, Carried, Changes, Found, InFlight, ListQuery, Recorded, Search, Shed
 from strangler.store.desk import sought
 from strangler.store.ids import id_text
 from strangler.store.ledger import Ledgers
 from strangler.store.listing import listed
 from strangler.store.sealing import Sealer
+from strangler.store.shedding import Candidate, shed_with
 from strangler.store.sqlite import standing
 from strangler.store.sqlite.connection import open_reader
 from strangler.store.sqlite.desk_reads import DeskReads
@@ -32,6 +33,7 @@ from strangler.store.sqlite.ledgers import SqliteLedgers
 from strangler.store.sqlite.library import Library
 from strangler.store.sqlite.reads import Reads
 from strangler.store.sqlite.scans import Scans
+from strangler.store.sqlite.shedding import oldest
 
 _Found = TypeVar("_Found")
 
@@ -142,6 +144,19 @@ class SqliteReader:
     async def census(self) -> Sequence[InFlight]:
         """See `Upkeep.census`."""
         return await self._scan(self._scans.census)
+
+    # Shedding
+
+    async def sheddable(self, after: str | None, enough: int) -> Shed:
+        """See `Shedding.sheddable`."""
+
+        async def nothing(_: Sequence[bytes]) -> None:
+            pass
+
+        return await shed_with(self._oldest, nothing, after, enough)
+
+    def _oldest(self, after: bytes, limit: int) -> Awaitable[list[Candidate]]:
+        return self._scan(partial(oldest, self._scanning, after, limit))
 
     # Archive
 

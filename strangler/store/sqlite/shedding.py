@@ -1,15 +1,19 @@
-"""Parts of final processes that are forgotten before them, in small steps as in `sweeping`."""
+"""Parts of final processes that are forgotten before them, by the clock or by command, in steps as in `sweeping`."""
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Sequence
 from functools import partial
 
 from strangler.store.retention import Part
+from strangler.store.shedding import Candidate
 from strangler.store.sqlite.connection import Connection
+from strangler.store.sqlite.reads import guarded
 from strangler.store.sqlite.scans import split_ids
 from strangler.store.sqlite.statements import Statement
-from strangler.store.sqlite.sweeping import CHUNKS, PROCESSES, UNTOUCHED, in_time
+from strangler.store.sqlite.sweeping import CHUNKS, PATIENCE, PROCESSES, UNTOUCHED, in_time
 from strangler.store.sqlite.turn import Action
 
 
@@ -43,6 +47,17 @@ _MARK = {
     for part in Part
 }
 _WITH_CHUNKS = Statement("SELECT process_id FROM chunk WHERE process_id IN (VALUES {values}) LIMIT 1", ("process_id",))
+_OLDEST = (
+    "SELECT json_group_array(json_array(hex(id), size, sheds)) FROM (SELECT id, "  # noqa: S608
+    "body_size + CASE WHEN result_kept THEN result_length ELSE 0 END AS size, "
+    f"retain_until_at IS NOT NULL AND gone & {Part.BODIES:d} = 0 AND {UNTOUCHED} AS sheds "
+    "FROM process WHERE id > ? ORDER BY id LIMIT ?)"
+)
+_STILL = Statement(
+    "SELECT id FROM process WHERE id IN (VALUES {values}) AND retain_until_at IS NOT NULL "  # noqa: S608
+    f"AND gone & {Part.BODIES:d} = 0 AND {UNTOUCHED}",
+    ("id",),
+)
 _CHUNKS = "DELETE FROM chunk WHERE rowid IN (SELECT rowid FROM chunk WHERE process_id = ? LIMIT ?)"
 
 
@@ -75,3 +90,29 @@ def forget(part: Part, process_ids: Sequence[bytes], connection: Connection) -> 
     for statement in (*_BELONGINGS[part], _MARK[part]):
         for sql, start, end in statement.slices(len(ids)):
             connection.run(sql, ids[start:end])
+
+
+def oldest(connection: Connection, after: bytes, limit: int) -> list[Candidate]:
+    """So many processes behind one, in the order of their age."""
+    with guarded(connection):
+        ((text,),) = connection.rows(_OLDEST, (bytearray(after), limit))
+    return [Candidate(bytes.fromhex(key), size, sheds == 1) for key, size, sheds in json.loads(text)]
+
+
+def bodies(process_ids: Sequence[bytes]) -> Action:
+    """Forget the bodies of these processes, as far as they have ended and nobody needs them any more."""
+    return partial(_bodies, process_ids)
+
+
+def _bodies(process_ids: Sequence[bytes], connection: Connection) -> bool:
+    """Whether all of it is done; else there are pieces of long ones left."""
+    ids = [bytearray(process_id) for process_id in process_ids]
+    still = [
+        bytes(key) for sql, start, end in _STILL.slices(len(ids)) for (key,) in connection.rows(sql, ids[start:end])
+    ]
+    began = time.monotonic()
+    while _some_chunks(still, connection):
+        if time.monotonic() - began >= PATIENCE:
+            return False
+    forget(Part.BODIES, still, connection)
+    return True

@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 from strangler.domain.errors import OperatorError
 from strangler.policy.standing import Order
-from strangler.ports import Clock, Command, Commit, Lease, Verdict
+from strangler.ports import Clock, Command, Commit, Lease, Shed, Verdict
 from strangler.store.ids import id_bytes
 from strangler.store.retention import ORPHAN_AGE, Part
 from strangler.store.sealing import Sealer
+from strangler.store.shedding import shed_with
 from strangler.store.sqlite import deliveries, desk, exceptions, shedding, standing, sweeping
 from strangler.store.sqlite.connection import Connection, open_writer
 from strangler.store.sqlite.deliveries import SqliteDeliveries
@@ -117,7 +118,7 @@ class SqliteStore(SqliteReader):
         kinds += [partial(shedding.due, part) for part in Part]
         swept = [await self._in_steps(partial(kind, now), limit) for kind in kinds]
         swept.append(await self._sweep_chunks(now, limit))
-        swept.append(await self._forgetting.sweep(now, self._look, self._do))
+        await self._forgetting.sweep(now, self._look, self._do)  # hints, which are no rows that anybody counts
         if max(swept) < limit:
             await self._give_back()  # else what is empty is wanted again at once, and pages are moved for nothing
         return sum(swept)
@@ -146,6 +147,18 @@ class SqliteStore(SqliteReader):
             rows, more = await self._do(step(limit - swept), _STEP)
             swept += rows
         return swept
+
+    async def shed(self, after: str | None, enough: int) -> Shed:
+        """See `Shedding.shed`."""
+        shed = await shed_with(self._oldest, self._forget_bodies, after, enough)
+        await self._give_back()
+        return shed
+
+    async def _forget_bodies(self, process_ids: Sequence[bytes]) -> None:
+        for start in range(0, len(process_ids), sweeping.PROCESSES):
+            action = shedding.bodies(process_ids[start : start + sweeping.PROCESSES])
+            while not await self._do(action, _STEP):
+                pass
 
     # Archive
 

@@ -1,0 +1,82 @@
+"""Bodies that are shed on command: the oldest first, no more than is wanted, and nothing that somebody needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from strangler.domain.process import Process
+from strangler.ports import Commit, OpenException, Shed
+from strangler.store import Store
+from strangler.store.fsck import Report
+from strangler.store.open import open_store
+from strangler.store.retention import Part
+from strangler.store.sealing import AesGcmSealer
+from tests.store import builders as make
+from tests.store.builders import NOON, FakeClock, after
+from tests.store.test_conformance import done
+
+SIZE = len(b'{"amount": 12}')
+
+
+async def ended(store: Store, number: int, body: bytes = b"0123456789") -> Process:
+    draft = make.draft(NOON + number)
+    claimed = after(await done(store, make.claim(after(await done(store, make.accept(draft))))))
+    return after(await done(store, make.finish(claimed, answer=make.reply(body))))
+
+
+def gone(store: Store) -> set[str]:
+    with store.ledgers() as ledgers:
+        assert [*Report(ledgers)] == []
+        return {ledger.process.id for ledger in ledgers.all() if Part.BODIES in ledger.gone}
+
+
+def sizes(*processes: Process) -> int:
+    return sum(process.body_size + (process.result_length or 0) for process in processes)
+
+
+async def test_the_oldest_go_first_and_no_more_than_is_wanted(store: Store) -> None:
+    processes = [await ended(store, number) for number in range(4)]
+    enough = sizes(*processes[:2])
+    would = await store.sheddable(None, enough)
+    assert would == Shed(2, enough, processes[1].id)
+    assert gone(store) == set()
+    assert await store.shed(None, enough) == would
+    assert gone(store) == {processes[0].id, processes[1].id}
+    assert await store.reply(processes[0].id) is None
+    assert await store.process(processes[0].id) == processes[0]
+    assert len(await store.events(processes[0].id)) == len(await store.events(processes[3].id))
+
+
+async def test_it_goes_on_behind_the_last_one_until_there_are_no_more(store: Store) -> None:
+    processes = [await ended(store, number) for number in range(3)]
+    first = await store.shed(None, 1)
+    assert first == Shed(1, sizes(processes[0]), processes[0].id)
+    rest = await store.shed(first.after, 10**9)
+    assert rest == Shed(2, sizes(*processes[1:]), None)
+    assert await store.shed(None, 10**9) == Shed(0, 0, None)
+    assert gone(store) == {process.id for process in processes}
+
+
+async def test_what_is_open_or_looked_at_stays(store: Store) -> None:
+    await done(store, make.accept())
+    watched = await ended(store, 1)
+    await done(store, Commit(None, opens=OpenException(watched.id, "late_reply", NOON, "x")))
+    assert await store.shed(None, 10**9) == Shed(0, 0, None)
+    assert gone(store) == set()
+
+
+@pytest.mark.parametrize("really", [True, False])
+async def test_long_bodies_go_piece_by_piece(tmp_path: Path, clock: FakeClock, really: bool) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/s.db", AesGcmSealer(b"k" * 32), clock)
+    process = await ended(store, 1)
+    for number in range(40):
+        await store.write_chunk(process.id, "reply-1", number, b"x" * 1000)
+    assert (await (store.shed if really else store.sheddable)(None, 1)).processes == 1
+    if really:
+        with pytest.raises(KeyError):
+            await store.read_chunk(process.id, "reply-1", 39)
+    else:
+        assert await store.read_chunk(process.id, "reply-1", 39)
+    await store.close()
