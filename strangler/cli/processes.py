@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 from strangler.cli.asking import Ops, add_json_argument, add_ops_arguments, add_why_argument, process_id, segment
+from strangler.cli.moments import moment
 from strangler.cli.one_process import print_process
 from strangler.cli.resolving import add_parsers
 from strangler.cli.showing import print_json, print_table, short_time
-from strangler.domain import instant
 
-_AGO = re.compile(r"(\d{1,6})([smhd])", re.ASCII)
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _WISHES = (
     ("--since", "createdAfter", "WHEN", "accepted then or later: 2026-11-21, 2026-11-21T10:00:00Z, or 2h, 3d ago"),
     ("--until", "createdBefore", "WHEN", "accepted earlier, likewise"),
@@ -118,10 +114,7 @@ def _add_wishes(parser: argparse.ArgumentParser) -> None:
 def _wishes(arguments: argparse.Namespace) -> dict[str, Any]:
     query = {name: getattr(arguments, name) for _, name, _, _ in _WISHES}
     for name in ("createdAfter", "createdBefore"):
-        found = _AGO.fullmatch(query[name] or "")
-        if found is not None:
-            at = time.time() - int(found[1]) * _SECONDS[found[2]]
-            query[name] = instant.to_text(int(at * 1000))
+        query[name] = moment(query[name])
     return query
 
 
