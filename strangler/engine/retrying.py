@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import RecordedRequest
 from strangler.domain.process import Effect, Process, Tombstone
 from strangler.domain.tracing import child
@@ -15,7 +16,7 @@ from strangler.engine.notify import Notifier
 from strangler.engine.outgoing import REQUEST_PART
 from strangler.engine.uninterrupted import uninterrupted
 from strangler.policy.model import Route
-from strangler.ports import Bodies, Clock, Commit, Committed, Ids, ProcessStore, Verdict
+from strangler.ports import Bodies, Clock, Commit, Committed, Ids, ProcessStore, StoreHealth, Verdict
 
 
 class Obstacle(NamedTuple):
@@ -68,6 +69,7 @@ class Retries:
         self,
         store: ProcessStore,
         bodies: Bodies,
+        health: StoreHealth,
         notifier: Notifier,
         clock: Clock,
         ids: Ids,
@@ -78,6 +80,7 @@ class Retries:
     ) -> None:
         self._store = store
         self._bodies = bodies
+        self._health = health
         self._notifier = notifier
         self._clock = clock
         self._ids = ids
@@ -105,6 +108,8 @@ class Retries:
         stands = obstacle(process, request, route)
         if stands is not None and not (force and stands.forceable):
             return stands
+        if (reason := self._health.refusal()) is not None:
+            raise StoreUnavailable(f"no new work is taken: {reason}")
         assert request is not None
         assert route is not None
         draft = again(process, route, self._ids.process_id(self._clock.now()), self._clock.now(), self._revision())

@@ -20,7 +20,7 @@ from strangler.engine.notify import Notifier
 from strangler.engine.retrying import Retries
 from strangler.engine.supervise import Executes
 from strangler.operations import progress
-from strangler.operations.api import audit, changes, deliveries, draining, processes, public, routes
+from strangler.operations.api import audit, changes, deliveries, draining, processes, public, routes, shedding
 from strangler.operations.api.endpoint import Endpoint
 from strangler.operations.api.serving import Backing
 from strangler.operations.api.tokens import Tokens, pass_path
@@ -57,6 +57,7 @@ def endpoints(reach: Reach) -> tuple[Endpoint, ...]:
     store, policies = reach.store, reach.policies
     commands = Commands(store, reach.notifier, reach.clock)
     retries = Retries(
+        store,
         store,
         store,
         reach.notifier,
@@ -96,6 +97,7 @@ def endpoints(reach: Reach) -> tuple[Endpoint, ...]:
             )
         ),
         *audit.endpoints(store),
+        *shedding.endpoints(store),
         *routes.endpoints(policies.routes, reach.queues, reach.orders),
         *public.endpoints(policies.routes, version("strangler")),
         *draining.endpoints(reach.intake.drain, reach.intake.undrain, reach.phase),

@@ -195,6 +195,16 @@ async def test_what_has_not_ended_is_not_tried_again_whoever_says_so(desk: Desk)
     assert "cannot be forced" in told.document["detail"]
 
 
+async def test_nothing_is_tried_again_while_no_new_work_is_taken(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = await desk.submit({"answer": 422}, path="/open")
+    await desk.settled(first)
+    monkeypatch.setattr(desk.store, "refusal", lambda: "the disk reserve is reached")
+    told = await desk.post(f"/processes/{first}/retry")
+    assert (told.status, told.code) == (503, "store-unavailable")
+    assert "the disk reserve is reached" in told.document["detail"]
+    assert (await desk.get("/audit")).document["commands"][0]["outcome"] == "store-unavailable"
+
+
 async def test_a_long_body_is_tried_again_byte_for_byte(desk: Desk) -> None:
     body = {"x": "y" * 700_000, "answer": 422}
     first = await desk.submit(body, path="/open")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from strangler.domain.process import Process
 from strangler.ports import Committed, Search
 from strangler.store.desk import HOUR, hour_of
 from strangler.store.sqlite.forgetting_terms import EVERY
-from strangler.store.sqlite.searching import Searching
+from strangler.store.sqlite.searching import _LOOK_UP, _WALK, Searching
 from strangler.store.sqlite.store import SqliteStore
 from tests.store import builders as make
 from tests.store.backends import BACKENDS
@@ -82,7 +83,7 @@ async def test_a_page_that_takes_too_long_ends_and_says_where_to_go_on(store: Sq
     await asyncio.gather(*[store.commit(make.accept(draft)) for draft in drafts])
     ticks = iter(range(100))
     page = Searching(store._scanning, timer=lambda: float(next(ticks))).page(Search(route="rare"))
-    assert (page.ids, page.looked) == ([], 512)
+    assert (page.ids, page.looked) == ([], 256)
     assert page.before is not None
     found = await store.search(Search(route="rare", before_id=None))
     assert [process.created_at for process in found.processes] == [NOON]
@@ -96,3 +97,16 @@ async def test_a_word_that_very_many_share_is_looked_up_in_parts(store: SqliteSt
     assert len(page.ids) == 256
     assert page.ids == sorted(page.ids, reverse=True)
     assert page.before == page.ids[-1]
+
+
+def plan(store: SqliteStore, sql: str, values: Any) -> list[str]:
+    return [detail for _, _, _, detail in store._scanning.rows(f"EXPLAIN QUERY PLAN {sql}", values)]
+
+
+async def test_neither_a_walk_nor_a_look_up_goes_through_a_whole_table(store: SqliteStore) -> None:
+    walk = plan(store, _WALK.replace("{sought}", "route = 'x'"), (bytearray(16), bytearray(16), 10))
+    names = ("term", "top", "bottom", "before", "after", "most", "hours")
+    look_up = plan(store, _LOOK_UP, dict.fromkeys(names, 1))
+    assert any("process" in step and "id>? AND id<?" in step for step in walk), walk
+    for step in (*walk, *look_up):
+        assert not step.startswith(("SCAN process", "SCAN lookup", "USE TEMP B-TREE")), (walk, look_up)

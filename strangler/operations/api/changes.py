@@ -62,7 +62,7 @@ def endpoints(
             handle=retried,
             body={"force": {**TRUTH, "description": "although it may have been done, or lacks credentials"}},
             answers={201: Answered("The new process", views.SUMMARY)},
-            problems=(*missing, "not-retryable"),
+            problems=(*missing, "not-retryable", "store-unavailable"),
         ),
     )
 

@@ -18,8 +18,8 @@ from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.reads import guarded
 from strangler.store.sqlite.scans import split_ids
 
-_STEP = 512  # rows of the first step of a walk; each further one takes twice as many …
-_LONGEST = 4096  # … up to so many
+_STEP = 256  # rows of the first step of a walk; each further one takes up to twice as many …
+_LONGEST = 4096  # … and no more than this, or than there is time for
 _MOST = 8192  # rows of a page
 _ENOUGH = 0.012  # seconds after which a page has taken long enough
 _CANDIDATES = 256  # that the index names for a page
@@ -76,6 +76,7 @@ class Searching:
         sought, values = _sought(search)
         sql = _WALK.replace("{sought}", sought)
         began, size, looked = self._timer(), _STEP, 0
+        begun = began
         found: list[bytes] = []
         while True:
             with guarded(self._connection):
@@ -89,9 +90,13 @@ class Searching:
             if count < size:
                 return Page(found, looked, None)
             high = bytes.fromhex(last)
-            if looked >= _MOST or self._timer() - began >= _ENOUGH:
+            now = self._timer()
+            left = _ENOUGH - (now - began)
+            if looked >= _MOST or left <= 0:
                 return Page(found, looked, high)
-            size = min(2 * size, _LONGEST)
+            pace = (now - begun) / size  # seconds a row: next to nothing, unless it comes from the disk
+            size = max(_STEP, min(2 * size, _LONGEST, int(left / pace) if pace > 0 else _LONGEST))
+            begun = now
 
     def _look_up(self, term: int, low: bytes, high: bytes) -> Page:
         """The processes that the index names, newest first."""

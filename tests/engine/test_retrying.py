@@ -1,0 +1,101 @@
+"""What stands in the way of trying a process again, and what the new one is like."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from strangler.domain.exchange import Body, RecordedRequest
+from strangler.domain.process import Effect, Process, State
+from strangler.engine.retrying import again, obstacle
+from strangler.policy.model import Route
+from tests.engine.world import NOON, a_route
+
+REQUEST = RecordedRequest("POST", b"/claims", (), (), Body(2, b"d" * 32, b"{}"))
+
+
+def ended(**fields: Any) -> Process:
+    draft = Process(
+        id="01a1f000-0000-7000-8000-000000000001",
+        route="submit-claim",
+        type="ClaimSubmission",
+        promise="0" * 64,
+        base="https://public.example",
+        resource="/processes",
+        method="POST",
+        correlation_id="c0ffee",
+        created_at=NOON,
+        deadline_at=NOON + 1000,
+        retain=0,
+        promised=False,
+        state=State.REJECTED,
+        effect=Effect.NONE,
+        key="k",
+        key_scope="s",
+        key_lookup="k",
+        caller_name="broker-a",
+        subscriptions='[["broker-a",null]]',
+        business_references='{"policyNumber":"P-1"}',
+    )
+    return draft._replace(**fields)
+
+
+@pytest.fixture
+def route() -> Route:
+    return a_route()
+
+
+def test_what_surely_did_nothing_is_tried_again(route: Route) -> None:
+    assert obstacle(ended(), REQUEST, route) is None
+
+
+@pytest.mark.parametrize("state", [State.RECEIVED, State.PROCESSING, State.WAITING, State.FOLLOWING, State.IN_DOUBT])
+def test_what_has_not_ended_is_never_tried_beside_itself(route: Route, state: State) -> None:
+    found = obstacle(ended(state=state, effect=None), REQUEST, route)
+    assert found is not None
+    assert not found.forceable
+
+
+def test_what_nobody_can_send_is_not_tried_whoever_says_so(route: Route) -> None:
+    shed = REQUEST._replace(body=REQUEST.body._replace(data=None, kept=False))
+    for found in (
+        obstacle(ended(), REQUEST, None),
+        obstacle(ended(), None, route),
+        obstacle(ended(effect=Effect.APPLIED), shed, route),
+    ):
+        assert found is not None
+        assert not found.forceable
+
+
+def test_all_risks_are_told_at_once_to_who_may_take_them(route: Route) -> None:
+    found = obstacle(ended(effect=Effect.UNKNOWN, caller="c" * 32), REQUEST, route)
+    assert found is not None
+    assert found.forceable
+    assert "second time" in found.why
+    assert "credentials" in found.why
+
+
+def test_a_route_that_sends_no_credentials_of_clients_misses_none(route: Route) -> None:
+    process = ended(caller="c" * 32)
+    assert obstacle(process, REQUEST, route) is not None
+    dropping = replace(route, call=replace(route.call, credentials="drop"))
+    assert obstacle(process, REQUEST, dropping) is None
+    serving = replace(route, call=replace(route.call, set_headers=(("Authorization", "Bearer service"),)))
+    assert obstacle(process, REQUEST, serving) is None
+
+
+def test_the_new_one_is_of_the_same_caller_under_todays_promise_and_without_the_key(route: Route) -> None:
+    old = ended(caller="c" * 32)
+    new = again(old, route, "01a1f000-0000-7000-8000-000000000002", NOON + 5000, "beef")
+    assert (new.parent_id, new.caller, new.caller_name, new.subscriptions) == (
+        old.id,
+        old.caller,
+        "broker-a",
+        old.subscriptions,
+    )
+    assert (new.promise, new.revision, new.created_at) == (route.promise.digest, "beef", NOON + 5000)
+    assert (new.key, new.key_scope, new.key_lookup) == (None, None, None)
+    assert new.state is State.RECEIVED
+    assert new.promised, "it is repeated until its deadline where it surely did nothing"
