@@ -97,7 +97,7 @@ class Ops:
             AskFailed: it refused, or nobody answers.
         """
         with self._asked("GET", _with_query(path, query), None) as response:
-            return _document(response)
+            return self._document(response)
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """What a change answers; members that are None are left out.
@@ -107,7 +107,7 @@ class Ops:
         """
         given = {name: value for name, value in body.items() if value is not None}
         with self._asked("POST", path, json.dumps(given).encode()) as response:
-            return _document(response)
+            return self._document(response)
 
     def pieces(self, path: str, query: Mapping[str, Any] | None = None) -> Iterator[bytes]:
         """A long answer, piece by piece.
@@ -128,7 +128,7 @@ class Ops:
         try:
             connection.request(method, target, body, self._headers(body))
             response = connection.getresponse()
-            if response.status >= 400:
+            if response.status >= 300:
                 raise AskFailed(self._refused(response))
             yield response
         except (OSError, http.client.HTTPException) as error:
@@ -152,7 +152,7 @@ class Ops:
             document = json.loads(data)
             code, detail = document["code"], document["detail"]
         except (ValueError, KeyError, TypeError):
-            return f"{self._place} answered {response.status}; is it the operations listener of strangler?"
+            return self._stranger(response.status)
         lines = [f"{code}: {detail}"]
         more = [error for error in document.get("errors", ()) if error["detail"] not in detail]
         lines += [f"  {error.get('pointer', '')} {error['detail']}".rstrip() for error in more]
@@ -162,6 +162,15 @@ class Ops:
                 f"the token lies beside it (looked for beside {self._store})"
             )
         return "\n".join(lines)
+
+    def _document(self, response: http.client.HTTPResponse) -> Any:
+        try:
+            return json.loads(response.read())
+        except ValueError:
+            raise AskFailed(self._stranger(response.status)) from None
+
+    def _stranger(self, status: int) -> str:
+        return f"{self._place} answered {status}, and no JSON; is it the operations listener of strangler?"
 
     def _unreached(self, error: Exception) -> str:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
@@ -249,7 +258,3 @@ def process_id(text: str) -> str:
 def segment(text: str) -> str:
     """A value as one segment of a path."""
     return quote(text, safe="")
-
-
-def _document(response: http.client.HTTPResponse) -> Any:
-    return json.loads(response.read())

@@ -119,8 +119,11 @@ def backing(settings: Settings, reach: Reach, telemetry: Telemetry) -> Backing:
     def trouble(reason: str) -> None:
         telemetry.note("tokens_refused", "error", reason=reason)
 
+    def barred(command: str, code: str) -> None:
+        telemetry.note("command_barred", "warning", command=command, code=code)
+
     path = None if settings.ops_tokens is None else Path(settings.ops_tokens)
-    return Backing(Tokens(path, trouble), reach.store, reach.clock.now, telemetry.failed)
+    return Backing(Tokens(path, trouble), reach.store, reach.clock.now, telemetry.failed, barred)
 
 
 class Pass:

@@ -245,6 +245,22 @@ async def test_nobody_there_is_said_with_what_to_do(run: Run, tmp_path: Path) ->
     assert "--ops" in err
 
 
+@pytest.mark.parametrize("answer", ["200 OK", "302 Found", "404 Not Found"])
+async def test_who_is_no_strangler_is_known(run: Run, answer: str) -> None:
+    async def stranger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {answer}\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello".encode())
+        writer.close()
+
+    async with await asyncio.start_server(stranger, "127.0.0.1", 0) as server:
+        place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        code, _, err = await run("routes", "list", "--ops", place)
+    assert (code, err) == (
+        1,
+        f"{place} answered {answer[:3]}, and no JSON; is it the operations listener of strangler?\n",
+    )
+
+
 async def test_a_unix_socket_is_spoken_to(desk: Desk, run: Run, tmp_path: Path) -> None:
     await desk.server._operations.start_unix(str(tmp_path / "ops.sock"))
     assert (await run("drain", "--why", "x", "--ops", f"unix:{tmp_path}/ops.sock"))[:2] == (0, "it is draining\n")

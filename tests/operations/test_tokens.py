@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import stat
@@ -179,6 +180,9 @@ async def test_names_of_tokens_stand_in_the_audit_log_and_cannot_be_claimed(desk
     await desk.ask("POST", "/-/reload")
     who = [command["who"] for command in (await desk.get("/audit")).document["commands"]]
     assert who == ["this machine", "command-line", "otto"]
+    desk.logs.close()
+    barred = [line for line in map(json.loads, desk.lines.splitlines()) if line["event"] == "command_barred"]
+    assert [(line["command"], line["code"]) for line in barred] == [("drainInstance", "forbidden")]
 
 
 async def test_a_token_comes_once_and_as_bearer(desk: Desk) -> None:

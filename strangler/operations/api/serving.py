@@ -33,6 +33,7 @@ class Backing(NamedTuple):
     audit: Audit
     now: Callable[[], int]  # milliseconds since the epoch
     failed: Callable[[str, BaseException], None] = lambda place, error: None  # told of what broke in the middle
+    barred: Callable[[str, str], None] = lambda command, code: None  # told of a change that somebody may not make
 
 
 class _Refused(Exception):
@@ -56,6 +57,8 @@ async def _serve(
     try:
         who = admit(endpoint, request, backing.tokens)
         if isinstance(who, Refusal):
+            if endpoint.changes:
+                backing.barred(endpoint.name, who.name)
             raise _Refused(who)
         body = await _body(request, validator) if validator is not None else {}
         asked = Asked(request.match_info, _query(request, endpoint), body, who)
