@@ -8,7 +8,7 @@ from strangler.domain.delivery import Delivery, DeliveryAttempt, DeliveryState, 
 from strangler.domain.exchange import AttemptOutcome
 from strangler.domain.process import Effect, PublicState, State
 from strangler.domain.transitions import Accept, Change, Claim, Doubt, Finish, apply
-from strangler.engine.instrument import Instrument, QueueReading
+from strangler.engine.instrument import Instrument, QueueReading, StandingReading
 from strangler.operations import series
 from strangler.operations.catalogue import FAMILIES
 from strangler.operations.logs import Logs
@@ -186,6 +186,33 @@ def test_a_group_commit_tells_its_size_and_its_time(telemetry: Telemetry) -> Non
     assert value(samples, "strangler_group_commit_changes_bucket", le="32.0") == 1
     assert value(samples, "strangler_group_commit_changes_sum") == 17
     assert value(samples, "strangler_group_commit_seconds_sum") == 0.002
+
+
+def test_what_holds_traffic_back_is_read_when_scraped(telemetry: Telemetry) -> None:
+    standing = {
+        R: StandingReading(held=True, circuit="open", mode=None),
+        "quote": StandingReading(held=False, circuit=None, mode="compat"),
+    }
+    telemetry.watch_standing(lambda: standing)
+    telemetry.watch_memory(lambda: 2)
+    samples = scraped(telemetry)
+    assert value(samples, "strangler_route_held", route=R) == 1
+    assert value(samples, "strangler_route_held", route="quote") == 0
+    assert value(samples, "strangler_circuit", route=R, state="open") == 1
+    assert value(samples, "strangler_circuit", route=R, state="closed") == 0
+    assert value(samples, "strangler_circuit", route="quote", state="open") is None
+    assert value(samples, "strangler_route_mode_ordered", route="quote", mode="compat") == 1
+    assert value(samples, "strangler_route_mode_ordered", route=R, mode="compat") is None
+    assert value(samples, "strangler_workers_short_of_memory") == 2
+
+
+def test_who_sent_too_much_is_counted_by_what_was_sent(telemetry: Telemetry) -> None:
+    telemetry.accepted(a_process(), 0.003)
+    telemetry.limited(R, "polls")
+    telemetry.limited(R, "polls")
+    samples = scraped(telemetry)
+    assert value(samples, "strangler_limited_total", route=R, kind="polls") == 2
+    assert value(samples, "strangler_limited_total", route=R, kind="accepts") == 0
 
 
 def test_queues_the_log_of_the_store_and_draining_are_read_when_scraped(telemetry: Telemetry) -> None:

@@ -17,6 +17,7 @@ def worked(accepted: int, *, waiting: int = 0) -> Counts:
     route.recording = True
     route.accepted = accepted
     route.refused["overloaded"] = accepted
+    route.limited["polls"] = accepted
     route.ended[State.COMPLETED] = accepted
     route.passed[1] = accepted
     for _ in range(accepted):
@@ -52,6 +53,7 @@ def test_counters_histograms_and_gauges_of_all_workers_are_added() -> None:
     for line in (
         'strangler_accepted_total{route="claims"} 5.0',
         'strangler_refused_total{code="overloaded",route="claims"} 5.0',
+        'strangler_limited_total{kind="polls",route="claims"} 5.0',
         'strangler_ended_total{route="claims",state="completed"} 5.0',
         'strangler_passthrough_requests_total{route="claims",status="2xx"} 5.0',
         'strangler_acknowledgement_seconds_bucket{le="0.005",route="claims"} 5.0',

@@ -109,6 +109,7 @@ async def test_while_the_legacy_system_is_down_calls_pause_and_go_on_by_themselv
         return (await listed(crew.server))["submit-claim"]["circuit"] == "closed"
 
     await eventually(is_closed, what="the circuit closes")
+    assert await crew.server.metric("strangler_circuit", route="submit-claim", state="closed") == 1
     assert crew.lines("circuit_opened")
     assert crew.lines("circuit_closed")
 
