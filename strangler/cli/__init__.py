@@ -19,6 +19,7 @@ VERBS = {
     "check": "check",
     "try": "trying",
     "fsck": "fsck",
+    "store": "store",
     "processes": "processes",
     "exceptions": "exceptions",
     "reconcile": "reconcile",

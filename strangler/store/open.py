@@ -12,12 +12,16 @@ from strangler.store import Store
 from strangler.store.ledger import Ledgers
 from strangler.store.memory import MemoryStore
 from strangler.store.sealing import Sealer
-from strangler.store.sqlite.connection import open_reader
+from strangler.store.sqlite.connection import Connection, open_reader
+from strangler.store.sqlite.copying import copy
 from strangler.store.sqlite.ledgers import SqliteLedgers
 from strangler.store.sqlite.library import Library, choose_library
+from strangler.store.sqlite.lock import OwnerLock
+from strangler.store.sqlite.measuring import measure
 from strangler.store.sqlite.migrations import require_current
 from strangler.store.sqlite.store import SqliteStore
 from strangler.store.sqlite.writer import GroupCommit
+from strangler.store.usage import Usage
 
 MEMORY = "memory:"
 
@@ -84,12 +88,51 @@ def open_ledgers(url: str) -> Iterator[Ledgers]:
     Raises:
         OperatorError: the URL names no store with a file of ours.
     """
+    with _reading(url) as (connection, _):
+        yield SqliteLedgers(connection)
+
+
+def usage_of(url: str, now: int) -> Iterator[Usage]:
+    """What fills a store that a server may be using; see `measure`.
+
+    Raises:
+        OperatorError: the URL names no store with a file of ours.
+    """
+    with _reading(url) as (connection, path):
+        yield from measure(connection, path, now)
+
+
+def back_up(url: str, target: Path) -> int:
+    """Copy a store that a server may be using; the size of the copy in bytes.
+
+    Raises:
+        OperatorError: the URL names no store with a file of ours, or the copy cannot be made.
+        StoreUnavailable: the store cannot be read.
+    """
+    with _reading(url) as (connection, _):
+        return copy(connection, target)
+
+
+def is_in_use(url: str) -> bool:
+    """Whether somebody owns the store that a URL names.
+
+    Raises:
+        OperatorError: it names none with a file.
+    """
+    path = store_path(url)
+    if path is None or not path.exists():
+        raise OperatorError(f"{path or url}: there is no such store")
+    return OwnerLock.held(path)
+
+
+@contextmanager
+def _reading(url: str) -> Iterator[tuple[Connection, Path]]:
     path = store_path(url)
     if path is None:
         raise OperatorError(f"{url} is gone with the process that had it; there is nothing to read")
     connection = open_reader(path, choose_library())
     try:
         require_current(connection, path)
-        yield SqliteLedgers(connection)
+        yield connection, path
     finally:
         connection.close()

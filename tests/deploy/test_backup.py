@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,18 +21,22 @@ routes:
 """
 
 
-def program() -> str:
-    """The program of the runbook."""
-    found = re.search(r"<<'PYTHON'\n(.*?)PYTHON\n", (ROOT / "docs" / "runbook.md").read_text(), flags=re.DOTALL)
+def command(original: Path, copy: Path) -> list[str]:
+    """The command of the runbook, with other paths."""
+    text = (ROOT / "docs" / "runbook.md").read_text()
+    found = re.search(r"^strangler (store backup .*)$", text, flags=re.MULTILINE)
     assert found is not None
-    return found[1]
+    words = (
+        found[1].replace("/backup/strangler.db", str(copy)).replace("/var/lib/strangler/strangler.db", str(original))
+    )
+    return [sys.executable, "-m", "strangler", *words.split()]
 
 
 def copied(original: Path, copy: Path) -> None:
-    """Run the program of the runbook, and take the key along."""
+    """Run the command of the runbook."""
     copy.parent.mkdir()
-    subprocess.run([sys.executable, "-c", program(), str(original), str(copy)], check=True, timeout=60)
-    shutil.copy(f"{original}.identity-key", f"{copy}.identity-key")
+    subprocess.run(command(original, copy), check=True, timeout=60, cwd=ROOT)
+    assert Path(f"{copy}.identity-key").read_bytes() == Path(f"{original}.identity-key").read_bytes()
 
 
 async def commanded(server: Server, *words: str) -> None:

@@ -35,6 +35,15 @@ class OwnerLock:
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
 
+    @staticmethod
+    def held(database: Path) -> bool:
+        """Whether somebody holds it right now."""
+        try:
+            OwnerLock(database).release()
+        except OperatorError:
+            return True
+        return False
+
     def release(self) -> None:
         """Let go of it."""
         os.close(self._descriptor)

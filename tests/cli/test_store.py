@@ -1,0 +1,153 @@
+"""`strangler store`: what fills a store, making room in it, and a copy of it; with a server over it, and without."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strangler.cli import main
+from strangler.cli.store import people
+from strangler.store.fsck import Report
+from strangler.store.open import open_ledgers
+from strangler.store.retention import Part
+from tests.operations.desk_stage import Desk, a_desk
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+    monkeypatch.delenv("STRANGLER_OPS", raising=False)
+    monkeypatch.delenv("STRANGLER_OPS_TOKEN", raising=False)
+    async with a_desk(tmp_path) as desk:
+        yield desk
+
+
+async def said(capture: Capture, *words: str) -> tuple[int, str]:
+    capture.readouterr()
+    code = await asyncio.to_thread(main, [*words])
+    shown = capture.readouterr()
+    return code, shown.out + shown.err
+
+
+async def document(capture: Capture, *words: str) -> Any:
+    _, text = await said(capture, *words, "--json")
+    return json.loads(text)
+
+
+async def completed(desk: Desk, policy_number: str) -> str:
+    process_id = await desk.submit({"policyNumber": policy_number})
+    assert (await desk.settled(process_id))["state"] == "completed"
+    return process_id
+
+
+def shed(url: str) -> int:
+    """How many processes lost their bodies, in a sound store."""
+    with open_ledgers(url) as ledgers:
+        assert [*Report(ledgers)] == []
+        return sum(Part.BODIES in ledger.gone for ledger in ledgers.all())
+
+
+async def test_usage_says_what_fills_it_beside_the_server(desk: Desk, capsys: Capture) -> None:
+    for number in range(3):
+        await completed(desk, f"claim-{number}")
+    found = await document(capsys, "store", "usage", "--store", desk.store_url)
+    tables = {row["table"]: row for row in found["tables"]}
+    assert (tables["process"]["rows"], tables["reply"]["rows"]) == (3, 3)
+    assert tables["event"]["bytes"] > tables["event"]["rows"] * 100
+    (route,) = found["routes"]
+    assert (route["route"], route["processes"], route["ended"]) == ("submit-claim", 3, 3)
+    assert route["bodyBytes"] == route["sheddableBytes"] == found["sheddableBytes"] > 0
+    assert [age["upTo"] for age in found["ages"]] == ["1d"]
+    assert found["file"]["bytes"] > 0
+    code, text = await said(capsys, "store", "usage", "--store", desk.store_url)
+    assert code == 0
+    assert "submit-claim" in text
+    assert "could be shed" in text
+
+
+async def test_shed_goes_through_the_server_that_owns_the_store(desk: Desk, capsys: Capture) -> None:
+    processes = [await completed(desk, f"claim-{number}") for number in range(3)]
+    command = ("store", "shed", "--free", "1B", "--store", desk.store_url)
+    found = await document(capsys, *command, "--dry-run")
+    assert (found["processes"], found["dryRun"], shed(desk.store_url)) == (1, True, 0)
+    found = await document(capsys, *command, "--why", "the disk is full")
+    assert (found["processes"], shed(desk.store_url)) == (1, 1)
+    code, text = await said(capsys, "store", "shed", "--free", "1GiB", "--why", "more", "--store", desk.store_url)
+    assert code == 1
+    assert "2 processes lost their bodies" in text
+    assert "there is no more to forget" in text
+    assert shed(desk.store_url) == len(processes)
+    commands = (await desk.get("/audit", what="shedBodies")).document["commands"]
+    assert [one["why"] for one in commands] == ["more", "the disk is full"]
+    assert commands[1]["detail"].startswith("1 processes")
+
+
+async def test_shed_opens_the_store_itself_where_no_server_runs(tmp_path: Path, capsys: Capture) -> None:
+    async with a_desk(tmp_path) as desk:
+        for number in range(2):
+            await completed(desk, f"claim-{number}")
+        url = desk.store_url
+    assert (await document(capsys, "store", "shed", "--free", "1B", "--dry-run", "--store", url))["processes"] == 1
+    assert shed(url) == 0
+    assert (await said(capsys, "store", "shed", "--free", "1B", "--why", "x", "--store", url))[0] == 0
+    assert shed(url) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["shed", "--free", "much", "--why", "x"], "--free: expected a size"),
+        (["shed", "--free", "1GiB"], "--why: say why"),
+        (["shed", "--free", "1GiB", "--why", "x"], "there is no such store"),
+        (["usage"], "there is no such file"),
+        (["backup", "copy.db"], "there is no such file"),
+    ],
+)
+async def test_what_is_wrong_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, words: list[str], text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, told = await said(capsys, "store", *words)
+    assert code == 2
+    assert text in told
+
+
+async def test_a_backup_is_a_store_of_its_own_with_the_key_beside_it(desk: Desk, capsys: Capture) -> None:
+    process = await completed(desk, "claim-1")
+    (desk.folder / "store.db.identity-key").write_bytes(b"k" * 32)
+    copy = desk.folder / "copy.db"
+    code, text = await said(capsys, "store", "backup", str(copy), "--store", desk.store_url)
+    assert code == 0, text
+    await completed(desk, "claim-2")
+    with open_ledgers(f"sqlite:///{copy}") as ledgers:
+        assert [*Report(ledgers)] == []
+        assert [ledger.process.id for ledger in ledgers.all()] == [process]
+    assert (desk.folder / "copy.db.identity-key").read_bytes() == b"k" * 32
+    for name in ("copy.db", "copy.db.identity-key"):
+        assert (desk.folder / name).stat().st_mode & 0o077 == 0
+    assert sorted(path.name for path in desk.folder.glob("copy*")) == ["copy.db", "copy.db.identity-key"]
+    code, text = await said(capsys, "store", "backup", str(copy), "--store", desk.store_url)
+    assert code == 2
+    assert "a backup replaces nothing" in text
+
+
+async def test_a_key_that_lies_elsewhere_is_not_forgotten(desk: Desk, capsys: Capture) -> None:
+    code, text = await said(capsys, "store", "backup", str(desk.folder / "copy.db"), "--store", desk.store_url)
+    assert code == 0
+    assert "keep the key of --identity-key with the copy" in text
+
+
+def test_sizes_are_shown_as_people_read_them() -> None:
+    assert [people(size) for size in (0, 1023, 1024, 5 * 1024**3, 1024**5)] == [
+        "0 B",
+        "1023 B",
+        "1.0 KiB",
+        "5.0 GiB",
+        "1024.0 TiB",
+    ]
