@@ -65,6 +65,8 @@ def _try_again(document: Mapping[str, Any]) -> str:
 
 def _print_history(document: Mapping[str, Any]) -> None:
     print("\nhistory")
+    if "earlierEvents" in document:
+        print(f"  ({document['earlierEvents']} earlier events are not shown)")
     print_table(
         ("#", "when", "transition", "state", "note"),
         (

@@ -117,6 +117,17 @@ async def test_credentials_are_said_to_be_there_while_they_are_and_never_shown(d
     assert "s3cret" not in json.dumps(whole)
 
 
+async def test_of_a_very_long_history_the_latest_is_shown(desk: Desk) -> None:
+    process_id = await desk.submit({"hold": True})
+    for number in range(505):
+        body = {"status": f"STEP-{number}"}
+        assert (await desk.ask("POST", f"/processes/{process_id}/progress", body=body)).status == 200
+    whole = (await desk.get(f"/processes/{process_id}")).document
+    numbers = [event["sequence"] for event in whole["history"]]
+    assert numbers == list(range(whole["earlierEvents"] + 1, whole["earlierEvents"] + 501))
+    assert "STEP-504" in [event["set"].get("status") for event in whole["history"]]
+
+
 async def test_a_client_is_shown_the_references_that_are_public(desk: Desk) -> None:
     process_id = await desk.submit({"policyNumber": "P-1"})
     await desk.settled(process_id)

@@ -231,7 +231,7 @@ async def _whole(process_id: str, sources: Sources) -> Told:
         **views.summary(process, promise),
         **views.particulars(process, carried.retain_until_at),
         "promise": {"digest": process.promise, **await _promise_text(process.promise, sources.archive)},
-        "history": [views.event(one) for one in await sources.store.events(process_id)],
+        **views.history(await sources.store.events(process_id)),
         "tries": [views.attempt(one) for one in carried.attempts],
         "evidence": [shown.evidence(one) for one in carried.evidence],
         "exceptions": [views.exception(one) for one in carried.exceptions],

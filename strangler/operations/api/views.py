@@ -35,6 +35,9 @@ from strangler.ports import Evidence, ExceptionEntry
 FIRST_BYTES = 16 * 1024
 """Of a body, so many are shown."""
 
+MOST_EVENTS = 500
+"""Of a history, so many are shown."""
+
 
 def known(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """An object of what is known: members that are None are left out."""
@@ -188,6 +191,7 @@ WHOLE_KNOWN: Mapping[str, Schema] = {
     "worker": TEXT,
     "followTarget": TEXT,
     "followUntilAt": INSTANT,
+    "earlierEvents": COUNT,
     "request": REQUEST,
     "reply": REPLY,
 }
@@ -211,6 +215,13 @@ def particulars(process: Process, retain_until_at: int | None) -> dict[str, Any]
             )
         ),
     }
+
+
+def history(events: Sequence[Event]) -> dict[str, Any]:
+    """The latest events of a process: one that was followed for days has very many."""
+    left_out = max(0, len(events) - MOST_EVENTS)
+    told: dict[str, Any] = {"history": [event(one) for one in events[left_out:]]}
+    return {**told, "earlierEvents": left_out} if left_out else told
 
 
 def event(one: Event) -> dict[str, Any]:
