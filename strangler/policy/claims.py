@@ -50,4 +50,6 @@ def _name_objection(values: Mapping[str, Any], policy: JwtPolicy) -> str | None:
 
 def _is_instant(value: object) -> bool:
     """Whether a value is a NumericDate (section 2)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)

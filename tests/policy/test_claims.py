@@ -28,6 +28,7 @@ def said(**claims: Any) -> dict[str, Any]:
         {"exp": NOW + 0.5},
         {"nbf": NOW + LEEWAY, "iat": NOW + LEEWAY},
         {"sub": None},
+        {"exp": 10**400},  # too large for a float
     ],
 )
 def test_a_token_of_the_issuer_for_the_audience_in_its_time_is_taken(claims: dict[str, Any]) -> None:
@@ -44,6 +45,7 @@ def test_a_token_of_the_issuer_for_the_audience_in_its_time_is_taken(claims: dic
         ({"exp": float("inf")}, "the claim exp is no instant"),
         ({"nbf": NOW + LEEWAY + 1}, "the token is not valid yet"),
         ({"iat": NOW + LEEWAY + 1}, "the token is not valid yet"),
+        ({"nbf": 10**400}, "the token is not valid yet"),
         ({"nbf": "soon"}, "the claim nbf is no instant"),
         ({"iss": None}, "the token has no iss"),
         ({"iss": ""}, "the token has no iss"),
