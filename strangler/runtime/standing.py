@@ -50,7 +50,7 @@ class StandingOrders:
         self._instrument = instrument
         self._tell = tell
         self._timer: asyncio.TimerHandle | None = None
-        self._ending: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def begin(self) -> None:
         """Take up what an earlier run left, before the first policy is in force.
@@ -70,8 +70,8 @@ class StandingOrders:
         """Look at nothing more."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._ending is not None:
-            self._ending.cancel()
+        for task in self._tasks:
+            task.cancel()
         self._gates.close()
 
     # What is asked.
@@ -172,7 +172,9 @@ class StandingOrders:
 
     def _look(self) -> None:
         self._timer = None
-        self._ending = asyncio.get_running_loop().create_task(self._end_what_is_over())
+        task = asyncio.get_running_loop().create_task(self._end_what_is_over())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _end_what_is_over(self) -> None:
         now = self._clock.now()

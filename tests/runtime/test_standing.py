@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -112,6 +114,25 @@ async def test_while_the_legacy_system_is_down_calls_pause_and_go_on_by_themselv
     assert await crew.server.metric("strangler_circuit", route="submit-claim", state="closed") == 1
     assert crew.lines("circuit_opened")
     assert crew.lines("circuit_closed")
+
+
+async def test_a_hold_outlives_the_store_process(crew: Crew) -> None:
+    await crew.begin()
+    first, second = await crew.clients()
+    assert await order(crew.server, "hold", "submit-claim") == 0
+    os.kill(crew.store, signal.SIGKILL)
+
+    async def accepted(client: Client, marker: str) -> bool:
+        return (await client.submit("/claims", marker)).status == 202
+
+    for client, marker in ((first, "a"), (second, "b")):
+        await eventually(lambda client=client, marker=marker: accepted(client, marker), what="it is back")  # type: ignore[misc]
+    route = (await listed(crew.server))["submit-claim"]
+    assert (route["waiting"], route["hold"]["who"].partition(" ")[0]) == (2, "command-line")
+    assert crew.calls() == 0
+    assert await order(crew.server, "release", "submit-claim") == 0
+    await crew.all_in(first, ["completed"] * 2)
+    assert set(crew.markers().values()) == {1}
 
 
 async def test_a_mode_for_a_while_is_followed_by_all_workers_and_known_keys_stay_answered(crew: Crew) -> None:
