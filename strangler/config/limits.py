@@ -14,7 +14,7 @@ _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 def build_limits(section: Section) -> Limits:
     """How many requests each client may send."""
     limits: dict[str, Any] = section.values["limits"]
-    return Limits(accepts=_rate(limits.get("accepts")), polls=_rate(limits.get("polls")), by=limits["by"])
+    return Limits(accepts=read_rate(limits.get("accepts")), polls=read_rate(limits.get("polls")), by=limits["by"])
 
 
 def build_circuit(section: Section) -> CircuitPolicy | None:
@@ -27,7 +27,8 @@ def build_circuit(section: Section) -> CircuitPolicy | None:
     )
 
 
-def _rate(text: str | None) -> Rate | None:
+def read_rate(text: str | None) -> Rate | None:
+    """So many in so long, as in 100/min; None: there is no limit."""
     if text is None:
         return None
     requests, _, unit = text.partition("/")

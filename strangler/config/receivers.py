@@ -9,6 +9,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from strangler.config.limits import read_rate
 from strangler.config.scalars import seconds
 from strangler.config.section import Context, Section
 from strangler.config.upstreams import build_tls
@@ -55,6 +56,7 @@ def build_receiver(name: str, section: Section, context: Context) -> Receiver | 
         payload=values["payload"],
         callers=tuple(values.get("callers", ())),
         concurrency=int(values["concurrency"]),
+        rate=read_rate(values.get("rate")),
         timeout=seconds(values["timeout"]),
         attempts=int(values["attempts"]),
         backoff=Backoff(

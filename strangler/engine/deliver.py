@@ -37,7 +37,7 @@ from strangler.ports import (
 _STORE_BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _AFTER_DEFECT = 30_000  # milliseconds until what a defect of ours kept from being sent is tried again
 _LOOK_EVERY = 5.0  # seconds between two looks at all lanes
-_AT_ONCE = 512  # callbacks under way in all lanes: callers may name many origins, and each takes a file descriptor …
+_AT_ONCE = 2000  # callbacks under way in all lanes: callers may name many origins, and each takes a file descriptor …
 _OF_ONE_LANE = _AT_ONCE // 2  # … and no lane takes them all
 
 
@@ -235,12 +235,15 @@ class Deliverer:
             if self._running >= _AT_ONCE:
                 self._crowded[lane.name] = lane
                 return
-            delivery = lane.take()
-            if delivery is None:
+            if not lane.ready:
                 if lane.unknown and not lane.stocking:
                     lane.begin_stocking()
                     self._spawn(self._stock(lane))
                 return
+            if receiver.rate is not None and (later := lane.pass_at(receiver.rate, self._means.clock.now())):
+                self._wake(lane, later)
+                return
+            delivery = lane.take()
             lane.running += 1
             self._running += 1
             self._spawn(self._deliver(lane, receiver, delivery))

@@ -3,11 +3,14 @@ is. Bookkeeping only; `deliver` acts on it."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 
 from strangler.domain.delivery import Delivery, receiver_of_lane
 from strangler.policy.callback_url import parse_callback_url
+from strangler.policy.limit import take
+from strangler.policy.model import Rate
 from strangler.policy.receivers import Receiver
 from strangler.ports import DeliveryKey
 
@@ -25,6 +28,7 @@ class DeliveryLane:
     """What is sent in one lane."""
 
     __slots__ = (
+        "_full_at",
         "_in_hand",
         "_ready",
         "_ready_keys",
@@ -52,6 +56,7 @@ class DeliveryLane:
         self.not_before = 0  # the receiver asked for peace until this instant, or a fault of ours is waited for
         self.warned = False  # it was said that nobody knows how to reach the receiver
         self._spares = 0  # faults of our own in a row
+        self._full_at: float | None = None  # milliseconds: when the whole of its rate is there again
         self._ready: deque[Delivery] = deque()
         self._ready_keys: set[DeliveryKey] = set()
         self._in_hand: set[DeliveryKey] = set()
@@ -65,6 +70,15 @@ class DeliveryLane:
     def narrowed(self) -> bool:
         """Whether the receiver has failed too often in a row."""
         return self.failures >= NARROWED_AFTER
+
+    def pass_at(self, rate: Rate, now: int) -> int:
+        """Count one call, if the rate has room for it: 0. Else the instant at which it has."""
+        taken = take(rate, self._full_at, now)
+        self._full_at = taken.full_at
+        if taken.reading.allowed:
+            return 0
+        window = rate.seconds * 1000
+        return max(now + 1, math.ceil(taken.full_at + window / rate.requests - window))
 
     @property
     def idle(self) -> bool:
@@ -86,10 +100,13 @@ class DeliveryLane:
                 self._ready.append(delivery)
                 self._ready_keys.add(key)
 
-    def take(self) -> Delivery | None:
+    @property
+    def ready(self) -> bool:
+        """Whether something can be taken."""
+        return bool(self._ready)
+
+    def take(self) -> Delivery:
         """The one that has been due longest; `settled` has to follow."""
-        if not self._ready:
-            return None
         delivery = self._ready.popleft()
         key = delivery[:3]
         self._ready_keys.discard(key)

@@ -15,7 +15,7 @@ from strangler.domain.retry import Backoff
 from strangler.policy.addresses import judge
 from strangler.policy.callback_url import AllowedOrigin, CallbackUrl, parse_callback_url
 from strangler.policy.expressions import Expression
-from strangler.policy.model import Tls
+from strangler.policy.model import Rate, Tls
 from strangler.policy.wildcard import fits
 
 FINAL_STATES = frozenset(PublicState(state.value) for state in FINAL)
@@ -62,7 +62,8 @@ class Receiver:
     states: frozenset[PublicState] = FINAL_STATES
     payload: Literal["status", "result"] = "status"
     callers: tuple[str, ...] = ()  # names of callers, with *; empty: all
-    concurrency: int = 8
+    concurrency: int = 8  # calls at once; where callers name the URL, of each origin
+    rate: Rate | None = None  # calls at most, likewise; None: as many as there are
     timeout: float = 15.0  # seconds of one attempt, all in all
     attempts: int = 12
     backoff: Backoff = BACKOFF

@@ -78,6 +78,7 @@ receivers:
     payload: result
     callers: ["partner-*"]
     concurrency: 2
+    rate: 100/s
     timeout: 5s
     attempts: 3
     backoff: {initial: 1s, factor: 2, max: 1m, jitter: none}

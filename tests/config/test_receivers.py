@@ -14,7 +14,7 @@ from strangler.config.located import PolicyErrors
 from strangler.domain.process import PublicState
 from strangler.domain.retry import Backoff
 from strangler.policy.callback_url import AllowedOrigin
-from strangler.policy.model import Tls
+from strangler.policy.model import Rate, Tls
 from strangler.policy.receivers import Receiver, SigningKey
 from tests.config.scene import UPSTREAM, advice, errors, load, load_route, one_route, without_folder, write
 
@@ -63,7 +63,7 @@ def test_every_key_of_a_receiver_arrives(tmp_path: Path) -> None:
         tmp_path,
         f'allow: ["https://*.Partner.example:8443", "https://hooks.example"], secrets: ["{SECRET}", "{OTHER}"], '
         'tls: {ca: ca.pem}, networks: [10.1.0.0/16, "fd12::/32"], verify: handshake, states: [unconfirmed, failed], '
-        'payload: result, callers: ["partner-*"], concurrency: 2, timeout: 3s, attempts: 4, '
+        'payload: result, callers: ["partner-*"], concurrency: 2, rate: 5000/h, timeout: 3s, attempts: 4, '
         "backoff: {initial: 1s, factor: 2, max: 1m, jitter: none}",
     )
     assert found == Receiver(
@@ -77,6 +77,7 @@ def test_every_key_of_a_receiver_arrives(tmp_path: Path) -> None:
         payload="result",
         callers=("partner-*",),
         concurrency=2,
+        rate=Rate(5000, 3600.0),
         timeout=3.0,
         attempts=4,
         backoff=Backoff(initial=1.0, factor=2.0, max=60.0, jitter="none"),

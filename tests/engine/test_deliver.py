@@ -13,6 +13,7 @@ from strangler.domain.exchange import Body, RecordedReply
 from strangler.domain.process import Effect, PublicState, State
 from strangler.domain.transitions import Accept, Claim, Finish, apply
 from strangler.engine.delivery_lanes import NARROWED_AFTER
+from strangler.policy.model import Rate
 from strangler.ports import (
     Answered,
     Commit,
@@ -249,6 +250,21 @@ async def test_no_more_are_under_way_than_the_policy_says(begun: Telling) -> Non
     assert gate.most == 3
     assert len(await begun.all(DeliveryState.DELIVERED)) == 300
     assert len({message.webhook_id for message in begun.sender.to("broker-a")}) == len(begun.sender.sent) == 300
+
+
+async def test_a_receiver_is_called_no_more_often_than_its_rate(begun: Telling) -> None:
+    begun.receiver("broker-a", rate=Rate(3, 60.0))
+    begun.receiver("broker-b")
+    await begun.processes(5, TO_A, TO_B)
+    await begun.settled()
+    assert (len(begun.sender.to("broker-a")), len(begun.sender.to("broker-b"))) == (3, 5)
+    await begun.pass_(19.9)
+    assert len(begun.sender.to("broker-a")) == 3
+    await begun.pass_(0.1)
+    assert len(begun.sender.to("broker-a")) == 4
+    await begun.pass_(20)
+    assert len(begun.sender.to("broker-a")) == 5
+    assert len(await begun.all(DeliveryState.DELIVERED)) == 10
 
 
 async def test_all_lanes_together_stay_within_bounds_and_one_lane_never_takes_them_all(
