@@ -115,8 +115,8 @@ class Deliverer:
         now = self._means.clock.now()
         self.totals = await self._means.deliveries.totals()
         next_due = await self._means.deliveries.next_due(-1)
-        for name in [name for name, lane in self._lanes.items() if lane.idle and name not in next_due]:
-            if name not in self._wakes:
+        for name, lane in [*self._lanes.items()]:
+            if lane.idle(now) and name not in next_due and name not in self._wakes:
                 del self._lanes[name]
         for name, due_at in next_due.items():
             if due_at > now:

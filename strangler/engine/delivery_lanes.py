@@ -80,10 +80,10 @@ class DeliveryLane:
         window = rate.seconds * 1000
         return max(now + 1, math.ceil(taken.full_at + window / rate.requests - window))
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is under way and nothing is known to be due."""
-        return not (self.running or self._ready or self.stocking or self.unknown)
+    def idle(self, now: int) -> bool:
+        """Whether nothing is under way, nothing is known to be due, and nothing has to be remembered."""
+        busy = self.running or self._ready or self.stocking or self.unknown
+        return not busy and self.not_before <= now and (self._full_at is None or self._full_at <= now)
 
     def begin_stocking(self) -> None:
         """The store is going to be asked; what is settled from now on may still be in its answer."""

@@ -267,6 +267,18 @@ async def test_a_receiver_is_called_no_more_often_than_its_rate(begun: Telling) 
     assert len(await begun.all(DeliveryState.DELIVERED)) == 10
 
 
+async def test_a_rate_is_remembered_while_nothing_is_due(begun: Telling) -> None:
+    begun.receiver("broker-a", rate=Rate(3, 60.0))
+    await begun.processes(3)
+    await begun.settled()
+    await begun.pass_(1)
+    await begun.processes(3)
+    await begun.settled()
+    assert len(begun.sender.sent) == 3
+    await begun.pass_(120)
+    assert len(begun.sender.sent) == 6
+
+
 async def test_all_lanes_together_stay_within_bounds_and_one_lane_never_takes_them_all(
     begun: Telling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
