@@ -125,10 +125,10 @@ def written(commit: Commit, sealer: Sealer) -> Written:
         before = None if change.before is None else (change.before.sequence, change.before.fence)
         rows.append(_process_row(process_id, change, commit.end))
         size += _add_events(rows, process_id, change)
-        hour = hour_of(accepted_at(text))
-        for term in new_terms(change):
-            rows.append((sql.LOOKUP, (hour, term, process_id)))
-            size += _LOOKUP
+        if terms := new_terms(change):
+            hour = hour_of(accepted_at(text))
+            rows.extend((sql.LOOKUP, (hour, term, process_id)) for term in terms)
+            size += _LOOKUP * len(terms)
     if commit.request is not None:
         size += _add_request(rows, process_id, commit.request, sealer, sealed=commit.end is None)
     if commit.key is not None and change is not None:
