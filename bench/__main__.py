@@ -12,6 +12,7 @@ from pathlib import Path
 from bench.accepts import accepts, complete
 from bench.callbacks import callbacks
 from bench.machine import LOAD_CORE, SERVER_CORE
+from bench.million import million
 from bench.passthrough import compat, passthrough
 from bench.polling import polling
 from bench.reads import reads, stored
@@ -29,6 +30,7 @@ SCENARIOS: dict[str, Callable[[Settings], list[Row]]] = {
     "reads": reads,
     "stored": stored,
     "slow": slow,
+    "million": million,
     "streams": streams,
     "polling": polling,
     "callbacks": callbacks,

@@ -35,6 +35,7 @@ class Plan:
     seconds: float = 3.0  # seconds that count
     most: int = 0  # stop after so many replies; 0: by time alone
     sample: int = 0  # bodies of so many replies are given back
+    rate: float = 0.0  # requests per second, of all connections together; 0: as many as there can be
 
 
 @dataclass
@@ -78,6 +79,15 @@ class Tally:
         self.done = asyncio.Event()
         self.stopping = False
         self.bodies: list[bytes] = []
+        self._due = 0.0
+
+    def wait(self) -> float:
+        """Seconds until the next request is due."""
+        if not self.plan.rate:
+            return 0.0
+        now = time.monotonic()
+        self._due = max(self._due + 1 / self.plan.rate, now)
+        return self._due - now
 
 
 class Connection(asyncio.Protocol):
@@ -92,7 +102,14 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
         self.tally.open += 1
-        self._send()
+        self._send_when_due()
+
+    def _send_when_due(self) -> None:
+        wait = self.tally.wait()
+        if wait > 0:
+            asyncio.get_running_loop().call_later(wait, self._send)
+        else:
+            self._send()
 
     def _send(self) -> None:
         tally = self.tally
@@ -126,7 +143,7 @@ class Connection(asyncio.Protocol):
             tally.bodies.append(data[end + 4 : size])
         self.buffer = b""
         self.sent_at = 0
-        self._send()
+        self._send_when_due()
 
     def connection_lost(self, error: Exception | None) -> None:
         tally = self.tally

@@ -152,6 +152,7 @@ def load(
     warm_up: float = 0.5,
     most: int = 0,
     sample: int = 0,
+    rate: float = 0.0,
 ) -> Seen:
     """Load from the other core, and what came back."""
     plan = Plan(
@@ -163,6 +164,7 @@ def load(
         warm_up=warm_up,
         most=most,
         sample=sample,
+        rate=rate,
     )
     with on_core(LOAD_CORE):
         run = subprocess.run(

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from bench.baselines import STATUS_DOCUMENT
+from bench.load import Plan, Tally
 from bench.machine import CORES, Program, free_port, get, load, on_core, python
 from bench.report import Row, compared, table
 from bench.subject import reading, submission
@@ -57,3 +59,12 @@ def test_a_ratio_is_taken_round_by_round_and_held_against_its_target() -> None:
     assert "50/s (40-90)" in text
     assert "met" in text
     assert "SKIPPED" in text
+
+
+def test_a_rate_makes_each_request_wait_for_its_turn() -> None:
+    plan = Plan(host="127.0.0.1", port=1, requests=[], rate=10.0)
+    paced, free = Tally(plan), Tally(replace(plan, rate=0.0))
+    waits = [paced.wait() for _ in range(5)]
+    assert waits == sorted(waits)
+    assert waits[-1] > waits[0]
+    assert [free.wait() for _ in range(3)] == [0.0, 0.0, 0.0]
