@@ -16,6 +16,7 @@ from bench.million import million
 from bench.passthrough import compat, passthrough
 from bench.polling import polling
 from bench.reads import reads, stored
+from bench.reconcile import reconcile
 from bench.report import Row, Settings, table
 from bench.slow_calls import slow
 from bench.start_up import start_up
@@ -35,6 +36,7 @@ SCENARIOS: dict[str, Callable[[Settings], list[Row]]] = {
     "polling": polling,
     "callbacks": callbacks,
     "start-up": start_up,
+    "reconcile": reconcile,
     "translation": translation,
     "passthrough": passthrough,
     "compat": compat,

@@ -27,7 +27,7 @@ def tale(events: Iterable[Event]) -> tuple[str | None, Process | None]:
             return f"event {expected} is missing, {event.sequence} stands in its place", None
         if chain(head, event.content) != event.digest:
             return f"event {event.sequence} does not continue the hash chain", None
-        content = json.loads(event.content)
+        content = _read(event.content)
         if (content["id"], content["sequence"]) != (event.process_id, event.sequence):
             return f"event {event.sequence} belongs to another process or place", None
         if content["from"] != state:
@@ -35,7 +35,7 @@ def tale(events: Iterable[Event]) -> tuple[str | None, Process | None]:
             return told, None
         if ended:
             return f"event {event.sequence} follows a final transition", None
-        before, state = state, State(content["to"])
+        before, state = state, _STATES[content["to"]]
         if state not in _REACHED[before]:
             return f"event {event.sequence}: no transition leads from {content['from']} to {state}", None
         ended = state in FINAL
@@ -83,17 +83,27 @@ def verify(events: Iterable[Event]) -> str | None:
     return tale(events)[0]
 
 
+def _read(text: str) -> dict[str, Any]:
+    """The object in the content of an event; `json.loads` looks for white space around it, and takes twice as long."""
+    found, end = _decode(text)
+    if end != len(text):
+        raise ValueError("there is more than one object")
+    return found  # type: ignore[no-any-return]
+
+
 def _process(fields: dict[str, Any], sequence: int, head: bytes) -> Process:
-    fields["sequence"] = sequence
-    fields["head"] = head
-    fields["state"] = State(fields["state"])
-    if fields.get("effect") is not None:
-        fields["effect"] = Effect(fields["effect"])
     try:
+        fields["sequence"] = sequence
+        fields["head"] = head
+        fields["state"] = _STATES[fields["state"]]
+        if fields.get("effect") is not None:
+            fields["effect"] = Effect(fields["effect"])
         return Process(**fields)
-    except TypeError as error:
+    except (LookupError, TypeError) as error:
         raise ValueError(str(error)) from None
 
 
+_STATES = {state.value: state for state in State}
+_decode = json.JSONDecoder().raw_decode
 _REACHED = {state: frozenset().union(*targets.values()) for state, targets in TABLE.items()}
 """Where one transition leads to, by state."""

@@ -31,6 +31,7 @@ from strangler.ports import (
 _MOST = 10_000  # findings after which it is a catastrophe, and no list for people
 _TOLD = 1_000  # of these are in a report
 _PAGE = 100
+_BREATH = 0.25  # of the time of a step, after it: others come first, wherever a low priority is not allowed
 _FIRST_AFTER = 60.0  # seconds: a server that is restarted often is examined all the same
 _MENDABLE: tuple[ExceptionKind, ...] = ("integrity",)  # an orphan has somebody while its exception is open
 
@@ -138,7 +139,9 @@ class Reconciler:
         report = self._current()
         mark: str | None = None
         while True:
+            began = self._clock.boottime()
             step = await examiner.examine(mark, bodies=report.bodies)
+            await asyncio.sleep(_BREATH * (self._clock.boottime() - began) / 1e9)
             self._update(processes=self._current().processes + step.processes)
             for finding in step.findings:
                 if await _still(examiner, finding):

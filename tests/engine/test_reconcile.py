@@ -244,7 +244,8 @@ async def test_on_a_schedule_it_runs_again_and_again(monkeypatch: pytest.MonkeyP
     sleep = asyncio.sleep
 
     async def no_time(seconds: float) -> None:
-        slept.append(seconds)
+        if seconds:  # a step that took no time needs no rest
+            slept.append(seconds)
         if len(slept) > 3:
             enough.set()
         await sleep(0)

@@ -158,11 +158,20 @@ class Examination:
             yield stray(*place)
 
 
+def _stand_back() -> None:
+    """Give way to everybody else on the machine, as far as that is allowed here."""
+    with contextlib.suppress(OSError):
+        os.nice(_NICENESS)
+    with contextlib.suppress(OSError):
+        # sched(7): only what nobody else wants, and given up at once when somebody wakes. A low priority alone keeps a
+        # commit waiting for some milliseconds at each of its wake-ups.
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 def main(path: str) -> None:
     """Answer until there are no more questions."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells the whole group: it ends with its input
-    with contextlib.suppress(OSError):
-        os.nice(_NICENESS)
+    _stand_back()
     # What is made for one process is gone with it: looking for cycles among many finds none, and costs a third.
     gc.set_threshold(100_000, 50, 1000)
     examination = Examination(open_reader(Path(path), choose_library()))
