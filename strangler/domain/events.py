@@ -34,9 +34,10 @@ class OutboxRow(NamedTuple):
 def outbox_row(process: Process, event: Event) -> OutboxRow:
     """What is told of a public change."""
     # Written by hand: on every acceptance, and with a fixed form.
+    state = process.public_state
     text = (
         f'{{"id":"{process.id}","route":{_quoted(process.route)},"type":{_quoted(process.type)},'
-        f'"state":"{process.public_state.value}","version":{process.version},"at":{event.at},'
+        f'"state":"{state}","version":{process.version},"at":{event.at},'
         f'"correlationId":{_quoted(process.correlation_id)}'
     )
     for name, value in (("status", process.status), ("reason", process.reason), ("effect", process.effect)):
@@ -46,7 +47,7 @@ def outbox_row(process: Process, event: Event) -> OutboxRow:
         event_id(event.digest),
         "process",
         process.id,
-        f"{process.type}.{process.public_state.value}",
+        f"{process.type}.{state}",
         text + "}",
         event.at,
     )

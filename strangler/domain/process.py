@@ -120,9 +120,7 @@ class Process(NamedTuple):
     @property
     def public_state(self) -> PublicState:
         """The state as a client sees it."""
-        if self.state is State.IN_DOUBT:
-            return PublicState.PROCESSING if self.settling else PublicState.UNCONFIRMED
-        return _PUBLIC[self.state]
+        return public_state(self.state, self.settling)
 
     @property
     def queued(self) -> bool:
@@ -166,6 +164,14 @@ _PUBLIC = {
     State.EXPIRED: PublicState.EXPIRED,
     State.CANCELLED: PublicState.CANCELLED,
 }
+
+
+def public_state(state: State, settling: bool) -> PublicState:
+    """The state of a process as a client sees it. ``settling``: it is in doubt, and no person is needed."""
+    if state is State.IN_DOUBT:
+        return PublicState.PROCESSING if settling else PublicState.UNCONFIRMED
+    return _PUBLIC[state]
+
 
 ACCEPTED_FIELDS = Process._fields[: Process._fields.index("state")]
 

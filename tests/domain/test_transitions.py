@@ -236,6 +236,11 @@ def test_two_events_in_each_others_place_show() -> None:
     assert verify([HISTORY[1], HISTORY[0], *HISTORY[2:]]) is not None
 
 
+def shown(process: Process) -> tuple[object, ...]:
+    """What a client can see change."""
+    return process.public_state, process.status, process.reason, process.effect
+
+
 class Life(RuleBasedStateMachine):
     """Any sequence of legal transitions keeps row and history of one mind."""
 
@@ -255,6 +260,7 @@ class Life(RuleBasedStateMachine):
             change: Change = apply(before, transition, self.now)
         except IllegalTransition:
             return
+        assert (len(change.outbox) == 1) == (shown(change.process) != shown(before))
         self.process = change.process
         self.events += change.events
         self.outbox += change.outbox
@@ -329,6 +335,20 @@ class Life(RuleBasedStateMachine):
 
 Life.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
 test_any_life_keeps_row_and_history_of_one_mind = Life.TestCase
+
+
+@given(reference=st.text(), key=st.none() | st.text(), size=st.integers(0, 2**53), owner=st.text(max_size=8))
+def test_an_event_is_written_as_the_json_of_python_writes_it(
+    reference: str, key: str | None, size: int, owner: str
+) -> None:
+    draft = a_draft(correlation_id=reference, key=key, body_size=size)
+    accepted = apply(None, Accept(draft, json.dumps({"claim": reference})), NOON)
+    claimed = apply(accepted.process, Claim(owner), NOON)
+    done = apply(claimed.process, Finish(State.COMPLETED, Effect.APPLIED, key, reference), NOON + 1)
+
+    for change in (accepted, claimed, done):
+        [event] = change.events
+        assert event.content == json.dumps(json.loads(event.content), ensure_ascii=False, separators=(",", ":"))
 
 
 @given(content=st.text(), head=st.binary(max_size=32))

@@ -134,7 +134,7 @@ async def test_why_the_owner_refuses_new_work_is_said_here(remote: RemoteStore) 
 
 
 async def test_what_cannot_be_stored_is_told_as_such_and_harms_nobody(remote: RemoteStore) -> None:
-    broken = make.accept(make.draft(body_size=2**70))
+    broken = make.accept(make.draft(body_size=2**63))
     sound = make.accept()
     results = await asyncio.gather(remote.commit(broken), remote.commit(sound), return_exceptions=True)
     assert isinstance(results[0], InternalError | ValueError | OverflowError)
