@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from strangler.domain.exchange import Body
-from strangler.domain.process import Process, PublicState, State, Tombstone
+from strangler.domain.process import PublicState, State, Tombstone
 from strangler.engine.document import status_word
-from strangler.operations.api import views
+from strangler.operations.api import exporting, views
 from strangler.operations.api.endpoint import Answered, Asked, Done, Endpoint, Parameter, Refusal, Stream, Told
 from strangler.operations.api.schemas import (
     COUNT,
@@ -28,6 +26,7 @@ from strangler.operations.api.schemas import (
     read_text,
     read_word,
 )
+from strangler.operations.api.shown import Shown
 from strangler.policy.model import Promise
 from strangler.ports import Archive, Bodies, Deliveries, DeliveryQuery, Desk, ProcessStore, Search
 
@@ -51,14 +50,6 @@ STATES: dict[str, tuple[tuple[State, bool | None], ...]] = {
 }
 """What may be asked for as a state: what clients see, the machine's words that they do not, and two sums."""
 
-_PAGE = 200  # processes of one step of an export
-COLUMNS = (
-    *("id", "route", "type", "state", "status", "reason", "effect", "method", "createdAt", "updatedAt", "finishedAt"),
-    *("correlationId", "idempotencyKey", "callerName", "references", "attempts", "resultStatus", "parentId"),
-)
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
 _MOST_DELIVERIES = 200
 
 
@@ -77,7 +68,10 @@ class Sources(NamedTuple):
 
 def endpoints(sources: Sources) -> tuple[Endpoint, ...]:
     """The endpoints of this module."""
+    return _listing(sources), _showing(sources), _exporting(sources)
 
+
+def _listing(sources: Sources) -> Endpoint:
     async def listed(asked: Asked) -> Told:
         search = _search(asked, sources)
         if isinstance(search, Refusal):
@@ -91,62 +85,66 @@ def endpoints(sources: Sources) -> tuple[Endpoint, ...]:
             document["cursor"] = found.before_id
         return Done(document)
 
+    page = an_object({"processes": a_list(views.SUMMARY), "looked": COUNT}, {"cursor": ID})
+    return Endpoint(
+        method="GET",
+        path="/processes",
+        name="listProcesses",
+        about="Processes by what is known of them, newest first. A page looks at a bounded part of the store: with "
+        "a cursor there may be more, also where it holds none.",
+        handle=listed,
+        parameters=(
+            *_FILTERS,
+            Parameter(name="limit", about="of a page", schema=LIMIT_SCHEMA, read=read_limit),
+            Parameter(name="cursor", about="as the page before gave it", schema=ID, read=read_id),
+        ),
+        answers={200: Answered("A page; `looked` is how many were looked at for it", page)},
+        problems=("store-unavailable",),
+    )
+
+
+def _showing(sources: Sources) -> Endpoint:
     async def whole(asked: Asked) -> Told:
         return await _whole(asked.path["id"], sources)
 
+    return Endpoint(
+        method="GET",
+        path="/processes/{id}",
+        name="showProcess",
+        about="One process whole: its history, tries, evidence, request and reply, and what was promised with it.",
+        handle=whole,
+        answers={200: Answered("All of it", an_object(views.WHOLE_MEMBERS, views.WHOLE_KNOWN))},
+        problems=("no-such-process", "no-longer-kept", "store-unavailable"),
+    )
+
+
+def _exporting(sources: Sources) -> Endpoint:
     async def exported(asked: Asked) -> Told:
         search = _search(asked, sources)
         if isinstance(search, Refusal):
             return search
         if asked.query.get("format", "csv") == "csv":
-            return Stream("text/csv; charset=utf-8", _as_csv(search, sources))
-        return Stream("application/jsonl", _as_lines(search, sources))
+            return Stream("text/csv; charset=utf-8", exporting.as_csv(search, sources.desk, sources.promise_of))
+        return Stream("application/jsonl", exporting.as_lines(search, sources.desk, sources.promise_of))
 
-    page = an_object({"processes": a_list(views.SUMMARY), "looked": COUNT}, {"cursor": ID})
-    return (
-        Endpoint(
-            method="GET",
-            path="/processes",
-            name="listProcesses",
-            about="Processes by what is known of them, newest first. A page looks at a bounded part of the store: with "
-            "a cursor there may be more, also where it holds none.",
-            handle=listed,
-            parameters=(
-                *_FILTERS,
-                Parameter(name="limit", about="of a page", schema=LIMIT_SCHEMA, read=read_limit),
-                Parameter(name="cursor", about="as the page before gave it", schema=ID, read=read_id),
+    return Endpoint(
+        method="GET",
+        path="/export/processes",
+        name="exportProcesses",
+        about="All processes that a search finds, newest first, as CSV or JSON lines. In CSV a text that a "
+        "spreadsheet would take for a formula gets a ' before it.",
+        handle=exported,
+        parameters=(
+            *_FILTERS,
+            Parameter(
+                name="format",
+                about="csv, or one JSON object per line",
+                schema={**one_of(["csv", "jsonl"]), "default": "csv"},
+                read=read_word(["csv", "jsonl"]),
             ),
-            answers={200: Answered("A page; `looked` is how many were looked at for it", page)},
-            problems=("store-unavailable",),
         ),
-        Endpoint(
-            method="GET",
-            path="/processes/{id}",
-            name="showProcess",
-            about="One process whole: its history, tries, evidence, request and reply, and what was promised with it.",
-            handle=whole,
-            answers={200: Answered("All of it", an_object(views.WHOLE_MEMBERS, views.WHOLE_KNOWN))},
-            problems=("no-such-process", "no-longer-kept", "store-unavailable"),
-        ),
-        Endpoint(
-            method="GET",
-            path="/export/processes",
-            name="exportProcesses",
-            about="All processes that a search finds, newest first, as CSV or JSON lines. In CSV a text that a "
-            "spreadsheet would take for a formula gets a ' before it.",
-            handle=exported,
-            parameters=(
-                *_FILTERS,
-                Parameter(
-                    name="format",
-                    about="csv, or one JSON object per line",
-                    schema={**one_of(["csv", "jsonl"]), "default": "csv"},
-                    read=read_word(["csv", "jsonl"]),
-                ),
-            ),
-            answers={200: Answered("All of them", None, ("text/csv", "application/jsonl"))},
-            problems=("store-unavailable",),
-        ),
+        answers={200: Answered("All of them", None, ("text/csv", "application/jsonl"))},
+        problems=("store-unavailable",),
     )
 
 
@@ -226,7 +224,7 @@ async def _whole(process_id: str, sources: Sources) -> Told:
     if process is None or carried is None:
         return Refusal("no-such-process", "there is no process of this id")
     promise = sources.promise_of(process.promise)
-    shown = views.Shown([one for one in (promise, sources.promise_today(process.route)) if one is not None])
+    shown = Shown([one for one in (promise, sources.promise_today(process.route)) if one is not None])
     document = {
         **views.summary(process, promise),
         **views.particulars(process, carried.retain_until_at),
@@ -269,51 +267,3 @@ async def _begin(body: Body, process_id: str, part: str, bodies: Bodies) -> byte
         return await bodies.read_chunk(process_id, part, 0)
     except KeyError:
         return b""
-
-
-# ── Many, to take away ───────────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def _found(search: Search, desk: Desk) -> AsyncIterator[Process]:
-    """All that a search finds, page by page."""
-    wish: Search | None = search._replace(limit=_PAGE)
-    while wish is not None:
-        page = await desk.search(wish)
-        for process in page.processes:
-            yield process
-        wish = None if page.before_id is None else wish._replace(before_id=page.before_id)
-
-
-async def _as_lines(search: Search, sources: Sources) -> AsyncIterator[bytes]:
-    lines: list[str] = []
-    async for process in _found(search, sources.desk):
-        document = views.summary(process, sources.promise_of(process.promise))
-        lines.append(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
-        if len(lines) == _PAGE:
-            yield ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
-            lines.clear()
-    if lines:
-        yield ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
-
-
-async def _as_csv(search: Search, sources: Sources) -> AsyncIterator[bytes]:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer)
-    writer.writerow(COLUMNS)
-    rows = 0
-    async for process in _found(search, sources.desk):
-        document = views.summary(process, sources.promise_of(process.promise))
-        writer.writerow([_cell(document.get(name)) for name in COLUMNS])
-        rows += 1
-        if rows % _PAGE == 0:
-            yield buffer.getvalue().encode("utf-8", "backslashreplace")
-            buffer.seek(0)
-            buffer.truncate()
-    yield buffer.getvalue().encode("utf-8", "backslashreplace")
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False)
-    # What clients and legacy systems wrote must not run in somebody's spreadsheet.
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -140,9 +140,7 @@ def _security(routes: Sequence[Route], schemes: dict[str, Any]) -> list[dict[str
 
 
 def _paths(resource: str, status: Schema) -> dict[str, dict[str, Any]]:
-    one = f"{resource}/{{id}}"
     named = "".join(letter if letter.isalnum() else "_" for letter in resource)
-    held = _header("Prefer", "wait=N: held for N seconds, 45 at the most, until it has changed, or ended")
     return {
         resource: {"get": _list(named, status)},
         f"{resource}/events": {
@@ -154,13 +152,20 @@ def _paths(resource: str, status: Schema) -> dict[str, dict[str, Any]]:
                 [_header("Last-Event-ID", "goes on after it")],
             )
         },
+        **_one(f"{resource}/{{id}}", named, status),
+        **_of_one(f"{resource}/{{id}}", named, status),
+    }
+
+
+def _one(one: str, named: str, status: Schema) -> dict[str, dict[str, Any]]:
+    return {
         one: {
             "get": _operation(
                 f"get{named}",
                 "The process: 202 while it runs, then 303 to its result.",
                 {202: ("It runs", _DOCUMENT, status), 303: ("It ended; Location is its result", _DOCUMENT, status)},
                 _OF_ONE,
-                [_ID, held],
+                [_ID, _HELD],
             ),
             "delete": _operation(
                 f"cancel{named}",
@@ -170,13 +175,19 @@ def _paths(resource: str, status: Schema) -> dict[str, dict[str, Any]]:
                 [_ID],
             ),
         },
+    }
+
+
+def _of_one(one: str, named: str, status: Schema) -> dict[str, dict[str, Any]]:
+    """What is under a process."""
+    return {
         f"{one}/status": {
             "get": _operation(
                 f"getStatus{named}",
                 "The status document.",
                 {200: ("As it is now", _DOCUMENT, status), 304: ("As the client has it", None, None)},
                 _OF_ONE,
-                [_ID, held, _header("If-None-Match", "the ETag that the client has")],
+                [_ID, _HELD, _header("If-None-Match", "the ETag that the client has")],
             )
         },
         f"{one}/result": {"get": _result(named)},
@@ -263,6 +274,9 @@ _ID: dict[str, Any] = {"name": "id", "in": "path", "required": True, "schema": {
 
 def _header(name: str, about: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "description": about, "schema": _HEADER}
+
+
+_HELD = _header("Prefer", "wait=N: held for N seconds, 45 at the most, until it has changed, or ended")
 
 
 def _query(name: str, about: str, schema: Schema) -> dict[str, Any]:

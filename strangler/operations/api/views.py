@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote_plus
 
 from strangler.domain import instant
 from strangler.domain.delivery import Delivery, DeliveryAttempt, DeliveryState, Tried
 from strangler.domain.exceptions import KINDS
-from strangler.domain.exchange import Attempt, AttemptOutcome, Headers, RecordedReply, RecordedRequest
+from strangler.domain.exchange import Attempt, AttemptOutcome
 from strangler.domain.process import Effect, Process, PublicState, State
 from strangler.domain.transitions import Event
 from strangler.engine.document import process_url, status_word
@@ -28,12 +26,9 @@ from strangler.operations.api.schemas import (
     an_object,
     one_of,
 )
-from strangler.policy.model import Promise, Redaction
-from strangler.policy.redaction import HIDDEN, shown_body, shown_headers
-from strangler.ports import Evidence, ExceptionEntry
-
-FIRST_BYTES = 16 * 1024
-"""Of a body, so many are shown."""
+from strangler.operations.api.shown import EVIDENCE, REPLY, REQUEST
+from strangler.policy.model import Promise
+from strangler.ports import ExceptionEntry
 
 MOST_EVENTS = 500
 """Of a history, so many are shown."""
@@ -120,15 +115,6 @@ def word(process: Process, promise: Promise | None) -> str:
 
 # ── All of one process ───────────────────────────────────────────────────────────────────────────────────────────────
 
-_BODY = an_object(
-    {"size": COUNT, "sha256": TEXT, "kept": TRUTH},
-    {"text": TEXT, "base64": TEXT, "truncated": TRUTH, "hidden": TRUTH},
-)
-_HEADERS = a_list(an_object({"name": TEXT, "value": TEXT}))
-REQUEST = an_object(
-    {"method": TEXT, "target": TEXT, "headers": _HEADERS, "body": _BODY, "credentials": one_of(["kept", "none"])}
-)
-REPLY = an_object({"attempt": NUMBER, "status": NUMBER, "headers": _HEADERS, "body": _BODY}, {"reasonPhrase": TEXT})
 EVENT = an_object(
     {
         "sequence": NUMBER,
@@ -144,9 +130,6 @@ EVENT = an_object(
 ATTEMPT = an_object(
     {"number": NUMBER, "fence": NUMBER, "worker": TEXT, "startedAt": INSTANT},
     {"endedAt": INSTANT, "outcome": one_of(AttemptOutcome), "status": NUMBER, "detail": TEXT},
-)
-EVIDENCE = an_object(
-    {"attempt": NUMBER, "source": TEXT, "at": INSTANT, "headers": _HEADERS, "body": _BODY}, {"status": NUMBER}
 )
 EXCEPTION = an_object(
     {"id": NUMBER, "kind": one_of(KINDS), "openedAt": INSTANT, "dueAt": INSTANT, "detail": TEXT},
@@ -321,97 +304,3 @@ def _delivery_attempt(one: DeliveryAttempt) -> dict[str, Any]:
             ("base64", data),
         )
     )
-
-
-class Shown:
-    """What may be shown of what a route recorded: under what was promised, and what its policy says today."""
-
-    def __init__(self, promises: Sequence[Promise]) -> None:
-        self._redaction = Redaction(
-            frozenset().union(*(promise.redact.headers for promise in promises)),
-            frozenset().union(*(promise.redact.pointers for promise in promises)),
-        )
-        # Without a promise nobody can say what is not to be seen.
-        self._blind = not promises
-        self._parameters = {
-            source[6:] for promise in promises for source in promise.access.identity if source.startswith("query:")
-        }
-
-    def request(self, recorded: RecordedRequest, data: bytes, sealed: bool) -> dict[str, Any]:
-        """A recorded request; ``data`` is the first bytes of its body."""
-        return {
-            "method": recorded.method,
-            "target": self._target(recorded.target),
-            "headers": self._headers(recorded.headers),
-            "body": self._body(data, recorded.body.size, recorded.body.digest, recorded.body.kept, recorded.headers),
-            "credentials": "kept" if sealed else "none",
-        }
-
-    def reply(self, number: int, recorded: RecordedReply, data: bytes) -> dict[str, Any]:
-        """A recorded reply."""
-        body = recorded.body
-        return known(
-            (
-                ("attempt", number),
-                ("status", recorded.status),
-                ("reasonPhrase", recorded.reason.decode("latin-1") or None),
-                ("headers", self._headers(recorded.headers)),
-                ("body", self._body(data, body.size, body.digest, body.kept, recorded.headers)),
-            )
-        )
-
-    def evidence(self, one: Evidence) -> dict[str, Any]:
-        """What says what an attempt did."""
-        headers = self._headers(one.headers)
-        for header in headers:
-            if header["name"] == ":target":
-                header["value"] = self._target(header["value"].encode("latin-1"))
-        shown = {
-            "attempt": one.attempt,
-            "source": one.source,
-            "at": instant.to_text(one.at),
-            "headers": headers,
-            "body": self._body(one.body, len(one.body), None, True, one.headers),
-        }
-        return shown if one.status is None else {**shown, "status": one.status}
-
-    def _target(self, target: bytes) -> str:
-        """A request target; the values of parameters that say who somebody is are hidden."""
-        path, mark, query = target.decode("latin-1").partition("?")
-        pairs = [
-            f"{pair.partition('=')[0]}={HIDDEN}"
-            if unquote_plus(pair.partition("=")[0], "latin-1") in self._parameters
-            else pair
-            for pair in query.split("&")
-        ]
-        return path + mark + "&".join(pairs)
-
-    def _headers(self, headers: Headers) -> list[dict[str, str]]:
-        return [
-            {"name": name.decode("latin-1"), "value": value.decode("latin-1")}
-            for name, value in shown_headers(headers, self._redaction)
-        ]
-
-    def _body(self, data: bytes, size: int, digest: bytes | None, kept: bool, headers: Headers) -> dict[str, Any]:
-        told: dict[str, Any] = {"size": size, "sha256": "" if digest is None else digest.hex(), "kept": kept}
-        shown = None if self._blind else shown_body(data, size, headers, self._redaction)
-        if shown is None:
-            told["hidden"] = True
-            return told
-        if len(shown) > FIRST_BYTES or len(data) < size:
-            shown = shown[:FIRST_BYTES]
-            told["truncated"] = True
-        text = _text(shown, cut="truncated" in told)
-        if text is not None:
-            told["text"] = text
-        else:
-            told["base64"] = b64encode(shown).decode()
-        return told
-
-
-def _text(data: bytes, *, cut: bool) -> str | None:
-    """Bytes as text, if they are; what is cut may end within a letter."""
-    try:
-        return codecs.getincrementaldecoder("utf-8")().decode(data, final=not cut)
-    except UnicodeDecodeError:
-        return None
