@@ -281,6 +281,14 @@ async def test_an_expired_promise_is_in_the_queue_until_somebody_has_seen_it() -
     assert await counter.desk.counts() == {}
 
 
+async def test_what_expired_and_was_promised_to_nobody_is_not_in_the_queue() -> None:
+    counter = Counter()
+    process = await counter.process(promised=False)
+    counter.clock.instant = process.deadline_at
+    await counter.goes_on(process, Expire())
+    assert await counter.desk.counts() == {}
+
+
 @pytest.mark.parametrize(
     ("action", "state"),
     [
