@@ -157,10 +157,7 @@ class Ops:
         more = [error for error in document.get("errors", ()) if error["detail"] not in detail]
         lines += [f"  {error.get('pointer', '')} {error['detail']}".rstrip() for error in more]
         if code == "unauthenticated" and self._token is None:
-            lines.append(
-                "Give a token in STRANGLER_OPS_TOKEN, or on the server's machine name its store with --store: "
-                f"the token lies beside it (looked for beside {self._store})"
-            )
+            lines.append(_where_tokens_are(self._store))
         return "\n".join(lines)
 
     def _document(self, response: http.client.HTTPResponse) -> Any:
@@ -217,6 +214,15 @@ def parse_place(text: str) -> Place:
     host = "127.0.0.1" if parts.hostname in ("0.0.0.0", "::") else parts.hostname  # noqa: S104
     usual = 443 if parts.scheme == "https" else 9901
     return Place(host, port if port is not None else usual, tls=parts.scheme == "https")
+
+
+def _where_tokens_are(store: str) -> str:
+    if store_path(store) is None:
+        return "Give a token in STRANGLER_OPS_TOKEN; beside a store in memory there is none"
+    return (
+        "Give a token in STRANGLER_OPS_TOKEN, or on the server's machine name its store with --store: the token lies "
+        f"beside it (looked for beside {store})"
+    )
 
 
 def _pass_beside(store: str) -> Pass | None:

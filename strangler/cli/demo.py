@@ -78,7 +78,7 @@ def _introduce(stage: Stage, screen: Screen) -> None:
 def _invite(stage: Stage, screen: Screen) -> None:
     screen.heading("Now you")
     screen.prose("All of it is still up. Try, from another terminal:")
-    for purpose, command in attempts(stage.url, stage.operations_url):
+    for purpose, command in attempts(stage.url, stage.operations_url, f"sqlite:///{stage.store}"):
         screen.line(f"  # {purpose}")
         screen.line(f"  {command}")
         screen.line()
@@ -87,7 +87,7 @@ def _invite(stage: Stage, screen: Screen) -> None:
     )
 
 
-def attempts(url: str, operations_url: str) -> list[tuple[str, str]]:
+def attempts(url: str, operations_url: str, store: str) -> list[tuple[str, str]]:
     """What to try, and the command for it."""
     key = "-H 'X-Api-Key: me'"
     claim = '{"policyNumber": "P-1003", "amount": 9000}'
@@ -101,6 +101,10 @@ def attempts(url: str, operations_url: str) -> list[tuple[str, str]]:
         ("the same for who need not wait", f"curl -i -H 'Prefer: respond-async' {url}/documents/P-1003"),
         ("what passes through untouched", f"curl -i {url}/policies/P-1003"),
         ("what the legacy system has registered", f"curl {url}/claims"),
+        (
+            "what a support agent sees; `processes show ID` tells all of one",
+            f"strangler processes list --since 1h --store {store}",
+        ),
         ("what is measured", f"curl {operations_url}/metrics"),
     ]
 

@@ -144,6 +144,12 @@ async def test_cancel_and_retry_say_what_became_of_it(desk: Desk, run: Run) -> N
     assert len(out.splitlines()) == 3
 
 
+@pytest.mark.parametrize("words", [("list", "--reference", "\udcff"), ("show", "\udcff")])
+async def test_octets_that_are_not_text_are_wrong_usage(desk: Desk, run: Run, words: tuple[str, ...]) -> None:
+    code, out, err = await run("processes", *words)
+    assert (code, out, err) == (2, "", "an argument is not UTF-8: '\\udcff'\n")
+
+
 async def test_a_change_needs_a_reason(desk: Desk, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         await run("drain")
@@ -216,6 +222,12 @@ async def test_without_a_token_it_is_said_where_one_is(desk: Desk, run: Run) -> 
     assert code == 1
     assert "STRANGLER_OPS_TOKEN" in err
     assert "--store" in err
+
+
+async def test_beside_a_store_in_memory_there_is_none_and_that_is_said(desk: Desk, run: Run) -> None:
+    code, _, err = await run("drain", "--why", "x", "--ops", desk.ops, "--store", "memory:", store=False)
+    assert code == 1
+    assert "beside a store in memory there is none" in err
 
 
 async def test_the_token_of_this_machine_goes_to_no_other(run: Run) -> None:
