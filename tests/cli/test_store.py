@@ -15,7 +15,7 @@ from strangler.cli.store import people
 from strangler.store.fsck import Report
 from strangler.store.open import open_ledgers
 from strangler.store.retention import Part
-from tests.operations.desk_stage import Desk, a_desk
+from tests.operations.desk_stage import POLICY, Desk, a_desk
 
 Capture = pytest.CaptureFixture[str]
 
@@ -151,3 +151,20 @@ def test_sizes_are_shown_as_people_read_them() -> None:
         "5.0 GiB",
         "1024.0 TiB",
     ]
+
+
+async def test_an_operator_still_sees_what_became_of_a_process_whose_parts_are_gone(tmp_path: Path) -> None:
+    kept = "      type: ClaimSubmission\n      retain_bodies: 1s\n      retain_history: 1s\n"
+    async with a_desk(tmp_path, POLICY.replace("      type: ClaimSubmission\n", kept)) as desk:
+        process_id = await completed(desk, "claim-1")
+        with desk.store.ledgers() as ledgers:
+            ledger = ledgers.one(process_id)
+        assert ledger is not None
+        assert ledger.retain_until_at is not None
+        await desk.store.sweep(ledger.retain_until_at - 1, 100)
+        seen = (await desk.get(f"/processes/{process_id}")).document
+        assert (seen["state"], seen["history"]) == ("completed", [])
+        assert "reply" not in seen
+        again = await desk.post(f"/processes/{process_id}/retry", {"force": True})
+        assert (again.status, again.code) == (409, "not-retryable")
+        assert "no longer kept" in again.document["detail"]
