@@ -251,7 +251,7 @@ def _person() -> str | None:
 
 
 def _with_query(path: str, query: Mapping[str, Any] | None) -> str:
-    given = [(name, str(value)) for name, value in (query or {}).items() if value is not None]
+    given = [(name, _sound(str(value))) for name, value in (query or {}).items() if value is not None]
     return f"{path}?{urlencode(given)}" if given else path
 
 
@@ -262,5 +262,16 @@ def process_id(text: str) -> str:
 
 
 def segment(text: str) -> str:
-    """A value as one segment of a path."""
-    return quote(text, safe="")
+    """A value as one segment of a path.
+
+    Raises:
+        OperatorError: it is not text.
+    """
+    return quote(_sound(text), safe="")
+
+
+def _sound(text: str) -> str:
+    # Octets of an argument that are not UTF-8 reach Python as lone surrogates (PEP 383), which no URL can hold.
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise OperatorError(f"an argument is not UTF-8: {text!r}")
+    return text

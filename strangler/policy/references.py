@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any, NamedTuple
 
 from strangler.policy.documents import Asked, Read, read_body, reply_values, request_values
@@ -93,8 +94,10 @@ def _texts(expressions: Mapping[str, Expression], document: Mapping[str, Any]) -
 
 def _text(value: Any) -> str | None:
     """A value as a reference; None: it is none."""
+    if isinstance(value, float) and not isfinite(value):
+        return None  # 1e999 is JSON, and no number that anybody would look for
     if isinstance(value, bool | int | float):
-        return json.dumps(value)
+        value = json.dumps(value)
     if not isinstance(value, str) or not 0 < len(value) <= LONGEST or not value.isprintable():
         return None
     return value

@@ -38,6 +38,8 @@ def test_a_request_says_them_by_body_path_query_header_and_caller() -> None:
         (17, "17"),
         (1.5, "1.5"),
         (True, "true"),
+        (10**LONGEST, None),
+        (float("inf"), None),
         ("ä" * LONGEST, "ä" * LONGEST),
         ("ä" * (LONGEST + 1), None),
         ("", None),
