@@ -32,6 +32,7 @@ from strangler.store.standing import OrderKind
 
 _SMALL = 4096  # bytes that an item without a body adds to the log, about
 _SLACK = 1024  # empty pages, 4 MiB, that are always kept for what comes next
+_BACK = 16_384  # pages that one sweep gives back at most, 64 MiB
 _STEP = 512 * 1024  # bytes that a step of sweeping adds to the log, about
 
 
@@ -138,7 +139,7 @@ class SqliteStore(SqliteReader):
         count, free = await self._scan(self._scans.pages)
         excess = free - max(_SLACK, count // 8)
         if excess > 0:
-            await self._in_steps(sweeping.give_back, excess)
+            await self._in_steps(sweeping.give_back, min(excess, _BACK))
 
     async def _in_steps(self, step: Callable[[int], Action], limit: int) -> int:
         """Repeat a step until there is no more to do, or as much as was asked for is done."""
