@@ -177,6 +177,7 @@ class Operations:
                 role=Role.OPERATOR,
                 local=True,
                 asks_why=False,
+                needs_record=False,
                 handle=self._reload_policy,
                 answers={200: Answered("It is in force", _RELOADED)},
                 problems=("policy-invalid",),

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from strangler.domain.errors import StoreUnavailable
+from strangler.ports import Command
 from tests.operations.desk_stage import Desk, a_desk
 
 NOBODY = "01a1f000-0000-7000-8000-000000000001"
@@ -289,6 +291,28 @@ async def test_every_change_is_on_record_with_who_and_why(desk: Desk) -> None:
     page = (await desk.get("/audit", limit=1)).document
     assert (await desk.get("/audit", limit=1, cursor=page["cursor"])).document["commands"] == [cancel]
     assert (await desk.get("/audit", who="nobody")).document == {"commands": []}
+
+
+async def test_while_nothing_can_be_recorded_nothing_is_changed_but_an_instance_is_drained(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        await desk.submit({"hold": True})
+    waiting = await desk.submit()
+
+    async def full(command: Command) -> int:
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr(desk.store, "begin_command", full)
+    told = await desk.post(f"/processes/{waiting}/cancel")
+    assert (told.status, told.code) == (503, "store-unavailable")
+    assert (await desk.post("/drain")).document == {"phase": "draining"}
+    assert (await desk.ask("POST", "/-/reload")).status == 200
+    monkeypatch.undo()
+    assert (await desk.get("/audit")).document == {"commands": []}
+    assert (await desk.get(f"/processes/{waiting}")).document["machineState"] != "cancelled"
+    desk.logs.close()
+    assert b"the record of drainInstance by command-line" in desk.lines
 
 
 @pytest.mark.parametrize(

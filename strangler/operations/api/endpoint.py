@@ -106,6 +106,7 @@ class Endpoint:
     local: bool = False  # from this machine it needs no token, though it changes something
     audited: bool = True  # where it changes something
     asks_why: bool = True  # likewise
+    needs_record: bool = True  # it is not done while the store cannot record it; else the log has to do
     group: str = "processes"  # under which it is shown
 
     @property

@@ -144,7 +144,7 @@ async def _told(endpoint: Endpoint, asked: Asked, backing: Backing, request: web
         asked.body.get("why"),
         about if about is not None and is_id(about) else None,
     )
-    number = await backing.audit.begin_command(command)
+    number = await _begun(command, endpoint, backing)
     outcome, detail = "internal-error", None
     try:
         told = await endpoint.handle(asked)
@@ -155,10 +155,26 @@ async def _told(endpoint: Endpoint, asked: Asked, backing: Backing, request: web
         raise
     finally:
         try:
-            await backing.audit.end_command(number, backing.now(), outcome, detail)
+            if number is not None:
+                await backing.audit.end_command(number, backing.now(), outcome, detail)
         except StoreUnavailable as error:
             # What was done is done; its beginning is on record, and the log says the rest.
             backing.failed(f"the end of command {number} ({outcome})", error)
+
+
+async def _begun(command: Command, endpoint: Endpoint, backing: Backing) -> int | None:
+    """The number of a command on record; None: it is done without, because that is what is wanted most in such need.
+
+    Raises:
+        StoreUnavailable: it cannot be recorded, and so is not done.
+    """
+    try:
+        return await backing.audit.begin_command(command)
+    except StoreUnavailable as error:
+        if endpoint.needs_record:
+            raise
+        backing.failed(f"the record of {command.what} by {command.who}", error)
+        return None
 
 
 def _outcome(told: Told) -> tuple[str, str | None]:
