@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -168,3 +169,15 @@ async def test_an_operator_still_sees_what_became_of_a_process_whose_parts_are_g
         again = await desk.post(f"/processes/{process_id}/retry", {"force": True})
         assert (again.status, again.code) == (409, "not-retryable")
         assert "no longer kept" in again.document["detail"]
+
+
+async def test_a_copy_gets_its_name_also_where_there_are_no_hard_links(
+    desk: Desk, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr("strangler.store.sqlite.copying.os.link", refused)
+    copy = desk.folder / "copy.db"
+    assert (await said(capsys, "store", "backup", str(copy), "--store", desk.store_url))[0] == 0
+    assert [path.name for path in desk.folder.glob("copy*")] == ["copy.db"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def copy(connection: Connection, target: Path) -> int:
         raise OperatorError(f"{draft}: {error.strerror}") from error
     try:
         _copied(connection, draft)
-        os.link(draft, target)  # unlike a rename it refuses to replace
+        _name(draft, target)
         _on_disk(target.parent)
         return target.stat().st_size
     except OSError as error:
@@ -52,6 +53,15 @@ def _copied(connection: Connection, draft: Path) -> None:
         into.close()
     with open(draft, "rb") as file:
         os.fsync(file.fileno())
+
+
+def _name(draft: Path, target: Path) -> None:
+    try:
+        os.link(draft, target)  # unlike a rename it refuses to replace
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS) or target.exists():
+            raise
+        draft.rename(target)  # a file system without hard links
 
 
 def _on_disk(folder: Path) -> None:
