@@ -115,7 +115,7 @@ class Concluder:
             current = await self.current(process)
             if current is None or (current.fence, current.state) != (process.fence, process.state):
                 if recorder is not None and reply is not None:
-                    await self._late(process, outcome, attempt, recorder, reply)
+                    await self._late(process, outcome, attempt, recorder, reply, references)
                 return None
             process = current  # somebody told how far it is meanwhile; the attempt is ours all the same
         self._notifier.committed(change, settled)
@@ -235,7 +235,13 @@ class Concluder:
                 tries += 1
 
     async def _late(
-        self, process: Process, outcome: Outcome, attempt: Attempt, recorder: Recorder, reply: RecordedReply
+        self,
+        process: Process,
+        outcome: Outcome,
+        attempt: Attempt,
+        recorder: Recorder,
+        reply: RecordedReply,
+        references: dict[str, str],
     ) -> None:
         """A reply under a stale fence: it settles a process still in doubt; else it is kept for a person to see."""
         means = self._means
@@ -244,7 +250,7 @@ class Concluder:
             transitions = settled_late(current, outcome, recorder.result())
             if transitions is None:
                 break
-            change = applied(current, transitions, means.clock.now())
+            change = applied(current, ended_with(current, transitions, references), means.clock.now())
             settled = Settled(change.process, attempt.number, reply)
             closing = Closing(change.events[-1].at, NOBODY, "settled", "the reply came late")
             commit = settling(change, attempt, reply, closes=closing)._replace(evidence=evidence)

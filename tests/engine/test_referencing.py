@@ -1,0 +1,70 @@
+"""Business references: of the request with the acceptance, of the reply with the end, however it comes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from strangler.domain.process import Process, PublicState, State
+from strangler.policy.references import References, Sought
+from strangler.ports import Search
+from tests.engine.world import Gate, Reply, World, a_request, a_route
+
+JSON = [(b"Content-Type", b"application/json")]
+
+
+@pytest.fixture
+async def world() -> World:
+    route = a_route()
+    sought = Sought({"policyNumber": "body.policyNumber", "claimNumber": "reply.body.claimNumber"}, ("/claims",))
+    promise = replace(route.promise, digest="with references", references=References(sought))
+    world = World(replace(route, promise=promise))
+    await world.lease.renew()
+    return world
+
+
+def known(process: Process) -> dict[str, str]:
+    found: dict[str, str] = json.loads(process.business_references or "{}")
+    return found
+
+
+async def found(world: World, text: str) -> list[str]:
+    return [process.id for process in (await world.store.search(Search(reference=(None, text)))).processes]
+
+
+async def test_what_the_request_says_is_known_at_once_and_what_the_reply_says_at_the_end(world: World) -> None:
+    gate = Gate(Reply(200, b'{"claimNumber": "C-17"}', JSON))
+    world.upstream.script = [gate]
+    accepted = await world.accepted(a_request(b'{"policyNumber": "P-1"}'))
+    assert known(await world.process(accepted.id)) == {"policyNumber": "P-1"}
+    gate.open.set()
+    assert known(await world.ended(accepted.id)) == {"policyNumber": "P-1", "claimNumber": "C-17"}
+    assert await found(world, "P-1") == await found(world, "C-17") == [accepted.id]
+
+
+async def test_a_reply_that_says_nothing_leaves_what_is_known(world: World) -> None:
+    world.upstream.script = [Reply(200, b"no JSON", [(b"Content-Type", b"text/plain")])]
+    accepted = await world.accepted(a_request(b'{"policyNumber": "P-1"}'))
+    assert known(await world.ended(accepted.id)) == {"policyNumber": "P-1"}
+
+
+async def test_a_request_that_says_nothing_is_accepted_all_the_same(world: World) -> None:
+    world.upstream.script = [Reply(200, b'{"claimNumber": "C-17"}', JSON)]
+    accepted = await world.accepted(a_request(b"{"))
+    assert known(await world.ended(accepted.id)) == {"claimNumber": "C-17"}
+
+
+async def test_a_late_reply_says_them_too(world: World) -> None:
+    gate = Gate(Reply(200, b'{"claimNumber": "C-17"}', JSON))
+    world.upstream.script = [gate]
+    accepted = await world.accepted(a_request(b'{"policyNumber": "P-1"}'))
+    await gate.reached.wait()
+    world.clock.pass_(16)
+    await world.concluder.recover(await world.process(accepted.id), world.route.call)
+    assert (await world.process(accepted.id)).public_state is PublicState.UNCONFIRMED
+    gate.open.set()
+    ended = await world.ended(accepted.id)
+    assert ended.state is State.COMPLETED
+    assert known(ended) == {"policyNumber": "P-1", "claimNumber": "C-17"}
