@@ -160,7 +160,7 @@ class Deliverer:
         await self._paused(pause)
 
     async def resume(self, receiver: str, url: str | None, who: str) -> bool:
-        """Send again, what was held first; False: it was not paused.
+        """Send again, what was held first, although it may have asked for peace; False: it was not paused.
 
         Raises:
             StoreUnavailable: it is still paused, or some of it is still held: ask again.
@@ -168,8 +168,19 @@ class Deliverer:
         await self._means.deliveries.resume(receiver, url)
         known = self._pauses.forget(receiver, url)
         self._means.instrument.note("receiver_resumed", receiver=receiver, origin=_shown(url))
-        self.told(await self._pauses.release(receiver, who))
+        released = await self._pauses.release(receiver, who)
+        # A receiver with one URL has one lane without origin.
+        meant = ("", _shown(url))
+        lanes = (lane for lane in self._lanes.values() if lane.receiver == receiver)
+        rested = {lane.name for lane in lanes if url is None or lane.name.partition(" ")[2] in meant}
+        self.call_again({*released, *rested})
         return known
+
+    def call_again(self, lanes: Iterable[str]) -> None:
+        """Look into these lanes at once: whoever asks knows better than a `Retry-After` of earlier."""
+        for name in lanes:
+            self._lane(name).not_before = 0
+            self.told((name,))
 
     def busy(self, delivery: Delivery) -> bool:
         """Whether a delivery is being sent right now: what becomes of it is for its attempt to say."""

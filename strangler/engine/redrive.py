@@ -34,7 +34,7 @@ class Redriver:
             return delivery
         if not await self._deliverer.commit(commit):
             return await self.one(key, who, why)  # it went on meanwhile
-        self._deliverer.told((delivery.lane,))
+        self._deliverer.call_again((delivery.lane,))
         return commit.delivery.after
 
     async def many(self, query: DeliveryQuery, who: str, why: str) -> int:

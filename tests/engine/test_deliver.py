@@ -201,6 +201,20 @@ async def test_peace_is_not_given_for_longer_than_the_longest_step(begun: Tellin
     assert (await begun.one(process)).state is DeliveryState.DELIVERED
 
 
+@pytest.mark.parametrize("redriven", [True, False])
+async def test_an_operator_ends_the_peace_that_a_receiver_asked_for(begun: Telling, redriven: bool) -> None:
+    begun.sender.scripts["broker-a"] = [answer(503, 3_000_000), OK]
+    process = await begun.process()
+    await begun.settled()
+    if redriven:
+        await begun.redriver.one((await begun.one(process))[:3], "ann", "they are back")
+    else:
+        await begun.deliverer.pause(PAUSE)
+        assert await begun.deliverer.resume("broker-a", None, "ann")
+    await begun.settled()
+    assert (await begun.one(process)).state is DeliveryState.DELIVERED
+
+
 async def test_the_reply_goes_along_where_the_receiver_wants_it(begun: Telling) -> None:
     begun.receiver("broker-a", payload="result")
     reply = RecordedReply(200, b"OK", ((b"Content-Type", b"text/plain"),), Body(2, b"d", b"ok"))
