@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from strangler.config.load import Loaded, load_policy
+from strangler.config.settings import base_url
+from strangler.domain.errors import OperatorError
 
 
 def add_parser(subparsers: Any) -> None:
@@ -38,9 +40,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Check it. Returns 0, or 1 where warnings fail.
 
     Raises:
-        PolicyErrors: it does not load.
+        OperatorError: the URL is none.
+        PolicyErrors: the policy does not load.
     """
-    loaded = load_policy(arguments.paths, os.environ, offline=arguments.offline, public_url=bool(arguments.public_url))
+    public_url = arguments.public_url or os.environ.get("STRANGLER_PUBLIC_URL")
+    if public_url:
+        try:
+            base_url(public_url)
+        except ValueError as error:
+            raise OperatorError(f"--public-url: {error}") from None
+    loaded = load_policy(arguments.paths, os.environ, offline=arguments.offline, public_url=bool(public_url))
     for finding in loaded.findings:
         print(finding)
     if arguments.strict and loaded.warnings:

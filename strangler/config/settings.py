@@ -101,7 +101,7 @@ def _flags(environ: Mapping[str, str]) -> tuple[_Flag, ...]:
         _Flag("ops-host", "NAME", "none", "a further host name by which operations may be called", _host, True, True),
         _Flag("ops-tokens", "FILE", "none", "named tokens of operators; `strangler tokens` makes them", _file),
         _Flag("store", "URL", "sqlite:///strangler.db", "where processes are kept: sqlite:///PATH or memory:", _text),
-        _Flag("public-url", "URL", "as requests say", "base of all links to processes; may have a path", _base_url),
+        _Flag("public-url", "URL", "as requests say", "base of all links to processes; may have a path", base_url),
         _Flag(
             "trust-forwarded", "CIDR,…", "nobody", "proxies whose forwarding headers are believed", _network, True, True
         ),
@@ -265,7 +265,12 @@ def _host(text: str) -> str:
     return text.lower()
 
 
-def _base_url(text: str) -> str:
+def base_url(text: str) -> str:
+    """The value of `--public-url`, without a slash at its end.
+
+    Raises:
+        ValueError: it is none; the text says what was expected.
+    """
     try:
         parts = urlsplit(text)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)

@@ -77,4 +77,7 @@ def test_callbacks_need_a_public_url_which_can_be_named_as_for_serve(
     policy = str(write(tmp_path, one_route(keys, upstream=UPSTREAM + receivers)))
     assert main(["check", policy]) == 2
     assert "routes[0].callbacks: expected public_url, here or as --public-url" in capsys.readouterr().err
+    capsys.readouterr()
+    assert main(["check", "--public-url", "api.example", policy]) == 2  # as `serve` would say
+    assert capsys.readouterr().err.startswith("--public-url: expected an absolute URL")
     assert main(["check", "--strict", "--public-url", "https://api.example", policy]) == 0
