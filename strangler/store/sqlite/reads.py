@@ -24,6 +24,9 @@ _CREDENTIAL = "SELECT sealed FROM credential WHERE process_id = ?"
 _REPLY = f"SELECT {rows.REPLY_COLUMNS} FROM reply WHERE process_id = ?"  # noqa: S608
 _EVENTS = f"SELECT {rows.EVENT_COLUMNS} FROM event WHERE process_id = ? ORDER BY sequence"  # noqa: S608
 _CHUNK = "SELECT data FROM chunk WHERE process_id = ? AND part = ? AND number = ?"
+_SEQUENCE = "SELECT sequence FROM process WHERE id = ?"
+
+_KNOWN = 4096  # processes that are kept as they were read, some 2 KiB each
 
 
 @contextmanager
@@ -45,15 +48,27 @@ class Reads:
     def __init__(self, connection: Connection, sealer: Sealer) -> None:
         self._connection = connection
         self._sealer = sealer
+        self._known: dict[str, tuple[tuple[bytearray], Process]] = {}  # the one that was read first comes first
 
     def process(self, process_id: str) -> Process | Tombstone | None:
         """See `ProcessStore.process`."""
+        known = self._known.get(process_id)
+        if known is not None:
+            # A process at a sequence never changes, so that alone tells whether what was read of one that is polled is
+            # still true. Reading all of its columns takes three times as long.
+            if self._row(_SEQUENCE, known[0]) == (known[1].sequence,):
+                return known[1]
+            del self._known[process_id]
         key = _key(process_id)
         if key is None:
             return None
         row = self._row(_PROCESS, key)
         if row is not None:
-            return rows.process_of(row)
+            process = rows.process_of(row)
+            if len(self._known) >= _KNOWN:
+                del self._known[next(iter(self._known))]
+            self._known[process_id] = key, process
+            return process
         row = self._row(_TOMBSTONE, key)
         return rows.tombstone_of(row) if row is not None else None
 
@@ -98,8 +113,16 @@ class Reads:
         return row[0] if row is not None else None
 
     def _row(self, sql: str, parameters: Sequence[Any]) -> tuple[Any, ...] | None:
-        with guarded(self._connection):
-            return self._connection.row(sql, parameters)
+        # As `guarded`, without the context manager, which costs a tenth of a read.
+        connection = self._connection
+        if connection.closed:
+            raise StoreUnavailable("the store is closed")
+        try:
+            return connection.row(sql, parameters)
+        except connection.library.dbapi.Error as error:
+            if is_trouble(connection.library, error):
+                raise StoreUnavailable(str(error)) from error
+            raise
 
 
 def _key(process_id: str) -> tuple[bytearray] | None:
