@@ -80,7 +80,7 @@ async def _recorded(request: Request, data: bytes, reply: Message | None, trial:
     assert decision is not None
     clock, ids = SystemClock(), SystemIds()
     now = clock.now()
-    store = MemoryStore(clock)
+    store = MemoryStore()
     body = Body(len(data), hashlib.sha256(data).digest(), data)
     known_as = names(request, ids, now)
     kept = recorded(request, body, route, known_as, decision.honoured, trusted=False)

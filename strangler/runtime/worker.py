@@ -90,7 +90,6 @@ class Worker:
             path,
             choose_library(),
             AesGcmSealer(given.identity_key),
-            clock,
             given.socket,
             hello=self._hello,
             on_message=self._heard,

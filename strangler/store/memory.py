@@ -21,7 +21,6 @@ from strangler.ports import (
     Backlog,
     Carried,
     Changes,
-    Clock,
     Command,
     Commit,
     Committed,
@@ -58,9 +57,8 @@ class MemoryStore(MemoryStanding):
     location = "memory:"
     software = "memory"
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._clock = clock
         self._entries: dict[str, Entry] = {}
         self._tombstones: dict[str, Tombstone] = {}
         self._keys: dict[tuple[str, str], KeyRecord] = {}

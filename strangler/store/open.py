@@ -76,7 +76,7 @@ def open_store(
     """
     path = store_path(url)
     if path is None:
-        return MemoryStore(clock)
+        return MemoryStore()
     chosen = library if library is not None else choose_library()
     return SqliteStore(path, chosen, sealer, clock, on_group_commit=on_group_commit, disk_reserve=disk_reserve)
 

@@ -89,7 +89,7 @@ class Telling:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.store = FlakyStore(self.clock)
+        self.store = FlakyStore()
         self.ids = FakeIds()
         self.receivers: dict[str, Receiver] = {}
         self.restart()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 
@@ -10,7 +10,6 @@ from strangler.domain.errors import StoreUnavailable
 from strangler.domain.transitions import Doubt, Postpone
 from strangler.engine.latencies import Latencies
 from strangler.store.memory import MemoryStore
-from tests.engine.world import FakeClock
 from tests.gateway.scene import SENT, Scene
 
 
@@ -31,7 +30,7 @@ async def test_what_was_learnt_outlives_a_restart() -> None:
 
 
 async def test_only_what_changed_is_saved() -> None:
-    archive = _Counting(FakeClock())
+    archive = _Counting()
     latencies = Latencies(archive)
     latencies.observe("a", 1.0)
     latencies.observe("b", 1.0)
@@ -44,7 +43,7 @@ async def test_only_what_changed_is_saved() -> None:
 
 
 async def test_what_could_not_be_saved_is_saved_the_next_time() -> None:
-    archive = _Counting(FakeClock())
+    archive = _Counting()
     archive.refuses = True
     latencies = Latencies(archive)
     latencies.observe("a", 1.0)
@@ -118,8 +117,8 @@ async def test_a_clock_that_was_set_back_does_no_harm() -> None:
 class _Counting(MemoryStore):
     """An archive that keeps count, and refuses if told to."""
 
-    def __init__(self, clock: Any) -> None:
-        super().__init__(clock)
+    def __init__(self) -> None:
+        super().__init__()
         self.saved: list[str] = []
         self.refuses = False
 

@@ -55,7 +55,7 @@ class SlowStore(FlakyStore):
     """A store whose acceptances are on disk only when it is told so."""
 
     def __init__(self, world: World) -> None:
-        super().__init__(world.clock)
+        super().__init__()
         self.asked = asyncio.Event()
         self.go = asyncio.Event()
 

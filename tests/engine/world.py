@@ -111,8 +111,8 @@ class Silent:
 class FlakyStore(MemoryStore):
     """A store in memory that can be told to refuse commits."""
 
-    def __init__(self, clock: FakeClock) -> None:
-        super().__init__(clock)
+    def __init__(self) -> None:
+        super().__init__()
         self.refuses: Callable[[Commit], bool] = lambda commit: False
         self.reason: str | None = None
         self.refused = asyncio.Event()
@@ -274,7 +274,7 @@ class World:
 
     def __init__(self, route: Route | None = None) -> None:
         self.clock = FakeClock()
-        self.store = FlakyStore(self.clock)
+        self.store = FlakyStore()
         self.upstream = ScriptedUpstream()
         self.instrument = Silent()
         self.routes: dict[str, Route] = {}

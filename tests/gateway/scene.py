@@ -78,7 +78,7 @@ class Scene:
 
     def __init__(self, promise: Promise | None = None) -> None:
         self.clock = FakeClock()
-        self.store = FlakyStore(self.clock)
+        self.store = FlakyStore()
         self.instrument = Silent()
         self.signals = Signals()
         self.latencies = Latencies(self.store)

@@ -13,7 +13,6 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from strangler.config.system import SystemClock
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.process import Process, State, Tombstone
 from strangler.operations import progress
@@ -88,7 +87,7 @@ async def stage() -> AsyncIterator[Stage]:
             health,
             runtime.reload,
             hosts=["Ops.Example", "[2001:db8::7]"],
-            backing=Backing(Tokens(None), MemoryStore(SystemClock()), lambda: STARTED_AT),
+            backing=Backing(Tokens(None), MemoryStore(), lambda: STARTED_AT),
             endpoints=[progress.endpoint(runtime.progress)],
         )
         stage = Stage(heard, runtime, operations, await operations.start("127.0.0.1", 0))

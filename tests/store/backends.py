@@ -20,8 +20,8 @@ from tests.store.builders import FakeClock
 Opener = Callable[[Path, FakeClock], Store]
 
 
-def _memory(_folder: Path, clock: FakeClock) -> Store:
-    return MemoryStore(clock)
+def _memory(_folder: Path, _clock: FakeClock) -> Store:
+    return MemoryStore()
 
 
 def _sqlite(folder: Path, clock: FakeClock) -> Store:
@@ -46,7 +46,7 @@ class _Served(RemoteStore):
         listener.listen()
         host = Host(self._owner)
         self._serving = asyncio.ensure_future(asyncio.get_running_loop().create_unix_server(host.guest, sock=listener))
-        super().__init__(path, library, sealer, clock, str(folder / "socket"))
+        super().__init__(path, library, sealer, str(folder / "socket"))
 
     async def close(self) -> None:
         await super().close()

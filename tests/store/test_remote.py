@@ -74,10 +74,10 @@ async def down() -> asyncio.Event:
 
 
 @pytest.fixture
-async def remote(owner: Owner, tmp_path: Path, clock: FakeClock, down: asyncio.Event) -> AsyncIterator[RemoteStore]:
+async def remote(owner: Owner, tmp_path: Path, down: asyncio.Event) -> AsyncIterator[RemoteStore]:
     sealer = AesGcmSealer(b"k" * 32)
     library, path = choose_library(), str(tmp_path / "socket")
-    store = RemoteStore(owner.path, library, sealer, clock, path, on_down=down.set)
+    store = RemoteStore(owner.path, library, sealer, path, on_down=down.set)
     await store.save("promise", "d", "connected")
     yield store
     await store.close()

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from strangler.domain.transitions import Change
 from strangler.policy.standing import Order
-from strangler.ports import Clock, Command, Commit, Committed, KeyTaken, Lease, Shed, Verdict
+from strangler.ports import Command, Commit, Committed, KeyTaken, Lease, Shed, Verdict
 from strangler.store.remote.frames import Message
 from strangler.store.remote.link import Link
 from strangler.store.remote.messages import is_there, pack_item, told_of, unpack_verdict
@@ -42,7 +42,6 @@ class RemoteStore(SqliteReader):
         path: Path,
         library: Library,
         sealer: Sealer,
-        clock: Clock,
         socket: str,
         *,
         hello: Callable[[], Sequence[Message]] = tuple,
@@ -51,7 +50,6 @@ class RemoteStore(SqliteReader):
     ) -> None:
         super().__init__(path, library, sealer)
         self._sealer = sealer
-        self._clock = clock
         self._reason: str | None = None
         self._closing: asyncio.Future[None] | None = None
         self.link = Link(socket, hello, on_message, on_down)

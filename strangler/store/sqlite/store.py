@@ -58,7 +58,6 @@ class SqliteStore(SqliteReader):
         disk_reserve: int = 0,
         living: Collection[str] = (),
     ) -> None:
-        self._clock = clock
         self._sealer = sealer
         self._lock = OwnerLock(path)
         try:
