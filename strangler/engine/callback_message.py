@@ -36,7 +36,8 @@ async def message_of(
     policy = promise.process if promise is not None else ProcessPolicy(type=process.type)
     kind = callback_type(process.type, delivery.told)
     reply = await _reply(store, process) if receiver.payload == "result" else None
-    document = status_document(process, policy, may_cancel=False)
+    # The client's key is nobody else's business, and a document without it goes out as it is.
+    document = status_document(process._replace(key=None), policy, may_cancel=False)
     return Message(
         webhook_id=delivery.id,
         url=url,

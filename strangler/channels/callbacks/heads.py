@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 from strangler.channels.callbacks.signing import signatures
@@ -13,6 +14,8 @@ Head = dict[str, str]
 
 AGENT = "strangler"
 _PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
+_ALL_PLAIN = re.compile(r"[!#$&-~]*")
+_UNFIT = re.compile("[^ -~]")
 
 
 def message_head(receiver: Receiver, message: Message) -> Head:
@@ -50,9 +53,11 @@ def consent_head(origin: str) -> Head:
 
 def _attribute(value: str) -> str:
     """An attribute as a field's value (CloudEvents HTTP protocol binding 1.0.2, section 3.1.3.2)."""
+    if _ALL_PLAIN.fullmatch(value):
+        return value
     return quote(value.encode("utf-8", "replace"), safe=_PLAIN)
 
 
 def _one_line(value: str) -> str:
     """A value that came from a client, as far as it may stand in a header field."""
-    return "".join(letter if " " <= letter <= "~" else "?" for letter in value)
+    return _UNFIT.sub("?", value)
