@@ -12,6 +12,7 @@ from strangler.cli.moments import moment
 from strangler.cli.one_process import print_process
 from strangler.cli.resolving import add_parsers
 from strangler.cli.showing import print_json, print_table, short_time
+from strangler.domain.errors import OperatorError
 
 _WISHES = (
     ("--since", "createdAfter", "WHEN", "accepted then or later: 2026-11-21, 2026-11-21T10:00:00Z, or 2h, 3d ago"),
@@ -57,7 +58,7 @@ def _add_list(verbs: Any) -> None:
         "--since 1d --state failed,unconfirmed.",
     )
     _add_wishes(parser)
-    parser.add_argument("--limit", type=int, default=50, metavar="N", help="so many (default 50); 0: all")
+    parser.add_argument("--limit", type=_count, default=50, metavar="N", help="so many (default 50); 0: all")
     parser.add_argument("--cursor", metavar="ID", help="go on where an earlier list ended")
     add_json_argument(parser)
     add_ops_arguments(parser)
@@ -115,6 +116,8 @@ def _wishes(arguments: argparse.Namespace) -> dict[str, Any]:
     query = {name: getattr(arguments, name) for _, name, _, _ in _WISHES}
     for name in ("createdAfter", "createdBefore"):
         query[name] = moment(query[name])
+    if query["text"] is not None and query["createdAfter"] is None:
+        raise OperatorError("--text: within which time? Give --since as well, as in --since 1d")
     return query
 
 
@@ -190,6 +193,12 @@ def _export(arguments: argparse.Namespace, ops: Ops) -> int:
         sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()
     return 0
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError("expected a whole number")
+    return int(text)
 
 
 def _progress(text: str) -> None:

@@ -78,6 +78,17 @@ async def test_a_list_goes_on_until_there_are_as_many_as_were_asked_for(desk: De
     assert [process["id"] for process in json.loads(out)["processes"]] == ids[1::-1]
 
 
+async def test_wrong_wishes_are_told_in_words_of_the_command_line(
+    desk: Desk, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = await run("processes", "list", "--text", "timeout")
+    assert (code, err) == (2, "--text: within which time? Give --since as well, as in --since 1d\n")
+    assert (await run("processes", "list", "--text", "timeout", "--since", "1d"))[0] == 0
+    with pytest.raises(SystemExit):
+        await run("processes", "list", "--limit", "-1")
+    assert "expected a whole number" in capsys.readouterr().err
+
+
 async def test_one_process_answers_the_three_questions_first(desk: Desk, run: Run) -> None:
     one = await desk.submit({"policyNumber": "P-1003", "iban": "DE01", "answer": 500})
     await desk.settled(one)
