@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64decode, urlsafe_b64decode
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -91,9 +92,18 @@ def bearer_token(request: Request) -> bytes | None:
 
 def _value(request: Request, source: str, claims: Claims | None) -> bytes | None:
     """What a request holds at any source, with what its token says."""
+    if (field := _field_of(source)) is not None:
+        return request.field(field)
     if _is_claim(source):
         return _text(claims.values.get(source.partition(":")[2])) if claims is not None else None
     return _basic_user(request) if source == "basic:user" else source_value(request, source)
+
+
+@lru_cache(maxsize=1024)
+def _field_of(source: str) -> bytes | None:
+    """The header field that a source is, in small letters; kept, because every request is asked for it."""
+    kind, _, name = source.partition(":")
+    return name.lower().encode() if kind == "header" else None
 
 
 def _is_claim(source: str) -> bool:
@@ -140,9 +150,9 @@ def source_value(request: Request, source: str) -> bytes | None:
     Raises:
         ValueError: there is no such kind of source.
     """
+    if (field := _field_of(source)) is not None:
+        return request.field(field)
     kind, _, name = source.partition(":")
-    if kind == "header":
-        return request.field(name.lower().encode())
     if kind == "cookie":
         return _cookie(request, name.encode())
     if kind == "query":

@@ -19,8 +19,9 @@ class SocketEnd(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes to the client."""
-        if not self._socket().is_closing():
-            self._socket().write(data)
+        transport = self._socket()
+        if not transport.is_closing():
+            transport.write(data)
 
     def write_eof(self) -> None:
         """Say that nothing more comes; over TLS that is the end of the connection."""

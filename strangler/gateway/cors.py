@@ -58,8 +58,10 @@ class Cors:
 
     def preflight(self, request: Request, matcher: Matcher) -> Answer | None:
         """The answer to a preflight; None: it is none, or what it asks about is not for us to say."""
+        if request.method != "OPTIONS" or not self._routes:
+            return None  # before any field is asked for: this is done for every request that there is
         origin, method = request.field(b"origin"), request.field(b"access-control-request-method")
-        if not self._routes or request.method != "OPTIONS" or origin is None or method is None:
+        if origin is None or method is None:
             return None
         asked = method.decode("latin-1")
         resource = matcher.resource_at(asked, request.field(b"host"), request.path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from strangler.domain.process import PublicState
@@ -145,8 +146,13 @@ class ProcessPolicy:
     @property
     def kept(self) -> Kept:
         """How long a process and its parts are kept, as it is written down with a process."""
-        given = (self.retain_bodies, self.retain_history, self.retain_deliveries)
-        return Kept(round(self.retain * 1000), *(None if each is None else round(each * 1000) for each in given))
+        return _kept(self.retain, self.retain_bodies, self.retain_history, self.retain_deliveries)
+
+
+@lru_cache(maxsize=1024)
+def _kept(whole: float, *parts: float | None) -> Kept:
+    """Seconds as milliseconds; kept, because it is asked for on every acceptance."""
+    return Kept(round(whole * 1000), *(None if each is None else round(each * 1000) for each in parts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,7 +104,8 @@ class Caller:
 
     def _lane(self, upstream: Upstream) -> _Lane:
         lane = self._lanes.get(upstream.name)
-        if lane is None or lane.upstream != upstream:
+        # Mostly it is the same object: comparing two field by field costs more than the rest of this.
+        if lane is None or (lane.upstream is not upstream and lane.upstream != upstream):
             if lane is not None:
                 lane.close()
             lane = self._lanes[upstream.name] = _Lane(upstream, self._max_head)

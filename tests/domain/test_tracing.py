@@ -115,6 +115,7 @@ def test_what_a_process_does_has_a_span_of_its_own_in_the_same_trace() -> None:
     assert all(span is not None and (span.trace_id, span.sampled) == (TRACE, False) for span in spans)
     assert len({OURS, *(span.span_id for span in spans if span is not None)}) == 3
     assert tracing.child(trace, "attempt-1") == tracing.child(trace, "attempt-1")
+    assert tracing.child(trace, "attempt-1") == str(tracing.child_span(trace, "attempt-1"))
     assert tracing.child(trace, "attempt-1") != tracing.child(f"00-{TRACE}-{SPAN}-00", "attempt-1")
 
 
