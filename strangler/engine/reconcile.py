@@ -164,12 +164,10 @@ class Reconciler:
             detail = f"{finding.wrong}. {finding.advice}"
             exception = OpenException(finding.process_id, finding.kind, self._clock.now(), detail, finding.seen)
             await self._exceptions.open(exception)
-            known = [entry for entry in await self._known(finding) if entry.closed_at is None]
-            self._instrument.note(
-                "finding", "error", process=finding.process_id, code=finding.code, exception=known[0].id
-            )
+            known = await self._known(finding)  # the newest first, be it closed again already
+            self._instrument.note("finding", "error", process=finding.process_id, code=finding.code)
         report = self._current()
-        told = Told(finding, standing, known[0].id)
+        told = Told(finding, standing, known[0].id if known else None)
         self._update(
             codes=Counter(report.codes) + Counter({finding.code: 1}),
             standings=Counter(report.standings) + Counter({standing: 1}),
