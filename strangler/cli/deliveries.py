@@ -122,8 +122,10 @@ def _show(arguments: argparse.Namespace, ops: Ops) -> int:
             ("ended", short_time(document["endedAt"]) if "endedAt" in document else None),
         )
     )
-    print("\nattempts" if document["log"] else "\nno attempt was made")
-    if document["log"]:
+    if not document["log"]:
+        print("\nits attempts are no longer kept" if "endedAt" in document else "\nno attempt was made")
+    else:
+        print("\nattempts")
         print_table(
             ("#", "when", "to", "outcome", "status", "ms", "answer"),
             (

@@ -135,7 +135,9 @@ def _print_deliveries(document: Mapping[str, Any]) -> None:
 def _tried(one: Mapping[str, Any]) -> list[tuple[object, ...]]:
     """Every attempt at a delivery; where there was none, why not."""
     if not one["log"]:
-        return [(short_time(one.get("dueAt")), "", "not tried yet", "", one.get("reason"))]
+        # `process.retain_deliveries` may be shorter than the process is kept.
+        said = "no longer kept" if "endedAt" in one else "not tried yet"
+        return [(short_time(one.get("dueAt") or one.get("endedAt")), "", said, "", one.get("reason"))]
     return [
         (
             short_time(line["at"]),
