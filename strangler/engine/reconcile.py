@@ -164,7 +164,7 @@ class Reconciler:
             detail = f"{finding.wrong}. {finding.advice}"
             exception = OpenException(finding.process_id, finding.kind, self._clock.now(), detail, finding.seen)
             await self._exceptions.open(exception)
-            known = await self._known(finding)  # the newest first, be it closed again already
+            known = [*await self._known(finding)]  # the newest first, be it closed again already
             self._instrument.note("finding", "error", process=finding.process_id, code=finding.code)
         report = self._current()
         told = Told(finding, standing, known[0].id if known else None)
