@@ -16,7 +16,8 @@ from strangler.domain.process import Effect, Process
 MAX_KEY_LENGTH = 255
 
 # RFC 8941 section 3.3.3: a quoted string of printable ASCII with \" and \\ as the only escapes …
-_QUOTED = re.compile(rb'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
+_QUOTED = re.compile(rb'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]++|\\["\\])*+)"')
+_ESCAPED = re.compile(rb'\\(["\\])')
 # … and the bare tokens that clients in the field send: anything visible but quotes, commas, backslash, semicolons.
 _BARE = re.compile(rb"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+")
 
@@ -35,7 +36,9 @@ def parse_key(value: bytes) -> str | None:
     if not value or value == b'""':
         return None
     if quoted := _QUOTED.fullmatch(value):
-        key = re.sub(rb'\\(["\\])', rb"\1", quoted.group(1))
+        key = quoted[1]
+        if b"\\" in key:
+            key = _ESCAPED.sub(rb"\1", key)
     elif _BARE.fullmatch(value):
         key = value
     else:
