@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
+from strangler.config.scalars import is_text
 from strangler.domain.errors import AskFailed, OperatorError
 from strangler.operations.api.tokens import pass_path
 from strangler.store.open import store_path
@@ -272,6 +273,6 @@ def segment(text: str) -> str:
 
 def _sound(text: str) -> str:
     # Octets of an argument that are not UTF-8 reach Python as lone surrogates (PEP 383), which no URL can hold.
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if not is_text(text):
         raise OperatorError(f"an argument is not UTF-8: {text!r}")
     return text

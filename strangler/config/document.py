@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import yaml
 
 from strangler.config.located import Finding, Node, Place, PolicyErrors
-from strangler.config.scalars import typed
+from strangler.config.scalars import is_text, typed
 
 MAX_BYTES = 8 * 1024 * 1024  # of one file
 MAX_DEPTH = 60  # of nested mappings and lists
@@ -148,6 +148,9 @@ class _Builder:
 
     def _scalar(self, node: yaml.ScalarNode, place: Place, key_place: Place | None) -> Node:
         quoted = node.style is not None
+        if not is_text(node.value):
+            self._refuse(place, "half of a surrogate pair is no character; write the whole one, as in \\U0001F600")
+            return Node("", place, key_place)
         if node.tag == _PREFIX + "str":
             return Node(node.value, place, key_place, quoted=True)
         if node.tag == _PLAIN or node.tag in {_PREFIX + name for name in ("null", "bool", "int", "float")}:

@@ -16,6 +16,11 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 _MAX_DIGITS = 100  # what is longer stays text: int() of a long run of digits is slow, and none is meant as a number
 
 
+def is_text(value: str) -> bool:
+    """Whether a string is text, and holds no half of a surrogate pair: what is none cannot be sent or stored."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 def typed(text: str) -> Scalar:
     """What a plain scalar is: null, a boolean, a number, or else text. No dates; on, off, yes and no are words."""
     if text in _NULL:

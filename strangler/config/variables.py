@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from strangler.config.files import Reading, why
 from strangler.config.located import KeyPath, Node, Report
+from strangler.config.scalars import is_text
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -99,6 +100,8 @@ class Variables:
         if kind not in ("env", "secret-env") or not _NAME.fullmatch(name):
             raise ValueError(_FORMS)
         found = self._environ.get(name)
+        if found and not is_text(found):
+            raise ValueError(f"what the environment has as {name} is not UTF-8")
         # As in a shell, ":-" also stands in for what is set to nothing.
         if found or (found is not None and not given):
             return found

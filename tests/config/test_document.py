@@ -65,6 +65,8 @@ def test_scalars_are_those_of_the_core_schema(text: str, value: Any) -> None:
         (b"a: !!python/object:os.system {}\n", "f:1:4: the tag tag:yaml.org,2002:python/object:os.system is not taken"),
         (b"a: !secret x\n", "f:1:4: the tag !secret is not taken here"),
         (b"a: !!timestamp 2020-01-01\n", "f:1:4: the tag tag:yaml.org,2002:timestamp is not taken here"),
+        (b'a: "x\\ud800"\n', "f:1:4: half of a surrogate pair is no character; write the whole one"),
+        (b'"\\udfff": 1\n', "f:1:1: half of a surrogate pair is no character; write the whole one"),
         (b"a: \x01\n", "f:1:4: a character that YAML does not allow"),
         (b"a: @x\n", HINT),
         (b"a: *\n", HINT),

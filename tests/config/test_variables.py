@@ -84,6 +84,12 @@ def test_a_variable_that_cannot_be_inserted_is_an_error_in_its_place(tmp_path: P
     assert said in found[0]
 
 
+def test_octets_of_the_environment_that_are_no_text_are_an_error(tmp_path: Path) -> None:
+    text = one_route("process: {statuses: {received: '${env:WORD}'}}")
+    with pytest.raises(PolicyErrors, match="what the environment has as WORD is not UTF-8"):
+        load(tmp_path, text, {"WORD": "\udcff"})
+
+
 def test_offline_what_cannot_be_resolved_is_a_note(tmp_path: Path) -> None:
     text = """
         upstreams:
