@@ -29,7 +29,7 @@ from strangler.engine.subscribing import named_url, subscribed
 from strangler.engine.translating import Ready, evidence_of_sent, prepared
 from strangler.engine.uninterrupted import uninterrupted
 from strangler.policy.limit import Reading
-from strangler.policy.model import Route
+from strangler.policy.model import Rate, Route
 from strangler.policy.readable import Unparsable
 from strangler.policy.receivers import CallbackNotAllowed, CallbackPolicy, Receiver
 from strangler.policy.translate import Interpreter, Unreadable, Untranslatable
@@ -155,9 +155,11 @@ class Acceptor:
             told = await self._subscribed(submission, route.callbacks, body, process_id) if route.callbacks else None
             draft, kept = self._drafted(submission, caller, body, key, process_id, now)
             draft = draft._replace(subscriptions=told) if told is not None else draft
-            references = await found_in_request(self._means.bodies, route.promise.references, draft, kept)
+            references = None
+            if route.promise.references is not None:
+                references = await found_in_request(self._means.bodies, route.promise.references, draft, kept)
             ready = await self._ready(route, draft, kept, wall) if (wall := route.promise.wall) is not None else None
-            limit = await self._limited(submission)
+            limit = await self._limited(submission, route.limits.accepts) if route.limits.accepts is not None else None
             if (obstacle := self._capacity.obstacle(submission, body, pieces)) is not None:
                 raise _Stop((await self._judged(key) if key is not None else None) or obstacle)
         except BaseException:
@@ -168,13 +170,11 @@ class Acceptor:
             return acceptance._replace(limit=limit)
         return acceptance
 
-    async def _limited(self, submission: Submission) -> Reading | None:
+    async def _limited(self, submission: Submission, rate: Rate) -> Reading | None:
         """Take the request from the quota of its client; None: it is not limited."""
         route, request = submission.route, submission.request
-        if route.limits.accepts is None:
-            return None
         client = client_of(request, route, route.access, "accepts", self._identity_key)
-        reading = await self._limiter.take(client, route.limits.accepts)
+        reading = await self._limiter.take(client, rate)
         if reading is not None and not reading.allowed:
             self._means.instrument.limited(route.name, "accepts")
             raise _Stop(Refused("too-many-requests", "", limit=reading))

@@ -78,9 +78,10 @@ def _result(process: Process) -> str:
 
 
 def _links(process: Process, may_cancel: bool) -> str:
-    url = _quoted(process_url(process))[:-1]
+    plain = process_url(process)
+    url = _quoted(plain)[:-1]
     cancel = f',"cancel":{url}"' if may_cancel and process.cancellable else ""
-    socket = _quoted(socket_url(process_url(process)))
+    socket = _quoted(socket_url(plain))
     return (
         f'{{"self":{url}","status":{url}/status","result":{url}/result","history":{url}/history",'
         f'"events":{url}/events","socket":{socket}{cancel}}}'

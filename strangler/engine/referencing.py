@@ -24,11 +24,9 @@ _Some = TypeVar("_Some", bound=Transition)
 
 
 async def found_in_request(
-    bodies: Bodies, references: References | None, process: Process, recorded: RecordedRequest
+    bodies: Bodies, references: References, process: Process, recorded: RecordedRequest
 ) -> str | None:
     """The references of a request, JSON: {name: text}; None: there is none."""
-    if references is None:
-        return None
     asked = await _asked(bodies, process, recorded, reads=references.reads_request)
     found = await beside(partial(references.of_request, asked), len(asked.data), hooks=False)
     return merged(None, found)

@@ -230,6 +230,8 @@ class Matcher:
         collection = self._collection_paths.get(path)
         if collection is not None:
             return collection if method in ("GET", "HEAD") else None
+        if len(path) < _SHORTEST:
+            return None
         for found in _PROCESS.finditer(path):
             known = self._resource_paths.get(path[: found.start()])
             if known is not None:
@@ -306,6 +308,7 @@ def _resources(table: Table, kept: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return {resource: tuple(sorted(names or ())) for resource, names in hosts.items()}
 
 
+_SHORTEST = 37  # bytes of a slash and an id
 _PROCESS = re.compile(rb"/([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})(?=/|\Z)")
 
 
