@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.engine.tokens import ISSUER, Signer
 from tests.harness.client import Client, Reply
 from tests.harness.legacy import Legacy
 from tests.harness.server import Server
@@ -17,6 +19,12 @@ POLICY = """
 upstreams:
   legacy: {{url: "{url}"}}
   gone: {{url: "http://127.0.0.1:1"}}
+receivers:
+  partners:
+    allow: ["https://127.0.0.1:9", "https://*.partner.example"]
+    networks: [127.0.0.0/8]
+    secrets: ["{secret}"]
+    callers: ["partner-*"]
 routes:
   - {{name: async, match: {{path: /async, methods: [POST]}}, upstream: legacy, mode: async}}
   - {{name: async-waits, match: {{path: /async-waits, methods: [POST]}}, upstream: legacy, mode: async, wait: 1s}}
@@ -56,8 +64,28 @@ routes:
     upstream: legacy
     mode: compat
     call: {{on_in_doubt: fail}}
+  - name: guarded
+    match: {{path: /guarded, methods: [POST]}}
+    upstream: gone
+    mode: async
+    public_url: "https://public.example"
+    process: {{resource: /guarded-processes}}
+    accept: {{schema: claim.schema.json, require_headers: [X-Channel], max_body: 1KiB, idempotency: {{required: true}}}}
+    access: {{name: "header:X-Client", jwt: {{jwks: keys.json, issuer: "{issuer}", audience: claims}}}}
+    callbacks: {{receivers: [partners], header: X-Callback-Url, body: body.callback}}
+    limits: {{accepts: 1/d, by: "header:X-Client"}}
+    call: {{queue: 1}}
+  - name: curious
+    match: {{path: /curious, methods: [POST]}}
+    upstream: legacy
+    mode: async
+    public_url: "https://public.example"
+    process: {{resource: /curious-processes, references: {{policy: body.policy, public: [policy]}}}}
+    access: {{name: "header:X-Client", jwt: {{jwks: keys.json, issuer: "{issuer}", audience: claims}}}}
+    callbacks: {{receivers: [partners], header: X-Callback-Url, body: body.callback}}
 default: {{upstream: legacy}}
 """
+SECRET = "whsec_" + base64.b64encode(bytes(range(24))).decode()
 SCHEMA = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "type": "object",
@@ -98,8 +126,11 @@ class Place:
 
     def __init__(self, directory: Path) -> None:
         (directory / "claim.schema.json").write_text(json.dumps(SCHEMA))
+        self.signer = Signer("key-1")
+        (directory / "keys.json").write_text(json.dumps({"keys": [self.signer.published()]}))
         self.legacy = Legacy(directory)
-        self.server = Server(directory, POLICY.format(url=self.legacy.url), options=["--max-head", "4KiB"])
+        policy = POLICY.format(url=self.legacy.url, issuer=ISSUER, secret=SECRET)
+        self.server = Server(directory, policy, options=["--max-head", "4KiB"])
 
     async def open(self) -> None:
         await self.legacy.start()
