@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -115,10 +115,12 @@ class SqliteReader:
 
     async def due(self, route: str, now: int, limit: int) -> Sequence[Process]:
         """See `Upkeep.due`."""
-        found = await self._found(
-            partial(self._scans.due, route, now, limit),
-            lambda process: process.due_at is not None and process.due_at <= now,
-        )
+        while True:
+            keys = await self._scan(partial(self._scans.due, route, now, limit))
+            found = await self._still(keys, lambda process: process.due_at is not None and process.due_at <= now)
+            if len(keys) < limit or len(found) >= limit:
+                break
+            # Some were claimed meanwhile; a short answer would say that there is nothing more behind them.
         return sorted(found, key=lambda process: (process.due_at, process.id))
 
     async def next_due(self, after: int) -> Mapping[str, int]:
@@ -244,8 +246,12 @@ class SqliteReader:
 
     async def _found(self, scan: Callable[[], list[bytes]], still: Callable[[Process], bool]) -> list[Process]:
         """The processes that a scan names and that are still what it looked for."""
+        return await self._still(await self._scan(scan), still)
+
+    async def _still(self, keys: Iterable[bytes], still: Callable[[Process], bool]) -> list[Process]:
+        """The processes of these keys that are still what was looked for."""
         found = []
-        for number, key in enumerate(await self._scan(scan), 1):
+        for number, key in enumerate(keys, 1):
             process = self._reads.by_key(key)
             if process is not None and still(process):
                 found.append(process)
