@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any, NamedTuple
 
+from strangler.domain.exchange import joined_fields
 from strangler.policy.documents import Asked, Read, read_body, reply_values, request_values
 from strangler.policy.expressions import REPLY_NAMES, Expression, ExpressionError
 from strangler.policy.readable import Unparsable
@@ -63,8 +64,10 @@ class References:
         return _texts(self._of_reply, document)
 
     def _request(self, asked: Asked, *, reads: bool) -> dict[str, Any]:
+        # A client that does not say what it sends is taken to send JSON, as for a schema, a derived key or a callback.
+        source = Source() if b"content-type" in joined_fields(asked.headers) else Source(format="json")
         try:
-            read = read_body(asked.data, asked.headers, Source()) if reads else Read(None)
+            read = read_body(asked.data, asked.headers, source) if reads else Read(None)
         except Unparsable:
             read = Read(None)
         return request_values(asked, self.sought.paths, read)

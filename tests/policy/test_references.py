@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from strangler.domain.exchange import Headers
 from strangler.policy.documents import Asked
 from strangler.policy.references import LONGEST, References, Sought, merged
 from strangler.policy.translate import Reply
@@ -53,6 +54,11 @@ def test_a_request_says_them_by_body_path_query_header_and_caller() -> None:
 def test_text_and_numbers_are_references_and_nothing_else_is(value: Any, expected: str | None) -> None:
     found = references(a="body.a").of_request(asked({"a": value}))
     assert found.get("a") == expected
+
+
+@pytest.mark.parametrize(("fields", "found"), [((), {"a": "x"}), (((b"Content-Type", b"text/plain"),), {})])
+def test_a_body_of_which_nobody_says_what_it_is_is_taken_for_json(fields: Headers, found: dict[str, str]) -> None:
+    assert references(a="body.a").of_request(asked({"a": "x"})._replace(headers=fields)) == found
 
 
 def test_what_cannot_be_read_or_evaluated_is_left_out_and_harms_no_other() -> None:
