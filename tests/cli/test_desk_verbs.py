@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import stat
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,6 +19,7 @@ import pytest
 from strangler.cli import main
 from strangler.cli.asking import Place, parse_place
 from strangler.cli.processes import process_id
+from strangler.cli.showing import safe
 from strangler.domain.errors import OperatorError, StoreUnavailable
 from strangler.operations.api.tokens import Tokens
 from strangler.ports import Found, Search
@@ -159,6 +161,19 @@ async def test_cancel_and_retry_say_what_became_of_it(desk: Desk, run: Run) -> N
 async def test_octets_that_are_not_text_are_wrong_usage(desk: Desk, run: Run, words: tuple[str, ...]) -> None:
     code, out, err = await run("processes", *words)
     assert (code, out, err) == (2, "", "an argument is not UTF-8: '\\udcff'\n")
+
+
+@pytest.mark.parametrize("letter", ["\x1b", "\x9b", "\u2028", "\u202e", "\u2066", "\ud800"])
+def test_nothing_that_is_shown_moves_the_cursor_turns_the_text_or_breaks_off(letter: str) -> None:
+    assert safe(f"a{letter}b") == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def test_a_terminal_that_cannot_show_a_letter_is_told_its_number() -> None:
+    line = [sys.executable, "-m", "strangler", "processes", "list", "--help"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(line, capture_output=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"STATE,\\u2026" in done.stdout
 
 
 async def test_a_change_needs_a_reason(desk: Desk, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
