@@ -134,3 +134,10 @@ def _times(route: Route) -> Iterator[Advice]:
             ("wait",),
             f"clients are told 504 after {duration_text(route.wait)}, while a call may take {duration_text(timeout)}",
         )
+    follow = route.call.follow
+    if route.mode is Mode.COMPAT and follow is not None and route.wait < timeout + follow.every:
+        yield Advice(
+            ("call", "follow"),
+            f"clients are told 504 after {duration_text(route.wait)}: before a legacy system that took all of the "
+            f'timeout ({duration_text(timeout)}) to say "not yet" is asked again ({duration_text(follow.every)})',
+        )

@@ -30,6 +30,11 @@ def test_a_sound_policy_gets_no_advice(tmp_path: Path) -> None:
             "async",
             "deadline (1m) is shorter than the timeout of one call (2m)",
         ),
+        (
+            "call: {follow: {every: 1m}}",
+            "compat",
+            "routes[0].call.follow: clients are told 504 after 65s: before a legacy system that took all",
+        ),
         ("wait: 10s", "compat", "warning: routes[0].wait: clients are told 504 after 10s, while a call may take 1m"),
         ("cors: {origins: ['*']}", "passthrough", "routes[0].cors: has no effect: what passes through is the legacy"),
         ("limits: {polls: 10/s}", "passthrough", "routes[0].limits: has no effect: what passes through is not limited"),
