@@ -110,6 +110,7 @@ class Finish:
     reason: str | None = None
     result: Result | None = None  # None: no whole reply came
     business_references: str | None = None  # JSON: {name: text}; None: as before
+    note: str | None = None  # what decided, where that is not kept with an attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +298,7 @@ def _fields(process: Process | None, transition: Transition, now: int) -> tuple[
                 "result_type": media_type,
                 "result_length": length,
                 "result_kept": kept,
-            }, None
+            }, transition.note
         case Cancel(reason):
             return _withdrawn(process, State.CANCELLED, reason, now), None
         case Expire():

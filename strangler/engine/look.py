@@ -155,7 +155,9 @@ class Looker:
         self, route: Route, process: Process, request: RecordedRequest, decided: Decided, recorder: Recorder
     ) -> Process | None:
         """Its last answer is interpreted by the rules that any reply is interpreted by."""
-        outcome = decided.failed or await self._meaning(route, process, request, recorder)
+        outcome, rule = (
+            (decided.failed, None) if decided.failed else await self._meaning(route, process, request, recorder)
+        )
         match outcome:
             case Pending() | Retry():
                 await self._drop(process, recorder)
@@ -163,16 +165,20 @@ class Looker:
                 return await self._not_yet(route, process, NotYet(), pending)
             case InDoubt(reason):
                 return await self._untold(route, process, reason, recorder)
-        finish = followed_to_end(process, outcome, recorder.result())
+        finish = followed_to_end(process, outcome, recorder.result(), rule)
         return await self._concluder.looked(process, finish, recorder)
 
-    async def _meaning(self, route: Route, process: Process, request: RecordedRequest, recorder: Recorder) -> Outcome:
+    async def _meaning(
+        self, route: Route, process: Process, request: RecordedRequest, recorder: Recorder
+    ) -> tuple[Outcome, str | None]:
+        """What the last answer means, and the rule that says so; None: the built-in ones, where there are no others."""
         built_in = interpret_end(recorder.status, recorder.headers, route.call)
         promise = self._means.promise_of(process.promise)
         if promise is None or promise.wall is None:
-            return built_in
+            return built_in, None
         asked = await asked_by(self._means.bodies, promise.wall, process, request)
-        return (await understood(promise.wall, asked, recorder, built_in, self._means.clock.now())).outcome
+        outcome, rule, _ = await understood(promise.wall, asked, recorder, built_in, self._means.clock.now())
+        return outcome, rule
 
     def _no_answer(self, route: Route, process: Process, reason: str) -> Doubt | Finish:
         return untold(reason, self._concluder.on_in_doubt(process, route.call))

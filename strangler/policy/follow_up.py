@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
 from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Pending, Rejected, Retry
@@ -73,9 +74,11 @@ def untold(reason: str, on_in_doubt: OnInDoubt) -> Doubt | Finish:
     return Doubt(reason, settling=False)
 
 
-def followed_to_end(process: Process, outcome: Completed | Rejected | Failed, result: Result | None) -> Finish:
-    """The upstream decided, by a reply that the process is to say ``result`` of."""
-    return _finish(process, outcome, result)
+def followed_to_end(
+    process: Process, outcome: Completed | Rejected | Failed, result: Result | None, rule: str | None
+) -> Finish:
+    """The upstream decided, by a reply that the process is to say ``result`` of; ``rule`` says what the reply means."""
+    return replace(_finish(process, outcome, result), note=rule)
 
 
 def settled_late(process: Process, outcome: Outcome, result: Result | None) -> tuple[Transition, ...] | None:

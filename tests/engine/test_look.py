@@ -401,6 +401,8 @@ async def test_a_body_that_says_pending_is_followed_by_the_rules_that_said_so() 
     assert (again.state, again.version) == (State.FOLLOWING, process.version)
     ended = await looked(on, again)
     assert (ended.state, ended.status, ended.effect) == (State.REJECTED, "DECLINED", Effect.NONE)
+    last = (await on.store.events(process.id))[-1]
+    assert json.loads(last.content)["note"] == "outcome[1]"  # the rule that decided
     sound(on)
 
 
