@@ -53,12 +53,17 @@ def run(arguments: argparse.Namespace) -> int:
                 one["dead"],
                 short_time(one.get("oldestDueAt")),
                 one.get("url") or " ".join(one.get("allow", ())) or "(not in the policy)",
-                "; ".join(_pause(pause) for pause in one["pauses"]),
+                "; ".join([*(_pause(pause) for pause in one["pauses"]), *_rest(one)]),
             )
             for one in receivers
         ),
     )
     return 0
+
+
+def _rest(receiver: dict[str, Any]) -> list[str]:
+    until = receiver.get("restsUntilAt")
+    return [] if until is None else [f"rests until {short_time(until)}, as it asked, or for a fault of ours"]
 
 
 def _pause(pause: dict[str, Any]) -> str:

@@ -150,6 +150,16 @@ class Deliverer:
         """Who is paused."""
         return self._pauses.all()
 
+    def rests(self) -> Mapping[str, int]:
+        """Until when nothing is sent to a receiver, because it asked for peace (`Retry-After`), or a fault of ours is
+        waited for; of several lanes the last."""
+        now = self._means.clock.now()
+        until: dict[str, int] = {}
+        for lane in self._lanes.values():
+            if lane.not_before > now:
+                until[lane.receiver] = max(lane.not_before, until.get(lane.receiver, 0))
+        return until
+
     async def pause(self, pause: ReceiverPause) -> None:
         """Send nothing more to a receiver, or to one URL: what is for it is held. What is on its way arrives.
 

@@ -35,6 +35,7 @@ routes:
     access: {{{{identity: ["header:X-Api-Key"]}}}}
     callbacks: {{{{receivers: [broker-a, partners], header: X-Callback-Url}}}}
 """
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 600\r\nContent-Length: 0\r\n\r\n"
 SICK = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 7\r\n\r\n\xff is it"
 
 
@@ -178,6 +179,19 @@ async def test_a_receiver_is_paused_and_resumed_and_nothing_is_dropped(desk: Des
     assert resumed["pauses"] == []
     await deliveries(desk, "delivered")
     assert len(receiver.requests) == 1
+
+
+async def test_a_receiver_that_asked_for_peace_is_seen_to_rest_until_somebody_ends_it(
+    desk: Desk, receiver: RawReceiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    receiver.answers = [BUSY]
+    await desk.submit()
+    await deliveries(desk, "dead")
+    (seen,) = [one for one in (await desk.get("/receivers")).document["receivers"] if "restsUntilAt" in one]
+    assert seen["name"] == "broker-a"
+    assert await strangler(desk, "receivers", "list") == 0
+    assert "rests until" in capsys.readouterr().out
+    assert "restsUntilAt" not in (await desk.post("/receivers/broker-a/resume")).document
 
 
 # ── The command line ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -37,7 +37,7 @@ _STATES = [state.value for state in DeliveryState]
 _PAUSE = an_object({"since": INSTANT, "who": TEXT, "why": TEXT}, {"url": TEXT})
 RECEIVER = an_object(
     {"name": TEXT, "known": TRUTH, "pauses": a_list(_PAUSE), "pending": COUNT, "held": COUNT, "dead": COUNT},
-    {"url": TEXT, "allow": a_list(TEXT), "oldestDueAt": INSTANT},
+    {"url": TEXT, "allow": a_list(TEXT), "oldestDueAt": INSTANT, "restsUntilAt": INSTANT},
 )
 _FILTER = {
     "receiver": {**TEXT, "minLength": 1, "maxLength": 200},
@@ -238,7 +238,7 @@ async def _list_receivers(desk: DeliveryDesk, asked: Asked) -> Told:
     totals = await desk.deliveries.totals()
     receivers, pauses = desk.receivers(), desk.deliverer.pauses
     names = {*receivers, *(total.receiver for total in totals), *(pause.receiver for pause in pauses)}
-    return Done({"receivers": [_receiver(name, receivers.get(name), totals, pauses) for name in sorted(names)]})
+    return Done({"receivers": [_receiver(desk, name, totals) for name in sorted(names)]})
 
 
 async def _pause(desk: DeliveryDesk, asked: Asked) -> Told:
@@ -261,15 +261,14 @@ async def _resume(desk: DeliveryDesk, asked: Asked) -> Told:
 
 async def _as_it_is(desk: DeliveryDesk, name: str) -> Told:
     totals = await desk.deliveries.totals()
-    return Done(_receiver(name, desk.receivers().get(name), totals, desk.deliverer.pauses))
+    return Done(_receiver(desk, name, totals))
 
 
 _NO_RECEIVER = Refusal("no-such-receiver", "the policy in force has no receiver of this name")
 
 
-def _receiver(
-    name: str, receiver: Receiver | None, totals: Iterable[DeliveryTotal], pauses: Iterable[ReceiverPause]
-) -> dict[str, Any]:
+def _receiver(desk: DeliveryDesk, name: str, totals: Iterable[DeliveryTotal]) -> dict[str, Any]:
+    receiver, rests_until = desk.receivers().get(name), desk.deliverer.rests().get(name)
     counts = {total.state: total for total in totals if total.receiver == name}
     pending = counts.get(DeliveryState.PENDING)
     return {
@@ -277,7 +276,7 @@ def _receiver(
         "known": receiver is not None,
         "pauses": [
             {"since": at(pause.at), "who": pause.who, "why": pause.why, **known((("url", pause.url),))}
-            for pause in pauses
+            for pause in desk.deliverer.pauses
             if pause.receiver == name
         ],
         **{
@@ -292,6 +291,7 @@ def _receiver(
                     [str(origin) for origin in receiver.allow] if receiver is not None and receiver.allow else None,
                 ),
                 ("oldestDueAt", at(pending.oldest_due_at) if pending is not None else None),
+                ("restsUntilAt", at(rests_until) if rests_until is not None else None),
             )
         ),
     }
