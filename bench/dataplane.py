@@ -18,7 +18,8 @@ from strangler.engine.instrument import Instrument
 from strangler.front.connection import ClientConnection
 from strangler.front.desk import Desk
 from strangler.front.settings import Settings
-from strangler.policy.model import Rewrite, Upstream
+from strangler.policy.model import Rewrite
+from strangler.policy.upstreams import Upstream
 from strangler.ports import Borrower, Direction, Passthrough, Wait
 from strangler.upstream.link import UpstreamLink
 

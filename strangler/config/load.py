@@ -29,8 +29,9 @@ from strangler.config.schema import (
 from strangler.config.section import Context, Section
 from strangler.config.upstreams import build_rewrite, build_upstream
 from strangler.config.variables import Variables
-from strangler.policy.model import Default, Route, Table, Upstream
+from strangler.policy.model import Default, Route, Table
 from strangler.policy.receivers import Receiver
+from strangler.policy.upstreams import Upstream
 
 LEASE = 15.0
 """Seconds of a worker's lease, unless the settings say otherwise."""

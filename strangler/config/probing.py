@@ -16,8 +16,9 @@ from strangler.policy.expressions import (
     ExpressionSyntaxError,
     Template,
 )
-from strangler.policy.model import ProbePolicy, ProbeResult, Upstream
+from strangler.policy.model import ProbePolicy, ProbeResult
 from strangler.policy.rendering import Rendering
+from strangler.policy.upstreams import Upstream
 from strangler.policy.wall import Content
 
 _KEYS = ("call", "probe")

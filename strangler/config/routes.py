@@ -32,9 +32,9 @@ from strangler.policy.model import (
     Redaction,
     Rollout,
     Route,
-    Upstream,
 )
 from strangler.policy.pattern import PathSyntaxError, parse_path
+from strangler.policy.upstreams import Upstream
 
 _RETAINED_PARTS = ("retain_bodies", "retain_history", "retain_deliveries")
 

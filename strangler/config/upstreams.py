@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from strangler.config.scalars import seconds
 from strangler.config.section import Context, Section
-from strangler.policy.model import Forward, Rewrite, Tls, Upstream
+from strangler.policy.model import Rewrite
 from strangler.policy.target import normal
+from strangler.policy.upstreams import Forward, Tls, Upstream
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%25[A-Za-z0-9]+)?")
 

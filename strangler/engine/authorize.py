@@ -14,7 +14,8 @@ from strangler.domain.exchange import Answer, Body, Header, Headers, Peer, Reque
 from strangler.domain.problem import problem
 from strangler.engine.instrument import Instrument
 from strangler.policy.forwarding import forwarding_fields, owned
-from strangler.policy.model import AuthorizePolicy, Upstream
+from strangler.policy.model import AuthorizePolicy
+from strangler.policy.upstreams import Upstream
 from strangler.ports import Clock, Ids, Outgoing, UpstreamCaller
 
 TIMEOUT = 10.0

@@ -13,7 +13,8 @@ from strangler.domain.exchange import CHUNK_SIZE, Body, Header, RecordedRequest,
 from strangler.engine.outgoing import REQUEST_PART
 from strangler.policy import prefer
 from strangler.policy.forwarding import alias, forwarding_fields, owned
-from strangler.policy.model import Forward, Route
+from strangler.policy.model import Route
+from strangler.policy.upstreams import Forward
 from strangler.ports import Bodies, Ids
 from strangler.wire.fields import HOP_BY_HOP, nominated
 

@@ -33,7 +33,7 @@ from strangler.engine.translating import process_values
 from strangler.policy.documents import Asked, Read, read_body, request_values, weight
 from strangler.policy.expressions import ExpressionError
 from strangler.policy.follow import is_target
-from strangler.policy.model import ProbePolicy, ProbeResult, Promise, Route, Upstream
+from strangler.policy.model import ProbePolicy, ProbeResult, Promise, Route
 from strangler.policy.probe import (
     CONDITION_FAILED,
     NOT_ASKED,
@@ -48,6 +48,7 @@ from strangler.policy.probe import (
     settled,
 )
 from strangler.policy.readable import Unparsable
+from strangler.policy.upstreams import Upstream
 from strangler.policy.wall import Source
 from strangler.ports import Bodies, Evidence, Outgoing
 

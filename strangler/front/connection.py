@@ -22,7 +22,7 @@ from strangler.front.response import respond
 from strangler.front.socket_end import SocketEnd
 from strangler.front.upstream_head import UpstreamFields
 from strangler.policy.forwarding import VIA_NAME
-from strangler.policy.model import Upstream
+from strangler.policy.upstreams import Upstream
 from strangler.ports import Handle, Passthrough
 from strangler.wire.body import ChunkedBody, LengthBody
 from strangler.wire.malformed import Malformed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strangler.policy.model import Upstream
+from strangler.policy.upstreams import Upstream
 from strangler.ports import Link
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from strangler.domain.exchange import Header, Peer
 from strangler.policy.forwarding import alias, forwarding_fields, owned, upstream_target
-from strangler.policy.model import Upstream
+from strangler.policy.upstreams import Upstream
 from strangler.ports import Passthrough
 from strangler.wire.fields import HOP_BY_HOP, list_items, nominated
 from strangler.wire.request_head import RequestFields, RequestHead

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from strangler.domain.exchange import Header, Peer
-from strangler.policy.model import Forward, Rewrite, Upstream
+from strangler.policy.model import Rewrite
+from strangler.policy.upstreams import Forward, Upstream
 
 _X_FORWARDED = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
 

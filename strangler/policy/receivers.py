@@ -15,7 +15,8 @@ from strangler.domain.retry import Backoff
 from strangler.policy.addresses import judge
 from strangler.policy.callback_url import AllowedOrigin, CallbackUrl, parse_callback_url
 from strangler.policy.expressions import Expression
-from strangler.policy.model import Rate, Tls
+from strangler.policy.model import Rate
+from strangler.policy.upstreams import Tls
 from strangler.policy.wildcard import fits
 
 FINAL_STATES = frozenset(PublicState(state.value) for state in FINAL)

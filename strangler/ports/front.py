@@ -12,7 +12,8 @@ from strangler.domain.exchange import (
     Request,
     Upgrade,
 )
-from strangler.policy.model import Rewrite, Upstream
+from strangler.policy.model import Rewrite
+from strangler.policy.upstreams import Upstream
 
 
 class Passthrough(NamedTuple):

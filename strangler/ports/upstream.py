@@ -11,7 +11,7 @@ from strangler.domain.exchange import (
     Fault,
     Headers,
 )
-from strangler.policy.model import Upstream
+from strangler.policy.upstreams import Upstream
 from strangler.wire.reply_head import ReplyHead
 
 

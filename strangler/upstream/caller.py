@@ -7,7 +7,7 @@ from collections.abc import Callable
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import Fault, FaultKind
 from strangler.engine.failpoint import reach
-from strangler.policy.model import Upstream
+from strangler.policy.upstreams import Upstream
 from strangler.ports import Failure, Outgoing, ReplySink, Trouble
 from strangler.upstream.call import Call
 from strangler.upstream.connections import MAX_HEAD

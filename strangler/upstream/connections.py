@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weakref import WeakSet
 
-from strangler.policy.model import Upstream
+from strangler.policy.upstreams import Upstream
 from strangler.ports import Borrower, Wait
 from strangler.upstream.pool import Pool
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
-from strangler.policy.model import Tls, Upstream
+from strangler.policy.upstreams import Tls, Upstream
 from strangler.ports import Failure, Trouble
 from strangler.upstream.link import UpstreamLink
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from strangler.domain.exchange import Body, Headers
-from strangler.policy.model import Upstream
+from strangler.policy.upstreams import Upstream
 from strangler.ports import MAX_KEYS, KeysUnavailable, Outgoing, UpstreamCaller
 
 TIMEOUT = 5.0

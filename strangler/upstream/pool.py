@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from strangler.policy.model import Upstream
+from strangler.policy.upstreams import Upstream
 from strangler.ports import Borrower, Failure, Trouble
 from strangler.upstream.dial import Dialer
 from strangler.upstream.idle import Idle

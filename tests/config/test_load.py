@@ -22,7 +22,6 @@ from strangler.policy.model import (
     Default,
     Deprecation,
     FollowPolicy,
-    Forward,
     IdempotencyPolicy,
     JwtPolicy,
     Limits,
@@ -33,10 +32,9 @@ from strangler.policy.model import (
     Redaction,
     Rewrite,
     Rollout,
-    Tls,
-    Upstream,
     on_in_doubt_for,
 )
+from strangler.policy.upstreams import Forward, Tls, Upstream
 from tests.config.scene import UPSTREAM, load, load_route, one_route, write
 
 TEN_LINES = """\

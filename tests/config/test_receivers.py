@@ -14,8 +14,9 @@ from strangler.config.located import PolicyErrors
 from strangler.domain.process import PublicState
 from strangler.domain.retry import Backoff
 from strangler.policy.callback_url import AllowedOrigin
-from strangler.policy.model import Rate, Tls
+from strangler.policy.model import Rate
 from strangler.policy.receivers import Receiver, SigningKey
+from strangler.policy.upstreams import Tls
 from tests.config.scene import UPSTREAM, advice, errors, load, load_route, one_route, without_folder, write
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(24))).decode()

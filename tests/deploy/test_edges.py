@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect
 
 from strangler.config.scalars import seconds
 from strangler.config.settings import Settings
-from strangler.policy.model import Upstream
+from strangler.policy.upstreams import Upstream
 from tests.deploy.material import DEPLOY, judged, tool
 from tests.front.certificates import Authority
 from tests.harness.child import Child

@@ -10,7 +10,8 @@ from strangler.domain.exchange import Answer, Fault, FaultKind, Header, Peer, Re
 from strangler.domain.problem import Problem
 from strangler.engine import authorize
 from strangler.engine.authorize import Authorizer, Barred
-from strangler.policy.model import AuthorizePolicy, Forward, Upstream
+from strangler.policy.model import AuthorizePolicy
+from strangler.policy.upstreams import Forward, Upstream
 from strangler.ports import Outgoing, ReplySink
 from tests.engine.world import IDENTITY_KEY, FakeClock, FakeIds, Reply, ScriptedUpstream, Silent, a_request
 

@@ -16,8 +16,9 @@ from strangler.domain.process import Effect, Process, PublicState, State
 from strangler.domain.transitions import Doubt, Probed, Report, Resume, apply
 from strangler.policy import conditions
 from strangler.policy.expressions import RECORDED_NAMES, Template
-from strangler.policy.model import ProbePolicy, ProbeResult, Upstream
+from strangler.policy.model import ProbePolicy, ProbeResult
 from strangler.policy.rendering import Rendering
+from strangler.policy.upstreams import Upstream
 from strangler.policy.wall import Condition, Content, Formula
 from strangler.ports import Commit
 from strangler.store.fsck import Report as Fsck

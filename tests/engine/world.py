@@ -35,9 +35,9 @@ from strangler.policy.model import (
     ProcessPolicy,
     Promise,
     Route,
-    Upstream,
 )
 from strangler.policy.receivers import Receiver as CallbackReceiver
+from strangler.policy.upstreams import Upstream
 from strangler.ports import Commit, Outgoing, ReplySink, Verdict
 from strangler.store.memory import MemoryStore
 from tests.engine.admitting import Published, an_admission

@@ -9,7 +9,8 @@ from typing import Any, Self
 
 from strangler.domain.exchange import Answer, PassOn, Request, Upgrade
 from strangler.front import Front, Settings
-from strangler.policy.model import Rewrite, Upstream
+from strangler.policy.model import Rewrite
+from strangler.policy.upstreams import Upstream
 from strangler.ports import Direction, Handle, Passthrough
 from strangler.upstream import Connections
 from tests.front.raw import PATIENCE, End, RawUpstream

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from strangler.domain.exchange import Answer, Request
-from strangler.policy.model import Tls
+from strangler.policy.upstreams import Tls
 from tests.front.certificates import Authority
 from tests.front.raw import End, RawUpstream, refused_port
 from tests.front.scene import Scene

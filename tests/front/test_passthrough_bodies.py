@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 
 from strangler.domain.exchange import Answer
-from strangler.policy.model import Forward
+from strangler.policy.upstreams import Forward
 from tests.front.raw import End
 from tests.front.scene import Scene
 

@@ -6,8 +6,9 @@ from ipaddress import ip_network
 
 import pytest
 
-from strangler.policy.model import Forward, Rewrite
+from strangler.policy.model import Rewrite
 from strangler.policy.trust import TrustedNetworks
+from strangler.policy.upstreams import Forward
 from tests.front.raw import End
 from tests.front.scene import Scene
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from aiohttp import ClientSession, WSMsgType, web
 
-from strangler.policy.model import Forward
+from strangler.policy.upstreams import Forward
 from tests.front.raw import End
 from tests.front.scene import Scene
 

@@ -17,8 +17,8 @@ from strangler.policy.model import (
     Promise,
     Route,
     Table,
-    Upstream,
 )
+from strangler.policy.upstreams import Upstream
 from tests.gateway.scene import R
 
 LEGACY = Upstream(name="legacy", scheme="http", host="127.0.0.1", port=1)

@@ -12,7 +12,8 @@ from strangler.domain.exchange import Answer, Fault, FaultKind, Header, Upgrade
 from strangler.domain.process import Process
 from strangler.domain.transitions import Claim
 from strangler.engine.identity import identify
-from strangler.policy.model import AccessPolicy, AuthorizePolicy, JwtPolicy, Match, Promise, Upstream
+from strangler.policy.model import AccessPolicy, AuthorizePolicy, JwtPolicy, Match, Promise
+from strangler.policy.upstreams import Upstream
 from tests.engine.admitting import document
 from tests.engine.tokens import ISSUER, URL, Signer
 from tests.engine.world import IDENTITY_KEY, Reply, a_route

@@ -15,8 +15,8 @@ from strangler.policy.model import (
     Rollout,
     Route,
     Table,
-    Upstream,
 )
+from strangler.policy.upstreams import Upstream
 
 
 def a_route(

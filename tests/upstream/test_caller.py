@@ -11,7 +11,7 @@ import pytest
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import CHUNK_SIZE, Body, Fault, FaultKind, Header, Headers
-from strangler.policy.model import Upstream
+from strangler.policy.upstreams import Upstream
 from strangler.ports import Outgoing
 from strangler.upstream import Caller
 from tests.front.raw import PATIENCE, End, RawUpstream, refused_port

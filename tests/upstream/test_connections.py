@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from strangler.policy.model import Upstream
+from strangler.policy.upstreams import Upstream
 from strangler.ports import Failure, Link, Trouble
 from strangler.upstream import Connections
 from strangler.upstream.pool import WAITING_PER_CONNECTION

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from strangler.channels.callbacks.sender import HttpCallbackSender
-from strangler.policy.model import Tls
+from strangler.policy.upstreams import Tls
 from strangler.ports import Answered, Reception
 from tests.channels.callbacks.name_server import NO_NAME, SERVER_FAILURE, Answer, name_server
 from tests.channels.callbacks.scene import a_message, a_receiver, anywhere

@@ -19,8 +19,8 @@ from standardwebhooks.webhooks import Webhook
 
 from strangler.channels.callbacks.gate import GatedConnector
 from strangler.channels.callbacks.sender import HttpCallbackSender
-from strangler.policy.model import Tls
 from strangler.policy.receivers import SigningKey
+from strangler.policy.upstreams import Tls
 from strangler.ports import Answered, Forbidden, Ours, Unreached
 from strangler.ports.deliveries import HEAD_SIZE
 from tests.channels.callbacks.scene import LOOPBACK, OK, SECRET, SHOWN, Named, a_message, a_receiver, listening
