@@ -125,7 +125,10 @@ class Expire:
     """Its deadline passed before it could be sent."""
 
 
-Transition = Accept | Claim | Postpone | Follow | Doubt | Probed | Resume | Finish | Report | Cancel | Expire
+Step = Claim | Postpone | Follow | Doubt | Probed | Resume | Finish | Report | Cancel | Expire
+"""What becomes of a process that is there."""
+
+Transition = Accept | Step
 
 _PLACES = {name: place for place, name in enumerate(Process._fields)}
 
@@ -201,15 +204,16 @@ def apply(process: Process | None, transition: Transition, now: int) -> Change:
     before = process.state if process is not None else None
     if type(transition) not in TABLE[before]:
         raise IllegalTransition(f"{type(transition).__name__} from {before}")
-    fields, note = _fields(process, transition, now)
+    if process is None:
+        assert isinstance(transition, Accept), "the table knows no other beginning"
+        base, fields, note = transition.draft, _begun(transition, now), None
+    else:
+        assert not isinstance(transition, Accept), "the table lets nothing begin twice"
+        base = process
+        fields, note = _fields(process, transition, now)
     to = fields["state"]
     if to not in TABLE[before][type(transition)]:
         raise IllegalTransition(f"{type(transition).__name__} from {before} to {to}")
-    if isinstance(transition, Accept):
-        base = transition.draft
-    else:
-        assert process is not None
-        base = process
     public = process is None or _shows(process, fields)
     if public:
         fields["version"] = base.version + 1
@@ -217,14 +221,16 @@ def apply(process: Process | None, transition: Transition, now: int) -> Change:
     return _change(process, base, fields, type(transition).__name__, note, public, now)
 
 
-def _fields(process: Process | None, transition: Transition, now: int) -> tuple[dict[str, Any], str | None]:
-    """The fields that the transition sets, and a note for the history that no client sees."""
-    match transition:
-        case Accept(_, references):
-            told = {"business_references": references} if references is not None else {}
-            return {"state": State.RECEIVED, "due_at": now, **told}, None
+def _begun(accept: Accept, now: int) -> dict[str, Any]:
+    references = accept.business_references
+    told = {"business_references": references} if references is not None else {}
+    return {"state": State.RECEIVED, "due_at": now, **told}
+
+
+def _fields(process: Process, step: Step, now: int) -> tuple[dict[str, Any], str | None]:
+    """The fields that the step sets, and a note for the history that no client sees."""
+    match step:
         case Claim(owner):
-            assert process is not None
             return {
                 "state": State.PROCESSING,
                 "owner": owner,
@@ -234,7 +240,6 @@ def _fields(process: Process | None, transition: Transition, now: int) -> tuple[
                 "attempts": process.attempts + 1,
             }, None
         case Postpone(due_at, note):
-            assert process is not None
             return {
                 "state": State.WAITING,
                 "owner": None,
@@ -242,67 +247,74 @@ def _fields(process: Process | None, transition: Transition, now: int) -> tuple[
                 "attempts": process.attempts - 1,  # what surely did nothing does not count
             }, note
         case Follow():
-            assert process is not None
-            return _followed(process, transition), transition.note
+            return _followed(process, step), step.note
         case Report(word, text):
-            assert process is not None
             # Why nobody knows is told until somebody says better.
             why = process.reason if process.public_state is PublicState.UNCONFIRMED else None
             return {"state": process.state, "status": word, "reason": text or why}, None
         case Doubt(reason, settling, due_at):
-            assert process is not None
             _guard_doubt(process, settling, due_at)
-            return {
-                **({"probes": 0} if process.state is not State.IN_DOUBT and process.probes else {}),
-                "state": State.IN_DOUBT,
-                "owner": None,
-                "due_at": due_at,
-                "unresolved": True,
-                "settling": settling,
-                "status": process.status if settling else None,
-                "reason": process.reason if settling else reason,
-                "effect": None if settling else Effect.UNKNOWN,
-            }, reason if settling else None
+            return _doubted(process, step), reason if settling else None
         case Probed(due_at, note):
-            assert process is not None
             if not process.settling:
                 raise IllegalTransition("Probed while a person is asked")
             return {"state": State.IN_DOUBT, "due_at": due_at, "probes": process.probes + 1}, note
-        case Resume(due_at, absent):
-            assert process is not None
-            told_before = (process.status, process.reason) if process.settling else (None, None)
-            return {
-                **(_did_nothing(process) if absent else {}),
-                "state": State.WAITING,
-                "due_at": due_at,
-                "settling": False,
-                "status": told_before[0],
-                "reason": told_before[1],
-                "effect": None,
-            }, None
+        case Resume():
+            return _resumed(process, step), None
         case Finish():
-            status, media_type, length, kept = transition.result or (None, None, None, False)
-            references = transition.business_references
-            return {
-                **({"business_references": references} if references is not None else {}),
-                "state": transition.state,
-                "owner": None,
-                "due_at": None,
-                "unresolved": False,
-                "settling": False,
-                "finished_at": now,
-                "status": transition.status,
-                "reason": transition.reason,
-                "effect": transition.effect,
-                "result_status": status,
-                "result_type": media_type,
-                "result_length": length,
-                "result_kept": kept,
-            }, transition.note
+            return _finished(step, now), step.note
         case Cancel(reason):
             return _withdrawn(process, State.CANCELLED, reason, now), None
         case Expire():
             return _withdrawn(process, State.EXPIRED, "deadline-passed", now), None
+
+
+def _doubted(process: Process, doubt: Doubt) -> dict[str, Any]:
+    return {
+        **({"probes": 0} if process.state is not State.IN_DOUBT and process.probes else {}),
+        "state": State.IN_DOUBT,
+        "owner": None,
+        "due_at": doubt.due_at,
+        "unresolved": True,
+        "settling": doubt.settling,
+        "status": process.status if doubt.settling else None,
+        "reason": process.reason if doubt.settling else doubt.reason,
+        "effect": None if doubt.settling else Effect.UNKNOWN,
+    }
+
+
+def _resumed(process: Process, resume: Resume) -> dict[str, Any]:
+    status, reason = (process.status, process.reason) if process.settling else (None, None)
+    return {
+        **(_did_nothing(process) if resume.absent else {}),
+        "state": State.WAITING,
+        "due_at": resume.due_at,
+        "settling": False,
+        "status": status,
+        "reason": reason,
+        "effect": None,
+    }
+
+
+def _finished(finish: Finish, now: int) -> dict[str, Any]:
+    status, media_type, length, kept = finish.result or (None, None, None, False)
+    references = finish.business_references
+    return {
+        **({"business_references": references} if references is not None else {}),
+        "state": finish.state,
+        "owner": None,
+        "due_at": None,
+        "unresolved": False,
+        "settling": False,
+        "finished_at": now,
+        "status": finish.status,
+        "reason": finish.reason,
+        "effect": finish.effect,
+        "result_status": status,
+        "result_type": media_type,
+        "result_length": length,
+        "result_kept": kept,
+    }
 
 
 def _followed(process: Process, transition: Follow) -> dict[str, Any]:
@@ -318,8 +330,7 @@ def _followed(process: Process, transition: Follow) -> dict[str, Any]:
     }
 
 
-def _withdrawn(process: Process | None, state: State, reason: str | None, now: int) -> dict[str, Any]:
-    assert process is not None
+def _withdrawn(process: Process, state: State, reason: str | None, now: int) -> dict[str, Any]:
     if not process.cancellable:
         raise IllegalTransition(f"to {state} while an earlier attempt is unresolved")
     return {"state": state, "due_at": None, "finished_at": now, "status": None, "reason": reason, "effect": Effect.NONE}
