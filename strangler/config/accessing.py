@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 from strangler.config.files import why
 from strangler.config.located import KeyPath
+from strangler.config.paths import build_path
 from strangler.config.scalars import seconds
 from strangler.config.section import Context, Section
 from strangler.engine.admission import AUTHORIZE_NAMES
 from strangler.engine.key_set import read_keys
-from strangler.policy.expressions import ExpressionSyntaxError, Template
 from strangler.policy.model import AccessPolicy, AuthorizePolicy, JwtPolicy
 from strangler.ports import MAX_KEYS
 
@@ -98,18 +98,6 @@ def _document(section: Section, context: Context, path: str) -> bytes | None:
 
 
 def _authorize(section: Section, values: dict[str, Any]) -> AuthorizePolicy | None:
-    path: str = values["path"]
-    try:
-        if not path.startswith("/"):
-            raise ExpressionSyntaxError("it begins with /")
-        template = Template(path, AUTHORIZE_NAMES)
-        if not _fits_a_target(template.literal):
-            raise ExpressionSyntaxError("only ASCII without spaces stands in a path; encode the rest")
-    except ExpressionSyntaxError as error:
-        section.complain(_PATH, f"expected a path with {{EXPR}} in it: {error}")
+    if build_path(section, _PATH, values["path"], AUTHORIZE_NAMES) is None:
         return None
-    return AuthorizePolicy(path=path, method=values["method"], cache=seconds(values["cache"]))
-
-
-def _fits_a_target(text: str) -> bool:
-    return text.isascii() and text.isprintable() and " " not in text and "#" not in text
+    return AuthorizePolicy(path=values["path"], method=values["method"], cache=seconds(values["cache"]))

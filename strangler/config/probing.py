@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from strangler.config.hooks import find_hook, kept_hook
+from strangler.config.hooks import kept_hook
+from strangler.config.paths import build_path
 from strangler.config.scalars import seconds
 from strangler.config.section import Context, Section
-from strangler.config.translating import FRAMING, build_condition, build_formula
+from strangler.config.translating import FRAMING, build_formula, build_test
 from strangler.policy.conditions import Test
-from strangler.policy.expressions import (
-    RECORDED_NAMES,
-    REPLY_NAMES,
-    ExpressionError,
-    ExpressionSyntaxError,
-    Template,
-)
+from strangler.policy.expressions import RECORDED_NAMES, REPLY_NAMES
 from strangler.policy.model import ProbePolicy, ProbeResult
 from strangler.policy.rendering import Rendering
 from strangler.policy.upstreams import Upstream
@@ -40,9 +35,9 @@ def build_probe(section: Section, context: Context, upstream: Upstream | None) -
             section.complain((*_KEYS, "headers", "set", name), "this header is not the policy's to set")
     if section.given(*_KEYS, "absent") and values["absent"] == values["applied"]:
         section.complain((*_KEYS, "absent"), "the same as applied: an answer cannot say both")
-    template = _template(section, values["path"])
-    applied = _condition(section, context, "applied", values["applied"])
-    absent = _condition(section, context, "absent", values["absent"]) if section.given(*_KEYS, "absent") else None
+    template = build_path(section, (*_KEYS, "path"), values["path"], RECORDED_NAMES)
+    applied = _test(section, context, "applied", values["applied"])
+    absent = _test(section, context, "absent", values["absent"]) if section.given(*_KEYS, "absent") else None
     result = _result(section, context, values.get("result"))
     if template is None or applied is None:
         return None
@@ -60,27 +55,10 @@ def build_probe(section: Section, context: Context, upstream: Upstream | None) -
     )
 
 
-def _template(section: Section, text: str) -> Template | None:
-    try:
-        if not text.startswith("/"):
-            raise ExpressionSyntaxError("it begins with /")
-        return Template(text, RECORDED_NAMES)
-    except ExpressionSyntaxError as error:
-        section.complain((*_KEYS, "path"), f"expected a path with {{EXPR}} in it: {error}")
-        return None
-
-
-def _condition(section: Section, context: Context, key: str, values: dict[str, Any]) -> Test | None:
-    before = len(section.report.errors())
-    condition = build_condition(section, context, (*_KEYS, key), values)
+def _test(section: Section, context: Context, key: str, values: dict[str, Any]) -> Test | None:
     if not values.get("status") and not values["headers"] and "body" not in values:
         section.complain((*_KEYS, key), "expected status, headers or body: without any of them every answer says so")
-    if len(section.report.errors()) > before:
-        return None
-    try:
-        return Test(condition, find_hook)
-    except ExpressionError:
-        return None  # offline, and told of as a note
+    return build_test(section, context, (*_KEYS, key), values)
 
 
 def _result(section: Section, context: Context, values: dict[str, Any] | None) -> ProbeResult | None:

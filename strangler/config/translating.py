@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from strangler.config.files import why
 from strangler.config.hooks import NoHook, find_hook, kept_hook
 from strangler.config.located import KeyPath
+from strangler.config.paths import build_path
 from strangler.config.schema import policy_schema, with_defaults
 from strangler.config.section import Context, Section
 from strangler.domain.process import Effect
+from strangler.policy.conditions import Test
 from strangler.policy.expressions import (
     RECORDED_NAMES,
     REPLY_NAMES,
     Expression,
+    ExpressionError,
     ExpressionSyntaxError,
     Template,
     multiselect,
@@ -39,7 +41,6 @@ from strangler.policy.xml_reading import read_xml
 from strangler.policy.xml_writing import envelope
 
 _MAX_TEMPLATE = 256 * 1024
-_PATH = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*")
 
 # A policy that set these would break the framing, or the routing of the reply.
 FRAMING = frozenset(
@@ -99,9 +100,16 @@ def build_errors(section: Section, context: Context) -> ErrorForm | None:
     return ErrorForm(kind="template", template=template, media_type=kind)
 
 
-def build_condition(section: Section, context: Context, keys: KeyPath, values: Mapping[str, Any]) -> Condition:
-    """A condition on replies that stands at ``keys``."""
-    return _Builder(section, context).condition(keys, values)
+def build_test(section: Section, context: Context, keys: KeyPath, values: Mapping[str, Any]) -> Test | None:
+    """A compiled condition on replies that stands at ``keys``; None: something is wrong with it, or near it."""
+    before = len(section.report.errors())
+    condition = _Builder(section, context).condition(keys, values)
+    if len(section.report.errors()) > before:
+        return None
+    try:
+        return Test(condition, find_hook)
+    except ExpressionError:
+        return None  # offline, and told of as a note
 
 
 def build_formula(section: Section, context: Context, keys: KeyPath, value: Any, names: Names) -> Formula | None:
@@ -118,9 +126,7 @@ class _Builder:
         keys: KeyPath = ("translate", "request")
         path = values.get("path")
         if path is not None:
-            compiled = self.template((*keys, "path"), path, RECORDED_NAMES)
-            if compiled is not None and not _PATH.fullmatch(compiled.literal):
-                self._section.complain((*keys, "path"), "expected a path in which all else is percent-encoded")
+            build_path(self._section, (*keys, "path"), path, RECORDED_NAMES)
         return RequestTranslation(
             source=self.source((*keys, "source"), values["source"]),
             content=self._content(keys, values, RECORDED_NAMES),

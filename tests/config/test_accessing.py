@@ -87,7 +87,7 @@ def test_a_file_without_keys_does_not_load(tmp_path: Path, text: str | None, sai
         (f"access: {{jwt: {{jwks: '{KEYS}', audience: []}}}}", "expected a text, or a list of texts"),
         ("access: {authorize: {}}", "access.authorize.path: this key is required"),
         ("access: {authorize: {path: session}}", "it begins with /"),
-        ("access: {authorize: {path: '/a b'}}", "only ASCII without spaces"),
+        ("access: {authorize: {path: '/a b'}}", "percent-encoded"),
         ("access: {authorize: {path: '/{body.id}'}}", "it can begin with"),
         ("access: {authorize: {path: '/{path.id'}}", "is not closed"),
         ("access: {authorize: {path: /a, method: get}}", "a method in capitals"),

@@ -54,6 +54,7 @@ def test_the_name_of_a_header_is_taken_without_case(tmp_path: Path) -> None:
     [
         ("call: {follow: {url: jobs}}", "call.follow.url: expected header:NAME, or a path with {EXPR} in it"),
         ("call: {follow: {url: 'https://x.example/'}}", "call.follow.url: expected header:NAME, or a path"),
+        ("call: {follow: {url: '/a b/{reply.body.job}'}}", "percent-encoded"),
         ("call: {follow: {url: '/jobs/{body.job}'}}", "begins with body; it can begin with process, reply"),
         ("call: {follow: {url: '/jobs/{reply'}}", "the brace at character 7 is not closed"),
         ("call: {follow: {every: 0s}}", "call.follow.every: expected a duration"),

@@ -69,6 +69,8 @@ def test_every_key_of_it_arrives(tmp_path: Path) -> None:
         ("call: {probe: {path: /x}}", "call.probe.applied: this key is required"),
         ("call: {probe: {applied: {status: 200}}}", "call.probe.path: this key is required"),
         ("call: {probe: {path: x, applied: {status: 200}}}", "expected a path with {EXPR} in it: it begins with /"),
+        ("call: {probe: {path: '/a b/{body.id}', applied: {status: 200}}}", "percent-encoded"),
+        ("call: {probe: {path: '/a#b', applied: {status: 200}}}", "percent-encoded"),
         ("call: {probe: {path: '/{reply.body}', applied: {status: 200}}}", "begins with reply; it can begin with"),
         ("call: {probe: {path: '/{body', applied: {status: 200}}}", "the brace at character 2 is not closed"),
         ("call: {probe: {path: /x, applied: {}}}", "call.probe.applied: expected status, headers or body"),
