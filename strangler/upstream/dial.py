@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
-from strangler.policy.upstreams import Tls, Upstream
+from strangler.engine.tls import client_context
+from strangler.policy.upstreams import Upstream
 from strangler.ports import Failure, Trouble
 from strangler.upstream.link import UpstreamLink
 
@@ -65,19 +66,3 @@ async def resolve(host: str, port: int) -> Sequence[AddrInfoType]:
         socket.gaierror: it has none.
     """
     return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-
-
-def client_context(tls: Tls) -> ssl.SSLContext:
-    """How we speak TLS to an upstream. Blocks while it reads the certificates.
-
-    Raises:
-        OSError: a file cannot be read, or is none of what it should be (`ssl.SSLError`).
-    """
-    context = ssl.create_default_context(cafile=tls.ca)
-    context.set_alpn_protocols(["http/1.1"])
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if tls.cert is not None:
-        context.load_cert_chain(tls.cert, tls.key)
-    return context

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import NamedTuple
 
 import aiohttp
@@ -12,6 +11,7 @@ from yarl import URL
 from strangler.channels.callbacks.gate import TRAIL, GatedConnector, JudgingResolver, Trail
 from strangler.channels.callbacks.heads import Head
 from strangler.channels.callbacks.lookup import Lookup
+from strangler.engine.tls import client_context
 from strangler.policy.callback_url import CallbackUrl
 from strangler.policy.receivers import Receiver
 from strangler.ports.deliveries import HEAD_SIZE
@@ -54,7 +54,7 @@ class Client:
         self.receiver = receiver
         connector = GatedConnector(
             JudgingResolver(lookup),
-            ssl=_context(receiver),
+            ssl=client_context(receiver.tls),
             keepalive_timeout=KEEPALIVE,
         )
         self._session = aiohttp.ClientSession(
@@ -124,15 +124,3 @@ async def _awaited(response: aiohttp.ClientResponse, until: float) -> bytes:
     if not response.content.at_eof():
         response.close()  # a body without end is not read for the sake of its connection
     return bytes(found)
-
-
-def _context(receiver: Receiver) -> ssl.SSLContext:
-    tls = receiver.tls
-    context = ssl.create_default_context(cafile=tls.ca)
-    context.set_alpn_protocols(["http/1.1"])
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if tls.cert is not None:
-        context.load_cert_chain(tls.cert, tls.key)
-    return context
