@@ -10,8 +10,9 @@ from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Pendin
 from strangler.domain.process import Effect
 from strangler.domain.retry import parse_retry_after
 from strangler.policy import wildcard
+from strangler.policy.evaluation import holds
 from strangler.policy.expressions import ExpressionError
-from strangler.policy.formula import Compiled, FindHook, holds
+from strangler.policy.formula import Compiled, FindHook
 from strangler.policy.readable import Unparsable, whole_text
 from strangler.policy.wall import Condition, Formula, OutcomeRule
 from strangler.policy.xml_writing import text_of

@@ -15,6 +15,8 @@ import jmespath
 from jmespath.exceptions import JMESPathError, LexerError, ParseError
 from jmespath.functions import Functions
 
+from strangler.policy.evaluation import Tree, function_of
+
 MAX_TEXT = 16 * 1024  # characters of an expression
 MAX_DEPTH = 100  # of nested mappings and lists, in a document or a result
 MAX_VALUES = 200_000  # in a document or a result
@@ -43,7 +45,7 @@ class ExpressionError(ValueError):
 class Expression:
     """A compiled expression."""
 
-    __slots__ = ("_copies", "_parsed", "names", "text")
+    __slots__ = ("_copies", "_find", "names", "text")
 
     def __init__(self, text: str, names: frozenset[str] | None = None) -> None:
         """Compile ``text``; ``names`` is what it may begin with, None: anything.
@@ -53,16 +55,16 @@ class Expression:
         """
         if len(text) > MAX_TEXT:
             raise ExpressionSyntaxError(f"{len(text)} characters; at most {MAX_TEXT} are taken")
+        self.text = text
         try:
-            self._parsed = jmespath.compile(text)
+            tree: Tree = jmespath.compile(text).parsed
+            _check_functions(tree)
+            self._copies = _copies(tree, 1)
+            self._find = function_of(tree)
         except (ParseError, LexerError) as error:
             raise ExpressionSyntaxError(f"not JMESPath, from character {(error.lex_position or 0) + 1} on") from None
         except (JMESPathError, RecursionError):
             raise ExpressionSyntaxError("not JMESPath") from None
-        self.text = text
-        tree: Mapping[str, Any] = self._parsed.parsed
-        _check_functions(tree)
-        self._copies = _copies(tree, 1)
         if self._copies > MAX_COPIES:
             raise ExpressionSyntaxError(
                 f"makes up to {self._copies:.0e} copies of its document; {MAX_COPIES} are taken"
@@ -83,14 +85,15 @@ class Expression:
         if _check_bounds(document) * self._copies > MAX_WORK:
             raise ExpressionError(f"{self.text[:100]} would take too long over a document of this size")
         try:
-            value = self._parsed.search(document)
-        except (JMESPathError, RecursionError) as error:
+            value = self._find(document)
+        except (JMESPathError, RecursionError, TypeError, ValueError, ArithmeticError) as error:
+            # Not all that its functions and comparisons cannot do is an error of JMESPath to the library.
             raise ExpressionError(f"{self.text} cannot be evaluated: {type(error).__name__}") from None
         _check_bounds(value)
         return value
 
 
-def _copies(tree: Mapping[str, Any], given: int) -> int:
+def _copies(tree: Tree, given: int) -> int:
     """How many copies of a document an expression makes at most, when it is given so many.
 
     A chain of ``[@, @] | [@, @] | …`` doubles with every link; JMESPath has no other way to grow. Values are shared and
@@ -237,7 +240,7 @@ def _closing(text: str, opening: int) -> int:
     raise ExpressionSyntaxError(f"the brace at character {opening + 1} is not closed")
 
 
-def _check_functions(tree: Mapping[str, Any]) -> None:
+def _check_functions(tree: Tree) -> None:
     """JMESPath finds unknown functions when it evaluates; an operator is to hear of them when the policy loads."""
     for node in _nodes(tree):
         if node["type"] != "function_expression":
@@ -251,7 +254,7 @@ def _check_functions(tree: Mapping[str, Any]) -> None:
             raise ExpressionSyntaxError(f"{name}() takes {len(signature)} values, not {given}")
 
 
-def _nodes(tree: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _nodes(tree: Tree) -> Iterator[Tree]:
     waiting = [tree]
     while waiting:
         node = waiting.pop()
@@ -273,7 +276,7 @@ _CHAINED = frozenset(
 )
 
 
-def _first_names(tree: Mapping[str, Any]) -> Iterator[str]:
+def _first_names(tree: Tree) -> Iterator[str]:
     """The names by which an expression enters the document."""
     waiting = [tree]
     while waiting:

@@ -75,8 +75,3 @@ def _is_plain(value: Any, depth: int) -> bool:
     if isinstance(value, list):
         return all(_is_plain(part, depth - 1) for part in value)
     return isinstance(value, _PLAIN)
-
-
-def holds(value: Any) -> bool:
-    """Whether a value counts as true, by the rule of JMESPath: all but null, false, and what is empty."""
-    return value is not None and value is not False and value not in ("", [], {})

@@ -56,6 +56,7 @@ def test_an_expression_is_evaluated_over_a_document(text: str, value: object) ->
         ("join(',')", "join() takes 2 values, not 1"),
         ("not_null(body.a, body.b, body.c)", None),
         ("(" * 3000, "not JMESPath"),
+        ("|".join(["@"] * 5000), "not JMESPath"),
         ("a" * 16385, "at most 16384"),
         ("", "not JMESPath"),
     ],
@@ -69,9 +70,19 @@ def test_what_is_wrong_with_an_expression_is_said_when_it_is_compiled(text: str,
     assert said in str(raised.value)
 
 
-def test_a_function_that_does_not_take_what_it_is_given_is_an_error_of_evaluation() -> None:
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [
+        ("length(body)", 1),
+        ("body.a < body.b", {"a": "12", "b": 5}),
+        ("ceil(body)", float("inf")),
+        ("avg(body)", [10**400, 1]),
+        ("body[::0]", [1]),
+    ],
+)
+def test_what_functions_and_comparisons_do_not_take_is_an_error_of_evaluation(text: str, body: object) -> None:
     with pytest.raises(ExpressionError):
-        Expression("length(body.amount)").evaluate(DOCUMENT)
+        Expression(text).evaluate({"body": body})
 
 
 def test_a_document_may_only_be_so_deep_and_so_large() -> None:
