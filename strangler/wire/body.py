@@ -17,6 +17,7 @@ MAX_TRAILERS = 16 * 1024
 _MAX_LINE = MAX_EXTENSIONS + 32
 # 15 hexadecimal digits are 2**60 bytes; no white space, no sign, no "0x". Extensions hold no control character.
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(;[\t\x20-\x7e\x80-\xff]*+)?\r\n")
+_SIZE_BEGIN = re.compile(rb"[0-9A-Fa-f]{1,15}(?:;[\t\x20-\x7e\x80-\xff]*+)?\r?")
 _NOT_IN_TRAILERS = frozenset({b"content-length", b"transfer-encoding", b"host"})
 
 
@@ -97,6 +98,8 @@ class ChunkedBody:
                 raise bad("A line of the chunked body is too long.")
             if self._phase is _Phase.DATA_END and line != b"\r":
                 raise bad("A chunk is longer than its size.")
+            if self._phase is _Phase.SIZE and not _SIZE_BEGIN.fullmatch(line):
+                raise bad("A chunk size is not well formed.")
             self._line = line
             return stop
         self._line = b""

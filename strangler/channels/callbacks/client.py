@@ -5,32 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-import aiohttp
 from yarl import URL
 
-from strangler.channels.callbacks.gate import TRAIL, GatedConnector, JudgingResolver, Trail
-from strangler.channels.callbacks.heads import Head
+from strangler.channels.callbacks.gate import GatedConnector, JudgingResolver, Trail
+from strangler.channels.callbacks.link import Link, Reply
 from strangler.channels.callbacks.lookup import Lookup
 from strangler.engine.tls import client_context
 from strangler.policy.callback_url import CallbackUrl
 from strangler.policy.receivers import Receiver
-from strangler.ports.deliveries import HEAD_SIZE
 
 KEEPALIVE = 15.0
 """Seconds that an idle connection is kept for the next callback."""
-
-PATIENCE = 1.0
-"""Seconds that the body of an answer, whose status is known already, is waited for."""
-
-_BEFORE = 0.02  # seconds by which that wait is over before the whole attempt is
-
-
-class Reply(NamedTuple):
-    """What a receiver answered."""
-
-    status: int
-    headers: dict[str, str]  # lower-case names; of several lines the last
-    head: bytes  # the first bytes of the body
 
 
 class Target(NamedTuple):
@@ -38,6 +23,7 @@ class Target(NamedTuple):
 
     url: CallbackUrl
     called: URL  # the same, in the words of aiohttp
+    origin: str  # whose connections are used
 
 
 class Client:
@@ -52,21 +38,11 @@ class Client:
 
     def __init__(self, receiver: Receiver, lookup: Lookup) -> None:
         self.receiver = receiver
-        connector = GatedConnector(
-            JudgingResolver(lookup),
-            ssl=client_context(receiver.tls),
-            keepalive_timeout=KEEPALIVE,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            timeout=aiohttp.ClientTimeout(),
-            read_bufsize=HEAD_SIZE,
-        )
+        self._connector = GatedConnector(JudgingResolver(lookup), ssl=client_context(receiver.tls))
+        self._idle: dict[str, list[Link]] = {}  # by origin, the one that was used last at the end
+        self._sweep: asyncio.TimerHandle | None = None
 
-    async def exchange(self, method: str, target: Target, head: Head, body: bytes, trail: Trail, until: float) -> Reply:
+    async def exchange(self, target: Target, request: bytes, trail: Trail, until: float) -> Reply:
         """One request and its answer; ``trail`` is filled on the way, ``until`` an instant of the loop.
 
         Whoever calls ends it then; what has come of an answer is given back before.
@@ -75,52 +51,61 @@ class Client:
         receiver has most likely not seen it, and knows it by its ``webhook-id`` if it has.
 
         Raises:
-            OSError, aiohttp.ClientError: no answer came, or none that is HTTP.
+            OSError, aiohttp.ClientError: no answer came.
+            Malformed: what came is none.
         """
-        token = TRAIL.set(trail)
-        try:
-            while True:
-                try:
-                    return await self._once(method, target, head, body, until)
-                except (aiohttp.ServerDisconnectedError, OSError):
-                    if trail.sockets > 0 or trail.address is None:
-                        raise
-                    trail.address = None
-        finally:
-            TRAIL.reset(token)
+        while (link := self._kept(target.origin)) is not None:
+            trail.address = link.address
+            try:
+                return await self._over(link, target, request, until)
+            except OSError:
+                trail.address = None
+        connection = await self._connector.dial(target.called, self.receiver.tls.server_name, trail)
+        return await self._over(Link(connection, trail.address), target, request, until)
 
-    async def _once(self, method: str, target: Target, head: Head, body: bytes, until: float) -> Reply:
-        async with self._session.request(
-            method,
-            target.called,
-            headers=head,
-            data=body or None,
-            allow_redirects=False,
-            server_hostname=self.receiver.tls.server_name,
-        ) as response:
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            return Reply(response.status, headers, await _first_bytes(response, until))
+    async def _over(self, link: Link, target: Target, request: bytes, until: float) -> Reply:
+        try:
+            return await link.exchange(request, until)
+        finally:
+            if link.reusable:
+                self._keep(target.origin, link)
+            else:
+                link.close()
+
+    def _kept(self, origin: str) -> Link | None:
+        """The connection that was used last, if there is any that can be used."""
+        links = self._idle.get(origin)
+        while links:
+            link = links.pop()
+            if link.reusable and link.idle_since > asyncio.get_running_loop().time() - KEEPALIVE:
+                return link
+            link.close()
+        return None
+
+    def _keep(self, origin: str, link: Link) -> None:
+        loop = asyncio.get_running_loop()
+        link.idle_since = loop.time()
+        self._idle.setdefault(origin, []).append(link)
+        if self._sweep is None:
+            self._sweep = loop.call_later(KEEPALIVE, self._expire)
+
+    def _expire(self) -> None:
+        """Close what has been idle for long."""
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - KEEPALIVE
+        for links in self._idle.values():
+            while links and links[0].idle_since <= oldest:
+                links.pop(0).close()
+        self._idle = {origin: links for origin, links in self._idle.items() if links}
+        since = min((links[0].idle_since for links in self._idle.values()), default=None)
+        self._sweep = None if since is None else loop.call_at(since + KEEPALIVE, self._expire)
 
     async def close(self) -> None:
         """Give back all connections."""
-        await self._session.close()
-
-
-async def _first_bytes(response: aiohttp.ClientResponse, until: float) -> bytes:
-    """The first bytes of an answer's body. What comes late, or breaks, is not missed: the status has come."""
-    if response.content.is_eof():
-        return response.content.read_nowait(HEAD_SIZE)
-    return await _awaited(response, until)
-
-
-async def _awaited(response: aiohttp.ClientResponse, until: float) -> bytes:
-    found = bytearray()
-    try:
-        async with asyncio.timeout_at(min(asyncio.get_running_loop().time() + PATIENCE, until - _BEFORE)):
-            while len(found) < HEAD_SIZE and (data := await response.content.read(HEAD_SIZE - len(found))):
-                found += data
-    except (TimeoutError, aiohttp.ClientError, OSError):
-        response.close()
-    if not response.content.at_eof():
-        response.close()  # a body without end is not read for the sake of its connection
-    return bytes(found)
+        if self._sweep is not None:
+            self._sweep.cancel()
+        await self._connector.close()
+        for links in self._idle.values():
+            for link in links:
+                link.close()
+        self._idle.clear()

@@ -11,6 +11,7 @@ import aiohttp
 
 from strangler.channels.callbacks.gate import Trail
 from strangler.ports import Forbidden, Ours, Unreached
+from strangler.wire.malformed import Malformed
 
 _OURS = frozenset(
     {
@@ -40,13 +41,13 @@ def reception_of(error: BaseException, trail: Trail, duration: int, limit: float
         return _unreached(f"TLS failed: {below.reason or 'the connection was closed'}", trail, duration)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return _not_found(error.os_error, trail, duration)
-    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError | aiohttp.ClientConnectionResetError):
+    if isinstance(error, ConnectionResetError):
         return _unreached("it closed the connection without an answer", trail, duration)
     if isinstance(error, OSError):
         if error.errno in _OURS:
             return Ours(reason=f"no connection: {_words(error)}", duration=duration)
         return _unreached(f"no connection: {_words(error)}", trail, duration)
-    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
+    if isinstance(error, Malformed):
         return _unreached("what it answered is not HTTP", trail, duration)
     # Whatever this is, it is not the receiver's; its name is all that may be shown.
     return Ours(reason=f"a fault of our own: {type(error).__name__}", duration=duration)

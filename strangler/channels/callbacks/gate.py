@@ -7,6 +7,7 @@ which judges the very address that the socket is going to be connected to once m
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from aiohttp import ClientRequest, ClientTimeout, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
+from yarl import URL
 
 from strangler.channels.callbacks.lookup import Lookup
 from strangler.policy.addresses import judge
@@ -124,6 +126,22 @@ class GatedConnector(TCPConnector):
             limit=0,  # who calls bounds its calls
             **options,
         )
+
+    async def dial(self, url: URL, server_name: str | None, trail: Trail) -> Connection:
+        """A new connection, for whoever closes it again; ``trail`` is filled on the way.
+
+        Args:
+            server_name: that a certificate has to be of; None: the host's.
+
+        Raises:
+            OSError, aiohttp.ClientError: there is none.
+        """
+        token = TRAIL.set(trail)
+        try:
+            request = ClientRequest("POST", url, server_hostname=server_name, loop=asyncio.get_running_loop())
+            return await self.connect(request, [], ClientTimeout())
+        finally:
+            TRAIL.reset(token)
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:
         """See `BaseConnector.connect`."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from urllib.parse import urlsplit
+
+from strangler.channels.callbacks.link import Reply
 
 LIFE = 3600.0
 """Seconds that a consent is remembered."""
@@ -35,7 +36,7 @@ def origin_of(source: str) -> str:
     return urlsplit(source).hostname or ""
 
 
-def consents(headers: Mapping[str, str], origin: str) -> bool:
+def consents(reply: Reply, origin: str) -> bool:
     """Whether an answer allows this origin. Its status says nothing of it (section 4.2)."""
-    allowed = headers.get("webhook-allowed-origin", "").strip()
-    return allowed == "*" or (allowed != "" and allowed.lower() == origin.lower())
+    allowed = reply.field(b"webhook-allowed-origin") or b""
+    return allowed == b"*" or (allowed != b"" and allowed.lower() == origin.lower().encode())

@@ -1,54 +1,54 @@
-"""The header fields of a callback: Standard Webhooks, CloudEvents 1.0 in binary mode, W3C Trace Context."""
+"""A callback as bytes, with its header fields: Standard Webhooks, CloudEvents 1.0 in binary mode, W3C Trace Context."""
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import quote
 
 from strangler.channels.callbacks.signing import signatures
 from strangler.domain import instant
+from strangler.policy.callback_url import CallbackUrl
 from strangler.policy.receivers import Receiver
 from strangler.ports import Message
 
-Head = dict[str, str]
-
-AGENT = "strangler"
 _PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 _ALL_PLAIN = re.compile(r"[!#$&-~]*")
 _UNFIT = re.compile("[^ -~]")
 
 
-def message_head(receiver: Receiver, message: Message) -> Head:
-    """All fields but those that HTTP itself needs."""
+def message_request(receiver: Receiver, url: CallbackUrl, message: Message) -> bytes:
+    """A callback as it is sent."""
     timestamp = message.attempt_at // 1000
-    head = {
-        "Content-Type": "application/json",
-        "User-Agent": AGENT,
+    name = _attribute(message.webhook_id)
+    text = (
+        f"{_begin('POST', url)}Content-Type: application/json\r\nContent-Length: {len(message.body)}\r\n"
+        f"webhook-id: {name}\r\nwebhook-timestamp: {timestamp}\r\n"
+        f"webhook-signature: {signatures(receiver, name, timestamp, message.body)}\r\n"
+        f"ce-specversion: 1.0\r\nce-id: {name}\r\nce-source: {_attribute(message.source)}\r\n"
+        f"ce-type: {_attribute(message.type)}\r\nce-subject: {_attribute(message.subject)}\r\n"
+        f"ce-time: {instant.to_text(message.occurred_at)}\r\nX-Correlation-ID: {_one_line(message.correlation_id)}\r\n"
+    )
+    if message.traceparent is not None:
+        text += f"traceparent: {_one_line(message.traceparent)}\r\n"
+    if message.tracestate is not None:
+        text += f"tracestate: {_one_line(message.tracestate)}\r\n"
+    return b"%b\r\n%b" % (text.encode("ascii"), message.body)
+
+
+def consent_request(url: CallbackUrl, origin: str) -> bytes:
+    """What asks a receiver for its consent (CloudEvents HTTP 1.1 Web Hooks 1.0, section 4.1)."""
+    return f"{_begin('OPTIONS', url)}WebHook-Request-Origin: {origin}\r\n\r\n".encode("ascii")
+
+
+@lru_cache(maxsize=1024)
+def _begin(method: str, url: CallbackUrl) -> str:
+    """The request line, and the fields that are the same for whatever is sent to a URL."""
+    return (
+        f"{method} {url.target} HTTP/1.1\r\nHost: {url.origin.partition('://')[2]}\r\nUser-Agent: strangler\r\n"
         # What comes back is shown to people as it is; nothing is to be unpacked.
-        "Accept-Encoding": "identity",
-        "webhook-id": message.webhook_id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": signatures(receiver, message.webhook_id, timestamp, message.body),
-        "ce-specversion": "1.0",
-        "ce-id": _attribute(message.webhook_id),
-        "ce-source": _attribute(message.source),
-        "ce-type": _attribute(message.type),
-        "ce-subject": _attribute(message.subject),
-        "ce-time": instant.to_text(message.occurred_at),
-    }
-    for name, value in (
-        ("X-Correlation-ID", message.correlation_id),
-        ("traceparent", message.traceparent),
-        ("tracestate", message.tracestate),
-    ):
-        if value is not None:
-            head[name] = _one_line(value)
-    return head
-
-
-def consent_head(origin: str) -> Head:
-    """The fields that ask a receiver for its consent (CloudEvents HTTP 1.1 Web Hooks 1.0, section 4.1)."""
-    return {"User-Agent": AGENT, "Accept-Encoding": "identity", "WebHook-Request-Origin": origin}
+        "Accept: */*\r\nAccept-Encoding: identity\r\n"
+    )
 
 
 def _attribute(value: str) -> str:

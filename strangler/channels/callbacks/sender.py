@@ -8,11 +8,12 @@ import ssl
 
 from yarl import URL
 
-from strangler.channels.callbacks.client import Client, Reply, Target
+from strangler.channels.callbacks.client import Client, Target
 from strangler.channels.callbacks.faults import reception_of
 from strangler.channels.callbacks.gate import Trail
 from strangler.channels.callbacks.handshake import Consents, consents, origin_of
-from strangler.channels.callbacks.heads import consent_head, message_head
+from strangler.channels.callbacks.heads import consent_request, message_request
+from strangler.channels.callbacks.link import Reply
 from strangler.channels.callbacks.lookup import Lookup, SystemLookup
 from strangler.domain.retry import parse_retry_after
 from strangler.policy.callback_url import CallbackUrl, parse_callback_url
@@ -104,7 +105,7 @@ class _Line:
             return Forbidden(reason=f"this URL cannot be called back: {error}")
         if not _takes(receiver, url):
             return Forbidden(reason=f"the receiver {receiver.name} does not take {url.origin} today")
-        target = Target(url, URL(str(url), encoded=True))
+        target = Target(url, URL(str(url), encoded=True), url.origin)
         self._last = (text, target)
         return target
 
@@ -113,25 +114,27 @@ async def _told(line: _Line, message: Message, target: Target, trail: Trail, beg
     client, receiver = line.client, line.client.receiver
     if receiver.verify == "handshake" and not line.consents.given(str(target.url), _now()):
         origin = origin_of(message.source)
-        reply = await client.exchange("OPTIONS", target, consent_head(origin), b"", trail, until)
-        if not consents(reply.headers, origin):
-            if reply.status in _TELLS_WHEN:
+        reply = await client.exchange(target, consent_request(target.url, origin), trail, until)
+        if not consents(reply, origin):
+            if reply.head.status in _TELLS_WHEN:
                 return _answered(reply, message, trail, began)
-            reason = f"it does not consent to be called: status {reply.status}, no WebHook-Allowed-Origin for {origin}"
+            reason = (
+                f"it does not consent to be called: status {reply.head.status}, no WebHook-Allowed-Origin for {origin}"
+            )
             return Unreached(reason=reason, address=trail.address, duration=_since(began))
         line.consents.remember(str(target.url), _now())
         trail.begin_anew()
-    reply = await client.exchange("POST", target, message_head(receiver, message), message.body, trail, until)
+    reply = await client.exchange(target, message_request(receiver, target.url, message), trail, until)
     return _answered(reply, message, trail, began)
 
 
 def _answered(reply: Reply, message: Message, trail: Trail, began: float) -> Answered:
-    asked = reply.headers.get("retry-after")
-    wait = parse_retry_after(asked.encode("utf-8", "replace"), message.attempt_at) if asked is not None else None
+    asked = reply.field(b"retry-after")
+    wait = parse_retry_after(asked, message.attempt_at) if asked is not None else None
     return Answered(
-        status=reply.status,
+        status=reply.head.status,
         retry_after=int(wait * 1000) if wait is not None else None,
-        head=reply.head,
+        head=reply.first,
         address=trail.address or "",
         duration=_since(began),
     )
