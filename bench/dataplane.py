@@ -1,6 +1,8 @@
-"""What one exchange costs in the front alone: no sockets, no kernel, only our own code.
+"""What one exchange costs in our own code alone: no sockets and no kernel, but the way of a request as it is served.
 
-``python -m bench.dataplane`` prints microseconds of processor time; ``--profile`` says where they go.
+``python -m bench.dataplane`` prints, for one exchange, microseconds of processor time, and how many functions were called
+and how many instructions of Python's run: these two do not depend on what else the machine does. ``--profile`` says
+where the time goes.
 """
 
 from __future__ import annotations
@@ -9,22 +11,34 @@ import argparse
 import asyncio
 import cProfile
 import pstats
+import sys
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import Any, NamedTuple, cast
 
-from strangler.domain.exchange import Answer, Request
-from strangler.engine.instrument import Instrument
+from bench.subject import POLICY
+from strangler.config.load import load_policy
+from strangler.domain.exchange import Answer
 from strangler.front.connection import ClientConnection
 from strangler.front.desk import Desk
 from strangler.front.settings import Settings
-from strangler.policy.model import Rewrite
+from strangler.gateway.cors import Cors
+from strangler.gateway.switch import Switch
+from strangler.operations.logs import Logs
+from strangler.operations.telemetry import Telemetry
+from strangler.policy.match import compile_table
 from strangler.policy.upstreams import Upstream
-from strangler.ports import Borrower, Direction, Passthrough, Wait
+from strangler.ports import Borrower, Direct, Wait
 from strangler.upstream.link import UpstreamLink
+from strangler.upstream.pool import Pool
 
 ROUNDS = 7
 EXCHANGES = 3000
+COUNTED = 64
+"""Exchanges of which calls and instructions are counted."""
 
 REQUEST = (
     b"GET /claims/4711?expand=positions HTTP/1.1\r\nHost: api.example.org\r\nUser-Agent: claims-desk/3.2\r\n"
@@ -51,63 +65,96 @@ class Transport:
         return ("127.0.0.1", 1) if name in ("peername", "sockname") else None
 
 
-class Untold:
-    """An instrument that nobody reads."""
+class OneUpstream:
+    """A pool with one link, which is connected."""
 
-    def passed_through(self, route: str, status: int, seconds: float) -> None: ...
-
-    def failed(self, where: str, error: BaseException) -> None:
-        raise error
-
-
-class OneLink:
-    """Links of which there is one, always free."""
-
-    def __init__(self) -> None:
-        self.link = UpstreamLink(self, 65536)
+    def __init__(self, upstream: Upstream) -> None:
+        self.pool = Pool(upstream, 65536)
+        self.link = UpstreamLink(self.pool, 65536)
         self.link.connection_made(cast(asyncio.Transport, Transport()))
+        self.pool.returned(self.link)
 
     def borrow(self, upstream: Upstream, borrower: Borrower, *, fresh: bool = False) -> Wait | None:
-        borrower.lent(self.link)
-        return None
-
-    def returned(self, link: UpstreamLink) -> None: ...
-
-    def detached(self, link: UpstreamLink) -> None: ...
-
-    def gone(self, link: UpstreamLink) -> None: ...
+        return self.pool.borrow(borrower, fresh=fresh)
 
 
-def exchanges(direction: Direction, *, alike: bool) -> Callable[[int], None]:
-    """A loop over exchanges that all go one way. ``alike``: every request has the same fields."""
-    links = OneLink()
+def telemetry() -> Telemetry:
+    """Counts, and says nothing."""
+    return Telemetry(Logs(lambda data: None), version="", started_at=0, access_log="none")
 
-    def direct(request: Request) -> Direction:
-        return direction
 
-    desk = Desk(direct, links, cast(Instrument, cast(Any, Untold())), Settings())
-    connection = ClientConnection(desk)
+def passing() -> tuple[Direct, Upstream]:
+    """What `bench.passthrough` asks: a table with a route that records beside the default that serves the request."""
+    with TemporaryDirectory() as folder:
+        policy = Path(folder) / "routes.yaml"
+        policy.write_text(POLICY.format(upstream=80, mode="async", concurrency=32))
+        table = load_policy([policy], {}).table
+    unused = cast(Any, None)
+    switch = Switch(unused, unused, Cors(), cast(Any, NoTokens()), telemetry())
+    switch.load(table, compile_table(table), ())
+    return switch.direct, table.upstreams["legacy"]
+
+
+class NoTokens:
+    """An `Admission` that has nothing to say."""
+
+    def load(self, table: object) -> None: ...
+
+
+def exchanges(direct: Direct, upstream: Upstream, *, alike: bool) -> Callable[[int], None]:
+    """A loop over exchanges. ``alike``: every request has the same fields."""
+    links = OneUpstream(upstream)
+    connection = ClientConnection(Desk(direct, links, telemetry(), Settings()))
     connection.connection_made(cast(asyncio.Transport, Transport()))
     requests = [REQUEST % (0 if alike else number) for number in range(16)]
-    answered = isinstance(direction, Answer)
+    link = links.link
 
     def run(count: int) -> None:
         for number in range(count):
             connection.data_received(requests[number & 15])
-            if not answered:
-                links.link.data_received(REPLY)
+            if not link.reusable:
+                link.data_received(REPLY)
 
     return run
 
 
-def cost(run: Callable[[int], None]) -> float:
-    """Microseconds of processor time for one exchange, the best of some rounds."""
+class Cost(NamedTuple):
+    """Of one exchange."""
+
+    seconds: float
+    calls: float  # of functions written in Python
+    instructions: float
+
+
+def cost(run: Callable[[int], None]) -> Cost:
+    """The processor time, the best of some rounds; then the counts."""
     best = float("inf")
     for _ in range(ROUNDS):
         begin = time.process_time()
         run(EXCHANGES)
         best = min(best, time.process_time() - begin)
-    return best / EXCHANGES * 1e6
+    return Cost(best / EXCHANGES, *counts(run))
+
+
+def counts(run: Callable[[int], None]) -> tuple[float, float]:
+    """Calls and instructions for one exchange."""
+    calls = instructions = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal calls, instructions
+        if event == "call":
+            calls += 1
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        elif event == "opcode":
+            instructions += 1
+        return trace
+
+    sys.settrace(trace)
+    try:
+        run(COUNTED)
+    finally:
+        sys.settrace(None)
+    return calls / COUNTED, instructions / COUNTED
 
 
 async def main() -> None:
@@ -115,22 +162,20 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", action="store_true", help="where the time of a passthrough goes")
     arguments = parser.parse_args()
-    upstream = Upstream(name="legacy", scheme="http", host="127.0.0.1", port=80)
-    way = Passthrough(upstream, Rewrite(), "default")
+    direct, upstream = passing()
     if arguments.profile:
         profile = cProfile.Profile()
-        run = exchanges(way, alike=True)
-        profile.runcall(run, 20_000)
-        pstats.Stats(profile).sort_stats("tottime").print_stats(30)
+        profile.runcall(exchanges(direct, upstream, alike=True), 20_000)
+        pstats.Stats(profile).sort_stats("tottime").print_stats(40)
         return
     answer = Answer(200, [(b"Content-Type", b"application/json")], b"x" * 100)
-    for name, run in (
-        ("passthrough, requests with the same fields", exchanges(way, alike=True)),
-        ("passthrough, requests with other fields each", exchanges(way, alike=False)),
-        ("a plain answer, requests with the same fields", exchanges(answer, alike=True)),
-        ("a plain answer, requests with other fields each", exchanges(answer, alike=False)),
-    ):
-        print(f"{cost(run):6.1f} us  {name}")
+    for name, way in (("passthrough", direct), ("a plain answer", lambda request: answer)):
+        for alike, fields in ((True, "the same fields"), (False, "other fields each")):
+            found = cost(exchanges(way, upstream, alike=alike))
+            print(
+                f"{found.seconds * 1e6:6.1f} us {found.calls:6.1f} calls {found.instructions:7.0f} instructions"
+                f"  {name}, requests with {fields}"
+            )
 
 
 if __name__ == "__main__":
