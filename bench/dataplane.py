@@ -1,8 +1,8 @@
 """What one exchange costs in our own code alone: no sockets and no kernel, but the way of a request as it is served.
 
-``python -m bench.dataplane`` prints, for one exchange, microseconds of processor time, and how many functions were called
-and how many instructions of Python's run: these two do not depend on what else the machine does. ``--profile`` says
-where the time goes.
+``python -m bench.dataplane`` prints, for one exchange, microseconds of processor time, and how many functions in Python
+were called and instructions run: these two do not depend on what else the machine does. ``--profile`` says where the
+time goes.
 """
 
 from __future__ import annotations

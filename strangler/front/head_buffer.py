@@ -17,15 +17,14 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 class HeadBuffer:
     """Gathers bytes until a head is whole. Truthy while bytes are held."""
 
-    __slots__ = ("_block", "_data", "_fields", "_max_head", "_position", "_searched")
+    __slots__ = ("_data", "_fields", "_max_head", "_position", "_searched")
 
     def __init__(self, max_head: int) -> None:
         self._max_head = max_head
         self._data = b""
         self._position = 0  # all before it is used up
         self._searched = 0  # no head ends before it
-        self._block = b""  # the last one, and what it says
-        self._fields: RequestFields | None = None
+        self._fields: RequestFields | None = None  # the last ones
 
     def __bool__(self) -> bool:
         return self._position < len(self._data)
@@ -77,23 +76,23 @@ class HeadBuffer:
             self._check_begin(data, start)
             self._searched = len(data)
             return None
-        line_end = data.find(b"\r\n", start)
         self._use_up(end + 4)
-        line = parse_request_line(data[start:line_end])
+        method, target, old, block = parse_request_line(data, start)
         try:
-            fields = self._read_fields(data[line_end + 2 : end + 2], old=line.old)
-            self._check_size(line_end - start, end + 4 - start)  # after the framing: that is judged first
-            return request_head(line, fields)
+            fields = self._read_fields(data[block - 2 : end + 2], old=old)
+            if end + 4 - start > self._max_head:  # after the framing: that is judged first
+                self._check_size(block - 2 - start, end + 4 - start)
+            return request_head(method, target, fields)
         except Malformed as malformed:
-            malformed.target = line.target
+            malformed.target = target
             raise
 
     def _read_fields(self, block: bytes, *, old: bool) -> RequestFields:
         fields = self._fields
-        if fields is None or block != self._block or old != fields.old:
+        if fields is None or block != fields.block or old != fields.old:
             fields = RequestFields(block, old=old)
             if len(block) <= MAX_REMEMBERED:
-                self._block, self._fields = block, fields
+                self._fields = fields
         return fields
 
     def _use_up(self, end: int) -> None:

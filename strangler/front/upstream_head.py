@@ -8,7 +8,7 @@ from strangler.domain.exchange import Header, Peer
 from strangler.policy.forwarding import alias, forwarding_fields, owned, upstream_target
 from strangler.policy.upstreams import Upstream
 from strangler.ports import Passthrough
-from strangler.wire.fields import HOP_BY_HOP, list_items, nominated
+from strangler.wire.fields import HOP_BY_HOP, changed, list_items, nominated, without
 from strangler.wire.request_head import RequestFields, RequestHead
 
 _USUAL = frozenset({b"keep-alive", b"close", b"upgrade", b"te"})
@@ -41,35 +41,28 @@ def upstream_fields(
     """The fields with which a request goes upstream. ``expect``: the client's expectation goes along."""
     ours = owned(upstream.forward)
     asked = upgrades(fields, upstream)
-    lines = fields.lines.copy()
     earlier: dict[bytes, bytes] = {}
-    dropped: list[int] = []
-    for index, key in fields.noted:
+    changes: list[tuple[bytes, bytes]] = []
+    for line, key, value in fields.noted:
         if key in ours:
-            value = fields.headers[index][1]
             earlier[key] = earlier[key] + b", " + value if key in earlier else value
-            dropped.append(index)
+            changes.append((line, b""))
         elif key in HOP_BY_HOP:
             if key != b"transfer-encoding":  # it was checked to be chunked, and chunked it stays
-                dropped.append(index)
+                changes.append((line, b""))
         elif key == b"host":
             if upstream.host_header == "upstream":
-                lines[index] = b"Host: " + upstream.authority.encode()
-        elif key == b"expect":
-            if not expect or fields.old:
-                dropped.append(index)
-        elif b"_" in key and alias(key) in ours:
-            dropped.append(index)
+                changes.append((line, b"\r\nHost: " + upstream.authority.encode()))
+        elif (key == b"expect" and (fields.old or not expect)) or alias(key) in ours:
+            changes.append((line, b""))
+    block = changed(fields.block, changes) if changes else fields.block
     if fields.connection is not None and not _USUAL.issuperset(list_items(fields.connection)):
-        names = nominated(fields.connection)
-        dropped += [index for index, (name, _) in enumerate(fields.headers) if name.lower() in names]
-    for index in sorted(set(dropped), reverse=True):
-        del lines[index]
+        block = without(block, nominated(fields.connection))
+    more = forwarding_fields(earlier, fields.host or b"", peer, upstream.forward, trusted=trusted)
     if fields.host is None:
-        lines.append(b"Host: " + upstream.authority.encode())
-    forwarding = forwarding_fields(earlier, fields.host or b"", peer, upstream.forward, trusted=trusted)
-    lines += [b"%b: %b" % field for field in (*forwarding, *_connection_fields(fields, asked))]
-    return UpstreamFields(b"\r\n".join((b"", *lines, b"", b"")), asked)
+        more.insert(0, (b"Host", upstream.authority.encode()))
+    more += _connection_fields(fields, asked)
+    return UpstreamFields(b"".join((block, *[b"%b: %b\r\n" % field for field in more], b"\r\n")), asked)
 
 
 def _connection_fields(fields: RequestFields, asked: frozenset[bytes]) -> list[Header]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import Enum, auto
 
-from strangler.wire.fields import parse_fields
+from strangler.wire.fields import check_block, search
 from strangler.wire.malformed import bad
 
 MAX_EXTENSIONS = 1024
@@ -18,7 +18,7 @@ _MAX_LINE = MAX_EXTENSIONS + 32
 # 15 hexadecimal digits are 2**60 bytes; no white space, no sign, no "0x". Extensions hold no control character.
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(;[\t\x20-\x7e\x80-\xff]*+)?\r\n")
 _SIZE_BEGIN = re.compile(rb"[0-9A-Fa-f]{1,15}(?:;[\t\x20-\x7e\x80-\xff]*+)?\r?")
-_NOT_IN_TRAILERS = frozenset({b"content-length", b"transfer-encoding", b"host"})
+_NOT_IN_TRAILERS = search((b"content-length", b"transfer-encoding", b"host"))
 
 
 class LengthBody:
@@ -130,8 +130,9 @@ class ChunkedBody:
         self._phase = _Phase.DATA if self._remaining else _Phase.TRAILER
 
     def _end(self) -> None:
-        noted = parse_fields(self.trailers, _NOT_IN_TRAILERS).noted
-        if any(key in _NOT_IN_TRAILERS for _, key in noted):
+        block = b"\r\n" + self.trailers
+        check_block(block)
+        if _NOT_IN_TRAILERS.search(block) is not None:
             raise bad("A trailer must not change how the message is framed or routed.")
         self.complete = True
 

@@ -1,12 +1,16 @@
-"""Header field lines (RFC 9110 section 5, RFC 9112 section 5): strict, in one pass, bytes as they came."""
+"""Header field lines (RFC 9110 section 5, RFC 9112 section 5): strict, bytes as they came.
+
+Most lines of a head are nobody's business. So the block of all of them is checked as a whole, those that frame the
+message or are for one connection are found in one pass, and what goes on is that block, cut where a line does not.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Iterable
 
 from strangler.domain.exchange import Header
-from strangler.wire.malformed import bad
+from strangler.wire.malformed import Malformed, bad
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _NAME = re.compile(TOKEN + rb"++")
@@ -41,89 +45,76 @@ PROTECTED = FORWARDING | {
 """Fields that a ``Connection`` field cannot nominate away (golang issue 50580 shows what happens otherwise)."""
 
 
-def _both_cases(*names: str) -> frozenset[bytes]:
-    return frozenset(name.encode() for known in names for name in (known, known.lower()))
+# A block of field lines, as every head holds one: a CRLF, and the lines, each with its CRLF.
+VALUE = rb"[^\x00-\x08\x0a-\x1f\x7f]"
+BLOCK = rb"\r\n(?:" + TOKEN + rb"++:" + VALUE + rb"*+\r\n)*+"
+_BLOCK = re.compile(BLOCK)
+_FIELD = re.compile(rb"\r\n([^:]*+):[\t ]*+([^\r]*+)")
+
+Line = tuple[bytes, bytes, bytes]
+"""A line that somebody has to look at: as it came with the CRLF before it, its lower-case name, its value."""
+
+Search = re.Pattern[bytes]
+"""What finds lines by their names; see `search`."""
 
 
-# Names that are well formed and that no proxy has to look at: most lines of most heads are settled by this look-up.
-_PLAIN = _both_cases(
-    "Accept",
-    "Accept-Encoding",
-    "Accept-Language",
-    "Accept-Ranges",
-    "Access-Control-Allow-Origin",
-    "Age",
-    "Cache-Control",
-    "Content-Encoding",
-    "Content-Language",
-    "Content-Type",
-    "Cookie",
-    "Date",
-    "ETag",
-    "Expires",
-    "If-Modified-Since",
-    "If-None-Match",
-    "Last-Modified",
-    "Link",
-    "Location",
-    "Origin",
-    "Pragma",
-    "Range",
-    "Referer",
-    "Sec-Fetch-Dest",
-    "Sec-Fetch-Mode",
-    "Sec-Fetch-Site",
-    "Server",
-    "Set-Cookie",
-    "Strict-Transport-Security",
-    "User-Agent",
-    "Vary",
-    "X-Api-Key",
-    "X-Content-Type-Options",
-    "X-Correlation-ID",
-    "X-Frame-Options",
-    "X-Powered-By",
-    "X-Request-ID",
-)
+def search(names: Iterable[bytes]) -> Search:
+    """What finds the lines of some names (patterns of names, lower case), for `noted`."""
+    initials = b"".join(sorted({name[:1] + name[:1].upper() for name in names}))
+    return re.compile(rb"(\r\n(?=[%b])((?i:%b)):[\t ]*([^\r]*))" % (initials, b"|".join(sorted(names))))
 
 
-class Fields(NamedTuple):
-    """Field lines: as they came without CRLF, the same as (name, value), and those that were asked for."""
-
-    lines: list[bytes]
-    headers: list[Header]
-    noted: list[tuple[int, bytes]]  # (index, lower-case name)
+def noted(block: bytes, names: Search) -> list[Line]:
+    """The lines of a sound block that ``names`` finds, in order: one pass, however many other lines there are."""
+    return [(line, name.lower(), value.rstrip(b" \t")) for line, name, value in names.findall(block)]
 
 
-def parse_fields(block: bytes, note: frozenset[bytes] = frozenset()) -> Fields:
-    """Parse a block of field lines, each ended by CRLF; values lose the white space around them.
-
-    ``note``: lower-case names whose lines are noted; so is every name with an underscore, because some old servers take
-    it for a hyphen.
+def check_block(block: bytes) -> None:
+    """See that a block is sound.
 
     Raises:
         Malformed: a line is not one name, a colon and a value; a line is folded; there is a bare CR or LF, or another
             control character.
     """
-    lines = block.split(b"\r\n")
+    if _BLOCK.fullmatch(block) is None:
+        raise _unsound(block)
+
+
+def _unsound(block: bytes) -> Malformed:
+    lines = block[2:].split(b"\r\n")
     if lines.pop() or len(block.translate(None, _CONTROLS)) != len(block):
-        raise bad("A header line holds a control character, or is cut short.")
-    if block.count(b"\r") != len(lines) or block.count(b"\n") != len(lines):
-        raise bad("A header line does not end with CR LF.")
-    headers: list[Header] = []
-    noted: list[tuple[int, bytes]] = []
-    for line in lines:
-        name, colon, value = line.partition(b":")
-        if name not in _PLAIN:
-            key = name.lower()
-            if key in note or b"_" in key:
-                noted.append((len(headers), key))
-            if not _NAME.fullmatch(name):
-                raise bad("A header name is not well formed.")
-        if not colon:
-            raise bad("A header line has no colon.")
-        headers.append((name, value.strip(b" \t")))
-    return Fields(lines, headers, noted)
+        return bad("A header line holds a control character, or is cut short.")
+    if block.count(b"\r") != len(lines) + 1 or block.count(b"\n") != len(lines) + 1:
+        return bad("A header line does not end with CR LF.")
+    if all(_NAME.fullmatch(line.partition(b":")[0]) for line in lines):
+        return bad("A header line has no colon.")
+    return bad("A header name is not well formed.")
+
+
+def parse_block(block: bytes) -> list[Header]:
+    """All fields of a sound block as (name, value); values lose the white space around them."""
+    headers: list[Header] = _FIELD.findall(block)
+    if b" \r" in block or b"\t\r" in block:
+        return [(name, value.rstrip(b" \t")) for name, value in headers]
+    return headers
+
+
+def changed(block: bytes, changes: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """A block in which lines are replaced: by others, each with the CRLF before it, or by nothing. ``changes`` are in
+    the order of the lines; lines that are alike are replaced all or none."""
+    pieces: list[bytes] = []
+    position = 0
+    for line, instead in changes:
+        start = block.index(line + b"\r\n", position)
+        pieces += (block[position:start], instead)
+        position = start + len(line)
+    return b"".join((*pieces, block[position:]))
+
+
+def without(block: bytes, names: frozenset[bytes]) -> bytes:
+    """A block without the lines of some names."""
+    lines = block.split(b"\r\n")
+    return b"\r\n".join(line for line in lines if line.partition(b":")[0].lower() not in names)
 
 
 def list_items(value: bytes) -> list[bytes]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from dataclasses import dataclass
 
-from strangler.wire.fields import FORWARDING, HOP_BY_HOP, TOKEN, list_items, parse_fields
+from strangler.domain.exchange import Header
+from strangler.wire.fields import FORWARDING, HOP_BY_HOP, TOKEN, check_block, list_items, noted, parse_block, search
 from strangler.wire.malformed import Malformed, bad
 
 # The target may hold raw octets over 0x7F: old clients send them and old servers take them. A fragment has no place.
-_REQUEST_LINE = re.compile(rb"(" + TOKEN + rb"++) ([\x21\x22\x24-\x7e\x80-\xff]++) HTTP/([0-9]\.[0-9])")
+_REQUEST_LINE = re.compile(rb"(" + TOKEN + rb"++) ([\x21\x22\x24-\x7e\x80-\xff]++) HTTP/([0-9]\.[0-9])\r\n")
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]++)(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(.*)", re.DOTALL)
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
-_NOTED = HOP_BY_HOP | FORWARDING | {b"host", b"content-length", b"expect", b"authorization"}
+# CGI and WSGI take "_" for "-", so a forwarding field that is spelled so is looked at too.
+_FORWARDING = frozenset(name.replace(b"-", b"[-_]") for name in FORWARDING)
+_NOTED = search(HOP_BY_HOP | _FORWARDING | {b"host", b"content-length", b"expect", b"authorization"})
 _METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 
 ALLOWED = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
@@ -22,19 +25,20 @@ ALLOWED = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 
 class RequestFields:
-    """What the field lines of a request say. ``lines`` are those lines as they came, without CRLF, ``headers`` the same
-    parsed; ``noted`` holds the index and lower-case name of those that a proxy has to look at."""
+    """What the field lines of a request say. ``block`` is a CRLF and those lines, each with its CRLF, as they came;
+    ``headers`` the same parsed; ``noted`` are those that a proxy has to look at."""
 
     __slots__ = (
+        "block",
         "chunked",
         "connection",
         "content_length",
         "expects_continue",
         "expects_more",
+        "has_body",
         "headers",
         "host",
         "keep_alive",
-        "lines",
         "negotiates",
         "noted",
         "old",
@@ -44,12 +48,15 @@ class RequestFields:
     )
 
     def __init__(self, block: bytes, *, old: bool) -> None:
-        """Parse a block of field lines, each with its CRLF, of a request of HTTP/1.0 (``old``) or 1.1.
+        """Parse the fields of a request of HTTP/1.0 (``old``) or 1.1.
 
         Raises:
             Malformed: it is refused; the code says with which status.
         """
-        self.lines, self.headers, self.noted = parse_fields(block, _NOTED)
+        check_block(block)
+        self.block = block
+        self.headers: list[Header] = parse_block(block)
+        self.noted = noted(block, _NOTED)
         self.old = old
         self.host: bytes | None = None
         self.connection: bytes | None = None  # all Connection lines joined
@@ -65,16 +72,11 @@ class RequestFields:
         self._note()
         self._settle_connection()
         self._check_host()
-
-    @property
-    def has_body(self) -> bool:
-        """Whether the request carries a body of more than no bytes, as far as the head tells."""
-        return self.chunked or bool(self.content_length)
+        self.has_body = self.chunked or bool(self.content_length)  # of more than no bytes, as far as the head tells
 
     def _note(self) -> None:
         codings: bytes | None = None
-        for index, key in self.noted:
-            value = self.headers[index][1]
+        for _, key, value in self.noted:
             if key == b"host":
                 if self.host is not None:
                     raise bad("There is more than one Host.")
@@ -138,7 +140,8 @@ class RequestFields:
             self.upgrade = None
 
 
-class RequestHead(NamedTuple):
+@dataclass(slots=True)
+class RequestHead:
     """The head of a request."""
 
     method: str
@@ -146,45 +149,41 @@ class RequestHead(NamedTuple):
     fields: RequestFields
 
 
-class RequestLine(NamedTuple):
-    """The first line of a request."""
-
-    method: str
-    target: bytes  # as it came
-    old: bool  # HTTP/1.0
-
-
-def parse_request_line(line: bytes) -> RequestLine:
-    """Parse a request line, without its CRLF.
+def parse_request_line(data: bytes, start: int = 0) -> tuple[bytes, bytes, bool, int]:
+    """The method, the target as it came, whether it is HTTP/1.0, and the place behind the line's CRLF.
 
     Raises:
         Malformed: it is refused.
     """
-    match = _REQUEST_LINE.fullmatch(line)
+    match = _REQUEST_LINE.match(data, start)
     if match is None:
         raise bad("The request line is not well formed.")
     method, target, version = match.groups()
     if version != b"1.1" and version != b"1.0":
         raise Malformed("version-not-supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
-    return RequestLine(_METHODS.get(method) or method.decode("ascii"), target, version == b"1.0")
+    return method, target, version == b"1.0", match.end()
 
 
-def request_head(line: RequestLine, fields: RequestFields) -> RequestHead:
+def request_head(method: bytes, target: bytes, fields: RequestFields) -> RequestHead:
     """Put line and fields together: the target reduced to its origin form.
 
     Raises:
         Malformed: the target, the method or an expectation is not served, or the target does not go with Host.
     """
-    method, target, _ = line
-    if method == "CONNECT":
-        raise Malformed("not-implemented", "CONNECT is not served.")
-    if method == "TRACE":
-        raise Malformed("method-not-allowed", "TRACE is not served.")
-    if target[0] != 0x2F and not (target == b"*" and method == "OPTIONS"):
-        target = _origin_form(method, target, fields.host)
+    name = _METHODS.get(method) or _other_method(method)
+    if target[0] != 0x2F and not (target == b"*" and name == "OPTIONS"):
+        target = _origin_form(name, target, fields.host)
     if fields.expects_more:
         raise Malformed("expectation-failed", "The only expectation that can be met is 100-continue.")
-    return RequestHead(method, target, fields)
+    return RequestHead(name, target, fields)
+
+
+def _other_method(method: bytes) -> str:
+    if method == b"CONNECT":
+        raise Malformed("not-implemented", "CONNECT is not served.")
+    if method == b"TRACE":
+        raise Malformed("method-not-allowed", "TRACE is not served.")
+    return method.decode("ascii")
 
 
 def _origin_form(method: str, target: bytes, host: bytes | None) -> bytes:
