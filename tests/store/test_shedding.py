@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
+from strangler.domain.exchange import CHUNK_SIZE, Body
 from strangler.domain.process import Process
 from strangler.ports import Commit, OpenException, Shed
 from strangler.store import Store
 from strangler.store.fsck import Report
+from strangler.store.ids import id_bytes
 from strangler.store.open import open_store
 from strangler.store.retention import Part
 from strangler.store.sealing import AesGcmSealer
+from strangler.store.sqlite import shedding, sweeping
+from strangler.store.sqlite.library import choose_library
+from strangler.store.sqlite.store import SqliteStore
 from tests.store import builders as make
-from tests.store.builders import NOON, FakeClock, after
+from tests.store.builders import HOUR, NOON, FakeClock, after
 from tests.store.test_conformance import done
 
 SIZE = len(b'{"amount": 12}')
@@ -79,4 +85,35 @@ async def test_long_bodies_go_piece_by_piece(tmp_path: Path, clock: FakeClock, r
             await store.read_chunk(process.id, "reply-1", 39)
     else:
         assert await store.read_chunk(process.id, "reply-1", 39)
+    await store.close()
+
+
+@pytest.mark.parametrize("by_the_clock", [True, False])
+async def test_a_long_body_that_is_half_forgotten_is_nobodys_and_the_rest_of_it_is_swept(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, by_the_clock: bool
+) -> None:
+    """Its pieces go in several commits, between which the program may end."""
+    monkeypatch.setattr(sweeping, "PATIENCE", -1)
+    monkeypatch.setattr(shedding, "PATIENCE", -1)
+    store = SqliteStore(tmp_path / "s.db", choose_library(), AesGcmSealer(b"k" * 32), clock)
+    pieces = sweeping.CHUNKS + 4
+    piece = b"x" * CHUNK_SIZE
+    accepted = after(await done(store, make.accept(make.draft(retain_bodies=HOUR))))
+    claimed = after(await done(store, make.claim(accepted)))
+    for number in range(pieces):
+        await store.write_chunk(claimed.id, "reply-1", number, piece)
+    body = Body(pieces * CHUNK_SIZE, hashlib.sha256(piece * pieces).digest(), None)
+    await done(store, make.finish(claimed, at=NOON, answer=make.reply()._replace(body=body)))
+    assert gone(store) == set()
+
+    by_command = shedding.bodies([bytes(id_bytes(claimed.id))])
+    await store._do(shedding.due(Part.BODIES, NOON + HOUR, 1) if by_the_clock else by_command)
+
+    assert gone(store) == {claimed.id}
+    assert await store.reply(claimed.id) is None
+    assert await store.read_chunk(claimed.id, "reply-1", pieces - 1)
+    while await store.sweep(NOON + HOUR, 1):
+        pass
+    with pytest.raises(KeyError):
+        await store.read_chunk(claimed.id, "reply-1", pieces - 1)
     await store.close()

@@ -16,6 +16,7 @@ from strangler.ports import Backlog, Changes, InFlight, ListQuery, PublicChange
 from strangler.store import marks
 from strangler.store.ids import id_bytes, id_text, is_id
 from strangler.store.listing import MACHINE
+from strangler.store.retention import Part
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.reads import guarded
 from strangler.store.sqlite.standing import GOES_ON, STOOD_STILL
@@ -95,9 +96,10 @@ _CENSUS = (
 settled by a person."""
 
 _LOOSE = (
-    "WITH RECURSIVE owners (id) AS (SELECT min(process_id) FROM chunk UNION ALL "
+    "WITH RECURSIVE owners (id) AS (SELECT min(process_id) FROM chunk UNION ALL "  # noqa: S608
     "SELECT (SELECT min(process_id) FROM chunk WHERE process_id > owners.id) FROM owners WHERE owners.id IS NOT NULL) "
-    "SELECT id FROM owners WHERE id < ? AND NOT EXISTS (SELECT 1 FROM process WHERE process.id = owners.id) LIMIT ?"
+    "SELECT owners.id FROM owners LEFT JOIN process ON process.id = owners.id "
+    f"WHERE gone & {Part.BODIES:d} OR (process.id IS NULL AND owners.id < ?) LIMIT ?"
 )
 _LAST_EVENT = "SELECT rowid, hex(digest) FROM event WHERE rowid > ? AND rowid <= ? ORDER BY rowid DESC LIMIT 1"
 _CHANGES = (
@@ -138,7 +140,7 @@ class Scans:
         return self._ids(_ORPHANS, (boot_id, boottime, limit))
 
     def loose(self, before: bytes, limit: int) -> list[bytes]:
-        """Ids below one that have chunks and are those of no process."""
+        """Ids that have chunks and are those of a process whose bodies are forgotten, or, below one, of no process."""
         return self._ids(_LOOSE, (bytearray(before), limit))
 
     def next_due(self, after: int) -> dict[str, int]:

@@ -46,7 +46,11 @@ _MARK = {
     part: Statement(f"UPDATE process SET gone = gone | {part:d} WHERE id IN (VALUES {{values}})", ("id",))  # noqa: S608
     for part in Part
 }
-_WITH_CHUNKS = Statement("SELECT process_id FROM chunk WHERE process_id IN (VALUES {values}) LIMIT 1", ("process_id",))
+_WITH_CHUNKS = Statement(
+    "SELECT process_id FROM chunk WHERE process_id IN (VALUES {values}) AND EXISTS "  # noqa: S608
+    f"(SELECT 1 FROM process WHERE process.id = chunk.process_id AND gone & {Part.BODIES:d}) LIMIT 1",
+    ("process_id",),
+)
 _OLDEST = (
     "SELECT json_group_array(json_array(hex(id), size, sheds)) FROM (SELECT id, "  # noqa: S608
     "body_size + CASE WHEN result_kept THEN result_length ELSE 0 END AS size, "
@@ -62,21 +66,19 @@ _CHUNKS = "DELETE FROM chunk WHERE rowid IN (SELECT rowid FROM chunk WHERE proce
 
 
 def due(part: Part, now: int, limit: int) -> Action:
-    """Forget a part of processes for which it is time."""
+    """Forget a part of processes for which it is time; chunks are swept as those that nobody reads any more."""
     return partial(in_time, partial(_due_now, part, now), limit, PROCESSES)
 
 
 def _due_now(part: Part, now: int, most: int, connection: Connection) -> int:
     ((text,),) = connection.rows(_DUE[part], (now, most))
     found = split_ids(text)
-    # Long bodies first, some pieces of one at a time; their process is marked when none is left.
-    if part is Part.BODIES and _some_chunks(found, connection):
-        return most
     forget(part, found, connection)
     return len(found)
 
 
 def _some_chunks(process_ids: Sequence[bytes], connection: Connection) -> int:
+    """Delete some chunks of one of these processes whose bodies are forgotten; 0 when there are none."""
     ids = [bytearray(process_id) for process_id in process_ids]
     for sql, start, end in _WITH_CHUNKS.slices(len(ids)):
         if (held := connection.row(sql, ids[start:end])) is not None:
@@ -105,14 +107,14 @@ def bodies(process_ids: Sequence[bytes]) -> Action:
 
 
 def _bodies(process_ids: Sequence[bytes], connection: Connection) -> bool:
-    """Whether all of it is done; else there are pieces of long ones left."""
+    """Whether all of it is done; else there are pieces of long ones left, which nobody reads any more."""
     ids = [bytearray(process_id) for process_id in process_ids]
     still = [
         bytes(key) for sql, start, end in _STILL.slices(len(ids)) for (key,) in connection.rows(sql, ids[start:end])
     ]
     began = time.monotonic()
-    while _some_chunks(still, connection):
+    forget(Part.BODIES, still, connection)
+    while _some_chunks(process_ids, connection):
         if time.monotonic() - began >= PATIENCE:
             return False
-    forget(Part.BODIES, still, connection)
     return True

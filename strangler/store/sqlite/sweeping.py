@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+from strangler.store.retention import Part
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.scans import split_ids
 from strangler.store.sqlite.statements import Statement
@@ -63,8 +64,8 @@ _LAPSED = (
 )
 _GRAVES = "DELETE FROM tombstone WHERE id IN (SELECT id FROM tombstone WHERE until_at <= ? LIMIT ?)"
 _CHUNKS = (
-    "DELETE FROM chunk WHERE rowid IN (SELECT rowid FROM chunk WHERE process_id = ?1 LIMIT ?2) "
-    "AND NOT EXISTS (SELECT 1 FROM process WHERE id = ?1)"
+    "DELETE FROM chunk WHERE rowid IN (SELECT rowid FROM chunk WHERE process_id = ?1 LIMIT ?2) "  # noqa: S608
+    f"AND NOT EXISTS (SELECT 1 FROM process WHERE id = ?1 AND gone & {Part.BODIES:d} = 0)"
 )
 
 
@@ -97,7 +98,7 @@ def _lapsed(statement: str, now: int, most: int, connection: Connection) -> int:
 
 
 def chunks(process_id: bytes, limit: int) -> Action:
-    """Forget chunks of a process that does not exist."""
+    """Forget chunks of a process that does not exist, or whose bodies are forgotten."""
     return partial(in_time, partial(_chunks, process_id), limit, CHUNKS)
 
 
