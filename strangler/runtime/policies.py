@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +22,8 @@ from strangler.policy.receivers import Receiver
 from strangler.policy.standing import ModeOrder, in_force, obstacle
 from strangler.ports import Archive, Clock
 from strangler.runtime import last_good
+
+ChangeOrders = Callable[[Sequence[ModeOrder]], Iterable[ModeOrder]]
 
 _REVISION = 16  # digits of a revision that are kept with a process
 
@@ -256,8 +258,8 @@ class Policies(PolicyInForce):
         """Why an order cannot be followed, for people; None: it can."""
         return obstacle(self.loaded.table, order.route, order.mode) if self.loaded is not None else None
 
-    async def follow(self, orders: Sequence[ModeOrder], kept: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Follow these orders from now on, and no others; ``kept`` has them on disk.
+    async def follow(self, change: ChangeOrders, kept: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Follow, from now on, what ``change`` makes of the orders that stand by then; ``kept`` has it on disk.
 
         Raises:
             StoreUnavailable: what is promised under them, or they themselves, cannot be kept; nothing has changed.
@@ -265,6 +267,7 @@ class Policies(PolicyInForce):
         async with self._loading:
             assert self._switch is not None
             assert self.loaded is not None
+            orders = sorted(change(self.orders))
             await self._save_promises(self.loaded, orders)
             if kept is not None:
                 await kept()

@@ -13,7 +13,7 @@ from strangler.engine.instrument import Instrument, StandingReading
 from strangler.policy.model import Mode
 from strangler.policy.standing import Hold, ModeOrder
 from strangler.ports import Clock, Standing
-from strangler.runtime.policies import Policies
+from strangler.runtime.policies import ChangeOrders, Policies
 
 _STORE_PAUSE = 1.0  # seconds until the store is asked again after it could not write
 _LONGEST_TIMER = 86400.0  # seconds: what is further off is looked at again then
@@ -139,8 +139,7 @@ class StandingOrders:
         order = ModeOrder(route, mode, now, now + round(seconds * 1000), who, why)
         if (obstacle := self._policies.obstacle(order)) is not None:
             return obstacle
-        others = [other for other in self._policies.orders if other.route != route]
-        await self._follow([*others, order], partial(self._store.put_order, order))
+        await self._follow(lambda orders: [*_of_others(route, orders), order], partial(self._store.put_order, order))
         until = instant.to_text(order.until_at)
         self._instrument.note("mode_set", "warning", route=route, mode=mode.value, until=until, who=who, why=why)
         return None
@@ -149,15 +148,14 @@ class StandingOrders:
         """Give a route its own mode back. Why that cannot be, for people, or None."""
         if self.mode_of(route) is None:
             return f"{route} has the mode that its policy says"
-        others = [other for other in self._policies.orders if other.route != route]
-        await self._follow(others, partial(self._store.remove_order, route, "mode"))
+        await self._follow(partial(_of_others, route), partial(self._store.remove_order, route, "mode"))
         self._instrument.note("mode_cleared", "warning", route=route, who=who, why=why)
         return None
 
     # Inside.
 
-    async def _follow(self, orders: Sequence[ModeOrder], kept: Callable[[], Awaitable[None]] | None = None) -> None:
-        await self._policies.follow(sorted(orders), kept)
+    async def _follow(self, change: ChangeOrders, kept: Callable[[], Awaitable[None]] | None = None) -> None:
+        await self._policies.follow(change, kept)
         self._tell(self._policies.orders)
         self._set_timer()
 
@@ -179,7 +177,7 @@ class StandingOrders:
     async def _end_what_is_over(self) -> None:
         now = self._clock.now()
         over = [order for order in self._policies.orders if order.until_at <= now]
-        await self._follow([order for order in self._policies.orders if order.until_at > now])
+        await self._follow(lambda orders: [order for order in orders if order.until_at > now])
         for order in over:
             self._instrument.note("mode_over", "warning", route=order.route, mode=order.mode.value, who=order.who)
             await self._forget(order)
@@ -192,3 +190,7 @@ class StandingOrders:
                 await asyncio.sleep(_STORE_PAUSE)
             else:
                 return
+
+
+def _of_others(route: str, orders: Sequence[ModeOrder]) -> list[ModeOrder]:
+    return [order for order in orders if order.route != route]
