@@ -30,15 +30,21 @@ def over_at(process: Process, pauses: Iterable[Pause], now: int) -> int:
 
     A process that has ended, or is under way, keeps what it had then.
     """
-    return process.over_at + _stood_still(process, pauses, now)
+    return process.over_at + stood_still(process, pauses, now)
 
 
 def with_deadline(process: Process, pauses: Iterable[Pause], now: int) -> Process:
-    """The process with its deadline as it stands at an instant."""
-    stood_still = _stood_still(process, pauses, now)
-    return process._replace(deadline_at=process.deadline_at + stood_still) if stood_still else process
+    """The process with its deadline, and until when it is followed, as they stand at an instant."""
+    paused = stood_still(process, pauses, now)
+    if not paused:
+        return process
+    until = process.follow_until_at
+    return process._replace(
+        deadline_at=process.deadline_at + paused, follow_until_at=None if until is None else until + paused
+    )
 
 
-def _stood_still(process: Process, pauses: Iterable[Pause], now: int) -> int:
+def stood_still(process: Process, pauses: Iterable[Pause], now: int) -> int:
+    """For how many milliseconds the clock of a process stood still up to an instant, or to its end."""
     until = process.finished_at if process.finished_at is not None else now
     return paused_time(pauses, process.created_at, until)

@@ -107,7 +107,7 @@ class Process(NamedTuple):
     result_length: int | None = None  # bytes of its body
     result_kept: bool = False  # the reply's body is stored (a reply over `max_reply` is not)
     follow_target: str | None = None  # where the upstream is asked what became of it, as a request target
-    follow_until_at: int | None = None  # until when it is asked
+    follow_until_at: int | None = None  # until when it is asked; its clock stood still as that of `deadline_at` did
     business_references: str | None = None  # what operators search it by, JSON: {name: text}
     probes: int = 0  # how often the upstream was asked what the attempt in doubt did, and did not tell
     repeated: bool = False  # it was told to have done nothing, and sent again: never a second time on such a word

@@ -105,7 +105,10 @@ class Concluder:
         reply = await recorder.finish() if recorder is not None and live is None else None
         while True:
             now = means.clock.now()
-            transitions = follow_up(process, outcome, call, on_in_doubt, now, means.ids.chance(), result, target)
+            paused = means.pauses.stood_still(process, now)
+            transitions = follow_up(
+                process, outcome, call, on_in_doubt, now, means.ids.chance(), result, target, paused
+            )
             transitions = ended_with(process, transitions, references)
             change = applied(process, transitions, now)
             commit = settling(change, attempt, reply)._replace(evidence=evidence)

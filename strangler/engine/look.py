@@ -146,7 +146,8 @@ class Looker:
         told = pending or Pending()
         told = Pending(told.status, told.reason, not_yet.after if told.after is None else told.after)
         target = not_yet.target or process.follow_target or ""
-        return await self._concluder.looked(process, looked_after(process, told, route.call, target, now))
+        paused = self._means.pauses.stood_still(process, now)
+        return await self._concluder.looked(process, looked_after(process, told, route.call, target, now, paused))
 
     async def _untold(self, route: Route, process: Process, reason: str, recorder: Recorder) -> Process | None:
         return await self._concluder.looked(process, self._no_answer(route, process, reason), recorder)

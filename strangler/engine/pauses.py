@@ -53,6 +53,10 @@ class Pauses:
             *earlier, last = self.of(route)
             self.put(route, (*earlier, last._replace(ended_at=max(at, last.began_at))))
 
+    def stood_still(self, process: Process, now: int) -> int:
+        """For how many milliseconds the clock of a process has stood still, as far as is known at an instant."""
+        return pause.stood_still(process, self.of(process.route), now)
+
     def over_at(self, process: Process, now: int) -> int:
         """When it is too late for a process, as far as is known at an instant."""
         return pause.over_at(process, self.of(process.route), now)

@@ -199,6 +199,11 @@ def _failure(document: Mapping[str, Any]) -> str:
 
 
 def next_look(follow: FollowPolicy, begun: int, now: int, until: int, after: float | None) -> int:
-    """When the upstream is asked next: after what it wishes, else after `every`; rarer the longer it has taken."""
+    """When the upstream is asked next: after what it wishes, else after `every`; rarer the longer it has taken.
+
+    Args:
+        until: when it is too late, which is still to come. All instants are by the clock of the process, which stands
+            still while calls are paused.
+    """
     wait = max(_LEAST_WAIT, follow.every if after is None else after, (now - begun) / 1000 / _PATIENCE)
-    return min(now + round(wait * 1000), max(until, now))
+    return min(now + round(wait * 1000), until)

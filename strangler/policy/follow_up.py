@@ -29,6 +29,7 @@ def follow_up(
     chance: float,
     result: Result | None = None,
     target: str | None = None,
+    stood_still: int = 0,
 ) -> tuple[Transition, ...]:
     """The transitions that an attempt's outcome leads to, to be committed as one.
 
@@ -37,6 +38,7 @@ def follow_up(
         chance: drawn from [0, 1), for the jitter.
         result: what the process is to say of the reply; None: no whole reply came.
         target: where the upstream can be asked about what it took; None: nobody knows.
+        stood_still: for how many milliseconds the clock of the process stood still, because calls were paused.
     """
     match outcome:
         case Completed() | Rejected() | Failed():
@@ -50,20 +52,29 @@ def follow_up(
         case Pending():
             if target is None:
                 return (untold(NOWHERE, on_in_doubt),)
-            return (looked_after(process, outcome, call, target, now),)
+            return (looked_after(process, outcome, call, target, now, stood_still),)
         case InDoubt(reason):
             return _in_doubt(process, reason, call, on_in_doubt, now, chance)
         case _:
             assert_never(outcome)
 
 
-def looked_after(process: Process, pending: Pending, call: CallPolicy, target: str, now: int) -> Follow:
-    """The upstream has not decided: when and where it is asked next."""
+def looked_after(
+    process: Process, pending: Pending, call: CallPolicy, target: str, now: int, stood_still: int
+) -> Follow:
+    """The upstream has not decided: when and where it is asked next.
+
+    Args:
+        stood_still: for how many milliseconds the clock of the process stood still, because calls were paused. Until
+            when it is asked is told by that clock, as its deadline is.
+    """
     follow = call.follow or FollowPolicy()
+    duration = round(follow.duration * 1000)
+    clock = now - stood_still
     first = process.state is not State.FOLLOWING
     until = process.follow_until_at if not first else None
-    until = until if until is not None else now + round(follow.duration * 1000)
-    due = next_look(follow, until - round(follow.duration * 1000), now, until, pending.after)
+    until = until if until is not None else clock + duration
+    due = stood_still + next_look(follow, until - duration, clock, until, pending.after)
     return Follow(due, target, until, "taken" if first else "not yet", pending.status, pending.reason)
 
 

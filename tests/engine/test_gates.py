@@ -420,3 +420,37 @@ async def test_questions_about_what_the_upstream_took_wait_and_tell_too() -> Non
     await world.ended(process.id)
     assert world.gates.state(ROUTE).circuit == "closed"
     world.gates.close()
+
+
+async def test_after_a_hold_what_is_followed_is_asked_as_often_as_ever() -> None:
+    world = World(a_route(follow=FollowPolicy(every=10.0, duration=60.0)))
+    await world.lease.renew()
+    world.upstream.script = [Reply(202, headers=[(b"Location", b"/jobs/1")])]
+    followed = await world.until((await world.accepted()).id, lambda process: process.state is State.FOLLOWING)
+    await hold(world)
+    await later(world, 100)  # longer than it is followed
+    await release(world)
+    looked = await world.until(followed.id, lambda process: process.sequence > followed.sequence)
+    assert (looked.due_at, len(world.upstream.calls)) == (world.clock.now() + 10_000, 2)
+    world.clock.pass_(55)
+    world.executor.wake(ROUTE, 0)
+    last = await world.until(followed.id, lambda process: process.sequence > looked.sequence)
+    assert last.due_at == NOON + 160_000  # not past its end
+    world.gates.close()
+
+
+async def test_how_long_it_is_followed_begins_when_the_upstream_took_it_whatever_was_paused_before() -> None:
+    world = World(a_route(follow=FollowPolicy(every=10.0, duration=60.0)))
+    await world.lease.renew()
+    world.upstream.script = [Reply(202, headers=[(b"Location", b"/jobs/1")])]
+    await hold(world)
+    process = await world.accepted()
+    await later(world, 100)
+    await release(world)
+    followed = await world.until(process.id, lambda process: process.state is State.FOLLOWING)
+    shown = world.means.pauses.shown(followed, world.clock.now())
+    assert (followed.due_at, shown.follow_until_at) == (NOON + 110_000, NOON + 160_000)
+    world.clock.pass_(60)
+    await world.supervisor.look()
+    assert (await world.process(process.id)).reason == "follow-over"
+    world.gates.close()
