@@ -60,34 +60,31 @@ def read_xml(
     uri, _, name = root.rpartition(_BETWEEN)
     if name == "Envelope" and uri in _SOAP:
         return _opened(value, _SOAP[uri])
-    return {reader.shown(root): value}, None
+    return {reader.names[root]: value}, None
 
 
-class _Element:
-    __slots__ = ("attributes", "children", "name", "nil", "text")
+class _Names(dict[str, str]):
+    """By the name that expat gives, ``namespace\\nlocal``, the one that an element or attribute goes by."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.attributes: dict[str, str] = {}
-        self.children: dict[str, Any] = {}
-        self.text: list[str] = []
-        self.nil = False
+    def __init__(self, prefixes: Mapping[str, str]) -> None:
+        self._prefixes = prefixes
 
-    def value(self) -> Any:
-        text = "".join(self.text).strip()
-        if not self.attributes and not self.children:
-            return None if self.nil else text
-        value: dict[str, Any] = {**self.attributes, **self.children}
-        if text:
-            value["#text"] = text
-        return value
+    def __missing__(self, name: str) -> str:
+        uri, _, local = name.rpartition(_BETWEEN)
+        prefix = self._prefixes.get(uri)
+        self[name] = shown = f"{prefix}:{local}" if prefix else local
+        return shown
 
 
 class _Reader:
+    """One document while it is read. Each method is called for each of its elements, thousands of times."""
+
     def __init__(self, lists: frozenset[str], prefixes: Mapping[str, str]) -> None:
+        self.names = _Names(prefixes)
         self._lists = lists
-        self._prefixes = prefixes
-        self._open: list[_Element] = []
+        self._open: list[dict[str, Any]] = []  # attributes and children of the elements that are open
+        self._texts: list[str] = []  # of all of them, one after the other
+        self._begins: list[int] = []  # where in `_texts` that of each begins
         self._nodes = 0
         self._root: tuple[str, Any] | None = None
 
@@ -98,7 +95,7 @@ class _Reader:
         parser.ordered_attributes = True
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
-        parser.CharacterDataHandler = self._text
+        parser.CharacterDataHandler = self._texts.append
         parser.StartDoctypeDeclHandler = self._document_type
         try:
             for start in range(0, len(data), _PIECE):
@@ -113,32 +110,34 @@ class _Reader:
         assert self._root is not None
         return self._root
 
-    def shown(self, name: str) -> str:
-        uri, _, local = name.rpartition(_BETWEEN)
-        prefix = self._prefixes.get(uri)
-        return f"{prefix}:{local}" if prefix else local
-
     def _start(self, name: str, attributes: list[str]) -> None:
         self._nodes += 1 + len(attributes) // 2
         if self._nodes > MAX_NODES:
             raise Unparsable(f"more than {MAX_NODES} elements and attributes")
         if len(self._open) >= MAX_DEPTH:
             raise Unparsable(f"nested more than {MAX_DEPTH} deep")
-        element = _Element(name)
-        for key, value in zip(attributes[::2], attributes[1::2], strict=True):
+        element: dict[str, Any] = {}
+        for key, value in zip(attributes[::2], attributes[1::2], strict=True) if attributes else ():
             if key == _NIL:
-                element.nil = value.strip() in ("true", "1")
+                element[_NIL] = value.strip() in ("true", "1")
             else:
-                element.attributes[f"@{self.shown(key)}"] = value
+                element[f"@{self.names[key]}"] = value
         self._open.append(element)
+        self._begins.append(len(self._texts))
 
     def _end(self, name: str) -> None:
-        element = self._open.pop()
-        value = element.value()
+        element, begin, texts = self._open.pop(), self._begins.pop(), self._texts
+        text = ""
+        if len(texts) > begin:
+            text = "".join(texts[begin:]).strip()
+            del texts[begin:]
+        value: Any = text
+        if element:
+            value = _value(element, text)
         if not self._open:
             self._root = (name, value)
             return
-        shown, siblings = self.shown(name), self._open[-1].children
+        shown, siblings = self.names[name], self._open[-1]
         if shown not in siblings:
             siblings[shown] = [value] if shown in self._lists else value
         elif isinstance(siblings[shown], list):  # the value of an element never is one
@@ -146,11 +145,18 @@ class _Reader:
         else:
             siblings[shown] = [siblings[shown], value]
 
-    def _text(self, text: str) -> None:
-        self._open[-1].text.append(text)
-
     def _document_type(self, *_: Any) -> None:
         raise Unparsable("it has a document type, which is never taken")
+
+
+def _value(element: dict[str, Any], text: str) -> Any:
+    """The value of an element with attributes or children."""
+    nil = element.pop(_NIL, False)
+    if not element:
+        return None if nil else text
+    if text:
+        element["#text"] = text
+    return element
 
 
 def _opened(value: Any, version: Literal["1.1", "1.2"]) -> tuple[Any, Envelope]:

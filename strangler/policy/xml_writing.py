@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from math import isfinite
 from typing import Any, Literal
 from xml.sax.saxutils import escape
 
@@ -89,13 +90,13 @@ def _declared(namespaces: Mapping[str, str]) -> str:
 
 def _add_elements(parts: list[str], value: Mapping[str, Any]) -> None:
     for name, inner in value.items():
-        if name[:1] in ("@", "#"):
+        if inner is None or name[:1] in ("@", "#"):
             continue
         if isinstance(inner, list):
             for each in inner:
                 if each is not None:
                     _add_element(parts, name, each)
-        elif inner is not None:
+        else:
             _add_element(parts, name, inner)
 
 
@@ -103,10 +104,10 @@ def _add_element(parts: list[str], name: str, value: Any, attributes: str = "") 
     if not _is_name(name):
         raise ExpressionError(f"{name[:60]!r} is no name of an element")
     if not isinstance(value, dict):
-        text = escaped(text_of(value))
+        text = escaped(value) if isinstance(value, str) else text_of(value)
         parts.append(f"<{name}{attributes}>{text}</{name}>" if text else f"<{name}{attributes}/>")
         return
-    attributes += "".join(_attribute(key, part) for key, part in value.items() if key.startswith("@"))
+    attributes += "".join([_attribute(key, part) for key, part in value.items() if key[:1] == "@"])
     begin = len(parts)
     parts.append(f"<{name}{attributes}>")
     _add_elements(parts, value)
@@ -138,13 +139,15 @@ def text_of(value: Any) -> str:
     Raises:
         ExpressionError: it is a mapping or a list.
     """
-    match value:
-        case None:
-            return ""
-        case str():
-            return value
-        case bool() | int() | float():
-            return json.dumps(value)
+    kind = type(value)
+    if kind is str:
+        return value  # type: ignore[no-any-return]
+    if kind is int or (kind is float and isfinite(value)):
+        return repr(value)
+    if value is None:
+        return ""
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
     raise ExpressionError(
         f"a {'mapping' if isinstance(value, Mapping) else 'list'} cannot stand where text is expected"
     )
