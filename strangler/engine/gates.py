@@ -183,8 +183,6 @@ class Gatekeeper:
         """See `Gate.leave`."""
         policy = self._policies.get(route)
         mine = trial != 0 and self._trials.get(route, (0, ""))[0] == trial
-        if mine:
-            del self._trials[route]
         circuit = self._circuits.get(route, Closed())
         if failed is None or policy is None:
             if mine:
@@ -200,7 +198,6 @@ class Gatekeeper:
     def left(self, owner: str) -> None:
         """A worker is gone: nobody is going to say what became of its trials."""
         for route in [route for route, (_, whose) in self._trials.items() if whose == owner]:
-            del self._trials[route]
             self._put(route, HalfOpen())
 
     def close(self) -> None:
@@ -219,6 +216,8 @@ class Gatekeeper:
             self._circuits.pop(route, None)
         else:
             self._circuits[route] = circuit
+        if not isinstance(circuit, HalfOpen) or not circuit.trial:
+            self._trials.pop(route, None)  # nothing waits for what becomes of it
         if (timer := self._timers.pop(route, None)) is not None:
             timer.cancel()
         if isinstance(circuit, Open):

@@ -368,6 +368,22 @@ async def test_a_policy_without_a_circuit_closes_it(world: World) -> None:
     await world.ended(process.id)
 
 
+async def test_a_trial_that_outlives_its_circuit_decides_nothing(world: World) -> None:
+    await broken(world)
+    world.executor._draining = True
+    await lapse(world)
+    trial = world.gates.enter(ROUTE, "worker-9")
+    assert trial
+    world.load(a_route())
+    world.gates.load(world.routes)
+    assert world.gates.state(ROUTE) == GateState()
+    world.gates.left("worker-9")
+    assert world.gates.state(ROUTE) == GateState()
+    world.gates.leave(ROUTE, trial, failed=False)
+    assert world.gates.state(ROUTE) == GateState()
+    assert not world.means.pauses.open(ROUTE)
+
+
 async def test_a_trial_whose_worker_is_gone_is_given_to_another(world: World) -> None:
     await broken(world)
     world.gates.left("worker-9")
