@@ -258,8 +258,13 @@ class Policies(PolicyInForce):
         """Why an order cannot be followed, for people; None: it can."""
         return obstacle(self.loaded.table, order.route, order.mode) if self.loaded is not None else None
 
-    async def follow(self, change: ChangeOrders, kept: Callable[[], Awaitable[None]] | None = None) -> None:
+    async def follow(
+        self, change: ChangeOrders, kept: Callable[[], Awaitable[None]] | None = None
+    ) -> Sequence[ModeOrder]:
         """Follow, from now on, what ``change`` makes of the orders that stand by then; ``kept`` has it on disk.
+
+        Returns:
+            those that stood.
 
         Raises:
             StoreUnavailable: what is promised under them, or they themselves, cannot be kept; nothing has changed.
@@ -267,11 +272,13 @@ class Policies(PolicyInForce):
         async with self._loading:
             assert self._switch is not None
             assert self.loaded is not None
-            orders = sorted(change(self.orders))
+            stood = self.orders
+            orders = sorted(change(stood))
             await self._save_promises(self.loaded, orders)
             if kept is not None:
                 await kept()
             self.put_over(orders, self._switch)
+            return stood
 
     async def _save_promises(self, loaded: Loaded, orders: Sequence[ModeOrder]) -> None:
         # A promise is on disk before the first process that is accepted under it.

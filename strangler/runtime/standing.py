@@ -154,18 +154,21 @@ class StandingOrders:
 
     # Inside.
 
-    async def _follow(self, change: ChangeOrders, kept: Callable[[], Awaitable[None]] | None = None) -> None:
-        await self._policies.follow(change, kept)
+    async def _follow(
+        self, change: ChangeOrders, kept: Callable[[], Awaitable[None]] | None = None
+    ) -> Sequence[ModeOrder]:
+        stood = await self._policies.follow(change, kept)
         self._tell(self._policies.orders)
         self._set_timer()
+        return stood
 
-    def _set_timer(self) -> None:
+    def _set_timer(self, at_least: float = 0.0) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         ends = [order.until_at for order in self._policies.orders]
         if ends:
-            seconds = min(_LONGEST_TIMER, max(0.0, (min(ends) - self._clock.now()) / 1000))
+            seconds = min(_LONGEST_TIMER, max(at_least, (min(ends) - self._clock.now()) / 1000))
             self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
 
     def _look(self) -> None:
@@ -175,21 +178,16 @@ class StandingOrders:
         task.add_done_callback(self._tasks.discard)
 
     async def _end_what_is_over(self) -> None:
+        """Its row stays until another takes its place, or the next start: deleting it here could hit a newer one."""
         now = self._clock.now()
-        over = [order for order in self._policies.orders if order.until_at <= now]
-        await self._follow(lambda orders: [order for order in orders if order.until_at > now])
-        for order in over:
-            self._instrument.note("mode_over", "warning", route=order.route, mode=order.mode.value, who=order.who)
-            await self._forget(order)
-
-    async def _forget(self, order: ModeOrder) -> None:
-        while order.route not in [newer.route for newer in self._policies.orders]:
-            try:
-                await self._store.remove_order(order.route, "mode")
-            except StoreUnavailable:
-                await asyncio.sleep(_STORE_PAUSE)
-            else:
-                return
+        try:
+            stood = await self._follow(lambda orders: [order for order in orders if order.until_at > now])
+        except StoreUnavailable:
+            self._set_timer(_STORE_PAUSE)
+            return
+        for order in stood:
+            if order.until_at <= now:
+                self._instrument.note("mode_over", "warning", route=order.route, mode=order.mode.value, who=order.who)
 
 
 def _of_others(route: str, orders: Sequence[ModeOrder]) -> list[ModeOrder]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from strangler.domain.errors import StoreUnavailable
 from strangler.engine.gates import Gatekeeper
 from strangler.engine.pauses import Pauses
 from strangler.policy.match import Matcher
 from strangler.policy.model import Mode, Table
-from strangler.policy.standing import Order
+from strangler.policy.standing import ModeOrder, Order
+from strangler.runtime import standing
 from strangler.runtime.policies import Policies
 from strangler.runtime.standing import StandingOrders
 from strangler.store.memory import MemoryStore
 from strangler.store.standing import OrderKind
-from tests.engine.world import FakeClock, Silent
+from tests.engine.world import NOON, FakeClock, Silent
+from tests.harness.waiting import eventually
 
 POLICY = """
 upstreams:
@@ -43,7 +47,20 @@ class Switch:
 
 
 class SlowStore(MemoryStore):
-    """One that writes while others go on."""
+    """One that writes while others go on, and may refuse some promises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refuses = 0
+        self.removes = asyncio.Event()
+        self.removes.set()
+
+    async def save(self, kind: Literal["promise", "latency", "policy"], name: str, text: str) -> None:
+        """See `Archive.save`."""
+        if kind == "promise" and self.refuses:
+            self.refuses -= 1
+            raise StoreUnavailable("the disk is full")
+        await super().save(kind, name, text)
 
     async def put_order(self, order: Order) -> None:
         """See `Standing.put_order`."""
@@ -53,6 +70,7 @@ class SlowStore(MemoryStore):
     async def remove_order(self, route: str, kind: OrderKind) -> None:
         """See `Standing.remove_order`."""
         await asyncio.sleep(0)
+        await self.removes.wait()
         await super().remove_order(route, kind)
 
 
@@ -63,10 +81,14 @@ class Place:
         self.store, self.clock, self.switch = SlowStore(), FakeClock(), Switch()
         path = folder / "policy.yaml"
         path.write_text(POLICY)
-        told = Silent()
+        self.told = told = Silent()
         self.policies = Policies([path], {}, 15.0, True, self.store, told, self.clock, lambda: None)
         gates = Gatekeeper(self.store, Pauses(), self.clock, told, lambda route: None)
         self.orders = StandingOrders(self.store, gates, self.policies, self.clock, told)
+
+    def is_over(self) -> int:
+        """How often it was told that a mode is over."""
+        return [values[0] for name, values in self.told.told if name == "note"].count("mode_over")
 
     async def begin(self) -> None:
         """Put the policy in force."""
@@ -75,13 +97,12 @@ class Place:
 
 
 @pytest.fixture
-async def place(tmp_path: Path) -> Place:
-    made = Place(tmp_path)
-    await made.begin()
-    return made
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
 
 
 async def test_of_two_orders_at_once_none_is_lost(place: Place) -> None:
+    await place.begin()
     await asyncio.gather(
         place.orders.set_mode("claims", Mode.PASSTHROUGH, 60, "ann", "x"),
         place.orders.set_mode("quotes", Mode.ASYNC, 60, "bob", "y"),
@@ -94,3 +115,38 @@ async def test_of_two_orders_at_once_none_is_lost(place: Place) -> None:
     assert place.switch.modes() == {"claims": Mode.COMPAT, "quotes": Mode.PASSTHROUGH}
     assert await place.store.orders() == [*place.policies.orders]
     place.orders.close()
+
+
+async def test_a_mode_ends_after_its_time_as_soon_as_the_store_takes_the_promise_of_what_follows(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "_STORE_PAUSE", 0.0)
+    await place.store.put_order(ModeOrder("claims", Mode.PASSTHROUGH, NOON, NOON + 1, "ann", "x"))
+    await place.begin()
+    assert place.switch.modes()["claims"] is Mode.PASSTHROUGH
+    place.store.refuses = 3
+    place.clock.pass_(0.001)
+    await eventually(lambda: place.is_over() == 1, what="the mode is over")
+    assert place.switch.modes()["claims"] is Mode.ASYNC
+    place.orders.close()
+
+
+async def test_a_mode_that_is_ordered_as_an_earlier_one_ends_is_there_after_a_restart(place: Place) -> None:
+    await place.store.put_order(ModeOrder("claims", Mode.PASSTHROUGH, NOON, NOON + 1, "ann", "x"))
+    await place.begin()
+    place.store.removes.clear()
+    place.clock.pass_(0.001)
+    await eventually(lambda: place.is_over() == 1, what="the mode is over")
+    await place.orders.set_mode("claims", Mode.COMPAT, 60, "bob", "y")
+    place.store.removes.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert await place.store.orders() == [*place.policies.orders] != []
+    place.orders.close()
+
+
+async def test_what_is_over_is_gone_after_the_next_start(place: Place) -> None:
+    await place.store.put_order(ModeOrder("claims", Mode.PASSTHROUGH, NOON - 1, NOON, "ann", "x"))
+    await place.begin()
+    assert await place.store.orders() == []
+    assert place.switch.modes()["claims"] is Mode.ASYNC
