@@ -44,7 +44,11 @@ NO_BODY: BodyReader = NoBody()
 
 
 class RequestBody:
-    """See `strangler.domain.exchange.BodyReader`."""
+    """See `strangler.domain.exchange.BodyReader`.
+
+    Args:
+        idle_timeout: seconds that a read waits at most; None: reading leaves the deadline of the source alone.
+    """
 
     def __init__(self, source: Source, idle_timeout: float | None, *, expected: bool) -> None:
         self._source = source
@@ -111,13 +115,15 @@ class RequestBody:
             self._expected = False
             self._source.write(CONTINUE)
         self._source.resume_reading()
-        self._source.watch(self._idle_timeout)
+        if self._idle_timeout is not None:
+            self._source.watch(self._idle_timeout)
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter
         finally:
             self._waiter = None
-            self._source.watch(None)
+            if self._idle_timeout is not None:
+                self._source.watch(None)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

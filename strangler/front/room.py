@@ -10,25 +10,27 @@ if TYPE_CHECKING:
 
 
 class Room:
-    """Room in what is written to a client. Who makes none for ``body_idle_timeout`` is dropped by the exchange."""
+    """Room in what is written to a client, for any number of writers.
+
+    Who makes none for ``body_idle_timeout`` from the first wait on is dropped by the exchange.
+    """
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
-        self._opened: asyncio.Future[None] | None = None
+        self._opened: asyncio.Event | None = None  # while there is none, and somebody waited for it
 
     async def wait(self) -> None:
         """Return when there is room."""
         if not self._connection.congested:
             return
-        self._opened = asyncio.get_running_loop().create_future()
-        self._connection.watch(self._connection.desk.settings.body_idle_timeout)
-        try:
-            await self._opened
-        finally:
-            self._opened = None
-            self._connection.watch(None)
+        if self._opened is None:
+            self._opened = asyncio.Event()
+            self._connection.watch(self._connection.desk.settings.body_idle_timeout)
+        await self._opened.wait()
 
     def open(self) -> None:
         """There is room again."""
-        if self._opened is not None and not self._opened.done():
-            self._opened.set_result(None)
+        if self._opened is not None:
+            self._opened.set()
+            self._opened = None
+            self._connection.watch(None)

@@ -576,6 +576,7 @@ async def test_passing_on_after_100_continue_asks_for_no_second_one() -> None:
 
 
 ASK = b"GET /ours HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+MORE_THAN_IS_BUFFERED = b"x" * (24 << 20)  # by two sockets of loopback
 
 
 async def test_an_upgraded_connection_is_a_channel_for_its_handler() -> None:
@@ -662,6 +663,31 @@ async def test_a_channel_drops_a_client_that_reads_nothing_for_too_long() -> Non
         await asyncio.wait_for(cancelled.wait(), 5)
 
 
+async def test_a_channel_drops_a_client_that_sends_but_reads_nothing() -> None:
+    cancelled, news = asyncio.Event(), asyncio.Event()
+
+    async def tells_and_listens(channel: Channel) -> None:
+        telling = asyncio.ensure_future(channel.write(MORE_THAN_IS_BUFFERED))
+        try:
+            while await channel.read():
+                news.set()
+        finally:
+            telling.cancel()
+            cancelled.set()
+
+    async def upgrades(request: Request) -> Upgrade:
+        return Upgrade(b"websocket", [], tells_and_listens)
+
+    async with Scene(settings={"body_idle_timeout": 0.1}) as scene:
+        scene.ours[b"/ours"] = upgrades
+        client = await scene.send(ASK)
+        await client.head()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(b"still here")
+        await asyncio.wait_for(news.wait(), 5)
+        await asyncio.wait_for(cancelled.wait(), 5)
+
+
 async def test_a_channel_waits_for_a_slow_reader() -> None:
     async def tells(channel: Channel) -> None:
         for _ in range(400):
@@ -679,6 +705,33 @@ async def test_a_channel_waits_for_a_slow_reader() -> None:
             await asyncio.sleep(0)
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
         assert len(await client.to_end()) == 400 * 65536
+
+
+async def test_all_who_write_to_a_slow_reader_go_on_when_there_is_room() -> None:
+    waiting = asyncio.Event()
+
+    async def two_tell(channel: Channel) -> None:
+        first = asyncio.ensure_future(channel.write(MORE_THAN_IS_BUFFERED))
+        given_up = asyncio.ensure_future(channel.write(b"?"))
+        second = asyncio.ensure_future(channel.write(b"!"))
+        await asyncio.sleep(0)
+        assert not any(writing.done() for writing in (first, given_up, second))
+        given_up.cancel()
+        waiting.set()
+        await asyncio.gather(first, second)
+        assert given_up.cancelled()
+
+    async def upgrades(request: Request) -> Upgrade:
+        return Upgrade(b"websocket", [], two_tell)
+
+    async with Scene() as scene:
+        scene.ours[b"/ours"] = upgrades
+        client = await scene.send(ASK)
+        await client.head()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.wait_for(waiting.wait(), 5)
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert (await client.to_end())[len(MORE_THAN_IS_BUFFERED) :] == b"?!"
 
 
 async def test_a_conversation_that_fails_is_told_and_broken_off() -> None:
