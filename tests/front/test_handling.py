@@ -689,9 +689,12 @@ async def test_a_channel_drops_a_client_that_sends_but_reads_nothing() -> None:
 
 
 async def test_a_channel_waits_for_a_slow_reader() -> None:
+    told: list[int] = []
+
     async def tells(channel: Channel) -> None:
-        for _ in range(400):
+        for number in range(400):
             await channel.write(b"x" * 65536)
+            told.append(number)
 
     async def upgrades(request: Request) -> Upgrade:
         return Upgrade(b"websocket", [], tells)
@@ -703,6 +706,7 @@ async def test_a_channel_waits_for_a_slow_reader() -> None:
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         for _ in range(500):
             await asyncio.sleep(0)
+        assert 0 < len(told) < 400
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
         assert len(await client.to_end()) == 400 * 65536
 
