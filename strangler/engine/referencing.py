@@ -15,7 +15,7 @@ from strangler.engine.intake import whole_body
 from strangler.engine.means import Means
 from strangler.engine.recorder import Recorder
 from strangler.engine.translating import process_values
-from strangler.policy.documents import Asked
+from strangler.policy.documents import Asked, weight
 from strangler.policy.references import References, merged
 from strangler.policy.translate import Reply
 from strangler.ports import Bodies
@@ -28,7 +28,8 @@ async def found_in_request(
 ) -> str | None:
     """The references of a request, JSON: {name: text}; None: there is none."""
     asked = await _asked(bodies, process, recorded, reads=references.reads_request)
-    found = await beside(partial(references.of_request, asked), len(asked.data), hooks=False)
+    size = weight(len(asked.data), asked.headers)
+    found = await beside(partial(references.of_request, asked), size, hooks=False)
     return merged(None, found)
 
 
@@ -49,7 +50,7 @@ async def found_in_reply(means: Means, process: Process, recorder: Recorder | No
     reply = Reply(*recorder.original) if recorder.original is not None else None
     if reply is None:
         reply = Reply(recorder.status, recorder.headers, await recorder.whole())
-    size = len(asked.data) + len(reply.data or b"")
+    size = weight(len(asked.data), asked.headers) + weight(len(reply.data or b""), reply.headers)
     return await beside(partial(references.of_reply, asked, reply), size, hooks=False)
 
 

@@ -67,6 +67,8 @@ def read_body(data: bytes, headers: Headers, source: Source) -> Read:
 
 def weight(size: int, headers: Headers) -> int:
     """Bytes that have to be read of a body of ``size`` bytes, at most: nobody knows what is in a packed one."""
+    if not size:
+        return 0
     coding = joined_fields(headers).get(b"content-encoding")
     return MAX_DOCUMENT if coding is not None and is_packed(coding.decode("latin-1")) else size
 

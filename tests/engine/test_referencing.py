@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import threading
 from dataclasses import replace
 
 import pytest
 
 from strangler.domain.process import Process, PublicState, State
+from strangler.policy.documents import Asked
 from strangler.policy.references import References, Sought
+from strangler.policy.translate import Reply as TheirReply
 from strangler.ports import Search
 from tests.engine.world import Gate, Reply, World, a_request, a_route
 
@@ -42,6 +46,39 @@ async def test_what_the_request_says_is_known_at_once_and_what_the_reply_says_at
     gate.open.set()
     assert known(await world.ended(accepted.id)) == {"policyNumber": "P-1", "claimNumber": "C-17"}
     assert await found(world, "P-1") == await found(world, "C-17") == [accepted.id]
+
+
+class Watched(References):
+    """References that keep in which threads bodies were looked into."""
+
+    def __init__(self, sought: Sought) -> None:
+        super().__init__(sought)
+        self.aside: list[bool] = []
+
+    def of_request(self, asked: Asked) -> dict[str, str]:
+        self.aside.append(threading.current_thread() is not threading.main_thread())
+        return super().of_request(asked)
+
+    def of_reply(self, asked: Asked, reply: TheirReply) -> dict[str, str]:
+        self.aside.append(threading.current_thread() is not threading.main_thread())
+        return super().of_reply(asked, reply)
+
+
+async def test_a_small_body_that_is_packed_may_be_a_large_one_and_is_read_beside_the_loop() -> None:
+    packed = (b"Content-Encoding", b"gzip")
+    references = Watched(Sought({"policy": "body.policyNumber", "claim": "reply.body.claimNumber"}, ("/claims",)))
+    route = a_route()
+    world = World(replace(route, promise=replace(route.promise, references=references)))
+    await world.lease.renew()
+    world.upstream.script = [Reply(200, gzip.compress(b'{"claimNumber": "C-17"}'), [*JSON, packed])]
+    accepted = await world.accepted(a_request(gzip.compress(b'{"policyNumber": "P-1"}'), headers=[packed]))
+    assert known(await world.ended(accepted.id)) == {"policy": "P-1", "claim": "C-17"}
+    assert references.aside == [True, True]
+    references.aside.clear()
+    world.upstream.script = [Reply(200, b'{"claimNumber": "C-18"}', JSON)]
+    accepted = await world.accepted(a_request(b'{"policyNumber": "P-2"}'))
+    assert known(await world.ended(accepted.id)) == {"policy": "P-2", "claim": "C-18"}
+    assert references.aside == [False, False]
 
 
 async def test_a_reply_that_says_nothing_leaves_what_is_known(world: World) -> None:
