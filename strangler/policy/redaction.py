@@ -12,7 +12,7 @@ from typing import Any
 from strangler.domain.exchange import Header, Headers, joined_fields
 from strangler.policy.documents import read_body
 from strangler.policy.model import Redaction
-from strangler.policy.readable import Unparsable, media_type
+from strangler.policy.readable import Unparsable, is_packed, media_type
 from strangler.policy.wall import Source
 
 HIDDEN = "[redacted]"
@@ -53,7 +53,7 @@ def shown_body(data: bytes, size: int, headers: Headers, redaction: Redaction) -
     """
     if not redaction.pointers or not data:
         return data
-    if len(data) < size or not _is_json(headers):
+    if len(data) < size or not _is_plain_json(headers):
         return None
     try:
         value = read_body(data, headers, Source()).body
@@ -61,12 +61,14 @@ def shown_body(data: bytes, size: int, headers: Headers, redaction: Redaction) -
         return None
     for pointer in redaction.pointers:
         value = _without(value, parse_pointer(pointer))
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
 
-def _is_json(headers: Headers) -> bool:
-    content_type = joined_fields(headers).get(b"content-type", b"").decode("latin-1")
-    kind = media_type(content_type)
+def _is_plain_json(headers: Headers) -> bool:
+    fields = joined_fields(headers)
+    if is_packed(fields.get(b"content-encoding", b"").decode("latin-1")):
+        return False  # nobody knows how large it is
+    kind = media_type(fields.get(b"content-type", b"").decode("latin-1"))
     return kind in ("application/json", "text/json") or kind.endswith("+json")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -62,6 +63,19 @@ def test_with_pointers_a_body_that_cannot_be_looked_into_is_not_shown(headers: l
     assert shown("/insured/iban", headers=headers) is None
     data = json.dumps(BODY).encode()
     assert shown_body(data, len(data), headers, Redaction()) == data
+
+
+def test_with_pointers_a_packed_body_is_not_unpacked_for_people_to_see() -> None:
+    packed = gzip.compress(json.dumps(BODY).encode())
+    headers = [*JSON, (b"Content-Encoding", b"gzip")]
+    assert shown_body(packed, len(packed), headers, Redaction(pointers=frozenset({"/insured/iban"}))) is None
+    assert shown_body(packed, len(packed), headers, Redaction()) == packed
+
+
+def test_half_of_a_surrogate_pair_is_shown_as_json_spells_it() -> None:
+    data = b'{"a":"x\\ud800","\\udfff":1,"b":2}'
+    found = shown_body(data, len(data), JSON, Redaction(pointers=frozenset({"/b"})))
+    assert found == b'{"a":"x\\ud800","\\udfff":1,"b":"[redacted]"}'
 
 
 @pytest.mark.parametrize("data", [b"{", b'{"a": 1, "a": 2}', b"\xff"])
