@@ -8,16 +8,10 @@ from typing import Any
 from strangler.domain import instant
 from strangler.domain.process import Process, PublicState, Tombstone
 from strangler.operations.api.endpoint import Answered, Asked, Done, Endpoint, Refusal, Role, Told
-from strangler.operations.api.schemas import ID, INSTANT, NUMBER, TEXT, Schema, an_object, one_of
+from strangler.operations.api.schemas import ID, INSTANT, LINE, NUMBER, TEXT, an_object, one_of
 
 Tell = Callable[[str, str, str | None], Awaitable[Process | Tombstone | None]]
 """Process id, status and text; see `Commands.report`."""
-
-_LINE = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s][^\x00-\x1f\x7f-\x9f]*$"
-
-
-def _line(longest: int) -> Schema:
-    return {"type": "string", "minLength": 1, "maxLength": longest, "pattern": _LINE}
 
 
 def endpoint(tell: Tell) -> Endpoint:
@@ -44,7 +38,7 @@ def endpoint(tell: Tell) -> Endpoint:
         audited=False,  # it is an event of the process
         asks_why=False,
         handle=progress,
-        body={"status": _line(200), "text": _line(1000)},
+        body={"status": {**LINE, "maxLength": 200}, "text": LINE},
         required=("status",),
         answers={200: Answered("As its client sees it by now", PROGRESS)},
         problems=("no-such-process", "no-longer-kept", "process-ended", "store-unavailable"),

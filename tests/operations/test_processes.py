@@ -315,11 +315,28 @@ async def test_while_nothing_can_be_recorded_nothing_is_changed_but_an_instance_
     assert b"the record of drainInstance by command-line" in desk.lines
 
 
+NO_LINES = ("", " ", "a\nb", "a\n", "\n", "\x00", "a\x1b[31mb", "a\x7f", "a\x9bb", "\x85")
+
+
 @pytest.mark.parametrize(
-    "body", [{}, {"why": ""}, {"why": " "}, {"why": "a\nb"}, {"why": 1}, {"why": "x", "more": 1}, b"", b"[]", b"\xff"]
+    "body", [{}, *({"why": text} for text in NO_LINES), {"why": 1}, {"why": "x", "more": 1}, b"", b"[]", b"\xff"]
 )
 async def test_a_change_without_a_reason_is_not_done(desk: Desk, body: Any) -> None:
     told = await desk.ask("POST", "/drain", body=body, token=desk.token)
     assert (told.status, told.code) == (400, "bad-request")
     assert (await desk.get("/readyz")).status == 200
     assert (await desk.get("/audit")).document == {"commands": []}
+
+
+@pytest.mark.parametrize("text", NO_LINES)
+async def test_what_a_person_says_is_text_on_one_line(desk: Desk, text: str) -> None:
+    one = await desk.submit({"hold": True})
+    for path, body in (
+        (f"/processes/{one}/progress", {"status": text}),
+        (f"/processes/{one}/progress", {"status": "x", "text": text}),
+        ("/exceptions/1/note", {"text": text}),
+    ):
+        told = await desk.ask("POST", path, body=body, token=desk.token)
+        assert (told.status, told.code) == (400, "bad-request"), path
+    said = {"status": " waiting for Zoë 🙂 "}
+    assert (await desk.ask("POST", f"/processes/{one}/progress", body=said)).status == 200

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
-from strangler.operations.api.schemas import Schema
+from strangler.operations.api.schemas import LINE, Schema
 
 
 class Role(StrEnum):
@@ -134,10 +134,4 @@ class Endpoint:
         }
 
 
-WHY: Schema = {
-    "type": "string",
-    "minLength": 1,
-    "maxLength": 1000,
-    "pattern": r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$",
-    "description": "Why it is done; it stands in the audit log. Text on one line.",
-}
+WHY: Schema = {**LINE, "description": "Why it is done; it stands in the audit log. Text on one line."}

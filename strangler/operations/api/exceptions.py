@@ -17,6 +17,7 @@ from strangler.operations.api.schemas import (
     ID,
     INSTANT,
     LIMIT_SCHEMA,
+    LINE,
     NUMBER,
     TEXT,
     Schema,
@@ -35,12 +36,6 @@ _NOBODY = "nobody"
 _CURSOR = re.compile(r"(\d{1,16})-(\d{1,16})", re.ASCII)
 _NUMBER = re.compile(r"[1-9]\d{0,17}", re.ASCII)
 
-LINE: Schema = {
-    "type": "string",
-    "minLength": 1,
-    "maxLength": 1000,
-    "pattern": r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s][^\x00-\x1f\x7f-\x9f]*$",
-}
 OUTCOME: dict[str, Schema] = {
     "status": {**LINE, "maxLength": 200, "description": "the domain's word, shown to the client"},
     "reason": {**LINE, "description": "shown to the client"},

@@ -21,6 +21,14 @@ INSTANT: Schema = {
     "description": "RFC 3339, UTC, milliseconds",
 }
 ID: Schema = {"type": "string", "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"}
+LINE: Schema = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 1000,
+    # Some of it is not blank. To Python, `$` also stands before a line feed that ends a text.
+    "pattern": r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s][^\x00-\x1f\x7f-\x9f]*$(?!\n)",
+}
+"""Text on one line, without control characters."""
 
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
