@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from enum import Enum, auto
-from typing import cast
+from typing import Literal, cast
 
 from strangler.domain.exchange import Answer, Peer, Request
 from strangler.domain.problem import located, problem
@@ -38,13 +37,7 @@ MAX_PIPELINED = 64 * 1024
 _OURSELVES = b"1.1 " + VIA_NAME
 
 
-class _State(Enum):
-    IDLE = auto()
-    HEAD = auto()
-    BUSY = auto()
-    TUNNEL = auto()
-    LINGER = auto()
-    CLOSED = auto()
+_State = Literal["idle", "head", "busy", "tunnel", "linger", "closed"]
 
 
 class ClientConnection(SocketEnd):
@@ -58,7 +51,7 @@ class ClientConnection(SocketEnd):
         self.trusted = False
         self.pinned = Pinned()
         self.last_fields: tuple[RequestFields, Upstream, UpstreamFields] | None = None
-        self._state = _State.IDLE
+        self._state: _State = "idle"
         self._heads = HeadBuffer(desk.settings.max_head)
         self._exchange: Exchange | None = None
         self._head: RequestHead | None = None
@@ -83,31 +76,31 @@ class ClientConnection(SocketEnd):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
-        if self._state is _State.BUSY:
+        if self._state == "busy":
             if self._body is not None:
                 data = self._feed(self._body, data)
             if data:
                 self._hold(data)
-        elif self._state is _State.TUNNEL:
+        elif self._state == "tunnel":
             assert self._exchange is not None
             self._exchange.body(data, False)
-        elif self._state is not _State.LINGER:
+        elif self._state != "linger" and self._state != "closed":
             self._heads.add(data)
             self._advance()
 
     def eof_received(self) -> bool:
         """The client sends nothing more. While it waits for an answer this is how it leaves (nginx and Go agree)."""
-        if self._exchange is not None and self._state is not _State.LINGER:
+        if self._exchange is not None and self._state != "linger":
             if self._exchange.client_ended():
                 self._ended = True
-                return self._socket().can_write_eof()
-            self._state = _State.CLOSED
+                return self._transport.can_write_eof()
+            self._state = "closed"
             self._lose_exchange()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
         """The client is gone."""
-        self._state = _State.CLOSED
+        self._state = "closed"
         self.desk.forget(self)
         self._lose_exchange()
         self.pinned.close()
@@ -123,7 +116,7 @@ class ClientConnection(SocketEnd):
         self.congested = False
         if self._exchange is not None:
             self._exchange.client_ready()
-        elif self._heads:
+        elif self._heads.held:
             self.resume_reading()
             self._advance()
 
@@ -132,32 +125,32 @@ class ClientConnection(SocketEnd):
     def overdue(self) -> None:
         """The deadline has passed."""
         self.deadline = math.inf
-        if self._state is _State.BUSY or self._state is _State.TUNNEL:
+        if self._state == "busy" or self._state == "tunnel":
             assert self._exchange is not None
             self._exchange.overdue()
-        elif self._state is _State.HEAD:
+        elif self._state == "head":
             self._refuse(Malformed("request-timeout", "The head of the request took too long to arrive."))
-        elif self._state is _State.IDLE and not self._socket().get_write_buffer_size():
-            self._socket().close()
+        elif self._state == "idle" and not self._transport.get_write_buffer_size():
+            self._transport.close()
         else:
             self.abandon()
 
     def drain(self) -> None:
         """Close as soon as nothing is under way."""
-        if self._state is _State.IDLE:
+        if self._state == "idle":
             self.close()
 
     def abandon(self) -> None:
         """Close now, whatever is under way."""
-        self._state = _State.CLOSED
+        self._state = "closed"
         self._lose_exchange()
-        self._socket().abort()
+        self._transport.abort()
 
     # What an exchange does.
 
     def watch(self, timeout: float | None) -> None:
         """Set the deadline anew, in seconds from now; None: there is none."""
-        self.deadline = math.inf if timeout is None else self.desk.now + self.desk.settings.tick + timeout
+        self.deadline = math.inf if timeout is None else self.desk.soon + timeout
 
     def keeps(self, head: RequestHead) -> bool:
         """Whether the connection can stay open after the answer that begins now."""
@@ -178,15 +171,16 @@ class ClientConnection(SocketEnd):
     def end(self, *, keep: bool) -> None:
         """The exchange is over; all that the client gets of it is written."""
         self._exchange = self._head = None
-        if self._state is _State.CLOSED:
+        if self._state == "closed":
             return
         if not keep or self._body is not None:
             self._linger()
             return
-        self._state = _State.IDLE
-        self.watch(self.desk.settings.keepalive)
-        self.resume_reading()
-        if not self._advancing and self._heads:
+        self._state = "idle"
+        self.deadline = self.desk.soon + self.desk.settings.keepalive
+        if not self._reading:
+            self.resume_reading()
+        if self._heads.held and not self._advancing:
             self._advance()
 
     def hand_over(self, exchange: Exchange) -> None:
@@ -195,7 +189,7 @@ class ClientConnection(SocketEnd):
 
     def begin_tunnel(self, tunnel: Exchange) -> None:
         """From now on all bytes go to ``tunnel``, as they come."""
-        self._state = _State.TUNNEL
+        self._state = "tunnel"
         self._exchange = tunnel
         self.resume_reading()
         held = self._heads.take_all()
@@ -204,14 +198,14 @@ class ClientConnection(SocketEnd):
 
     def pipelined(self) -> bool:
         """Whether the client sent more than the request under way."""
-        return bool(self._heads)
+        return bool(self._heads.held)
 
     def abort(self, *, reset: bool) -> None:
         """Break off so that the client sees it. ``reset``: nothing but a reset tells it from a proper end."""
         self._exchange = None
-        if self._state is _State.CLOSED:
+        if self._state == "closed":
             return
-        self._state = _State.CLOSED
+        self._state = "closed"
         self._break(reset=reset)
 
     # Requests.
@@ -219,7 +213,7 @@ class ClientConnection(SocketEnd):
     def _advance(self) -> None:
         """Begin one request after the other, as far as they have arrived, and as the client reads the answers."""
         self._advancing = True
-        while self._state is _State.IDLE or self._state is _State.HEAD:
+        while self._state == "idle" or self._state == "head":
             if self.congested:
                 self._bound_pipeline()
                 break
@@ -229,15 +223,15 @@ class ClientConnection(SocketEnd):
                 self._refuse(malformed)
                 break
             if found is None:
-                if self._state is _State.IDLE and self._heads:
-                    self._state = _State.HEAD
+                if self._state == "idle" and self._heads.held:
+                    self._state = "head"
                     self.watch(self.desk.settings.head_timeout)
                 break
             self._begin(found)
         self._advancing = False
 
     def _begin(self, head: RequestHead) -> None:
-        self._state = _State.BUSY
+        self._state = "busy"
         self._head = head
         self.deadline = math.inf
         content = b""
@@ -252,7 +246,8 @@ class ClientConnection(SocketEnd):
                 self._refuse(malformed, head)
                 return
             self._note_progress(body)
-        if head.fields.via is not None and _OURSELVES in [hop.strip() for hop in head.fields.via.split(b",")]:
+        via = head.fields.via
+        if via is not None and _OURSELVES in [hop.strip() for hop in via.split(b",")]:
             self._refuse(Malformed("loop-detected", "The request has been here before."), head)
             return
         self._dispatch(head, body, content)
@@ -265,7 +260,11 @@ class ClientConnection(SocketEnd):
             self.desk.instrument.failed("front", error)
             direction = problem("internal-error", "The request could not be directed.")
         if isinstance(direction, Passthrough):
-            self._pass_through(head, direction, body, content)
+            if isinstance(body, ChunkedBody):
+                body.decoding = False
+                body.pieces.clear()
+            self._exchange = passage = Passage(self, head, direction)
+            passage.start(content, self._body is None)
         elif isinstance(direction, Handle):
             self._handle(head, request, direction, body, content)
         elif isinstance(direction.body, bytes):
@@ -275,25 +274,16 @@ class ClientConnection(SocketEnd):
 
     def request_of(self, head: RequestHead) -> Request:
         """The parsed request as everybody else sees it; its body is not there yet."""
+        fields = head.fields
         return Request(
             head.method,
             head.target,
-            head.fields.headers,
+            fields.headers,
             self.peer,
             NO_BODY,
-            has_body=head.fields.has_body,
-            content_length=head.fields.content_length,
+            has_body=fields.has_body,
+            content_length=fields.content_length,
         )
-
-    def _pass_through(
-        self, head: RequestHead, way: Passthrough, body: LengthBody | ChunkedBody | None, content: bytes
-    ) -> None:
-        if isinstance(body, ChunkedBody):
-            body.decoding = False
-            body.pieces.clear()
-        passage = Passage(self, head, way)
-        self._exchange = passage
-        passage.start(content, self._body is None)
 
     def _handle(
         self, head: RequestHead, request: Request, handle: Handle, body: LengthBody | ChunkedBody | None, content: bytes
@@ -356,11 +346,11 @@ class ClientConnection(SocketEnd):
 
     def _linger(self) -> None:
         self._exchange = None
-        unread = self._body is not None or bool(self._heads) or self._state is not _State.BUSY
+        unread = self._body is not None or bool(self._heads.held) or self._state != "busy"
         unread = unread and not self._ended
-        self._state = _State.LINGER
+        self._state = "linger"
         self.resume_reading()
-        if unread and self._socket().can_write_eof():
+        if unread and self._transport.can_write_eof():
             self.watch(LINGER)
             self.write_eof()
         else:
@@ -368,9 +358,9 @@ class ClientConnection(SocketEnd):
 
     def close(self) -> None:
         """Close once all that was written has left."""
-        self._state = _State.LINGER
+        self._state = "linger"
         self.watch(self.desk.settings.body_idle_timeout)
-        self._socket().close()
+        self._transport.close()
 
     def _lose_exchange(self) -> None:
         exchange, self._exchange = self._exchange, None

@@ -33,23 +33,20 @@ class Watched(Protocol):
 class Desk:
     """The ports, the settings, and a clock that is read once per tick instead of once per byte."""
 
+    time = staticmethod(time.monotonic)  # seconds, for durations
+
     def __init__(self, direct: Direct, links: Links, instrument: Instrument, settings: Settings) -> None:
         self.direct = direct
         self.links = links
         self.instrument = instrument
         self.settings = settings
         self.draining = False
-        self.now = 0.0  # loop time at the last tick
+        self.soon = settings.tick  # loop time at the next tick: timeouts count from there, so that none is too short
         self.connections: set[Watched] = set()
         self.empty = asyncio.Event()  # set when the last connection is gone
         self._tasks: set[asyncio.Task[None]] = set()
         self._second = 0
         self._date = b""
-
-    @staticmethod
-    def time() -> float:
-        """Seconds, for durations."""
-        return time.monotonic()
 
     def date(self) -> bytes:
         """The value of a ``Date`` field."""
@@ -72,6 +69,6 @@ class Desk:
 
     def sweep(self, now: float) -> None:
         """Tell the connections whose deadline has passed."""
-        self.now = now
+        self.soon = now + self.settings.tick
         for connection in [connection for connection in self.connections if connection.deadline < now]:
             connection.overdue()

@@ -15,37 +15,33 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 class HeadBuffer:
-    """Gathers bytes until a head is whole. Truthy while bytes are held."""
+    """Gathers bytes until a head is whole."""
 
-    __slots__ = ("_data", "_fields", "_max_head", "_position", "_searched")
+    __slots__ = ("_fields", "_max_head", "_position", "_searched", "held")
 
     def __init__(self, max_head: int) -> None:
         self._max_head = max_head
-        self._data = b""
-        self._position = 0  # all before it is used up
+        self.held = b""  # nothing, where nothing waits to be used
+        self._position = 0  # of it all before is used up
         self._searched = 0  # no head ends before it
         self._fields: RequestFields | None = None  # the last ones
 
-    def __bool__(self) -> bool:
-        return self._position < len(self._data)
-
     def __len__(self) -> int:
-        return len(self._data) - self._position
+        return len(self.held) - self._position
 
     def add(self, data: bytes) -> None:
         """Take more bytes."""
-        if self._position < len(self._data):
-            self._data = self._data[self._position :] + data
+        if self.held:
+            self.held = self.held[self._position :] + data
             self._searched = max(0, self._searched - self._position)
+            self._position = 0
         else:
-            self._data = data
-            self._searched = 0
-        self._position = 0
+            self.held = data
 
     def take_all(self) -> bytes:
         """All that is held; it is no request."""
-        data = self._data[self._position :]
-        self._use_up(len(self._data))
+        data = self.held[self._position :]
+        self._use_up(len(self.held))
         return data
 
     def feed(self, body: LengthBody | ChunkedBody) -> bytes:
@@ -54,7 +50,7 @@ class HeadBuffer:
         Raises:
             Malformed: its framing is broken.
         """
-        start, data = self._position, self._data
+        start, data = self._position, self.held
         end = body.feed(data, start)
         self._use_up(end)
         return data[start:end]
@@ -65,7 +61,7 @@ class HeadBuffer:
         Raises:
             Malformed: it is refused.
         """
-        data, start = self._data, self._position
+        data, start = self.held, self._position
         if data.startswith(b"\r\n", start):  # RFC 9112 section 2.2: old clients send one after a body
             start += 2
             if start == len(data):
@@ -77,29 +73,29 @@ class HeadBuffer:
             self._searched = len(data)
             return None
         self._use_up(end + 4)
-        method, target, old, block = parse_request_line(data, start)
+        method, target, old, line_end = parse_request_line(data, start)
         try:
-            fields = self._read_fields(data[block - 2 : end + 2], old=old)
+            block, fields = data[line_end : end + 2], self._fields
+            if fields is None or block != fields.block or old != fields.old:
+                fields = self._read_fields(block, old=old)
             if end + 4 - start > self._max_head:  # after the framing: that is judged first
-                self._check_size(block - 2 - start, end + 4 - start)
+                self._check_size(line_end - start, end + 4 - start)
             return request_head(method, target, fields)
         except Malformed as malformed:
             malformed.target = target
             raise
 
     def _read_fields(self, block: bytes, *, old: bool) -> RequestFields:
-        fields = self._fields
-        if fields is None or block != fields.block or old != fields.old:
-            fields = RequestFields(block, old=old)
-            if len(block) <= MAX_REMEMBERED:
-                self._fields = fields
+        fields = RequestFields(block, old=old)
+        if len(block) <= MAX_REMEMBERED:
+            self._fields = fields
         return fields
 
     def _use_up(self, end: int) -> None:
-        if end < len(self._data):
+        if end < len(self.held):
             self._position = self._searched = end
         else:  # an idle connection keeps no bytes
-            self._data, self._position, self._searched = b"", 0, 0
+            self.held, self._position, self._searched = b"", 0, 0
 
     def _check_begin(self, data: bytes, start: int) -> None:
         if _BARE_LF.search(data, max(start, self._searched)):

@@ -42,6 +42,20 @@ _PROBLEMS = {
 class Passage:
     """An `Exchange` towards the client, a `Borrower` and a `Receiver` towards the upstream."""
 
+    # Where each of them begins; most exchanges change few.
+    _link: Link | None = None
+    _wait: Wait | None = None
+    _first = b""  # the head, and what came along of the body
+    _asked: frozenset[bytes] = frozenset()  # upgrades
+    _sent = False  # the whole request is handed to the link
+    _encode = False  # the connection delivers decoded content, to be framed in chunks anew
+    _repeated = False
+    _keep = False
+    _by_close = False  # the client learns the end of the reply from the end of the connection
+    _status = 0  # what the client got; 0 until a reply has begun
+    _continue: asyncio.TimerHandle | None = None
+    _continued = False  # we sent the "100 Continue"
+
     def __init__(
         self, connection: ClientConnection, head: RequestHead, way: Passthrough, *, started: float | None = None
     ) -> None:
@@ -49,25 +63,17 @@ class Passage:
         self._head = head
         self._way = way
         self._started = connection.desk.time() if started is None else started
-        self._link: Link | None = None
-        self._wait: Wait | None = None
-        self._first = b""  # the head, and what came along of the body
-        self._asked: frozenset[bytes] = frozenset()  # upgrades
-        self._sent = False  # the whole request is handed to the link
-        self._encode = False  # the connection delivers decoded content, to be framed in chunks anew
-        self._repeated = False
-        self._keep = False
         self._negotiates = head.fields.negotiates
-        self._by_close = False  # the client learns the end of the reply from the end of the connection
-        self._status = 0  # what the client got; 0 until a reply has begun
-        self._continue: asyncio.TimerHandle | None = None
-        self._continued = False  # we sent the "100 Continue"
 
     def start(self, body: bytes, complete: bool, *, expect: bool = True) -> None:
         """Begin, with what has arrived of the body, framed as it came."""
-        head = self._head
-        fields = self._upstream_fields(expect=expect)
-        self._asked = fields.upgrade
+        head, last = self._head, self._connection.last_fields
+        if expect and last is not None and last[0] is head.fields and last[1] is self._way.upstream:
+            fields = last[2]
+        else:
+            fields = self._upstream_fields(expect=expect)
+        if fields.upgrade:
+            self._asked = fields.upgrade
         self._first = b"".join((upstream_line(head, self._way), fields.data, body))
         self._sent = complete
         if head.fields.expects_continue and expect and not body and not complete:
@@ -169,11 +175,12 @@ class Passage:
             return
         request, connection = self._head, self._connection
         self._status = head.status
-        self._negotiates = self._negotiates or head.negotiates
-        self._keep = (
-            connection.keeps(request) and self._delimited(head) and not (self._asked and connection.pipelined())
-        )
-        out = client_head(head, old=request.fields.old, keep=self._keep, add=self._way.add_headers)
+        if head.negotiates:
+            self._negotiates = True
+        # A reply that is whole when its head is there is delimited, unless by chunks that the client does not know.
+        delimited = (complete and not head.chunked) or self._delimited(head)
+        self._keep = keep = delimited and connection.keeps(request) and not (self._asked and connection.pipelined())
+        out = client_head(head, old=request.fields.old, keep=keep, add=self._way.add_headers)
         connection.write(out + body if body else out)
         if complete:
             self._finish()
@@ -219,9 +226,6 @@ class Passage:
 
     def _upstream_fields(self, *, expect: bool) -> UpstreamFields:
         connection, fields, upstream = self._connection, self._head.fields, self._way.upstream
-        last = connection.last_fields
-        if expect and last is not None and last[0] is fields and last[1] is upstream:
-            return last[2]
         data = upstream_fields(fields, upstream, connection.peer, trusted=connection.trusted, expect=expect)
         if expect and len(data.data) <= MAX_REMEMBERED:
             connection.last_fields = (fields, upstream, data)
@@ -327,11 +331,11 @@ class Passage:
 
     def _count(self) -> None:
         desk = self._connection.desk
-        seconds = desk.time() - self._started
-        desk.instrument.passed_through(self._way.route, self._status, seconds)
-        if desk.instrument.access_log == "all":
+        instrument, seconds = desk.instrument, desk.time() - self._started
+        instrument.passed_through(self._way.route, self._status, seconds)
+        if instrument.access_log == "all":
             request = self._connection.request_of(self._head)
-            desk.instrument.answered(
+            instrument.answered(
                 request,
                 self._way.route,
                 self._status,

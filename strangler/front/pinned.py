@@ -6,29 +6,23 @@ from strangler.policy.upstreams import Upstream
 from strangler.ports import Link
 
 
-class Pinned:
+class Pinned(dict[str, Link]):
     """At most one link for each upstream, by name."""
 
-    __slots__ = ("_links",)
-
-    def __init__(self) -> None:
-        self._links: dict[str, Link] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._links)
+    __slots__ = ()
 
     def take(self, upstream: Upstream) -> Link | None:
         """The link to an upstream, if it still stands."""
-        link = self._links.pop(upstream.name, None)
+        link = self.pop(upstream.name, None)
         return link if link is not None and link.reusable else None
 
     def keep(self, upstream: Upstream, link: Link) -> None:
         """Keep it for the client's next request."""
         link.resume_reading()
-        self._links[upstream.name] = link
+        self[upstream.name] = link
 
     def close(self) -> None:
         """The client is gone: nobody else may use them."""
-        for link in self._links.values():
+        for link in self.values():
             link.abort()
-        self._links.clear()
+        self.clear()

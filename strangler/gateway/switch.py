@@ -67,13 +67,11 @@ class Switch:
         matcher = self._matcher
         if matcher is None:
             return problem("draining", "the server is starting", retry_after=1)
-        preflight = self._cors.preflight(request, matcher)
-        if preflight is not None:
+        if request.method == "OPTIONS" and (preflight := self._cors.preflight(request, matcher)) is not None:
             return preflight
-        resource = matcher.resource_for(request)
-        if resource is not None:
-            return Handle(partial(self._resource, resource))
-        matched = matcher.match_request(request)
+        matched = matcher.target_of(request)
+        if isinstance(matched, ResourcePath):
+            return Handle(partial(self._resource, matched))
         if matched.ambiguous:
             return problem("ambiguous-target", "the raw and the normal form of the target fall on different routes")
         if matched.route is None:

@@ -15,6 +15,8 @@ VIA_NAME = b"strangler"
 
 def upstream_target(target: bytes, rewrite: Rewrite, upstream: Upstream) -> bytes:
     """The request target as the upstream gets it: prefix stripped, prefix and base path added, the rest as it came."""
+    if not (rewrite.strip_prefix or rewrite.add_prefix or upstream.base_path):
+        return target
     if rewrite.strip_prefix:
         prefix = rewrite.strip_prefix.encode()
         if target.startswith(prefix) and target[len(prefix) : len(prefix) + 1] in (b"", b"/", b"?"):

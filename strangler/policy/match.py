@@ -195,13 +195,8 @@ class Matcher:
         """
         if self._asks_host and host is None:
             host = field(b"host")
-        if plain(path):
-            return self._find(method, host, path, query, field)
-        raw = self._find(method, host, spelled(path), query, field)
-        found = self._find(method, host, normal(path), query, field)
-        if raw.route is not found.route and any(one.route is not None and one.route.records for one in (raw, found)):
-            return found._replace(ambiguous=True)
-        return found
+        find = self._find if plain(path) else self._find_spelled
+        return find(method, host, path, query, field)
 
     def match_request(self, request: Request) -> Matched:
         """The route of a parsed request."""
@@ -213,20 +208,22 @@ class Matcher:
 
         None: it is none. ``host`` matters only where the routes that name R have hosts.
         """
-        found = self._resource(method, path)
+        found = self._resource(method, path if plain(path) else normal(path))
         return found[0] if found is not None and _served(found[1], host) else None
 
-    def resource_for(self, request: Request) -> ResourcePath | None:
-        """The process resource that a parsed request is for; its Host is looked up only where that matters."""
-        found = self._resource(request.method, request.path)
-        if found is None or (found[1] and not _served(found[1], request.field(b"host"))):
-            return None
-        return found[0]
+    def target_of(self, request: Request) -> ResourcePath | Matched:
+        """What a parsed request is for: a process resource, which comes before every route, or a route. Its Host is
+        looked up only where that matters."""
+        path, usual = request.path, plain(request.path)
+        resource = self._resource(request.method, path if usual else normal(path))
+        if resource is not None and (not resource[1] or _served(resource[1], request.field(b"host"))):
+            return resource[0]
+        find = self._find if usual else self._find_spelled
+        host = request.field(b"host") if self._asks_host else None
+        return find(request.method, host, path, request.query, request.field)
 
     def _resource(self, method: str, path: bytes) -> tuple[ResourcePath, Sequence[str]] | None:
-        """The resource at a path, and its hosts."""
-        if not plain(path):
-            path = normal(path)
+        """The resource at a path in normal form, and its hosts."""
         collection = self._collection_paths.get(path)
         if collection is not None:
             return collection if method in ("GET", "HEAD") else None
@@ -237,6 +234,14 @@ class Matcher:
             if known is not None:
                 return ResourcePath(known[0], found[1].decode().lower(), path[found.end() :]), known[1]
         return None
+
+    def _find_spelled(self, method: str, host: bytes | None, path: bytes, query: bytes | None, field: Field) -> Matched:
+        """The route of a path that is not in normal form."""
+        raw = self._find(method, host, spelled(path), query, field)
+        found = self._find(method, host, normal(path), query, field)
+        if raw.route is not found.route and any(one.route is not None and one.route.records for one in (raw, found)):
+            return found._replace(ambiguous=True)
+        return found
 
     def _find(self, method: str, host: bytes | None, path: bytes, query: bytes | None, field: Field) -> Matched:
         if self._asks_host and host:

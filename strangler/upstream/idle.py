@@ -29,10 +29,12 @@ class Idle:
 
     def take(self, younger_than: float | None = None) -> UpstreamLink | None:
         """The link that was used last, if it has been idle for less than ``younger_than`` seconds (``keepalive``)."""
-        limit = self._keepalive if younger_than is None else min(younger_than, self._keepalive)
+        links, limit = self._links, self._keepalive
+        if younger_than is not None:
+            limit = min(younger_than, limit)
         oldest_allowed = self._loop.time() - limit
-        while self._links and self._links[-1].idle_since > oldest_allowed:
-            link = self._links.pop()
+        while links and links[-1].idle_since > oldest_allowed:
+            link = links.pop()
             if not link.closing:
                 return link
         return None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from enum import Enum, auto
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 from strangler.ports import Failure, Receiver, Trouble
 from strangler.wire.body import ChunkedBody, LengthBody
@@ -28,17 +27,14 @@ class Home(Protocol):
         ...
 
 
-class _Phase(Enum):
-    IDLE = auto()
-    HEAD = auto()
-    BODY = auto()
-    UNTIL_CLOSE = auto()
-    ANSWERED = auto()  # the reply is complete, the request may not be
-    TUNNEL = auto()
+_Phase = Literal["idle", "head", "body", "until-close", "answered", "tunnel"]
+"""``answered``: the reply is complete, the request may not be."""
 
 
 class UpstreamLink(asyncio.Protocol):
     """See `strangler.ports.Link`."""
+
+    _transport: asyncio.Transport  # from `connection_made` on; it is lent after that
 
     def __init__(self, home: Home, max_head: int) -> None:
         self.reused = False
@@ -47,9 +43,8 @@ class UpstreamLink(asyncio.Protocol):
         self.counted = False  # among the connections of its home
         self._home = home
         self._max_head = max_head
-        self._transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
-        self._phase = _Phase.IDLE
+        self._phase: _Phase = "idle"
         self._body: LengthBody | ChunkedBody | None = None
         self._begin = b""  # of a head whose end has not come yet
         self._silent = True
@@ -59,49 +54,51 @@ class UpstreamLink(asyncio.Protocol):
     @property
     def reusable(self) -> bool:
         """Whether it can serve another exchange."""
-        return self._keep and self._phase is _Phase.ANSWERED and not self.closing and not self.congested
+        return self._keep and self._phase == "answered" and not self.congested and not self._transport.is_closing()
 
     @property
     def closing(self) -> bool:
         """Whether it can carry no more bytes: a write that failed closes it before its end is told."""
-        return self._transport is None or self._transport.is_closing()
+        return self._transport.is_closing()
 
     # What the borrower does.
 
     def send(self, data: bytes, receiver: Receiver, *, to_head: bool, decode: bool, upgrade: bool = False) -> None:
         """Begin an exchange."""
         self._receiver = receiver
-        self._phase = _Phase.HEAD
+        self._phase = "head"
         self._silent = True
         self._keep = False
         self._to_head, self._decode, self._upgrade = to_head, decode, upgrade
-        self.write(data)
+        transport = self._transport
+        if not transport.is_closing():
+            transport.write(data)
 
     def write(self, data: bytes) -> None:
         """Send more. Once the connection is closing the receiver is about to hear that it is lost."""
         if not self.closing:
-            self._socket().write(data)
+            self._transport.write(data)
 
     def write_eof(self) -> None:
         """Say that nothing more comes. TLS knows no half of a close: there it is the whole."""
         if self.closing:
             return
-        if self._half_closed or not self._socket().can_write_eof():
-            self._socket().close()
+        if self._half_closed or not self._transport.can_write_eof():
+            self._transport.close()
         else:
-            self._socket().write_eof()
+            self._transport.write_eof()
 
     def pause_reading(self) -> None:
         """Let the upstream wait."""
         if not self._paused and not self.closing:
             self._paused = True
-            self._socket().pause_reading()
+            self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Go on."""
         if self._paused and not self.closing:
             self._paused = False
-            self._socket().resume_reading()
+            self._transport.resume_reading()
 
     def divert(self, receiver: Receiver) -> None:
         """Another one receives from now on."""
@@ -111,22 +108,19 @@ class UpstreamLink(asyncio.Protocol):
     def release(self) -> None:
         """Give it back."""
         self._receiver = None
-        self.resume_reading()
+        if self._paused:
+            self.resume_reading()
         if not self.reusable:
             self.abort()
             return
-        self._phase = _Phase.IDLE
+        self._phase = "idle"
         self._home.returned(self)
 
     def abort(self) -> None:
         """Close it at once."""
         self._receiver = None
         if not self.closing:
-            self._socket().abort()
-
-    def _socket(self) -> asyncio.Transport:
-        assert self._transport is not None, "a link is lent once it is connected"
-        return self._transport
+            self._transport.abort()
 
     # What the event loop says.
 
@@ -140,12 +134,12 @@ class UpstreamLink(asyncio.Protocol):
         if receiver is None:
             # What nobody asked for would be taken for the answer to the next request.
             self.abort()
-        elif self._phase is _Phase.HEAD:
+        elif self._phase == "head":
             self._silent = False
             self._take_head(receiver, self._begin + data if self._begin else data)
-        elif self._phase is _Phase.BODY:
+        elif self._phase == "body":
             self._take_body(receiver, data)
-        elif self._phase is _Phase.ANSWERED:
+        elif self._phase == "answered":
             self._keep = False
         else:
             receiver.data(data, False)
@@ -153,15 +147,15 @@ class UpstreamLink(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The upstream sends nothing more."""
         receiver = self._receiver
-        if receiver is None or self._phase is _Phase.ANSWERED:
+        if receiver is None or self._phase == "answered":
             self._keep = False
             return False
-        if self._phase is _Phase.TUNNEL:
+        if self._phase == "tunnel":
             self._half_closed = True
             receiver.ended()
-            return not self.closing and self._socket().can_write_eof()
-        if self._phase is _Phase.UNTIL_CLOSE:
-            self._phase = _Phase.ANSWERED
+            return not self.closing and self._transport.can_write_eof()
+        if self._phase == "until-close":
+            self._phase = "answered"
             receiver.data(b"", True)
         else:
             self._fail(Trouble.BROKEN, "the upstream closed the connection before its reply was complete")
@@ -171,9 +165,9 @@ class UpstreamLink(asyncio.Protocol):
         """It is closed, by whomever."""
         receiver, self._receiver = self._receiver, None
         self._home.gone(self)
-        if receiver is None or self._phase is _Phase.ANSWERED:
+        if receiver is None or self._phase == "answered":
             return
-        if self._phase is _Phase.TUNNEL and error is None:
+        if self._phase == "tunnel" and error is None:
             receiver.lost(None)
         else:
             receiver.lost(Failure(Trouble.BROKEN, "the connection to the upstream broke", self._silent))
@@ -224,40 +218,41 @@ class UpstreamLink(asyncio.Protocol):
             return
         framing = head.framing(to_head=self._to_head)
         if framing == UNTIL_CLOSE:
-            self._phase = _Phase.UNTIL_CLOSE
+            self._phase = "until-close"
             receiver.reply(head, rest, False)
             return
-        self._phase = _Phase.BODY
         self._keep = head.persistent
         self.reused = True  # also where it is not given back, but kept by its borrower
         if framing == CHUNKED:
-            self._body = ChunkedBody(decoding=self._decode)
+            body: LengthBody | ChunkedBody = ChunkedBody(decoding=self._decode)
         elif framing == len(rest):  # most replies come in one piece
-            self._phase = _Phase.ANSWERED
+            self._phase = "answered"
             receiver.reply(head, rest, True)
             return
         else:
-            self._body = LengthBody(framing)
-        content = self._content(rest)
+            body = LengthBody(framing)
+        self._phase = "body"
+        self._body = body
+        content = self._content(body, rest)
         if content is not None:
-            receiver.reply(head, content, self._phase is _Phase.ANSWERED)
+            receiver.reply(head, content, body.complete)
 
     def _take_body(self, receiver: Receiver, data: bytes) -> None:
-        content = self._content(data)
-        if content is not None and (content or self._phase is _Phase.ANSWERED):
-            receiver.data(content, self._phase is _Phase.ANSWERED)
-
-    def _content(self, data: bytes) -> bytes | None:
-        """What of ``data`` is body; None: its framing is broken, and the receiver knows."""
         body = self._body
         assert body is not None
+        content = self._content(body, data)
+        if content is not None and (content or body.complete):
+            receiver.data(content, body.complete)
+
+    def _content(self, body: LengthBody | ChunkedBody, data: bytes) -> bytes | None:
+        """What of ``data`` is body; None: its framing is broken, and the receiver knows."""
         try:
             end = body.feed(data)
         except Malformed as malformed:
             self._fail(Trouble.GARBAGE, f"the body of the reply is not well formed: {malformed.detail}")
             return None
         if body.complete:
-            self._phase = _Phase.ANSWERED
+            self._phase = "answered"
             self._body = None
             if end < len(data):
                 self._keep = False  # more than the reply: it answers nothing
@@ -269,7 +264,7 @@ class UpstreamLink(asyncio.Protocol):
         if not self._upgrade:
             self._fail(Trouble.GARBAGE, "the upstream switched protocols without being asked")
             return
-        self._phase = _Phase.TUNNEL
+        self._phase = "tunnel"
         self._home.detached(self)
         receiver.reply(head, rest, False)
 

@@ -66,7 +66,10 @@ def search(names: Iterable[bytes]) -> Search:
 
 def noted(block: bytes, names: Search) -> list[Line]:
     """The lines of a sound block that ``names`` finds, in order: one pass, however many other lines there are."""
-    return [(line, name.lower(), value.rstrip(b" \t")) for line, name, value in names.findall(block)]
+    found: list[Line] = []
+    for line, name, value in names.findall(block):
+        found.append((line, name.lower(), value.rstrip(b" \t")))
+    return found
 
 
 def check_block(block: bytes) -> None:

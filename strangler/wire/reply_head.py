@@ -65,7 +65,7 @@ class ReplyHead:
                 self._note_rare(name, value)
         if self.chunked and self.content_length is not None:
             raise bad("Content-Length and Transfer-Encoding exclude each other.")
-        if self.connection is not None:
+        if self.connection is not None and (old or self.connection.lower() != b"keep-alive"):
             self._settle_connection(self.connection, old=old)
 
     @property

@@ -150,7 +150,7 @@ class RequestHead:
 
 
 def parse_request_line(data: bytes, start: int = 0) -> tuple[bytes, bytes, bool, int]:
-    """The method, the target as it came, whether it is HTTP/1.0, and the place behind the line's CRLF.
+    """The method, the target as it came, whether it is HTTP/1.0, and where the line ends, without its CRLF.
 
     Raises:
         Malformed: it is refused.
@@ -161,7 +161,7 @@ def parse_request_line(data: bytes, start: int = 0) -> tuple[bytes, bytes, bool,
     method, target, version = match.groups()
     if version != b"1.1" and version != b"1.0":
         raise Malformed("version-not-supported", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
-    return method, target, version == b"1.0", match.end()
+    return method, target, version == b"1.0", match.end() - 2
 
 
 def request_head(method: bytes, target: bytes, fields: RequestFields) -> RequestHead:

@@ -248,12 +248,14 @@ def test_the_host_of_a_request_is_looked_up_only_where_it_matters() -> None:
     def request(path: bytes, *headers: tuple[bytes, bytes]) -> Request:
         return Request("GET", path, headers, Peer("127.0.0.1", 1), Nothing())
 
-    assert matcher.resource_for(request(b"/twos")) == ("/twos", None, b"")
-    assert matcher.resource_for(request(b"/ones", (b"Host", b"a:80"))) == ("/ones", None, b"")
-    assert matcher.resource_for(request(b"/ones", (b"Host", b"b"))) is None
-    assert matcher.resource_for(request(b"/ones")) is None
-    assert matcher.resource_for(request(b"/threes")) is None
-    assert matcher.match_request(request(b"/a", (b"Host", b"A"))).route is limited
+    assert matcher.target_of(request(b"/twos")) == ("/twos", None, b"")
+    assert matcher.target_of(request(b"/ones", (b"Host", b"a:80"))) == ("/ones", None, b"")
+    for other in (request(b"/ones", (b"Host", b"b")), request(b"/ones"), request(b"/threes")):
+        assert matcher.target_of(other) == Matched(None, {})
+    found = matcher.target_of(request(b"/a", (b"Host", b"A")))
+    assert isinstance(found, Matched)
+    assert found.route is limited
+    assert matcher.match_request(request(b"/a", (b"Host", b"A"))) == found
 
 
 class Nothing:
