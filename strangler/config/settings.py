@@ -138,7 +138,7 @@ def _flags(environ: Mapping[str, str]) -> tuple[_Flag, ...]:
         _Flag("head-timeout", "DURATION", "10s", "for a request's head to arrive", _positive),
         _Flag("body-idle-timeout", "DURATION", "60s", "between two pieces of a body", _positive),
         _Flag("keepalive", "DURATION", "75s", "idle life of a client's connection", _positive),
-        _Flag("max-head", "SIZE", "64KiB", "the largest head of a request", partial(_size, least=1024)),
+        _Flag("max-head", "SIZE", "64KiB", "the largest head of a request or reply", partial(_size, least=1024)),
         _Flag("max-clients", "N", "10000", "client connections per worker", partial(_count, least=1)),
         _Flag("log-format", "json|text", "json", "form of the log", partial(_word, words=("json", "text"))),
         _Flag(

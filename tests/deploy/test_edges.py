@@ -271,3 +271,21 @@ async def test_a_body_is_passed_on_while_it_comes(place: Place) -> None:
     async with await asyncio.start_server(archive, "127.0.0.1", place.archive), place.client() as http:
         reply = await http.post("/documents", content=body(), headers={"Content-Length": "100000"})
     assert reply.status_code == 204
+
+
+async def test_whether_a_head_is_too_large_is_for_strangler_to_say(place: Place) -> None:
+    many = [(f"x-many-{number}", "m" * 128) for number in range(200)]
+    long = [("x-long", "l" * 30_000)]
+
+    async def archive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines = (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
+        back = [line for line in lines if line.startswith((b"x-many-", b"x-long"))]
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n%b\r\n\r\n" % b"\r\n".join(back))
+        writer.close()
+
+    async with await asyncio.start_server(archive, "127.0.0.1", place.archive), place.client() as http:
+        reply = await http.get("/documents", headers=[*many, *long])
+        assert reply.status_code == 204, reply.text
+        assert dict([*many, *long]).items() <= reply.headers.items()
+        refused = await http.get("/documents", headers=[*many, *long, ("x-longer", "2" * 20_000)])
+        assert refused.json()["code"] == "head-too-large"
