@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -58,6 +59,25 @@ def test_a_file_that_changes_is_read_again_and_one_that_becomes_wrong_changes_no
     assert tokens.holder(VIEWER) is not None
 
 
+def test_a_file_that_could_not_be_read_when_it_had_changed_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, told = tmp_path / "tokens.yaml", []
+    path.write_text(FILE)
+    tokens = Tokens(path, told.append)
+    write(path, entry_line("otto", Role.OPERATOR, OPERATOR))
+
+    def no_more_files(*_: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", no_more_files)
+        assert tokens.holder(VIEWER) == tokens.holder(VIEWER) == Holder("viola", Role.VIEWER)
+    assert told == [f"{path}: Too many open files"]
+    assert tokens.holder(VIEWER) is None
+    assert tokens.holder(OPERATOR) is not None
+
+
 def test_a_file_that_is_gone_names_nobody(tmp_path: Path) -> None:
     path, told = tmp_path / "tokens.yaml", []
     path.write_text(FILE)
@@ -73,6 +93,9 @@ def test_a_file_that_is_gone_names_nobody(tmp_path: Path) -> None:
     [
         ("a: b", "expected a list"),
         ("- {", "it is not YAML"),
+        ("- 2026-13-45", "it is not YAML"),
+        ("[" * 5000, "it is not YAML"),
+        ("- {name: a, role: [], sha256: '" + "0" * 64 + "'}", "role: expected viewer or operator"),
         ("- {name: a, role: admin, sha256: '" + "0" * 64 + "'}", "role: expected viewer or operator"),
         ("- {name: a, role: viewer, sha256: abc}", "sha256: expected 64 hexadecimal digits"),
         ("- {name: 'a b\\n', role: viewer, sha256: '" + "0" * 64 + "'}", "name: expected"),

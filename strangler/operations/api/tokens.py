@@ -81,6 +81,8 @@ def parse(text: str, place: str) -> tuple[Entry, ...]:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}" if mark is not None else ""
         raise OperatorError(f"{place}{where}: it is not YAML") from None
+    except (ValueError, RecursionError):  # a date or a number that cannot be, or too deep
+        raise OperatorError(f"{place}: it is not YAML that can be read") from None
     if found is None:
         return ()
     if not isinstance(found, list):
@@ -103,7 +105,7 @@ def _entry(one: Any) -> Entry:
     name, role, digest = one["name"], one["role"], one["sha256"]
     if not isinstance(name, str) or not is_name(name):
         raise ValueError(f"name: expected up to 64 letters, digits and . _ @ + -, and not {LOCAL}")
-    if role not in _ROLES:
+    if not isinstance(role, str) or role not in _ROLES:
         raise ValueError("role: expected viewer or operator")
     if not isinstance(digest, str) or _DIGEST.fullmatch(digest) is None:
         raise ValueError("sha256: expected 64 hexadecimal digits, in quotes")
@@ -126,7 +128,8 @@ class Tokens:
         self._on_trouble = on_trouble
         self._made: tuple[Entry, ...] = ()
         self._named: tuple[Entry, ...] = ()
-        self._stamp: tuple[int, ...] | None = None
+        self._stamp: tuple[int, ...] | None = None  # of the file as it was read last; None: it was gone
+        self._obstacle: str | None = None  # why it cannot be read by now
         if path is not None:
             try:
                 self._stamp = _stamp(path)
@@ -156,16 +159,22 @@ class Tokens:
             stamp = _stamp(self._path)
             if stamp == self._stamp:
                 return
-            self._stamp = stamp
-            self._named = _read(self._path)
+            named = _read(self._path)
         except FileNotFoundError:
             if self._stamp is not None:
                 self._on_trouble(f"{self._path} is gone: no named token holds")
             self._stamp, self._named = None, ()
         except OSError as error:
-            self._on_trouble(f"{self._path}: {error.strerror}")
+            # Its content is not known, so it is tried again each time: a token may have been taken back in it.
+            obstacle = f"{self._path}: {error.strerror}"
+            if obstacle != self._obstacle:
+                self._on_trouble(obstacle)
+            self._obstacle = obstacle
         except OperatorError as error:
+            self._stamp, self._obstacle = stamp, None
             self._on_trouble(str(error))
+        else:
+            self._stamp, self._named, self._obstacle = stamp, named, None
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
