@@ -11,7 +11,6 @@ import promql_parser
 import pytest
 import yaml
 
-from strangler.cli import main
 from strangler.domain.delivery import DeliveryState
 from strangler.domain.exceptions import KINDS
 from strangler.domain.exchange import AttemptOutcome
@@ -180,26 +179,11 @@ SPANS = re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", RUNBOOK, flags=re.DOTA
 CODE = [line.partition("  ")[0] for block in BLOCKS for line in block.splitlines()] + [
     " ".join(s.split()) for s in SPANS
 ]
-COMMANDS = sorted({code for code in CODE if re.match(r"strangler [a-z]", code)})
 
 
 def test_the_runbook_speaks_of_metrics_that_there_are() -> None:
     for name in re.findall(r"\bstrangler_[a-z_]+\b", "\n".join(CODE)):
         assert name in METRICS or f"{name}_count" in METRICS, name
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_runbook_speaks_of_commands_and_flags_that_there_are(
-    command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = command.split()[1:]
-    verb = [word for word in words[:2] if re.fullmatch(r"[a-z]+", word)]
-    with pytest.raises(SystemExit) as ended:
-        main([*verb, "--help"])
-    assert ended.value.code == 0
-    said = capsys.readouterr().out
-    for flag in (word for word in words if word.startswith("--")):
-        assert re.search(rf"^  (?:-\w, )?{flag}\b", said, re.MULTILINE), flag
 
 
 def test_the_dashboard_shows_what_there_is() -> None:
