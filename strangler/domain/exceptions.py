@@ -65,7 +65,7 @@ DUE_AFTER: Mapping[ExceptionKind, int] = {
 
 
 def allowed(kind: ExceptionKind, process: Process | None, now: int) -> tuple[Action, ...]:
-    """What may be done about an open exception, as its process (None: there is none) stands now."""
+    """What may be done about an open exception, as its process (None: there is none) stands now, its deadline too."""
     match kind:
         case "in_doubt" | "orphan":
             return _settling(process, now) or (Action.ACCEPT,)
@@ -89,6 +89,6 @@ def may_end(process: Process, state: State) -> bool:
 
 
 def may_repeat(process: Process, now: int) -> bool:
-    """Whether a call in doubt may be made again: past its deadline it would only be in doubt again, and what is going
-    to be settled without a person may just be answered."""
+    """Whether a call in doubt may be made again: past its deadline (as it stands now) it would only be in doubt again,
+    and what is going to be settled without a person may just be answered."""
     return process.state is State.IN_DOUBT and not process.settling and now < process.deadline_at

@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 
 from strangler.domain.delivery import FINAL_STATES, Delivery, DeliveryState, origin_of
 from strangler.domain.errors import StoreUnavailable
-from strangler.engine.callback_message import message_of
+from strangler.engine.callback_message import Messages
 from strangler.engine.delivery_lanes import STOCK, DeliveryLane, reaches
 from strangler.engine.delivery_pauses import Pauses, held
 from strangler.engine.instrument import Instrument
 from strangler.engine.receptions import Attempt, alive, peace, step_of
-from strangler.policy.model import Promise
 from strangler.policy.receivers import Receiver
 from strangler.ports import (
     CallbackSender,
@@ -51,7 +50,7 @@ class DeliveryMeans(NamedTuple):
     ids: Ids
     instrument: Instrument
     receivers: Callable[[], Mapping[str, Receiver]]  # of today's policy, by name
-    promise_of: Callable[[str], Promise | None]  # by digest
+    messages: Messages
 
 
 class Deliverer:
@@ -314,7 +313,7 @@ class Deliverer:
             await self.commit(held(delivery, paused, means.clock.now()))
             return
         began_at = means.clock.now()
-        message = await message_of(means.store, means.promise_of, receiver, delivery, began_at)
+        message = await means.messages.of(receiver, delivery, began_at)
         if message is None:
             return  # it was forgotten meanwhile
         reception = await means.sender.send(receiver, message)

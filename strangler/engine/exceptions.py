@@ -9,6 +9,7 @@ from typing import NamedTuple
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exceptions import ENDS, Action, ExceptionKind, allowed
 from strangler.domain.process import Effect, Process
+from strangler.engine.pauses import Pauses
 from strangler.engine.resolving import Resolution, Resolving, Unsettled
 from strangler.ports import Clock, Closing, ExceptionEntry, ExceptionQuery, Exceptions, Note, ProcessStore
 
@@ -45,12 +46,19 @@ class ExceptionDesk:
     """Where people work through the queue. Every method may raise `StoreUnavailable`."""
 
     def __init__(
-        self, exceptions: Exceptions, store: ProcessStore, resolving: Resolving, clock: Clock, redrive: Redrive
+        self,
+        exceptions: Exceptions,
+        store: ProcessStore,
+        resolving: Resolving,
+        clock: Clock,
+        pauses: Pauses,
+        redrive: Redrive,
     ) -> None:
         self._exceptions = exceptions
         self._store = store
         self._resolving = resolving
         self._clock = clock
+        self._pauses = pauses
         self._redrive = redrive
 
     async def page(self, query: ExceptionQuery) -> Sequence[ExceptionEntry]:
@@ -132,7 +140,7 @@ class ExceptionDesk:
 
     async def _of(self, entry: ExceptionEntry) -> Process | None:
         found = await self._store.process(entry.process_id) if entry.process_id is not None else None
-        return found if isinstance(found, Process) else None
+        return self._pauses.shown(found, self._clock.now()) if isinstance(found, Process) else None
 
 
 def _refused(standing: Standing) -> Refused:

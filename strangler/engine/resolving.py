@@ -17,6 +17,7 @@ from strangler.domain.transitions import Change, Finish, Resume, Transition, app
 from strangler.engine.conclude import settling
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Settled
+from strangler.engine.pauses import Pauses
 from strangler.engine.uninterrupted import uninterrupted
 from strangler.ports import Clock, Closing, Committed, Evidence, ProcessStore, Verdict
 
@@ -50,13 +51,17 @@ class Resolving:
     """Settles processes by a person's word.
 
     Args:
+        pauses: while calls were paused the clock of a deadline stood still.
         wake: look for due processes of a route at an instant.
     """
 
-    def __init__(self, store: ProcessStore, notifier: Notifier, clock: Clock, wake: Callable[[str, int], None]) -> None:
+    def __init__(
+        self, store: ProcessStore, notifier: Notifier, clock: Clock, pauses: Pauses, wake: Callable[[str, int], None]
+    ) -> None:
         self._store = store
         self._notifier = notifier
         self._clock = clock
+        self._pauses = pauses
         self._wake = wake
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -93,7 +98,7 @@ class Resolving:
 
         def decide(process: Process) -> Transition | str:
             now = self._clock.now()
-            if may_repeat(process, now):
+            if may_repeat(self._pauses.shown(process, now), now):
                 return Resume(now, absent=not process.repeated)
             if process.state is State.IN_DOUBT and not process.settling:
                 return "its deadline has passed: end it, and hand it in anew"

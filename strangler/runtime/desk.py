@@ -17,6 +17,7 @@ from strangler.domain.errors import OperatorError
 from strangler.engine.commands import Commands
 from strangler.engine.instrument import QueueReading
 from strangler.engine.notify import Notifier
+from strangler.engine.pauses import Pauses
 from strangler.engine.retrying import Retries
 from strangler.engine.supervise import Executes
 from strangler.operations import progress
@@ -41,6 +42,7 @@ class Reach(NamedTuple):
 
     store: Store
     clock: Clock
+    pauses: Pauses
     policies: PolicyInForce
     queues: Callable[[], Mapping[str, QueueReading]]
     notifier: Notifier
@@ -76,6 +78,7 @@ def endpoints(reach: Reach) -> tuple[Endpoint, ...]:
         policies.promise_of,
         policies.all_promises,
         lambda name: _today(policies, name),
+        lambda process: reach.pauses.shown(process, reach.clock.now()),
     )
     return (
         *processes.endpoints(sources),

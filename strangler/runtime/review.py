@@ -9,6 +9,7 @@ from typing import Any
 from strangler.domain.delivery import parse_delivery_id
 from strangler.engine.exceptions import ExceptionDesk, OpenCounts
 from strangler.engine.notify import Notifier
+from strangler.engine.pauses import Pauses
 from strangler.engine.reconcile import Reconciler
 from strangler.engine.resolving import Resolving
 from strangler.operations.api import exceptions, reconciliation, resolving
@@ -34,6 +35,7 @@ class Review:
         store: Store,
         notifier: Notifier,
         clock: Clock,
+        pauses: Pauses,
         wake: Callable[[str, int], None],
         telling: Telling,
         telemetry: Telemetry,
@@ -41,8 +43,8 @@ class Review:
         self._store = store
         self._telling = telling
         self._counts = OpenCounts(store.exceptions)
-        self._resolving = Resolving(store, notifier, clock, wake)
-        self._desk = ExceptionDesk(store.exceptions, store, self._resolving, clock, self._redrive)
+        self._resolving = Resolving(store, notifier, clock, pauses, wake)
+        self._desk = ExceptionDesk(store.exceptions, store, self._resolving, clock, pauses, self._redrive)
         self._reconciler = Reconciler(store.examiner, store.exceptions, clock, telemetry)
         telemetry.watch_exceptions(lambda: self._counts.latest)
 

@@ -71,7 +71,7 @@ class Server:
         self._memory = Memory(settings.memory_limit, telemetry)
         self._gates = Gatekeeper(store, pauses, clock, telemetry, self._gate_changed)
         self._orders = StandingOrders(store, self._gates, self.policies, clock, telemetry)
-        self._telling = Telling(store, self.policies, clock, telemetry)
+        self._telling = Telling(store, self.policies, clock, pauses, telemetry)
         self._rooms = Rooms(
             Frame(
                 settings=settings,
@@ -92,10 +92,13 @@ class Server:
             )
         )
         self._supervisor = Supervisor(self._rooms.means, self._rooms.executor, self._rooms.concluder)
-        self._review = Review(store, self._rooms.notifier, clock, self._rooms.executor.wake, self._telling, telemetry)
+        self._review = Review(
+            store, self._rooms.notifier, clock, pauses, self._rooms.executor.wake, self._telling, telemetry
+        )
         reach = desk.Reach(
             store=store,
             clock=clock,
+            pauses=pauses,
             policies=self.policies,
             queues=lambda: self._lanes.readings(clock.now()),
             notifier=self._rooms.notifier,

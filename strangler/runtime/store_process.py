@@ -117,17 +117,20 @@ class StoreProcess:
         self._orders = StandingOrders(
             self._store, self._hub.gates, self._policies, self._clock, telemetry, self._hub.tell_orders
         )
-        self._telling = Telling(self._store, self._policies, self._clock, telemetry)
+        self._telling = Telling(self._store, self._policies, self._clock, self._hub.pauses, telemetry)
         self._hub.deliver = self._telling.deliverer.told
         notifier = Notifier(
             self._hub.lanes, Outcomes(), self._hub.signals, self._latencies, telemetry, self._hub.deliver
         )
         self._supervisor = self._supervision(notifier)
         executes = AllWorkers(self._hub, self._clock)
-        self._review = Review(self._store, notifier, self._clock, executes.wake, self._telling, telemetry)
+        self._review = Review(
+            self._store, notifier, self._clock, self._hub.pauses, executes.wake, self._telling, telemetry
+        )
         reach = desk.Reach(
             store=self._store,
             clock=self._clock,
+            pauses=self._hub.pauses,
             policies=self._policies,
             queues=lambda: self._hub.lanes.readings(self._clock.now()),
             notifier=notifier,

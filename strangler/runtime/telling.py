@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from strangler.channels.callbacks.sender import HttpCallbackSender
 from strangler.config.system import SystemIds
+from strangler.engine.callback_message import Messages
 from strangler.engine.deliver import Deliverer, DeliveryMeans
+from strangler.engine.pauses import Pauses
 from strangler.engine.redrive import Redriver
 from strangler.operations.telemetry import Telemetry
 from strangler.ports import Clock
@@ -17,7 +19,9 @@ _LAST_CALLBACKS = 5.0  # seconds for those that are on their way when the server
 class Telling:
     """Made on a running loop. Nothing is sent before `begin`."""
 
-    def __init__(self, store: Store, policies: PolicyInForce, clock: Clock, telemetry: Telemetry) -> None:
+    def __init__(
+        self, store: Store, policies: PolicyInForce, clock: Clock, pauses: Pauses, telemetry: Telemetry
+    ) -> None:
         self._sender = HttpCallbackSender()
         self._telemetry = telemetry
         self.deliverer = Deliverer(
@@ -29,7 +33,7 @@ class Telling:
                 ids=SystemIds(),
                 instrument=telemetry,
                 receivers=policies.receivers,
-                promise_of=policies.promise_of,
+                messages=Messages(store, pauses, policies.promise_of),
             )
         )
         self.redriver = Redriver(store.deliveries, self.deliverer, clock)

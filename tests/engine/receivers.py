@@ -10,7 +10,9 @@ from strangler.domain.delivery import Delivery, DeliveryState, Subscription, wri
 from strangler.domain.process import Effect, Process, State
 from strangler.domain.retry import Backoff
 from strangler.domain.transitions import Accept, Claim, Finish, Result, apply
+from strangler.engine.callback_message import Messages
 from strangler.engine.deliver import Deliverer, DeliveryMeans
+from strangler.engine.pauses import Pauses
 from strangler.engine.redrive import Redriver
 from strangler.policy.callback_url import parse_allowed_origin
 from strangler.policy.receivers import Receiver
@@ -91,6 +93,7 @@ class Telling:
         self.clock = FakeClock()
         self.store = FlakyStore()
         self.ids = FakeIds()
+        self.pauses = Pauses()
         self.receivers: dict[str, Receiver] = {}
         self.restart()
 
@@ -107,7 +110,7 @@ class Telling:
                 ids=self.ids,
                 instrument=self.instrument,
                 receivers=self._receivers,
-                promise_of=lambda digest: None,
+                messages=Messages(self.store, self.pauses, lambda digest: None),
             )
         )
         self.redriver = Redriver(self.store.deliveries, self.deliverer, self.clock)

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from strangler.domain import instant
 from strangler.domain.delivery import FINAL_STATES, DeliveryState, Subscription, Tried, write_subscriptions
 from strangler.domain.exchange import Body, RecordedReply
 from strangler.domain.process import Effect, PublicState, State
-from strangler.domain.transitions import Accept, Claim, Finish, apply
+from strangler.domain.transitions import Accept, Claim, Doubt, Finish, apply
 from strangler.engine.delivery_lanes import NARROWED_AFTER
 from strangler.policy.model import Rate
 from strangler.ports import (
@@ -131,6 +132,24 @@ async def test_what_was_not_taken_is_sent_again_on_schedule_signed_anew_and_othe
         (Tried.UNREACHED, None, "the connection was refused"),
         (Tried.DELIVERED, 200, None),
     ]
+
+
+async def test_the_deadline_that_is_told_is_that_of_the_change_whatever_is_paused_later(begun: Telling) -> None:
+    begun.sender.scripts["broker-a"] = [answer(500), OK]
+    draft = begun._draft((Subscription("broker-a", states=frozenset({PublicState.UNCONFIRMED})),))
+    begun.pauses.begin(draft.route, NOON)
+    begun.clock.pass_(100)
+    begun.pauses.end(draft.route, NOON + 100_000)
+    change = apply(None, Accept(draft), NOON).then(Claim("w"), NOON + 100_000)
+    change = change.then(Doubt("timeout", settling=False), NOON + 100_000)
+    await begun.store.commit(Commit(change))
+    await begun.deliverer.look()
+    await begun.settled()
+    begun.pauses.begin(draft.route, NOON + 101_000)
+    await begun.pass_(5)
+    first, second = (json.loads(message.body) for message in begun.sender.to("broker-a"))
+    assert first == second
+    assert instant.from_text(first["data"]["deadlineAt"]) == draft.deadline_at + 100_000
 
 
 @pytest.mark.parametrize("status", [100, 199, 300, 302, 400, 401, 404, 499, 500, 502])

@@ -30,9 +30,15 @@ class Counter(Scene):
         self.redriven: list[ExceptionEntry] = []
         self.redrive_refusal: str | None = None
         self.resolving = Resolving(
-            self.store, self.notifier, self.clock, lambda route, due_at: self.woken.append((route, due_at))
+            self.store,
+            self.notifier,
+            self.clock,
+            self.pauses,
+            lambda route, due_at: self.woken.append((route, due_at)),
         )
-        self.desk = ExceptionDesk(self.store.exceptions, self.store, self.resolving, self.clock, self._redrive)
+        self.desk = ExceptionDesk(
+            self.store.exceptions, self.store, self.resolving, self.clock, self.pauses, self._redrive
+        )
 
     async def _redrive(self, entry: ExceptionEntry, who: str, why: str) -> str | None:
         if self.redrive_refusal is None:
@@ -167,6 +173,18 @@ async def test_a_second_repeat_by_hand_is_done_and_what_it_did_stays_in_doubt() 
     third = await counter.resolving.repeat(process.id, "ann", "no trace again")
     assert isinstance(third, Process)
     assert (third.state, third.unresolved) == (State.WAITING, True)
+
+
+async def test_a_hold_moves_the_deadline_up_to_which_a_call_may_be_made_again() -> None:
+    counter = Counter()
+    process = await counter.doubted()
+    counter.pauses.begin(process.route, counter.clock.now())
+    counter.clock.instant = process.deadline_at + 60_000
+    counter.pauses.end(process.route, counter.clock.now())
+    assert Action.REPEAT in (await counter.whole(await counter.number(process))).actions
+    again = await counter.resolving.repeat(process.id, "ann", "no trace")
+    assert isinstance(again, Process)
+    assert again.state is State.WAITING
 
 
 async def test_past_its_deadline_a_call_is_not_made_again() -> None:

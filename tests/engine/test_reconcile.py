@@ -27,12 +27,12 @@ class Audited(Scene):
     def __init__(self) -> None:
         super().__init__()
         self.reconciler = Reconciler(self.store.examiner, self.store.exceptions, self.clock, self.instrument)
-        resolving = Resolving(self.store, self.notifier, self.clock, lambda route, due_at: None)
+        resolving = Resolving(self.store, self.notifier, self.clock, self.pauses, lambda route, due_at: None)
 
         async def redrive(*_: object) -> str | None:
             return None
 
-        self.desk = ExceptionDesk(self.store.exceptions, self.store, resolving, self.clock, redrive)
+        self.desk = ExceptionDesk(self.store.exceptions, self.store, resolving, self.clock, self.pauses, redrive)
 
     async def run(self, *, bodies: bool = False) -> Report:
         """Reconcile, some time after whatever was before."""

@@ -119,6 +119,15 @@ async def test_credentials_are_said_to_be_there_while_they_are_and_never_shown(d
     assert "s3cret" not in json.dumps(whole)
 
 
+async def test_the_deadline_is_shown_as_it_stands_by_now(desk: Desk) -> None:
+    assert (await desk.post("/routes/submit-claim/hold")).status == 200
+    process_id = await desk.submit()
+    first = (await desk.get(f"/processes/{process_id}")).document["deadlineAt"]
+    async with asyncio.timeout(20):
+        while (await desk.get(f"/processes/{process_id}")).document["deadlineAt"] <= first:
+            await asyncio.sleep(0)
+
+
 async def test_of_a_very_long_history_the_latest_is_shown(desk: Desk) -> None:
     process_id = await desk.submit({"hold": True})
     for number in range(505):

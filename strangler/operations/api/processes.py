@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from strangler.domain.exchange import Body
-from strangler.domain.process import PublicState, State, Tombstone
+from strangler.domain.process import Process, PublicState, State, Tombstone
 from strangler.engine.document import status_word
 from strangler.operations.api import exporting, views
 from strangler.operations.api.endpoint import Answered, Asked, Done, Endpoint, Parameter, Refusal, Stream, Told
@@ -64,6 +64,7 @@ class Sources(NamedTuple):
     promise_of: Callable[[str], Promise | None]
     promises: Callable[[], Iterable[Promise]]  # all that is known
     promise_today: Callable[[str], Promise | None]  # of a route
+    as_it_stands: Callable[[Process], Process]  # with its deadline by now
 
 
 def endpoints(sources: Sources) -> tuple[Endpoint, ...]:
@@ -227,7 +228,7 @@ async def _whole(process_id: str, sources: Sources) -> Told:
     shown = Shown([one for one in (promise, sources.promise_today(process.route)) if one is not None])
     document = {
         **views.summary(process, promise),
-        **views.particulars(process, carried.retain_until_at),
+        **views.particulars(sources.as_it_stands(process), carried.retain_until_at),
         "promise": {"digest": process.promise, **await _promise_text(process.promise, sources.archive)},
         **views.history(await sources.store.events(process_id)),
         "tries": [views.attempt(one) for one in carried.attempts],
