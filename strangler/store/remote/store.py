@@ -54,10 +54,10 @@ class RemoteStore(SqliteReader):
         self._closing: asyncio.Future[None] | None = None
         self.link = Link(socket, hello, on_message, on_down)
         self.exceptions = SqliteExceptions(
-            self._scanning, self._scan, lambda name, values: self.link.ask("call", "exception", (name, values))
+            self._look, self._browse, lambda name, values: self.link.ask("call", "exception", (name, values))
         )
         self.deliveries = SqliteDeliveries(
-            self._scanning, self._scan, lambda name, values: self.link.ask("call", "pause", (name, values))
+            self._look, self._browse, lambda name, values: self.link.ask("call", "pause", (name, values))
         )
 
     def commit(self, commit: Commit) -> asyncio.Future[Verdict]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -12,7 +11,7 @@ from strangler.ports import DeliveryKey, DeliveryQuery, DeliveryTotal, ReceiverP
 from strangler.store.ids import id_bytes, is_id
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.delivery_rows import COLUMNS, delivery_of, pause_row
-from strangler.store.sqlite.reads import guarded
+from strangler.store.sqlite.reads import Look, json_row
 from strangler.store.sqlite.turn import Action
 
 _AS_JSON = COLUMNS.replace("process_id", "hex(process_id)")
@@ -66,43 +65,45 @@ def _run(sql: str, values: Sequence[Any], connection: Connection) -> None:
 
 # ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-Scan = Callable[[Callable[[], Any]], Awaitable[Any]]
-"""Runs something that reads from the scanning connection, in its thread."""
-
 Write = Callable[[str, tuple[Any, ...]], Awaitable[None]]
 """Has `action` done by the one who writes."""
 
 
 class SqliteDeliveries:
-    """See `Deliveries`."""
+    """See `Deliveries`.
 
-    def __init__(self, connection: Connection, scan: Scan, write: Write) -> None:
-        self._connection = connection
+    Args:
+        scan: where the work that is due is looked for.
+        browse: where people look around, who may wait.
+    """
+
+    def __init__(self, scan: Look, browse: Look, write: Write) -> None:
         self._scan = scan
+        self._browse = browse
         self._write = write
 
     async def due(self, lane: str, now: int, limit: int) -> Sequence[Delivery]:
         """See `Deliveries.due`."""
-        return await self._list(_DUE, (lane, now, limit))
+        return await self._list(self._scan, _DUE, (lane, now, limit))
 
     async def next_due(self, after: int) -> Mapping[str, int]:
         """See `Deliveries.next_due`."""
-        found: dict[str, int] = await self._json(_NEXT_DUE, (after,))
+        found: dict[str, int] = await self._scan(partial(json_row, _NEXT_DUE, (after,)))
         return found
 
     async def find(self, query: DeliveryQuery) -> Sequence[Delivery]:
         """See `Deliveries.find`."""
-        return await self._list(*_found(query))
+        return await self._list(self._browse, *_found(query))
 
     async def log(self, key: DeliveryKey) -> tuple[Delivery, Sequence[DeliveryAttempt]] | None:
         """See `Deliveries.log`."""
         if not is_id(key[0]):
             return None
         place = (id_bytes(key[0]), *key[1:])
-        found = await self._json(_ONE, place)
+        found = await self._browse(partial(json_row, _ONE, place))
         if found is None:
             return None
-        attempts = await self._json(_LOG, place)
+        attempts = await self._browse(partial(json_row, _LOG, place))
         return delivery_of(found), tuple(
             DeliveryAttempt(*key, number, at, duration, Tried(outcome), address, status, error, bytes.fromhex(head))
             for number, at, duration, outcome, address, status, error, head in attempts
@@ -111,7 +112,7 @@ class SqliteDeliveries:
     async def totals(self) -> Sequence[DeliveryTotal]:
         """See `Deliveries.totals`."""
         totals: dict[tuple[str, DeliveryState], DeliveryTotal] = {}
-        for lane, state, number, due_at in await self._json(_TOTALS, ()):
+        for lane, state, number, due_at in await self._scan(partial(json_row, _TOTALS, ())):
             place = receiver_of_lane(lane), DeliveryState(state)
             total = totals.get(place, DeliveryTotal(*place, 0, due_at))
             oldest = min(total.oldest_due_at, due_at) if total.oldest_due_at is not None else due_at
@@ -120,7 +121,7 @@ class SqliteDeliveries:
 
     async def pauses(self) -> Sequence[ReceiverPause]:
         """See `Deliveries.pauses`."""
-        found = await self._json(_PAUSES, ())
+        found = await self._scan(partial(json_row, _PAUSES, ()))
         return [ReceiverPause(receiver, url or None, at, who, why) for receiver, url, at, who, why in found]
 
     async def pause(self, pause: ReceiverPause) -> None:
@@ -131,17 +132,9 @@ class SqliteDeliveries:
         """See `Deliveries.resume`."""
         await self._write("resume", (receiver, url or ""))
 
-    async def _list(self, sql: str, parameters: Sequence[Any]) -> list[Delivery]:
-        found = await self._json(f"SELECT json_group_array(json_array({_AS_JSON})) FROM ({sql})", parameters)  # noqa: S608
-        return [delivery_of(row) for row in found]
-
-    async def _json(self, sql: str, parameters: Sequence[Any]) -> Any:
-        return await self._scan(partial(self._read, sql, parameters))
-
-    def _read(self, sql: str, parameters: Sequence[Any]) -> Any:
-        with guarded(self._connection):
-            row = self._connection.row(sql, parameters)
-        return json.loads(row[0]) if row is not None else None
+    async def _list(self, look: Look, sql: str, parameters: Sequence[Any]) -> list[Delivery]:
+        whole = f"SELECT json_group_array(json_array({_AS_JSON})) FROM ({sql})"  # noqa: S608
+        return [delivery_of(row) for row in await look(partial(json_row, whole, parameters))]
 
 
 def _found(query: DeliveryQuery) -> tuple[str, list[Any]]:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from strangler.domain.errors import OperatorError, StoreUnavailable
 from strangler.ports import AuditQuery, Carried, Recorded, Search
 from strangler.store.ids import is_id
 from strangler.store.sqlite import desk
@@ -29,17 +30,25 @@ class DeskReads:
         self._connection: Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-desk")
 
+    def read(self, read: Callable[[Connection], _Read]) -> Awaitable[_Read]:
+        """What is read, in the thread, from its connection.
+
+        Raises:
+            StoreUnavailable: the file cannot be opened.
+        """
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._on_thread, read)
+
     def page(self, search: Search) -> Awaitable[Page]:
         """The ids of a page; still to be judged."""
-        return self._read(lambda connection: Searching(connection).page(search))
+        return self.read(lambda connection: Searching(connection).page(search))
 
     def commands(self, query: AuditQuery) -> Awaitable[Sequence[Recorded]]:
         """See `Audit.commands`."""
-        return self._read(partial(desk.listed, query))
+        return self.read(partial(desk.listed, query))
 
     def carried(self, process_id: str) -> Awaitable[Carried | None]:
         """See `Desk.carried`."""
-        return self._read(partial(_carried, process_id))
+        return self.read(partial(_carried, process_id))
 
     def close(self) -> None:
         """Wait for what is being read, and close; blocks."""
@@ -47,12 +56,12 @@ class DeskReads:
         if self._connection is not None:
             self._connection.close()
 
-    def _read(self, read: Callable[[Connection], _Read]) -> Awaitable[_Read]:
-        return asyncio.get_running_loop().run_in_executor(self._thread, self._on_thread, read)
-
     def _on_thread(self, read: Callable[[Connection], _Read]) -> _Read:
         if self._connection is None:
-            self._connection = open_reader(self._path, self._library)
+            try:
+                self._connection = open_reader(self._path, self._library)
+            except OperatorError as error:
+                raise StoreUnavailable(str(error)) from error
         return read(self._connection)
 
 

@@ -12,7 +12,7 @@ from strangler.ports import Closing, ExceptionEntry, ExceptionQuery, Note, OpenE
 from strangler.store.ids import id_bytes
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.exception_rows import COLUMNS, entry_of, opening
-from strangler.store.sqlite.reads import guarded
+from strangler.store.sqlite.reads import Look, json_row
 from strangler.store.sqlite.turn import Action
 
 _LISTED = COLUMNS.replace("process_id", "hex(process_id)")
@@ -106,19 +106,21 @@ def action(name: str, values: Sequence[Any]) -> Action:
 
 # ── The queue ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-Scan = Callable[[Callable[[], Any]], Awaitable[Any]]
-"""Runs something that reads from the scanning connection, in its thread."""
-
 Write = Callable[[str, tuple[Any, ...]], Awaitable[bool]]
 """Has `action` done by the one who writes."""
 
 
 class SqliteExceptions:
-    """See `Exceptions`."""
+    """See `Exceptions`.
 
-    def __init__(self, connection: Connection, scan: Scan, write: Write) -> None:
-        self._connection = connection
+    Args:
+        scan: where the work that is due is looked for.
+        browse: where people look around, who may wait.
+    """
+
+    def __init__(self, scan: Look, browse: Look, write: Write) -> None:
         self._scan = scan
+        self._browse = browse
         self._write = write
 
     async def open(self, exception: OpenException) -> bool:
@@ -127,15 +129,15 @@ class SqliteExceptions:
 
     async def page(self, query: ExceptionQuery) -> Sequence[ExceptionEntry]:
         """See `Exceptions.page`."""
-        found = await self._scan(partial(self._json, *_page(query)))
+        found = await self._browse(partial(json_row, *_page(query)))
         return [entry_of(row) for row in found]
 
     async def one(self, exception_id: int) -> tuple[ExceptionEntry, Sequence[Note]] | None:
         """See `Exceptions.one`."""
-        row = await self._scan(partial(self._json, _ONE, (exception_id,)))
+        row = await self._browse(partial(json_row, _ONE, (exception_id,)))
         if row is None:
             return None
-        notes = await self._scan(partial(self._json, _NOTES, (exception_id,)))
+        notes = await self._browse(partial(json_row, _NOTES, (exception_id,)))
         return entry_of(row), [Note(*note) for note in notes]
 
     async def claim(self, exception_id: int, at: int, who: str) -> bool:
@@ -156,13 +158,8 @@ class SqliteExceptions:
 
     async def counts(self) -> Mapping[ExceptionKind, int]:
         """See `Exceptions.counts`."""
-        found: dict[ExceptionKind, int] = await self._scan(partial(self._json, _COUNTS, ()))
+        found: dict[ExceptionKind, int] = await self._scan(partial(json_row, _COUNTS, ()))
         return found
-
-    def _json(self, sql: str, parameters: Sequence[Any]) -> Any:
-        with guarded(self._connection):
-            row = self._connection.row(sql, parameters)
-        return json.loads(row[0]) if row is not None else None
 
 
 def _page(query: ExceptionQuery) -> tuple[str, list[Any]]:

@@ -26,7 +26,7 @@ from strangler.store.listing import listed
 from strangler.store.sealing import Sealer
 from strangler.store.shedding import Candidate, shed_with
 from strangler.store.sqlite import standing
-from strangler.store.sqlite.connection import open_reader
+from strangler.store.sqlite.connection import Connection, open_reader
 from strangler.store.sqlite.desk_reads import DeskReads
 from strangler.store.sqlite.examiner import SqliteExaminer
 from strangler.store.sqlite.ledgers import SqliteLedgers
@@ -170,11 +170,11 @@ class SqliteReader:
 
     async def orders(self) -> Sequence[Order]:
         """See `Standing.orders`."""
-        return await self._scan(partial(standing.orders, self._scanning))
+        return await self._look(standing.orders)
 
     async def pauses(self) -> Sequence[Pause]:
         """See `Standing.pauses`."""
-        return await self._scan(partial(standing.pauses, self._scanning))
+        return await self._look(standing.pauses)
 
     # Desk and Audit
 
@@ -238,6 +238,12 @@ class SqliteReader:
         if self._reading.closed:
             raise StoreUnavailable("the store is closed")
         return self._desk
+
+    def _browse(self, read: Callable[[Connection], _Found]) -> Awaitable[_Found]:
+        return self._at_desk().read(read)
+
+    def _look(self, read: Callable[[Connection], _Found]) -> Awaitable[_Found]:
+        return self._scan(partial(read, self._scanning))
 
     def _scan(self, scan: Callable[[], _Found]) -> Awaitable[_Found]:
         if self._reading.closed:

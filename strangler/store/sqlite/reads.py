@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,6 +41,17 @@ def guarded(connection: Connection) -> Iterator[None]:
         if is_trouble(connection.library, error):
             raise StoreUnavailable(str(error)) from error
         raise
+
+
+Look = Callable[[Callable[[Connection], Any]], Awaitable[Any]]
+"""Has something read in a thread, from the connection of that thread."""
+
+
+def json_row(sql: str, parameters: Sequence[Any], connection: Connection) -> Any:
+    """The value of a query for one row with one text, JSON; None: there is no row."""
+    with guarded(connection):
+        row = connection.row(sql, parameters)
+    return json.loads(row[0]) if row is not None else None
 
 
 class Reads:

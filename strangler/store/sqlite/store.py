@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from strangler.store.sqlite import deliveries, desk, exceptions, shedding, stand
 from strangler.store.sqlite.connection import Connection, open_writer
 from strangler.store.sqlite.deliveries import SqliteDeliveries
 from strangler.store.sqlite.exceptions import SqliteExceptions
-from strangler.store.sqlite.forgetting_terms import Emptied, Forgetting
+from strangler.store.sqlite.forgetting_terms import Forgetting
 from strangler.store.sqlite.health import Health, clear_probe, write_probe
 from strangler.store.sqlite.library import Library
 from strangler.store.sqlite.lock import OwnerLock
@@ -70,8 +70,8 @@ class SqliteStore(SqliteReader):
         self._writer = Writer(writing, on_group_commit, self._health.failed)
         self._closing: asyncio.Future[None] | None = None
         self._forgetting = Forgetting()
-        self.exceptions = SqliteExceptions(self._scanning, self._scan, self.write_exception)
-        self.deliveries = SqliteDeliveries(self._scanning, self._scan, self.write_pause)
+        self.exceptions = SqliteExceptions(self._look, self._browse, self.write_exception)
+        self.deliveries = SqliteDeliveries(self._look, self._browse, self.write_pause)
 
     def write_exception(self, name: str, values: Sequence[Any]) -> asyncio.Future[bool]:
         """Change the exception queue; see `exceptions.action`."""
@@ -122,9 +122,6 @@ class SqliteStore(SqliteReader):
         if max(swept) < limit:
             await self._give_back()  # else what is empty is wanted again at once, and pages are moved for nothing
         return sum(swept)
-
-    def _look(self, find: Callable[[Connection], Emptied]) -> Awaitable[Emptied]:
-        return self._scan(partial(find, self._scanning))
 
     async def _sweep_chunks(self, now: int, limit: int) -> int:
         youngest = (now - ORPHAN_AGE).to_bytes(6, "big") + bytes(10)
