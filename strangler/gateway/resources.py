@@ -224,8 +224,6 @@ class Resources:
 
     async def _list(self, request: Request, path: ResourcePath) -> Answer:
         resource = path.resource
-        if request.method not in ("GET", "HEAD"):
-            return _not_allowed(request.method, ("GET", "HEAD"))
         promises = self._promises_of(resource)
         admitted, barred = await self._admission.to_list(request, promises)
         callers = listing.callers(request, admitted.values(), self._key)
@@ -299,7 +297,7 @@ def _is_final(process: Process) -> bool:
     return process.final
 
 
-def _not_allowed(method: str, methods: Mapping[str, object] | Sequence[str]) -> Answer:
+def _not_allowed(method: str, methods: Mapping[str, object]) -> Answer:
     allow = ", ".join(methods)
     return problem(
         "method-not-allowed",

@@ -70,6 +70,32 @@ async def test_process_resources_come_before_every_route(switch: Switch, path: s
     assert answer.body == b"resource"
 
 
+ON_ITS_OWN_PATH = """
+upstreams:
+  claims: {url: "http://127.0.0.1:8081"}
+routes:
+  - {name: submit, match: {path: /claims, methods: [POST]}, upstream: claims, mode: async, process: {resource: /claims}}
+  - {name: replace, match: {path: /claims, methods: [PUT]}, upstream: claims}
+default: {upstream: claims}
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "route"),
+    [
+        ("GET", "/claims", ""),
+        ("HEAD", "/claims/events", ""),
+        ("PUT", f"/claims/{ID}", ""),
+        ("POST", "/claims", "submit"),
+        ("PUT", "/claims", "replace"),
+        ("DELETE", "/claims", "default"),
+        ("POST", "/claims/events", "default"),
+    ],
+)
+def test_what_a_collection_is_not_read_by_is_for_the_routes(tmp_path: Path, method: str, path: str, route: str) -> None:
+    assert way(a_switch(tmp_path, ON_ITS_OWN_PATH), method, path.encode()).route == route
+
+
 def test_a_recorded_route_is_handled_and_knows_where_it_would_pass_on_to(switch: Switch) -> None:
     direction = way(switch, "POST", b"/claims")
     assert isinstance(direction, Handle)
