@@ -137,7 +137,7 @@ class Resources:
         if not ticketed and (barred := await self._admission.to_read(request, promise, found)) is not None:
             return self._refused(promise, barred)
         if isinstance(found, Tombstone):
-            return problem("no-longer-kept", "the process ended and its record is no longer kept")
+            return _limited(problem("no-longer-kept", "the process ended and its record is no longer kept"), limit)
         return _limited(await serve(Read(request, found, promise, ticketed)), limit)
 
     # ── The process and its status ────────────────────────────────────────────────────────────────────────────────
@@ -222,7 +222,7 @@ class Resources:
 
     # ── The list ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _list(self, request: Request, path: ResourcePath) -> Answer:
+    async def _list(self, request: Request, path: ResourcePath) -> Answer | Upgrade:
         resource = path.resource
         promises = self._promises_of(resource)
         admitted, barred = await self._admission.to_list(request, promises)
@@ -238,17 +238,14 @@ class Resources:
         if limit is not None and not limit.allowed:
             return too_many("polls", limit)
         if path.rest:
-            return self._live.list(request, resource, callers, self._promised, shown)
+            return _limited(self._live.list(request, resource, callers, self._promised, shown), limit)
         try:
             query = listing.parse(request, resource, promises)
         except listing.BadParameter as error:
-            return problem("bad-request", str(error))
+            return _limited(problem("bad-request", str(error)), limit)
         page = await self._queries.page(query, callers)
         self._instrument.polled("", "list")
-        answer = listing.answer(request, page, self._promised, self._key, shown, self._as_it_stands)
-        if limit is not None:
-            answer.headers.extend(fields("polls", limit))
-        return answer
+        return _limited(listing.answer(request, page, self._promised, self._key, shown, self._as_it_stands), limit)
 
     def _refused(self, promise: Promise | None, barred: Barred) -> Answer:
         self._instrument.refused(promise.route if promise is not None else "", barred.name)

@@ -13,6 +13,7 @@ from strangler.domain.pause import Pause
 from strangler.policy.model import Limits, Rate
 from strangler.policy.standing import Hold
 from tests.engine.world import ASYNC, COMPAT, NOON, Reply, World, a_request, a_route
+from tests.gateway.following import all_events
 from tests.gateway.scene import ALICE, BOB, SENT, Scene, content, field, finish
 from tests.gateway.test_recording import ask
 
@@ -113,6 +114,24 @@ async def test_a_list_is_a_read_too() -> None:
     assert (await scene.list("", ALICE)).status == 200
     assert (await scene.list("", ALICE)).status == 429
     assert (await scene.list("", BOB)).status == 200
+
+
+async def test_a_stream_a_question_that_makes_no_sense_and_what_is_gone_tell_what_is_left_too() -> None:
+    scene = limited(Rate(4, 60.0))
+    forgotten = await scene.process(*SENT, finish())
+    scene.clock.pass_(31 * 86_400)
+    await scene.store.sweep(scene.clock.now(), 10)
+    answers = [
+        await scene.ask("GET", forgotten, "/status", ALICE),
+        await scene.list("?limit=many", ALICE),
+        await all_events(scene),
+    ]
+    assert [answer.status for answer in answers] == [410, 400, 200]
+    assert [field(answer, "RateLimit") for answer in answers] == [
+        '"polls";r=3;t=15',
+        '"polls";r=2;t=30',
+        '"polls";r=1;t=45',
+    ]
 
 
 async def test_a_route_without_limits_says_nothing_of_them() -> None:
