@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from strangler.domain.exchange import Headers, joined_fields
-from strangler.policy.pattern import parse_path
-from strangler.policy.readable import MAX_DOCUMENT, Unparsable, decoded, is_packed, media_type, parse_json, unpacked
+from strangler.policy.measure import Document, Measure
+from strangler.policy.pattern import PathPattern, parse_path
+from strangler.policy.readable import MAX_DOCUMENT, Unparsable, decoded, is_packed, measured_json, media_type, unpacked
 from strangler.policy.target import normal
 from strangler.policy.wall import Format, Source
 from strangler.policy.xml_reading import Envelope, read_xml
@@ -23,12 +25,20 @@ _FORMS: Mapping[str, Format] = {
 }
 _MAX_FIELDS = 10_000
 
+ALL_NAMES = frozenset({"@"})
+"""What enters a document as a whole."""
+
 
 class Read(NamedTuple):
     """A body as expressions see it."""
 
     body: Any  # None: there is none
     soap: Envelope | None = None
+    measure: Measure | None = None  # of the body; None: nobody has measured it
+
+    def document(self) -> Document:
+        """The body alone."""
+        return Document(self.body, self.measure)
 
 
 def read_body(data: bytes, headers: Headers, source: Source) -> Read:
@@ -51,7 +61,8 @@ def read_body(data: bytes, headers: Headers, source: Source) -> Read:
     text = decoded(data, content_type, source.charset, xml=form in ("xml", "soap"))
     match form:
         case "json":
-            return Read(parse_json(text))
+            value, measure = measured_json(text)
+            return Read(value, measure=measure)
         case "xml":
             return Read(*read_xml(text, lists=source.lists, namespaces=source.namespaces))
         case "soap":
@@ -128,17 +139,21 @@ class Asked(NamedTuple):
     process: Mapping[str, str]
 
 
-def request_values(asked: Asked, paths: Sequence[str], read: Read) -> dict[str, Any]:
-    """A request as expressions see it; of a query parameter that comes twice, the first value."""
+def request_values(
+    asked: Asked, paths: Sequence[str], read: Read, names: Collection[str] = ALL_NAMES
+) -> dict[str, Any]:
+    """A request as expressions see it; of a query parameter that comes twice, the first value.
+
+    Args:
+        names: by which expressions enter it; what takes time to make, and is not among them, is left empty.
+    """
     path, _, query = asked.target.partition(b"?")
-    values: dict[str, str] = {}
-    for key, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
-        values.setdefault(key, value)
+    whole = "@" in names
     document: dict[str, Any] = {
         "method": asked.method,
-        "path": path_parameters(paths, path),
-        "query": values,
-        "headers": header_values(asked.headers),
+        "path": path_parameters(paths, path) if whole or "path" in names else {},
+        "query": _first_values(query) if query else {},
+        "headers": header_values(asked.headers) if whole or "headers" in names else {},
         "body": read.body,
         "caller": {"name": asked.caller} if asked.caller is not None else {},
         "process": dict(asked.process),
@@ -146,6 +161,13 @@ def request_values(asked: Asked, paths: Sequence[str], read: Read) -> dict[str, 
     if read.soap is not None:
         document["soap"] = read.soap.plain()
     return document
+
+
+def _first_values(query: bytes) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for key, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        values.setdefault(key, value)
+    return values
 
 
 def reply_values(status: int, headers: Headers, read: Read) -> dict[str, Any]:
@@ -165,7 +187,7 @@ def path_parameters(paths: Sequence[str], path: bytes) -> dict[str, str]:
     """The parameters of the first of some path patterns that a path fits, decoded; none where it fits none."""
     raw = normal(path).split(b"/")[1:]
     for text in paths:
-        pattern = parse_path(text)
+        pattern = _pattern(text)
         length = len(pattern.segments)
         if len(raw) < length or (len(raw) > length and not pattern.prefix):
             continue
@@ -174,3 +196,8 @@ def path_parameters(paths: Sequence[str], path: bytes) -> dict[str, str]:
             found = [unquote_to_bytes(mine).decode("utf-8", "replace") for theirs, mine in pairs if theirs is None]
             return dict(zip(pattern.names, found, strict=True))
     return {}
+
+
+@lru_cache(maxsize=4096)
+def _pattern(text: str) -> PathPattern:
+    return parse_path(text)

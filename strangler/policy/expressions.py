@@ -13,13 +13,12 @@ from urllib.parse import quote
 
 import jmespath
 from jmespath.exceptions import JMESPathError, LexerError, ParseError
-from jmespath.functions import Functions
 
 from strangler.policy.evaluation import Tree, function_of
+from strangler.policy.expression_tree import copies, first_names, growth, wrong_call
+from strangler.policy.measure import MAX_DEPTH, MAX_VALUES, Document, Measure, TooLarge
 
 MAX_TEXT = 16 * 1024  # characters of an expression
-MAX_DEPTH = 100  # of nested mappings and lists, in a document or a result
-MAX_VALUES = 200_000  # in a document or a result
 MAX_COPIES = 1000  # of its document that an expression may make on the way to its value
 MAX_WORK = 20_000_000  # copies times values, and text counted as a value for each `_TEXT` characters
 _TEXT = 64
@@ -45,7 +44,7 @@ class ExpressionError(ValueError):
 class Expression:
     """A compiled expression."""
 
-    __slots__ = ("_copies", "_find", "names", "text")
+    __slots__ = ("_copies", "_find", "_growth", "names", "text")
 
     def __init__(self, text: str, names: frozenset[str] | None = None) -> None:
         """Compile ``text``; ``names`` is what it may begin with, None: anything.
@@ -58,18 +57,21 @@ class Expression:
         self.text = text
         try:
             tree: Tree = jmespath.compile(text).parsed
-            _check_functions(tree)
-            self._copies = _copies(tree, 1)
+            wrong = wrong_call(tree)
+            self._copies = copies(tree, 1)
+            self._growth = growth(tree)
             self._find = function_of(tree)
         except (ParseError, LexerError) as error:
             raise ExpressionSyntaxError(f"not JMESPath, from character {(error.lex_position or 0) + 1} on") from None
         except (JMESPathError, RecursionError):
             raise ExpressionSyntaxError("not JMESPath") from None
+        if wrong is not None:
+            raise ExpressionSyntaxError(wrong)
         if self._copies > MAX_COPIES:
             raise ExpressionSyntaxError(
                 f"makes up to {self._copies:.0e} copies of its document; {MAX_COPIES} are taken"
             )
-        self.names = frozenset(_first_names(tree))
+        self.names = frozenset(first_names(tree))
         """By which it enters the document; "@": as a whole."""
         if names is not None:
             for name in sorted(self.names - {"@"}):
@@ -77,43 +79,35 @@ class Expression:
                     raise ExpressionSyntaxError(f"begins with {name}; it can begin with {', '.join(sorted(names))}")
 
     def evaluate(self, document: Any) -> Any:
-        """Its value over a document of plain JSON values; None where there is nothing.
+        """Its value over a document: plain JSON values, or a `Document` of them; None where there is nothing.
 
         Raises:
             ExpressionError: a function does not take what it is given, or the document or the value is too large.
         """
-        if _check_bounds(document) * self._copies > MAX_WORK:
+        if not isinstance(document, Document):
+            document = Document(document)
+        measure = _measure(document)
+        if (measure.values + measure.letters // _TEXT) * self._copies > MAX_WORK:
             raise ExpressionError(f"{self.text[:100]} would take too long over a document of this size")
         try:
-            value = self._find(document)
+            value = self._find(document.value)
         except (JMESPathError, RecursionError, TypeError, ValueError, ArithmeticError) as error:
             # Not all that its functions and comparisons cannot do is an error of JMESPath to the library.
             raise ExpressionError(f"{self.text} cannot be evaluated: {type(error).__name__}") from None
-        _check_bounds(value)
+        if measure.values * self._growth.times > MAX_VALUES or measure.depth + self._growth.levels > MAX_DEPTH:
+            _measure(Document(value))
         return value
 
+    def is_plain(self, document: Document) -> bool:
+        """Whether no number in its value over a document is other than `Measure.plain` says."""
+        return self._growth.plain and document.measure.plain
 
-def _copies(tree: Tree, given: int) -> int:
-    """How many copies of a document an expression makes at most, when it is given so many.
 
-    A chain of ``[@, @] | [@, @] | …`` doubles with every link; JMESPath has no other way to grow. Values are shared and
-    not copied, so only what walks through the result is slow; but something always does.
-    """
-    kind, children = tree["type"], tree["children"]
-    if kind == "literal":
-        return 1
-    if kind in ("pipe", "subexpression", "index_expression", "projection", "value_projection", "filter_projection"):
-        for child in children:
-            if isinstance(child, Mapping):
-                given = _copies(child, given)
-        return given
-    if kind == "function_expression":
-        each = max((_copies(child, 1) for child in children if child["type"] == "expref"), default=1)
-        return each * max(1, sum(_copies(child, given) for child in children if child["type"] != "expref"))
-    below = [_copies(child, given) for child in children if isinstance(child, Mapping)]
-    if kind in ("multi_select_list", "multi_select_dict"):
-        return max(1, sum(below))
-    return max([given, *below])
+def _measure(document: Document) -> Measure:
+    try:
+        return document.measure
+    except TooLarge as error:
+        raise ExpressionError(str(error)) from None
 
 
 class Template:
@@ -131,7 +125,7 @@ class Template:
             Expression(part, names) if inside else part for inside, part in _parts(text)
         )
 
-    def text(self, document: Mapping[str, Any]) -> str:
+    def text(self, document: Any) -> str:
         """The text with all values in their places; nothing for null.
 
         Raises:
@@ -157,7 +151,7 @@ class Template:
         """The text without what stands in braces."""
         return "".join(part for part in self._parts if isinstance(part, str))
 
-    def path(self, document: Mapping[str, Any]) -> str:
+    def path(self, document: Any) -> str:
         """The text as a path: each value is one percent-encoded segment, or a part of one.
 
         Raises:
@@ -238,78 +232,3 @@ def _closing(text: str, opening: int) -> int:
                 return position
         position += 1
     raise ExpressionSyntaxError(f"the brace at character {opening + 1} is not closed")
-
-
-def _check_functions(tree: Tree) -> None:
-    """JMESPath finds unknown functions when it evaluates; an operator is to hear of them when the policy loads."""
-    for node in _nodes(tree):
-        if node["type"] != "function_expression":
-            continue
-        name, given = node["value"], len(node["children"])
-        if name not in Functions.FUNCTION_TABLE:
-            raise ExpressionSyntaxError(f"there is no function {name}()")
-        signature = Functions.FUNCTION_TABLE[name]["signature"]
-        variadic = bool(signature) and bool(signature[-1].get("variadic"))
-        if given < len(signature) or (given > len(signature) and not variadic):
-            raise ExpressionSyntaxError(f"{name}() takes {len(signature)} values, not {given}")
-
-
-def _nodes(tree: Tree) -> Iterator[Tree]:
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        waiting.extend(child for child in node["children"] if isinstance(child, Mapping))
-
-
-# Of these only the first child sees the document; the others see what the first yields.
-_CHAINED = frozenset(
-    {
-        "subexpression",
-        "index_expression",
-        "projection",
-        "value_projection",
-        "filter_projection",
-        "flatten",
-        "pipe",
-    }
-)
-
-
-def _first_names(tree: Tree) -> Iterator[str]:
-    """The names by which an expression enters the document."""
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        if node["type"] == "field":
-            yield node["value"]
-        elif node["type"] in ("current", "identity"):
-            yield "@"
-        elif node["type"] == "expref":
-            continue
-        else:
-            children = node["children"][:1] if node["type"] in _CHAINED else node["children"]
-            waiting.extend(child for child in children if isinstance(child, Mapping))
-
-
-def _check_bounds(document: Any) -> int:
-    """Refuse what is too deep or holds too many values, before anything recursive looks at it. Returns its weight."""
-    count, text, level = 1, 0, [document]
-    for _ in range(MAX_DEPTH):
-        below: list[Any] = []
-        for value in level:
-            # Exact types, because these are plain documents and this is done for every evaluation.
-            kind = type(value)
-            if kind is str:
-                text += len(value)
-            elif kind is dict or kind is list:
-                below.extend(value.values() if kind is dict else value)
-                if len(below) > MAX_VALUES:
-                    raise ExpressionError(f"more than {MAX_VALUES} values")
-        count += len(below)
-        if count > MAX_VALUES + 1:
-            raise ExpressionError(f"more than {MAX_VALUES} values")
-        if not below:
-            return count + text // _TEXT
-        level = below
-    raise ExpressionError(f"nested more than {MAX_DEPTH} deep")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from strangler.policy.expressions import Expression, ExpressionError
+from strangler.policy.measure import Document
 from strangler.policy.wall import Formula
 
 Hook = Callable[[Mapping[str, Any]], Any]
@@ -48,8 +49,12 @@ class Compiled:
         """By which it enters the document; "@": as a whole."""
         return frozenset({"@"}) if self._expression is None else self._expression.names
 
+    def is_plain(self, document: Document) -> bool:
+        """Whether its value over a document has no number other than `Measure.plain` says; of a hook nobody knows."""
+        return self._expression is not None and self._expression.is_plain(document)
+
     def value(self, document: Any) -> Any:
-        """Its value over a document.
+        """Its value over a document: plain JSON values, or a `Document` of them.
 
         Raises:
             ExpressionError: it cannot be evaluated, or the function raised, or returned what is no plain value.
@@ -58,7 +63,7 @@ class Compiled:
             return self._expression.evaluate(document)
         assert self._hook is not None
         try:
-            value = self._hook(document)
+            value = self._hook(document.value if isinstance(document, Document) else document)
         except Exception as error:
             # Whatever it is, it is the operator's, and it must not pass for an answer.
             raise ExpressionError(f"{self._name} raised {type(error).__name__}") from error

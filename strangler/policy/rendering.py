@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote_plus, urlencode
 
+import orjson
+
 from strangler.policy.expressions import REPLY_NAMES, ExpressionError, Template
 from strangler.policy.formula import Compiled, FindHook
+from strangler.policy.measure import Document
 from strangler.policy.wall import Content
 from strangler.policy.xml_writing import declaration, document, elements, envelope, escaped, text_of
 
@@ -33,6 +36,7 @@ class Rendering:
         self._body = Compiled(content.body, find, names) if content.body is not None else None
         self._template = Template(content.template, names) if content.template is not None else None
         self._header = Compiled(content.soap_header, find, names) if content.soap_header is not None else None
+        self._in_unicode = content.charset.lower().startswith("utf")
         self.content_type = content_type(content)
 
     @property
@@ -48,13 +52,13 @@ class Rendering:
             names |= formula.names if formula is not None else frozenset()
         return names
 
-    def body(self, values: Mapping[str, Any]) -> bytes:
+    def body(self, values: Mapping[str, Any] | Document) -> bytes:
         """The body for a document.
 
         Raises:
             ExpressionError: it cannot be evaluated, or its value cannot be written in this form or charset.
         """
-        text = self._text(values)
+        text = self._text(values if isinstance(values, Document) else Document(values))
         charset = self._content.charset
         # XML can spell by number what its charset lacks; nothing else can.
         spelled = "xmlcharrefreplace" if self._content.format in ("xml", "soap") else "strict"
@@ -63,11 +67,11 @@ class Rendering:
         except UnicodeEncodeError as error:
             raise ExpressionError(f"U+{ord(text[error.start]):04X} cannot be written in {charset}") from None
 
-    def _text(self, values: Mapping[str, Any]) -> str:
+    def _text(self, values: Document) -> str:
         content, template = self._content, self._template
         match content.format:
             case "json":
-                return _json(self._value(values), ascii_only=not content.charset.lower().startswith("utf"))
+                return self._json(values)
             case "form":
                 return template.filled(values, self._form_value) if template is not None else self._form(values)
             case "text":
@@ -82,11 +86,21 @@ class Rendering:
                 header = elements(self._header.value(values)) if self._header is not None else None
                 return envelope(content.soap_version, header, inner, content.namespaces, content.charset)
 
-    def _value(self, values: Mapping[str, Any]) -> Any:
+    def _value(self, values: Document) -> Any:
         assert self._body is not None
         return self._body.value(values)
 
-    def _form(self, values: Mapping[str, Any]) -> str:
+    def _json(self, values: Document) -> str:
+        assert self._body is not None
+        value = self._body.value(values)
+        if self._in_unicode and self._body.is_plain(values):
+            try:
+                return orjson.dumps(value).decode()  # the same text in a tenth of the time
+            except TypeError:
+                pass  # an integer of more than 64 bits, or half of a surrogate pair
+        return _json(value, ascii_only=not self._in_unicode)
+
+    def _form(self, values: Document) -> str:
         value = self._value(values)
         if not isinstance(value, Mapping):
             raise ExpressionError("expected a mapping of names to values, to make a form of")

@@ -14,6 +14,7 @@ from strangler.policy.documents import Asked, Read, read_body, reply_values, req
 from strangler.policy.expressions import RECORDED_NAMES, REPLY_NAMES, Expression, ExpressionError, Template
 from strangler.policy.formula import Compiled, FindHook
 from strangler.policy.interpret import rule_of
+from strangler.policy.measure import Document
 from strangler.policy.readable import Unparsable
 from strangler.policy.rendering import Rendering
 from strangler.policy.wall import RequestTranslation, ResponseTranslation, Source, Wall
@@ -156,10 +157,10 @@ class _Request:
         self._content = Rendering(translation.content, find, RECORDED_NAMES) if translation.content.makes else None
         self._path = Template(translation.path, RECORDED_NAMES) if translation.path is not None else None
         self._headers = _header_templates(translation.set_headers, RECORDED_NAMES)
-
-    @property
-    def has_hooks(self) -> bool:
-        return self._content is not None and self._content.has_hooks
+        self.has_hooks = self._content is not None and self._content.has_hooks
+        makers = (self._content, self._path, *(template for _, template in self._headers))
+        self._names: frozenset[str] = frozenset().union(*(each.names for each in makers if each is not None))
+        self._looks_at_body = bool(self._names & {"body", "soap", "@"})
 
     def sent(self, asked: Asked, paths: Sequence[str]) -> Sent:
         try:
@@ -167,7 +168,7 @@ class _Request:
         except Unparsable as error:
             raise Unreadable(str(error)) from None
         try:
-            values = request_values(asked, paths, read)
+            values = Document(request_values(asked, paths, read, self._names), parts=[read.document()])
             headers = [*asked.headers]
             data = None
             if self._content is not None:
@@ -184,14 +185,11 @@ class _Request:
             raise Untranslatable(str(error)) from None
 
     def _read(self, asked: Asked) -> Read:
-        names = self._content.names if self._content is not None else frozenset()
-        for template in (self._path, *(template for _, template in self._headers)):
-            names |= template.names if template is not None else frozenset()
-        if not names & {"body", "soap", "@"}:
+        if not self._looks_at_body:
             return Read(None)
         return read_body(asked.data, asked.headers, self._policy.source)
 
-    def _target(self, asked: Asked, values: dict[str, Any]) -> bytes:
+    def _target(self, asked: Asked, values: Document) -> bytes:
         if self._path is None:
             return asked.target
         path = self._path.path(values).encode()
@@ -214,7 +212,7 @@ class _Response:
         self.looks_at_body = bool(self.names & {"reply", "@"}) or self.when.looks_at_body
 
     def translated(self, reply: Reply, seen: _Seen) -> Translated:
-        values = seen.values(with_body=bool(self.names & {"body", "soap", "@"}), with_reply=self.looks_at_body)
+        values = seen.values(self.names, with_reply=self.looks_at_body)
         status = self._status_of(reply, values)
         headers, data = [*reply.headers], None
         if self._content is not None:
@@ -226,7 +224,7 @@ class _Response:
                 headers.append((b"Content-Type", self._content.content_type))
         return Translated(status, _changed(headers, self._policy.remove_headers, self._headers, values), data)
 
-    def _status_of(self, reply: Reply, values: dict[str, Any]) -> int:
+    def _status_of(self, reply: Reply, values: Document) -> int:
         if self._status is None:
             status: Any = self._policy.status
             return reply.status if status is None else int(status)
@@ -243,26 +241,30 @@ class _Seen:
         self.asked = asked
         self._reply = reply
         self._wall = wall
-        self._read: Read | Unparsable | None = None
+        self._read: tuple[Read, Document] | Unparsable | None = None
 
     def over_body(self, formula: Compiled) -> object:
         if formula.is_hook:
-            return formula.value(self.values(with_body=True, with_reply=True))
-        return formula.value(self._reply_read().body)
+            return formula.value(self.values(formula.names, with_reply=True))
+        return formula.value(self._reply_read()[1])
 
-    def values(self, *, with_body: bool, with_reply: bool) -> dict[str, Any]:
-        """The document, with the bodies only where they are looked at."""
+    def values(self, names: frozenset[str], *, with_reply: bool) -> Document:
+        """The document, with the bodies only where they are looked at; ``names``: by which it is entered."""
         source = self._wall.request.source if self._wall.request is not None else Source()
-        read = read_body(self.asked.data, self.asked.headers, source) if with_body else Read(None)
-        reply = reply_values(self._reply.status, self._reply.headers, self._reply_read() if with_reply else Read(None))
-        return {**request_values(self.asked, self._wall.paths, read), "reply": reply}
+        looks = names & {"body", "soap", "@"}
+        read = read_body(self.asked.data, self.asked.headers, source) if looks else Read(None)
+        replied, body = self._reply_read() if with_reply else (Read(None), Document(None))
+        values = request_values(self.asked, self._wall.paths, read, names)
+        values["reply"] = reply_values(self._reply.status, self._reply.headers, replied)
+        return Document(values, parts=[read.document(), body])
 
-    def _reply_read(self) -> Read:
+    def _reply_read(self) -> tuple[Read, Document]:
         if self._read is None:
             try:
                 if self._reply.data is None:
                     raise Unparsable("it is too large to be looked into")
-                self._read = read_body(self._reply.data, self._reply.headers, self._wall.reply_source)
+                read = read_body(self._reply.data, self._reply.headers, self._wall.reply_source)
+                self._read = read, read.document()
             except Unparsable as error:
                 self._read = error
         if isinstance(self._read, Unparsable):
@@ -278,14 +280,16 @@ def _changed(
     headers: Sequence[Header],
     remove: Collection[str],
     templates: Sequence[tuple[bytes, Template]],
-    values: dict[str, Any],
+    values: Document,
 ) -> list[Header]:
     """The headers without those that fit a term of ``remove``, and with those that are set; an empty one is not."""
-    kept = [
-        header
-        for header in headers
-        if not any(wildcard.fits(term, header[0].lower().decode("latin-1")) for term in remove)
-    ]
+    kept = list(headers)
+    if remove:
+        kept = [
+            header
+            for header in headers
+            if not any(wildcard.fits(term, header[0].lower().decode("latin-1")) for term in remove)
+        ]
     for name, template in templates:
         text = template.text(values)
         if _BROKEN_LINE.search(text):

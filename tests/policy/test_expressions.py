@@ -5,8 +5,6 @@ from typing import Any
 import pytest
 
 from strangler.policy.expressions import (
-    MAX_DEPTH,
-    MAX_VALUES,
     REQUEST_NAMES,
     Expression,
     ExpressionError,
@@ -14,6 +12,7 @@ from strangler.policy.expressions import (
     Template,
     multiselect,
 )
+from strangler.policy.measure import MAX_DEPTH, MAX_VALUES
 
 DOCUMENT: dict[str, Any] = {
     "method": "POST",

@@ -1,0 +1,94 @@
+"""How large a plain document is: found before anything recursive looks at it, and once however many expressions do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+MAX_DEPTH = 100  # of nested mappings and lists, in a document or a result
+MAX_VALUES = 200_000  # in a document or a result
+
+
+class TooLarge(ValueError):
+    """A document is nested deeper than `MAX_DEPTH`, or holds more than `MAX_VALUES`."""
+
+
+class Measure(NamedTuple):
+    """What a document holds."""
+
+    values: int  # it itself, and all in it
+    names: int  # in its mappings
+    letters: int  # of its texts, names not counted
+    depth: int  # of a scalar: 1
+    plain: bool  # no fraction in it is so large or so small that it may be written with an exponent, or not at all
+
+
+class Document:
+    """A plain value that expressions look at.
+
+    Args:
+        parts: documents that stand in it, each measured at most once for all in which it stands.
+    """
+
+    __slots__ = ("_measure", "_parts", "value")
+
+    def __init__(self, value: Any, measure: Measure | None = None, parts: Sequence[Document] = ()) -> None:
+        self.value = value
+        self._measure = measure
+        self._parts = parts
+
+    @property
+    def measure(self) -> Measure:
+        """What it holds.
+
+        Raises:
+            TooLarge: it is too deep, or holds too much.
+        """
+        if self._measure is None:
+            self._measure = measured(self.value, {id(part.value): part.measure for part in self._parts})
+        return self._measure
+
+
+def measured(document: Any, known: Mapping[int, Measure] | None = None) -> Measure:
+    """What a document holds.
+
+    Args:
+        known: by `id`, mappings and lists in it that were measured before.
+
+    Raises:
+        TooLarge: it is too deep, or holds too much.
+    """
+    values, names, letters, deepest, plain = 1, 0, 0, 1, True
+    level = [document]
+    for depth in range(1, MAX_DEPTH + 1):
+        below: list[Any] = []
+        for value in level:
+            # Exact types, because these are plain documents and there are thousands of values.
+            kind = type(value)
+            if kind is str:
+                letters += len(value)
+            elif kind is dict or kind is list:
+                if known and (part := known.get(id(value))) is not None:
+                    values += part.values - 1
+                    names, letters, plain = names + part.names, letters + part.letters, plain and part.plain
+                    deepest = max(deepest, depth + part.depth - 1)
+                elif kind is dict:
+                    names += len(value)
+                    below += value.values()
+                else:
+                    below += value
+                if len(below) > MAX_VALUES:
+                    raise TooLarge(f"more than {MAX_VALUES} values")
+            elif kind is float and plain:
+                plain = 1e-4 <= value < 1e16 or -1e16 < value <= -1e-4 or value == 0
+        values += len(below)
+        if values > MAX_VALUES + 1:
+            raise TooLarge(f"more than {MAX_VALUES} values")
+        if not below:
+            break
+        level = below
+    else:
+        deepest = MAX_DEPTH + 1
+    if deepest > MAX_DEPTH:
+        raise TooLarge(f"nested more than {MAX_DEPTH} deep")
+    return Measure(values, names, letters, max(deepest, depth), plain)
