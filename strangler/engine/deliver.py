@@ -8,6 +8,7 @@ signal that is lost costs delay, and nothing else. No lane waits for another one
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -63,7 +64,7 @@ class Deliverer:
         self._wakes: dict[str, tuple[int, asyncio.TimerHandle]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._running = 0
-        self._crowded: dict[str, DeliveryLane] = {}  # lanes that wait for others, the longest waiting first
+        self._crowded: OrderedDict[str, DeliveryLane] = OrderedDict()  # that wait for others, the longest first
         self._going = False
         self.totals: Sequence[DeliveryTotal] = ()
         """What was pending, held and dead at the last look."""
@@ -302,9 +303,9 @@ class Deliverer:
             lane.settled(delivery)
             lane.running -= 1
             self._running -= 1
-            crowded, self._crowded = self._crowded, {}
-            for waiting in (*crowded.values(), lane):
-                self._pump(waiting)
+            while self._crowded and self._running < _AT_ONCE:
+                self._pump(self._crowded.popitem(last=False)[1])
+            self._pump(lane)
 
     async def _send(self, lane: DeliveryLane, receiver: Receiver, delivery: Delivery) -> None:
         means = self._means

@@ -13,8 +13,9 @@ from strangler.domain.delivery import FINAL_STATES, DeliveryState, Subscription,
 from strangler.domain.exchange import Body, RecordedReply
 from strangler.domain.process import Effect, PublicState, State
 from strangler.domain.transitions import Accept, Claim, Doubt, Finish, apply
-from strangler.engine.delivery_lanes import NARROWED_AFTER
+from strangler.engine.delivery_lanes import NARROWED_AFTER, reaches
 from strangler.policy.model import Rate
+from strangler.policy.receivers import Receiver
 from strangler.ports import (
     Answered,
     Commit,
@@ -331,6 +332,32 @@ async def test_all_lanes_together_stay_within_bounds_and_one_lane_never_takes_th
         gate.open.set()
     await begun.settled()
     assert len(await begun.all(DeliveryState.DELIVERED)) == 30
+
+
+async def test_lanes_that_wait_for_others_take_turns_and_only_whose_turn_it_is_is_looked_into(
+    begun: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strangler.engine.deliver._AT_ONCE", 1)
+    looked: list[str] = []
+
+    def counted(receiver: Receiver, lane: str) -> bool:
+        looked.append(lane)
+        return reaches(receiver, lane)
+
+    names = [f"broker-{letter}" for letter in "abcdefghij"]
+    gate = Gate()
+    begun.sender.scripts["broker-a"] = [gate, OK]
+    for name in names:
+        begun.receiver(name)
+        await begun.processes(2, Subscription(name))
+    await begun.until(lambda: len(begun.deliverer._crowded) == len(names))
+    monkeypatch.setattr("strangler.engine.deliver.reaches", counted)
+    gate.open.set()
+    await begun.settled()
+    first, *others = [receiver for receiver, _ in begun.sender.sent]
+
+    assert (first, sorted(others[:10]), sorted(others[10:])) == (names[0], names, names[1:])
+    assert len(looked) <= 3 * len(begun.sender.sent)
 
 
 async def test_lanes_in_which_nothing_is_to_be_sent_are_forgotten(begun: Telling) -> None:
