@@ -7,6 +7,7 @@ import hashlib
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from strangler.domain import tracing
@@ -46,6 +47,10 @@ def undecided(detail: str) -> Barred:
     return Barred("authorization-unavailable", problem("authorization-unavailable", detail, retry_after=_RETRY))
 
 
+_Refusal = Callable[[], Barred]
+"""Makes one for each who waits: an answer is added to on its way to its client."""
+
+
 class Authorizer:
     """Asks upstreams, and remembers for a while whom they let in: by a keyed hash, never by the credentials.
 
@@ -71,7 +76,7 @@ class Authorizer:
         self._trusted = trusted
         self._key = hmac.digest(identity_key, _PURPOSE, "sha256")
         self._allowed: OrderedDict[bytes, float] = OrderedDict()  # until when, by whom and what
-        self._asking: dict[bytes, asyncio.Task[Barred | None]] = {}
+        self._asking: dict[bytes, asyncio.Task[_Refusal | None]] = {}
         self._places: dict[str, asyncio.Semaphore] = {}
 
     async def ask(
@@ -96,14 +101,15 @@ class Authorizer:
             self._asking[key] = asking
             asking.add_done_callback(lambda _: self._asking.pop(key, None))
         # Several wait for one answer; the client of one of them may leave.
-        return await asyncio.shield(asking)
+        refusal = await asyncio.shield(asking)
+        return refusal() if refusal is not None else None
 
     def close(self) -> None:
         """Ask no more."""
         for asking in list(self._asking.values()):
             asking.cancel()
 
-    async def _ask(self, question: Outgoing, upstream: Upstream, key: bytes, cache: float) -> Barred | None:
+    async def _ask(self, question: Outgoing, upstream: Upstream, key: bytes, cache: float) -> _Refusal | None:
         reply = _Reply()
         try:
             async with asyncio.timeout(TIMEOUT), self._places.setdefault(upstream.name, asyncio.Semaphore(AT_ONCE)):
@@ -116,7 +122,7 @@ class Authorizer:
             pass
         except Exception as error:
             self._instrument.failed("authorize", error)
-            return undecided("the question could not be asked")
+            return partial(undecided, "the question could not be asked")
         else:
             if fault is not None:
                 return self._unanswered(upstream, fault.reason)
@@ -124,12 +130,12 @@ class Authorizer:
             self._remember(key, cache)
             return None
         if reply.status in (401, 403):
-            return reply.barred()
+            return reply.barred
         return self._unanswered(upstream, f"the answer was {reply.status}")
 
-    def _unanswered(self, upstream: Upstream, reason: str) -> Barred:
+    def _unanswered(self, upstream: Upstream, reason: str) -> _Refusal:
         self._instrument.note("authorization_unanswered", "warning", upstream=upstream.name, reason=reason)
-        return undecided("the legacy system did not say whether it is allowed")
+        return partial(undecided, "the legacy system did not say whether it is allowed")
 
     def _remember(self, key: bytes, seconds: float) -> None:
         if seconds <= 0:

@@ -257,6 +257,19 @@ async def test_what_is_remembered_is_bounded_and_the_oldest_goes(monkeypatch: py
     assert gate.asked == 4
 
 
+@pytest.mark.parametrize("script", [Reply(403, b"no", [(b"Content-Type", b"text/plain")]), Reply(500)])
+async def test_each_who_waits_is_given_an_answer_of_its_own(script: Reply) -> None:
+    gate = Gate()
+    gate.upstream.script = [script]
+    one, other = await asyncio.gather(gate.ask(ALICE), gate.ask(ALICE))
+    assert gate.asked == 1
+    assert one is not None
+    assert other is not None
+    assert one == other
+    one.answer.headers.append((b"Access-Control-Allow-Origin", b"https://one.example"))
+    assert b"Access-Control-Allow-Origin" not in dict(other.answer.headers)
+
+
 async def test_several_who_wait_for_the_same_answer_ask_once_and_one_may_leave() -> None:
     gate = Gate()
     asked, answer = asyncio.Event(), asyncio.Event()
