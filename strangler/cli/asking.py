@@ -143,7 +143,7 @@ class Ops:
             headers["Content-Type"] = "application/json"
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
-            if name := _person():
+            if name := person():
                 headers["Strangler-Operator"] = name
         return headers
 
@@ -240,7 +240,7 @@ def _pass_beside(store: str) -> Pass | None:
         return None
 
 
-def _person() -> str | None:
+def person() -> str | None:
     """Who sits here, as the system calls them."""
     name = os.environ.get("SUDO_USER")
     if name is None:

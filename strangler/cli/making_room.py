@@ -9,12 +9,16 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from strangler.cli.asking import Ops
+from strangler.cli.asking import Ops, person
 from strangler.cli.showing import print_json
-from strangler.config.scalars import size
+from strangler.config.scalars import is_text, size
 from strangler.config.system import SystemClock
-from strangler.domain.errors import OperatorError
-from strangler.ports import Shed
+from strangler.domain.errors import OperatorError, StoreUnavailable
+from strangler.operations.api.schemas import is_line
+from strangler.operations.api.shedding import NAME, PATH, note_of
+from strangler.operations.api.tokens import LOCAL, named
+from strangler.ports import Command, Shed
+from strangler.store import Store
 from strangler.store.open import is_in_use, open_store
 from strangler.store.sealing import AesGcmSealer
 
@@ -30,6 +34,8 @@ def shed(arguments: argparse.Namespace) -> int:
         raise OperatorError(f"--free: {error}") from None
     if arguments.why is None and not arguments.dry_run:
         raise OperatorError("--why: say why it is done; it stands in the audit log")
+    if arguments.why is not None and not (is_text(arguments.why) and is_line(arguments.why)):
+        raise OperatorError("--why: expected text on one line, of at most 1000 characters")
     by_server = arguments.ops is not None or is_in_use(arguments.store)
     done = _all(_through_server(arguments) if by_server else _directly(arguments), wanted)
     if arguments.json:
@@ -74,8 +80,26 @@ def _directly(arguments: argparse.Namespace) -> Step:
         # No credential is opened or sealed, so any key will do.
         store = open_store(arguments.store, AesGcmSealer(os.urandom(32)), SystemClock())
         try:
-            return await (store.sheddable if arguments.dry_run else store.shed)(after, enough)
+            if arguments.dry_run:
+                return await store.sheddable(after, enough)
+            return await _on_record(store, arguments.why, after, enough)
         finally:
             await store.close()
 
     return lambda after, enough: asyncio.run(opened(after, enough))
+
+
+async def _on_record(store: Store, why: str, after: str | None, enough: int) -> Shed:
+    """Shed as a server does: on record before it begins, and what it came to."""
+    clock, outcome, detail = SystemClock(), "internal-error", None
+    who = named(LOCAL, person() or "")
+    number = await store.begin_command(Command(clock.now(), who, NAME, PATH, why, None))
+    try:
+        done = await store.shed(after, enough)
+        outcome, detail = "done", note_of(done)
+        return done
+    except StoreUnavailable as error:
+        outcome, detail = "store-unavailable", str(error)
+        raise
+    finally:
+        await store.end_command(number, clock.now(), outcome, detail)

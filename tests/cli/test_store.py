@@ -13,9 +13,11 @@ import pytest
 
 from strangler.cli import main
 from strangler.cli.store import people
+from strangler.domain.errors import StoreUnavailable
 from strangler.store.fsck import Report
 from strangler.store.open import open_ledgers
 from strangler.store.retention import Part
+from strangler.store.sqlite.store import SqliteStore
 from tests.operations.desk_stage import POLICY, Desk, a_desk
 
 Capture = pytest.CaptureFixture[str]
@@ -98,6 +100,31 @@ async def test_shed_opens_the_store_itself_where_no_server_runs(tmp_path: Path, 
     assert shed(url) == 0
     assert (await said(capsys, "store", "shed", "--free", "1B", "--why", "x", "--store", url))[0] == 0
     assert shed(url) == 1
+    async with a_desk(tmp_path) as desk:
+        (command,) = (await desk.get("/audit")).document["commands"]
+        assert (command["what"], command["subject"], command["why"]) == ("shedBodies", "/store/shed", "x")
+        assert command["who"].startswith("command-line (")
+        assert command["outcome"] == "done"
+        assert command["detail"].startswith("1 processes")
+
+
+async def test_shed_without_a_server_that_fails_is_on_record(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    async with a_desk(tmp_path):
+        pass
+
+    async def full(*_: Any) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr(SqliteStore, "shed", full)
+    code, text = await said(capsys, "store", "shed", "--free", "1B", "--why", "x", "--store", url)
+    assert code != 0
+    assert "the disk is full" in text
+    async with a_desk(tmp_path) as desk:
+        (command,) = (await desk.get("/audit")).document["commands"]
+        assert (command["outcome"], command["detail"]) == ("store-unavailable", "the disk is full")
 
 
 @pytest.mark.parametrize(
@@ -105,6 +132,8 @@ async def test_shed_opens_the_store_itself_where_no_server_runs(tmp_path: Path, 
     [
         (["shed", "--free", "much", "--why", "x"], "--free: expected a size"),
         (["shed", "--free", "1GiB"], "--why: say why"),
+        (["shed", "--free", "1GiB", "--why", "a\x1b[31mb"], "--why: expected text on one line"),
+        (["shed", "--free", "1GiB", "--why", "\udcff"], "--why: expected text on one line"),
         (["shed", "--free", "1GiB", "--why", "x"], "there is no such store"),
         (["usage"], "there is no such file"),
         (["backup", "copy.db"], "there is no such file"),

@@ -8,12 +8,11 @@ import socket
 from aiohttp import web
 
 from strangler.operations.api.endpoint import Endpoint, Refusal, Role
-from strangler.operations.api.tokens import LOCAL, Holder, Tokens
+from strangler.operations.api.tokens import LOCAL, Holder, Tokens, named
 
 CLAIM = "Strangler-Operator"
 """The header by which the command line says who sits at it; believed of who holds the token of this machine."""
 
-_LONGEST_CLAIM = 64
 _FORWARDED = ("Forwarded", "X-Forwarded-For")
 
 
@@ -63,7 +62,4 @@ def _holder(presented: list[str], tokens: Tokens) -> Holder | None:
 
 
 def _name(holder: Holder, request: web.Request) -> str:
-    claim = request.headers.get(CLAIM, "")
-    if holder.name != LOCAL or not claim or len(claim) > _LONGEST_CLAIM or not claim.isprintable():
-        return holder.name
-    return f"{holder.name} ({claim})"
+    return named(LOCAL, request.headers.get(CLAIM, "")) if holder.name == LOCAL else holder.name

@@ -33,6 +33,11 @@ LINE: Schema = {
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
+def is_line(text: str) -> bool:
+    """Whether a text is one by `LINE`."""
+    return len(text) <= LINE["maxLength"] and re.search(LINE["pattern"], text) is not None
+
+
 def an_object(members: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None) -> Schema:
     """A closed object: members that are always there, and some that are there where they are known."""
     return {

@@ -8,6 +8,8 @@ from strangler.operations.api.endpoint import Answered, Asked, Done, Endpoint, P
 from strangler.operations.api.schemas import COUNT, ID, Schema, an_object, read_id, read_number
 from strangler.ports import Shed, Shedding
 
+NAME = "shedBodies"
+PATH = "/store/shed"
 _MOST = 10**15
 _FREE: Schema = {"type": "integer", "minimum": 1, "maximum": _MOST, "description": "bytes that are wanted"}
 _SHED = an_object({"processes": COUNT, "bodyBytes": COUNT}, {"after": ID})
@@ -21,7 +23,7 @@ def endpoints(shedding: Shedding) -> tuple[Endpoint, ...]:
 
     async def shed(asked: Asked) -> Told:
         done = await shedding.shed(asked.body.get("after"), asked.body["free"])
-        return Done(_shown(done), note=f"{done.processes} processes, {done.body_bytes} bytes")
+        return Done(_shown(done), note=note_of(done))
 
     about = "bodies of processes that have ended, the oldest first; it works some seconds, and says where to go on"
     answers = {200: Answered("What went; with `after` there may be more behind that process", _SHED)}
@@ -42,8 +44,8 @@ def endpoints(shedding: Shedding) -> tuple[Endpoint, ...]:
         ),
         Endpoint(
             method="POST",
-            path="/store/shed",
-            name="shedBodies",
+            path=PATH,
+            name=NAME,
             about=f"Forget {about}.",
             group="store",
             role=Role.OPERATOR,
@@ -54,6 +56,11 @@ def endpoints(shedding: Shedding) -> tuple[Endpoint, ...]:
             problems=("store-unavailable",),
         ),
     )
+
+
+def note_of(shed: Shed) -> str:
+    """What the audit log says of it."""
+    return f"{shed.processes} processes, {shed.body_bytes} bytes"
 
 
 def _shown(shed: Shed) -> dict[str, Any]:

@@ -23,6 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@+-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ROLES = {role.value: role for role in (Role.VIEWER, Role.OPERATOR)}
 _MEMBERS = {"name", "role", "sha256"}
+_LONGEST_CLAIM = 64  # characters
 _MOST = 1024 * 1024  # bytes of a file of tokens
 
 LOCAL = "command-line"
@@ -62,6 +63,12 @@ def entry_line(name: str, role: Role, token: str) -> str:
 def pass_path(store: Path) -> Path:
     """Where the token of the command line lies, by the path of the store."""
     return store.with_name(store.name + ".ops-token")
+
+
+def named(name: str, claim: str) -> str:
+    """A name for the audit log, with who sits there by their own account, as far as that can be shown."""
+    believed = 0 < len(claim) <= _LONGEST_CLAIM and claim.isprintable()
+    return f"{name} ({claim})" if believed else name
 
 
 def is_name(text: str) -> bool:
