@@ -19,6 +19,7 @@ from strangler.domain.process import Effect
 from strangler.domain.retry import parse_retry_after
 from strangler.policy.expressions import ExpressionError
 from strangler.policy.model import FollowPolicy
+from strangler.policy.readable import whole_text
 
 NOWHERE = "follow-nowhere"
 """The upstream took it and does not say where it can be asked, or names a place that is not its own."""
@@ -188,14 +189,14 @@ def _monitored(document: Any, asked: str, authorities: Collection[str]) -> Judge
     if word.lower() != "succeeded":
         return NotYet()
     place = document.get("resourceLocation")
-    target = own_target(place.encode(), asked.encode(), authorities) if isinstance(place, str) else None
+    target = own_target(whole_text(place).encode(), asked.encode(), authorities) if isinstance(place, str) else None
     return Elsewhere(target, result=True) if target is not None else Decided()
 
 
 def _failure(document: Mapping[str, Any]) -> str:
     error = document.get("error")
     code = error.get("code") if isinstance(error, Mapping) else None
-    return code[:_REASON_LENGTH] if isinstance(code, str) and code else OPERATION_FAILED
+    return whole_text(code[:_REASON_LENGTH]) if isinstance(code, str) and code else OPERATION_FAILED
 
 
 def next_look(follow: FollowPolicy, begun: int, now: int, until: int, after: float | None) -> int:

@@ -248,6 +248,16 @@ async def test_a_monitor_that_says_failed_is_a_failure(word: str, reason: str) -
     assert (process.state, process.effect, process.reason) == (State.FAILED, Effect.UNKNOWN, reason)
 
 
+async def test_half_of_a_surrogate_pair_in_a_monitor_is_no_defect() -> None:
+    on = world(FollowPolicy(header="operation-location"))
+    taken = Reply(202, b"", [(b"Operation-Location", b"/operations/17")])
+    failed = await looked(on, await following(on, taken, monitor("Failed", error={"code": "No\ud800"})))
+    assert (failed.state, failed.reason) == (State.FAILED, "No\N{REPLACEMENT CHARACTER}")
+    on = world(FollowPolicy(header="operation-location"))
+    nowhere = await looked(on, await following(on, taken, monitor("Succeeded", resourceLocation="/claims/\udfff")))
+    assert (nowhere.state, nowhere.result_status) == (State.COMPLETED, 200)  # the answer itself is the result
+
+
 async def test_a_template_makes_the_place_of_what_the_reply_says() -> None:
     url = Template("/jobs/{reply.body.job}?process={process.id}", TEMPLATE_NAMES)
     on = world(FollowPolicy(header=None, template=url))
