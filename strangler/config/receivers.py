@@ -13,13 +13,14 @@ from strangler.config.limits import read_rate
 from strangler.config.scalars import seconds
 from strangler.config.section import Context, Section
 from strangler.config.upstreams import build_tls
+from strangler.domain.delivery import FINAL_STATES
 from strangler.domain.process import PublicState
 from strangler.domain.retry import Backoff
 from strangler.policy.addresses import judge
 from strangler.policy.callback_url import AllowedOrigin, CallbackUrl, parse_allowed_origin, parse_callback_url
 from strangler.policy.expressions import REQUEST_NAMES, Expression, ExpressionSyntaxError
 from strangler.policy.model import Route
-from strangler.policy.receivers import FINAL_STATES, CallbackPolicy, Receiver, SigningKey
+from strangler.policy.receivers import CallbackPolicy, Receiver, SigningKey
 
 _SHARED = "whsec_"
 _PRIVATE = "whsk_"

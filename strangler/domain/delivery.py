@@ -19,6 +19,7 @@ from strangler.domain.process import FINAL, Process, PublicState
 from strangler.domain.retry import Backoff, delay
 
 FINAL_STATES = frozenset(PublicState(state.value) for state in FINAL)
+"""What a receiver is told of unless the policy says otherwise."""
 
 
 class DeliveryState(StrEnum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from strangler.domain.delivery import Subscription, write_subscriptions
+from strangler.domain.delivery import write_subscriptions
 from strangler.domain.exchange import Request
 from strangler.engine.content import parsed_for_expressions
 from strangler.engine.keys import request_document
@@ -48,7 +48,4 @@ def subscribed(
     Raises:
         CallbackNotAllowed: the URL that the caller named is not under exactly one receiver of the route.
     """
-    wishes = subscriptions(policy, receivers, named, caller_name)
-    return write_subscriptions(
-        Subscription(wish.receiver, wish.url, receivers[wish.receiver].states) for wish in wishes
-    )
+    return write_subscriptions(subscriptions(policy, receivers, named, caller_name))

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from strangler.domain.process import FINAL, PublicState
+from strangler.domain.delivery import FINAL_STATES, Subscription
+from strangler.domain.process import PublicState
 from strangler.domain.retry import Backoff
 from strangler.policy.addresses import judge
 from strangler.policy.callback_url import AllowedOrigin, CallbackUrl, parse_callback_url
@@ -18,9 +19,6 @@ from strangler.policy.expressions import Expression
 from strangler.policy.model import Rate
 from strangler.policy.upstreams import Tls
 from strangler.policy.wildcard import fits
-
-FINAL_STATES = frozenset(PublicState(state.value) for state in FINAL)
-"""The states that a receiver is told of unless the policy says otherwise."""
 
 BACKOFF = Backoff(initial=5.0, factor=5.0, max=16 * 3600.0, jitter="equal")
 """5 s, 25 s, 2 min, 10 min, 52 min, 4 h, then every 16 h; each shorter by up to a half."""
@@ -85,13 +83,6 @@ class CallbackPolicy:
     body: Expression | None = None  # over the request, likewise; where both name one, the header does
 
 
-class Subscription(NamedTuple):
-    """A standing wish of one process to tell a receiver."""
-
-    receiver: str  # its name
-    url: str | None  # that the caller named, as it is called; None: the receiver's own
-
-
 class CallbackNotAllowed(ValueError):
     """A caller named a URL that may not be called back; the text is for it."""
 
@@ -106,14 +97,14 @@ def subscriptions(
     """
     candidates = [receivers[name] for name in policy.receivers if name in receivers]
     own = tuple(
-        Subscription(receiver.name, None)
+        Subscription(receiver.name, None, receiver.states)
         for receiver in candidates
         if receiver.url is not None and receiver.serves(caller_name)
     )
     if named is None:
         return own
     receiver, url = choose(candidates, named, caller_name)
-    return (*own, Subscription(receiver.name, str(url)))
+    return (*own, Subscription(receiver.name, str(url), receiver.states))
 
 
 def choose(candidates: Sequence[Receiver], named: str, caller_name: str | None) -> tuple[Receiver, CallbackUrl]:

@@ -9,13 +9,13 @@ from ipaddress import ip_network
 
 import pytest
 
+from strangler.domain.delivery import Subscription
 from strangler.policy.callback_url import parse_allowed_origin
 from strangler.policy.receivers import (
     CallbackNotAllowed,
     CallbackPolicy,
     Receiver,
     SigningKey,
-    Subscription,
     choose,
     subscriptions,
 )
