@@ -65,10 +65,10 @@ class Request:
 
     __slots__ = (
         "_fields",
+        "_headers",
         "body",
         "content_length",
         "has_body",
-        "headers",
         "method",
         "path",
         "peer",
@@ -81,7 +81,7 @@ class Request:
         self,
         method: str,
         target: bytes,
-        headers: Headers,
+        headers: Headers | Callable[[], Headers],
         peer: Peer,
         body: BodyReader,
         *,
@@ -93,13 +93,21 @@ class Request:
         path, mark, query = target.partition(b"?")
         self.path = path
         self.query = query if mark else None  # b"" is an empty query: "/a?"
-        self.headers = headers
+        self._headers = headers  # or what parses them, for whoever asks
         self.peer = peer
         self.body = body
         self.has_body = has_body
         self.content_length = content_length  # None: none was given (chunked, or no body)
         self.verified: dict[Hashable, Claims] = {}  # of its token, by the policy under which it was verified
         self._fields: dict[bytes, bytes] | None = None
+
+    @property
+    def headers(self) -> Headers:
+        """The fields as (name, value)."""
+        headers = self._headers
+        if callable(headers):
+            headers = self._headers = headers()
+        return headers
 
     def field(self, name: bytes) -> bytes | None:
         """The value of the header ``name`` (lower case), all its lines joined by ", "; None where there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from strangler.domain.exchange import Headers
-from strangler.wire.fields import HOP_BY_HOP, changed, list_items, nominated, without
+from strangler.wire.fields import list_items
 from strangler.wire.reply_head import ReplyHead
 
 CLOSE = b"Connection: close"
@@ -37,20 +37,7 @@ def _fields(reply: ReplyHead, *, chunked: bool) -> bytes:
     """A CRLF, and the field lines that go on, each with its CRLF."""
     # RFC 9112 section 6.1 and RFC 9110 section 8.6: these have no length, and one that is not 0 would mislead.
     lengthless = reply.status == 204 or reply.status < 200
-    dropped: list[tuple[bytes, bytes]] = []
-    for line, name, _ in reply.noted:
-        if name == b"content-length":
-            drop = lengthless
-        elif name == b"transfer-encoding":
-            drop = lengthless or not chunked
-        else:
-            drop = name in HOP_BY_HOP
-        if drop:
-            dropped.append((line, b""))
-    block = changed(reply.block, dropped) if dropped else reply.block
-    if reply.connection is not None and reply.connection.lower() not in (b"keep-alive", b"close"):
-        block = without(block, nominated(reply.connection))
-    return block
+    return reply.end_to_end(lengthless=lengthless, chunked=chunked)
 
 
 def switches_to(reply: ReplyHead, asked: frozenset[bytes]) -> bool:

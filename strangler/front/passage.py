@@ -146,8 +146,8 @@ class Passage:
         self._wait = None
         self._link = link
         first, head = self._first, self._head
-        if self._repeated or not self._may_repeat(link):
-            self._first = b""
+        if head.fields.has_body or self._repeated:
+            self._first = b""  # it goes out once
         link.send(first, self, to_head=head.method == "HEAD", decode=head.fields.old, upgrade=bool(self._asked))
         if not self._sent and not link.congested:
             self._connection.resume_reading()
@@ -262,15 +262,16 @@ class Passage:
         return not self._by_close
 
     def _watch(self) -> None:
-        connection, upstream = self._connection, self._way.upstream
+        desk, upstream = self._connection.desk, self._way.upstream
         if self._status:
-            connection.watch(upstream.idle_timeout)
+            timeout = upstream.idle_timeout
         elif self._sent:
-            connection.watch(upstream.first_byte_timeout)
+            timeout = upstream.first_byte_timeout
         elif self._link is not None and self._link.congested:
-            connection.watch(upstream.idle_timeout)
+            timeout = upstream.idle_timeout
         else:
-            connection.watch(connection.desk.settings.body_idle_timeout)
+            timeout = desk.settings.body_idle_timeout
+        self._connection.deadline = desk.soon + timeout
 
     def _switch(self, head: ReplyHead, rest: bytes) -> None:
         link, self._link = self._link, None

@@ -8,7 +8,7 @@ from strangler.domain.exchange import Header, Peer
 from strangler.policy.forwarding import alias, forwarding_fields, owned, upstream_target
 from strangler.policy.upstreams import Upstream
 from strangler.ports import Passthrough
-from strangler.wire.fields import HOP_BY_HOP, changed, list_items, nominated, without
+from strangler.wire.fields import HOP_BY_HOP, cut, list_items, nominated, without
 from strangler.wire.request_head import RequestFields, RequestHead
 
 _USUAL = frozenset({b"keep-alive", b"close", b"upgrade", b"te"})
@@ -42,20 +42,21 @@ def upstream_fields(
     ours = owned(upstream.forward)
     asked = upgrades(fields, upstream)
     earlier: dict[bytes, bytes] = {}
-    changes: list[tuple[bytes, bytes]] = []
+    block, dropped = fields.block, []
     for line, key, value in fields.noted:
         if key in ours:
             earlier[key] = earlier[key] + b", " + value if key in earlier else value
-            changes.append((line, b""))
+            dropped.append(line)
         elif key in HOP_BY_HOP:
             if key != b"transfer-encoding":  # it was checked to be chunked, and chunked it stays
-                changes.append((line, b""))
+                dropped.append(line)
         elif key == b"host":
             if upstream.host_header == "upstream":
-                changes.append((line, b"\r\nHost: " + upstream.authority.encode()))
+                block = block.replace(line + b"\r\n", b"\r\nHost: %b\r\n" % upstream.authority.encode(), 1)
         elif (key == b"expect" and (fields.old or not expect)) or alias(key) in ours:
-            changes.append((line, b""))
-    block = changed(fields.block, changes) if changes else fields.block
+            dropped.append(line)
+    if dropped:
+        block = cut(block, dropped)
     if fields.connection is not None and not _USUAL.issuperset(list_items(fields.connection)):
         block = without(block, nominated(fields.connection))
     more = forwarding_fields(earlier, fields.host or b"", peer, upstream.forward, trusted=trusted)

@@ -60,8 +60,12 @@ Search = re.Pattern[bytes]
 
 def search(names: Iterable[bytes]) -> Search:
     """What finds the lines of some names (patterns of names, lower case), for `noted`."""
-    initials = b"".join(sorted({name[:1] + name[:1].upper() for name in names}))
-    return re.compile(rb"(\r\n(?=[%b])((?i:%b)):[\t ]*([^\r]*))" % (initials, b"|".join(sorted(names))))
+    # Told apart by their initials first, which the machine of `re` does at once where no case is to be ignored.
+    rests: dict[bytes, list[bytes]] = {}
+    for name in sorted(names):
+        rests.setdefault(name[:1], []).append(name[1:])
+    known = b"|".join(b"[%b%b](?i:%b)" % (one, one.upper(), b"|".join(rest)) for one, rest in rests.items())
+    return re.compile(rb"(\r\n(%b):[\t ]*([^\r]*))" % known)
 
 
 def noted(block: bytes, names: Search) -> list[Line]:
@@ -102,16 +106,16 @@ def parse_block(block: bytes) -> list[Header]:
     return headers
 
 
-def changed(block: bytes, changes: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A block in which lines are replaced: by others, each with the CRLF before it, or by nothing. ``changes`` are in
-    the order of the lines; lines that are alike are replaced all or none."""
+def cut(block: bytes, lines: Iterable[bytes]) -> bytes:
+    """A block without some of its lines: given in their order, each with the CRLF before it, all that are alike."""
     pieces: list[bytes] = []
     position = 0
-    for line, instead in changes:
+    for line in lines:
         start = block.index(line + b"\r\n", position)
-        pieces += (block[position:start], instead)
+        pieces.append(block[position:start])
         position = start + len(line)
-    return b"".join((*pieces, block[position:]))
+    pieces.append(block[position:])
+    return b"".join(pieces)
 
 
 def without(block: bytes, names: frozenset[bytes]) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from strangler.domain.exchange import Header
-from strangler.wire.fields import BLOCK, VALUE, list_items, noted, parse_block, search
+from strangler.wire.fields import BLOCK, VALUE, cut, list_items, nominated, noted, parse_block, search, without
 from strangler.wire.malformed import bad
 
 CHUNKED = -1
@@ -35,11 +35,13 @@ _NOTED = search(
         b"www-authenticate",
     )
 )
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+_CODING = frozenset({b"transfer-encoding"})
 
 
 class ReplyHead:
     """What a reply's head says. ``block`` is a CRLF and all field lines, each with its CRLF, as they came; of them
-    ``noted`` are those that a proxy has to look at."""
+    ``hop`` are those for this connection only, each with the CRLF before it."""
 
     connection: bytes | None = None
     content_length: int | None = None
@@ -52,17 +54,26 @@ class ReplyHead:
         self.reason = reason
         self.block = block
         self.persistent = not old  # the connection may be used again afterwards
-        self.noted = noted(block, _NOTED)
-        for _, name, value in self.noted:
-            if name == b"connection":
-                self.connection = value if self.connection is None else self.connection + b", " + value
-            elif name == b"content-length":
+        self.hop: list[bytes] = []
+        for line, name, value in noted(block, _NOTED):
+            if name == b"content-length":
                 # The same number twice says the same thing (RFC 9110 section 8.6); two numbers do not.
                 if not _LENGTH.fullmatch(value) or self.content_length not in (None, int(value)):
                     raise bad("Content-Length is not one number.")
                 self.content_length = int(value)
+            elif name == b"transfer-encoding":
+                if self.chunked or value.lower() != b"chunked":
+                    raise bad("The transfer coding is not chunked, once.")
+                self.chunked = True
+            elif name == b"www-authenticate":
+                scheme = value[:9].lower()
+                self.negotiates = self.negotiates or scheme == b"negotiate" or scheme[:4] == b"ntlm"
             else:
-                self._note_rare(name, value)
+                self.hop.append(line)
+                if name == b"connection":
+                    self.connection = value if self.connection is None else self.connection + b", " + value
+                elif name == b"upgrade":
+                    self.upgrade = value.lower()
         if self.chunked and self.content_length is not None:
             raise bad("Content-Length and Transfer-Encoding exclude each other.")
         if self.connection is not None and (old or self.connection.lower() != b"keep-alive"):
@@ -73,6 +84,18 @@ class ReplyHead:
         """All fields as (name, value)."""
         return parse_block(self.block)
 
+    def end_to_end(self, *, lengthless: bool, chunked: bool) -> bytes:
+        """The block without the lines for this connection only. ``lengthless``: it does not say how long the body is;
+        ``chunked``: chunks may go on."""
+        block = self.block
+        if lengthless or (self.chunked and not chunked):
+            block = without(block, _FRAMING if lengthless else _CODING)
+        if self.hop:
+            block = cut(block, self.hop)
+            if self.connection is not None and self.connection.lower() not in (b"keep-alive", b"close"):
+                block = without(block, nominated(self.connection))
+        return block
+
     def framing(self, *, to_head: bool) -> int:
         """Length of the body in bytes, or `CHUNKED`, or `UNTIL_CLOSE`. ``to_head``: it answers a HEAD."""
         if to_head or self.status < 200 or self.status in (204, 304):
@@ -80,17 +103,6 @@ class ReplyHead:
         if self.chunked:
             return CHUNKED
         return UNTIL_CLOSE if self.content_length is None else self.content_length
-
-    def _note_rare(self, name: bytes, value: bytes) -> None:
-        if name == b"transfer-encoding":
-            if self.chunked or value.lower() != b"chunked":
-                raise bad("The transfer coding is not chunked, once.")
-            self.chunked = True
-        elif name == b"upgrade":
-            self.upgrade = value.lower()
-        elif name == b"www-authenticate":
-            scheme = value[:9].lower()
-            self.negotiates = self.negotiates or scheme == b"negotiate" or scheme[:4] == b"ntlm"
 
     def _settle_connection(self, connection: bytes, *, old: bool) -> None:
         options = list_items(connection)

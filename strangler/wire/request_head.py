@@ -26,9 +26,10 @@ ALLOWED = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 class RequestFields:
     """What the field lines of a request say. ``block`` is a CRLF and those lines, each with its CRLF, as they came;
-    ``headers`` the same parsed; ``noted`` are those that a proxy has to look at."""
+    of them ``noted`` are those that a proxy has to look at."""
 
     __slots__ = (
+        "_headers",
         "block",
         "chunked",
         "connection",
@@ -36,7 +37,6 @@ class RequestFields:
         "expects_continue",
         "expects_more",
         "has_body",
-        "headers",
         "host",
         "keep_alive",
         "negotiates",
@@ -55,7 +55,7 @@ class RequestFields:
         """
         check_block(block)
         self.block = block
-        self.headers: list[Header] = parse_block(block)
+        self._headers: list[Header] | None = None
         self.noted = noted(block, _NOTED)
         self.old = old
         self.host: bytes | None = None
@@ -73,6 +73,12 @@ class RequestFields:
         self._settle_connection()
         self._check_host()
         self.has_body = self.chunked or bool(self.content_length)  # of more than no bytes, as far as the head tells
+
+    def headers(self) -> list[Header]:
+        """All fields as (name, value); parsed when they are first asked for."""
+        if self._headers is None:
+            self._headers = parse_block(self.block)
+        return self._headers
 
     def _note(self) -> None:
         codings: bytes | None = None

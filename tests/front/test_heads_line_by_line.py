@@ -146,7 +146,7 @@ def test_a_request_goes_upstream_as_line_by_line(
         fields = RequestFields(block(of_lines), old=old)
     except Malformed:
         return
-    assert fields.headers == [parsed(line) for line in of_lines]
+    assert fields.headers() == [parsed(line) for line in of_lines]
     out = upstream_fields(fields, upstream, PEER, trusted=trusted)
     assert out.data == block(upstream_lines(of_lines, upstream, old=old, trusted=trusted)) + b"\r\n"
 
