@@ -324,6 +324,16 @@ async def test_while_nothing_can_be_recorded_nothing_is_changed_but_an_instance_
     assert b"the record of drainInstance by command-line" in desk.lines
 
 
+@pytest.mark.parametrize("wish", ["csv", "jsonl"])
+async def test_an_export_that_cannot_begin_is_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch, wish: str) -> None:
+    async def away(*_: Any) -> None:
+        raise StoreUnavailable("the disk fails")
+
+    monkeypatch.setattr(desk.store, "search", away)
+    told = await desk.get("/export/processes", format=wish)
+    assert (told.status, told.code) == (503, "store-unavailable")
+
+
 NO_LINES = ("", " ", "a\nb", "a\n", "\n", "\x00", "a\x1b[31mb", "a\x7f", "a\x9bb", "\x85")
 
 

@@ -62,12 +62,13 @@ async def _serve(
             raise _Refused(who)
         body = await _body(request, validator) if validator is not None else {}
         asked = Asked(request.match_info, _query(request, endpoint), body, who)
-        told = await _told(endpoint, asked, backing, request)
+        # What is streamed may still fail, up to its first piece.
+        return await _answered(await _told(endpoint, asked, backing, request), request, backing)
     except _Refused as refused:
-        told = refused.refusal
+        refusal = refused.refusal
     except StoreUnavailable as error:
-        told = Refusal("store-unavailable", f"the store does not work right now: {error}")
-    return await _answered(told, request, backing)
+        refusal = Refusal("store-unavailable", f"the store does not work right now: {error}")
+    return await _answered(refusal, request, backing)
 
 
 # ── What is asked ────────────────────────────────────────────────────────────────────────────────────────────────────
