@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from json.encoder import encode_basestring as _quoted
 
 from strangler.domain import instant
+from strangler.domain.idempotency import key_expiry
 from strangler.domain.process import Process, PublicState
 from strangler.policy.model import ProcessPolicy
 
@@ -29,10 +30,23 @@ def status_word(status: str | None, state: PublicState, policy: ProcessPolicy) -
     return status or policy.statuses.get(state) or state.upper()
 
 
-def status_document(process: Process, policy: ProcessPolicy, *, may_cancel: bool) -> bytes:
+def keeps_history(process: Process, now: int) -> bool:
+    """Whether the history of a process is surely kept at an instant.
+
+    It goes ``retain_history`` after the end or the lapse of its key, and later where callbacks or a person took longer.
+    """
+    if process.retain_history is None or process.finished_at is None:
+        return True
+    ended = key_expiry(process, process.finished_at) or process.finished_at
+    return now < ended + process.retain_history
+
+
+def status_document(process: Process, policy: ProcessPolicy, *, may_cancel: bool, history: bool = True) -> bytes:
     """The document as JSON.
 
-    ``may_cancel``: whether who reads it may cancel; the link is there while the process can be cancelled, too.
+    Args:
+        may_cancel: whether who reads it may cancel; the link is there while the process can be cancelled, too.
+        history: whether its history is there to be linked to.
     """
     # Written by hand, because a document is built on every poll and a dict handed to json takes three times as long.
     state = process.public_state
@@ -57,7 +71,7 @@ def status_document(process: Process, policy: ProcessPolicy, *, may_cancel: bool
         text += _references(process.business_references, policy.public_references)
     if process.result_status is not None:
         text += f',"result":{_result(process)}'
-    text += f',"links":{_links(process, may_cancel)}}}'
+    text += f',"links":{_links(process, may_cancel, history)}}}'
     # A lone surrogate becomes the escape by which JSON spells it.
     return text.encode("utf-8", "backslashreplace")
 
@@ -77,14 +91,15 @@ def _result(process: Process) -> str:
     return text + "}"
 
 
-def _links(process: Process, may_cancel: bool) -> str:
+def _links(process: Process, may_cancel: bool, history: bool) -> str:
     plain = process_url(process)
     url = _quoted(plain)[:-1]
+    told = f'"history":{url}/history",' if history else ""
     cancel = f',"cancel":{url}"' if may_cancel and process.cancellable else ""
     socket = _quoted(socket_url(plain))
     return (
-        f'{{"self":{url}","status":{url}/status","result":{url}/result","history":{url}/history",'
-        f'"events":{url}/events","socket":{socket}{cancel}}}'
+        f'{{"self":{url}","status":{url}/status","result":{url}/result",'
+        f'{told}"events":{url}/events","socket":{socket}{cancel}}}'
     )
 
 

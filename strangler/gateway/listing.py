@@ -16,7 +16,6 @@ from strangler.engine.document import status_word
 from strangler.engine.identity import identify
 from strangler.engine.queries import Page
 from strangler.gateway.access import challenge, may_cancel
-from strangler.gateway.contracts import contract_of
 from strangler.policy.model import AccessPolicy, Promise
 from strangler.ports import ListQuery
 
@@ -71,16 +70,13 @@ def answer(
     promise_of: Callable[[Process], Promise],
     key: bytes,
     shown: Callable[[Process], bool],
-    as_it_stands: Callable[[Process], Process],
+    written: Callable[[Process, Promise, bool], bytes],
 ) -> Answer:
     """The page as JSON, with a link to the next one where there is one; without what is not to be shown."""
     documents: list[bytes] = []
     for process in filter(shown, page.processes):
         promise = promise_of(process)
-        cancel = may_cancel(request, process, promise.access, key)
-        documents.append(
-            contract_of(promise.process).document(as_it_stands(process), promise.process, may_cancel=cancel)
-        )
+        documents.append(written(process, promise, may_cancel(request, process, promise.access, key)))
     headers: list[Header] = [
         (b"Content-Type", b"application/json"),
         (b"Cache-Control", b"private, no-store"),

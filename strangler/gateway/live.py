@@ -19,7 +19,6 @@ from strangler.engine.streams import Streams
 from strangler.engine.tickets import Tickets
 from strangler.gateway.access import vary
 from strangler.gateway.cancelling import Cancelling
-from strangler.gateway.contracts import contract_of
 from strangler.gateway.events import Events
 from strangler.gateway.reading import Read
 from strangler.gateway.socket import Socket, handshake
@@ -39,14 +38,14 @@ class Live:
         queries: Queries,
         cancelling: Cancelling,
         instrument: Instrument,
-        as_it_stands: Callable[[Process], Process],
+        written: Callable[[Process, Promise, bool], bytes],
     ) -> None:
         self._streams = streams
         self._tickets = tickets
         self._queries = queries
         self._cancelling = cancelling
         self._instrument = instrument
-        self._as_it_stands = as_it_stands
+        self._written = written
         self._events = Events(streams)
         self._sockets = 0
 
@@ -128,5 +127,4 @@ class Live:
     def _document(self, read: Read, process: Process, newest: bool) -> bytes:
         # What an earlier version could be asked for is not served any more.
         cancel = newest and process.cancellable and self._cancelling.may(read)
-        process = self._as_it_stands(process)
-        return contract_of(read.promise.process).document(process, read.promise.process, may_cancel=cancel)
+        return self._written(process, read.promise, cancel)

@@ -15,7 +15,7 @@ from strangler.domain.process import Process, Tombstone
 from strangler.engine.admission import NO_SUCH_PROCESS, Admission
 from strangler.engine.authorize import Barred
 from strangler.engine.commands import Commands
-from strangler.engine.document import history_document
+from strangler.engine.document import history_document, keeps_history
 from strangler.engine.instrument import Instrument
 from strangler.engine.latencies import Latencies
 from strangler.engine.pauses import Pauses
@@ -85,9 +85,7 @@ class Resources:
         self._pauses = pauses
         self._results = Results(queries, bodies)
         self._cancelling = Cancelling(commands, cors, identity_key)
-        self._live = Live(
-            streams, Tickets(identity_key, clock), queries, self._cancelling, instrument, self._as_it_stands
-        )
+        self._live = Live(streams, Tickets(identity_key, clock), queries, self._cancelling, instrument, self._written)
         self.open_streams = self._live.open_streams
         self._varies: dict[str, tuple[Header, ...]] = {}  # by promise; a promise never changes
         self._served: Mapping[bytes, Mapping[str, Callable[[Read], Awaitable[Answer | Upgrade]]]] = {
@@ -245,7 +243,7 @@ class Resources:
             return _limited(problem("bad-request", str(error)), limit)
         page = await self._queries.page(query, callers)
         self._instrument.polled("", "list")
-        return _limited(listing.answer(request, page, self._promised, self._key, shown, self._as_it_stands), limit)
+        return _limited(listing.answer(request, page, self._promised, self._key, shown, self._written), limit)
 
     def _refused(self, promise: Promise | None, barred: Barred) -> Answer:
         self._instrument.refused(promise.route if promise is not None else "", barred.name)
@@ -269,11 +267,17 @@ class Resources:
 
     def _document(self, read: Read) -> bytes:
         cancel = read.process.cancellable and self._cancelling.may(read)
-        process = self._as_it_stands(read.process)
-        return contract_of(read.promise.process).document(process, read.promise.process, may_cancel=cancel)
+        return self._written(read.process, read.promise, cancel)
 
-    def _as_it_stands(self, process: Process) -> Process:
-        return self._pauses.shown(process, self._clock.now())
+    def _written(self, process: Process, promise: Promise, may_cancel: bool) -> bytes:
+        """The document of a process as it stands by now."""
+        now = self._clock.now()
+        return contract_of(promise.process).document(
+            self._pauses.shown(process, now),
+            promise.process,
+            may_cancel=may_cancel,
+            history=keeps_history(process, now),
+        )
 
     def _retry_after(self, process: Process) -> Header:
         return b"Retry-After", b"%d" % self._seconds(process)

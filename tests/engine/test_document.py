@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from strangler.domain.process import Effect, Process, PublicState, State
 from strangler.domain.transitions import Accept, Claim, Doubt, Finish, Result, apply
-from strangler.engine.document import history_document, status_document
+from strangler.engine.document import history_document, keeps_history, status_document
 from strangler.policy.model import ProcessPolicy
 
 AT = 1_795_255_200_000  # 2026-11-21T10:00:00Z
@@ -49,6 +49,19 @@ def document(process: Process, policy: ProcessPolicy = POLICY, *, may_cancel: bo
     """The document, read back."""
     found: dict[str, Any] = json.loads(status_document(process, policy, may_cancel=may_cancel))
     return found
+
+
+def test_a_history_is_kept_from_the_end_or_from_the_lapse_of_the_key() -> None:
+    def kept(effect: Effect, **fields: Any) -> list[bool]:
+        process = apply(sent(accepted(**fields)), Finish(State.FAILED, effect), AT + 10).process
+        return [keeps_history(process, at) for at in (AT + 19, AT + 20, AT + 119, AT + 120)]
+
+    assert kept(Effect.APPLIED, retain_history=10) == [True, False, False, False]
+    keyed = {"retain_history": 10, "key_lookup": "k", "key_life": 100}
+    assert kept(Effect.APPLIED, **keyed) == [True, True, True, False]
+    assert kept(Effect.NONE, **keyed) == [True, False, False, False]
+    assert all(kept(Effect.APPLIED))
+    assert keeps_history(accepted(retain_history=10), AT + 1000)
 
 
 def test_the_document_of_a_new_process_is_that_of_the_contract() -> None:

@@ -316,13 +316,17 @@ async def test_parts_that_are_past_their_retention_are_410_and_the_process_stays
     scene = Scene()
     process = await scene.replied(200, b"0123456789", retain_bodies=1000, retain_history=1000)
     assert (await scene.ask("GET", process, "/result", ALICE)).status == 200
+    before = json.loads(await content(await scene.ask("GET", process, "/status", ALICE)))
+    assert "history" in before["links"]
     scene.clock.pass_(1)
     await scene.store.sweep(scene.clock.now(), 100)
     assert (await scene.ask("GET", process, "/result", ALICE)).status == 410
     assert await code(await scene.ask("GET", process, "/result", ALICE)) == "no-longer-kept"
     assert await code(await scene.ask("GET", process, "/history", ALICE)) == "no-longer-kept"
-    answer = await scene.ask("GET", process, "/status", ALICE)
-    assert json.loads(await content(answer))["result"]["status"] == 200
+    document = json.loads(await content(await scene.ask("GET", process, "/status", ALICE)))
+    assert document["result"]["status"] == 200
+    assert "result" in document["links"]
+    assert "history" not in document["links"]
 
 
 async def test_there_is_no_such_answer_for_what_has_not_ended() -> None:

@@ -53,7 +53,7 @@ class Azure(Contract):
     taken = ("x-ms-client-request-id",)
     shown = ("Operation-Location", "Azure-AsyncOperation", "x-ms-client-request-id")
 
-    def document(self, process: Process, policy: ProcessPolicy, *, may_cancel: bool) -> bytes:
+    def document(self, process: Process, policy: ProcessPolicy, *, may_cancel: bool, history: bool = True) -> bytes:
         """See `Contract.document`. Cancelling has no place in it; ``DELETE`` of the process does it all the same."""
         state = process.public_state
         document: dict[str, Any] = {

@@ -26,8 +26,8 @@ class Contract(ABC):
     shown: tuple[str, ...] = ()  # headers that its clients read beside those of every contract, for CORS
 
     @abstractmethod
-    def document(self, process: Process, policy: ProcessPolicy, *, may_cancel: bool) -> bytes:
-        """The process as JSON. ``may_cancel``: whether who reads it may cancel it."""
+    def document(self, process: Process, policy: ProcessPolicy, *, may_cancel: bool, history: bool = True) -> bytes:
+        """The process as JSON. ``may_cancel``: whether who reads it may cancel; ``history``: whether that is kept."""
 
     def accepted(self, process: Process) -> Standing:
         """How a client is told that its request became a process, and where it finds it."""

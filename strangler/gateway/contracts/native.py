@@ -13,6 +13,6 @@ class Native(Contract):
 
     name = "native"
 
-    def document(self, process: Process, policy: ProcessPolicy, *, may_cancel: bool) -> bytes:
+    def document(self, process: Process, policy: ProcessPolicy, *, may_cancel: bool, history: bool = True) -> bytes:
         """See `Contract.document`."""
-        return status_document(process, policy, may_cancel=may_cancel)
+        return status_document(process, policy, may_cancel=may_cancel, history=history)
