@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from base64 import b64encode
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -36,10 +37,7 @@ class Shown:
     """What may be shown of what a route recorded: under what was promised, and what its policy says today."""
 
     def __init__(self, promises: Sequence[Promise]) -> None:
-        self._redaction = Redaction(
-            frozenset().union(*(promise.redact.headers for promise in promises)),
-            frozenset().union(*(promise.redact.pointers for promise in promises)),
-        )
+        self._redaction = reduce(Redaction.and_also, (promise.redact for promise in promises), Redaction())
         # Without a promise nobody can say what is not to be seen.
         self._blind = not promises
         self._parameters = {
