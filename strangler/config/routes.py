@@ -115,7 +115,6 @@ def build_route(
         errors=error_form,
         cors=cors,
         limits=build_limits(section),
-        redact=redact,
         callbacks=callbacks,
     )
     return BuiltRoute(route, text)

@@ -63,27 +63,6 @@ def deliveries_of(events: Sequence[Event]) -> tuple[Delivery, ...]:
     return tuple(made)
 
 
-def project(events: Iterable[Event]) -> Process:
-    """The process that a history tells of, be it sound or not: what the current row must be.
-
-    Raises:
-        ValueError: there is no event, or one does not hold what an event holds.
-    """
-    fields: dict[str, Any] = {}
-    sequence, head = 0, b""
-    for event in events:
-        fields.update(orjson.loads(event.content)["set"])
-        sequence, head = event.sequence, event.digest
-    if not fields:
-        raise ValueError("no events")
-    return _process(fields, sequence, head)
-
-
-def verify(events: Iterable[Event]) -> str | None:
-    """What is wrong with a history, or None; see `tale`."""
-    return tale(events)[0]
-
-
 def _process(fields: dict[str, Any], sequence: int, head: bytes) -> Process:
     try:
         fields["sequence"] = sequence

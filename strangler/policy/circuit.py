@@ -60,10 +60,5 @@ def after_call(circuit: Circuit, policy: CircuitPolicy, failed: bool, now: int, 
     return circuit
 
 
-def at(circuit: Circuit, now: int) -> Circuit:
-    """The circuit at an instant: one that has been open for long enough lets a call through."""
-    return HalfOpen() if isinstance(circuit, Open) and circuit.until_at <= now else circuit
-
-
 def _opened(policy: CircuitPolicy, now: int) -> Open:
     return Open(now + round(policy.open * 1000))

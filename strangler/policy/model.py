@@ -347,7 +347,6 @@ class Route:
     deprecation: Deprecation | None = None
     public_url: str | None = None
     errors: ErrorForm | None = None  # None: problem documents
-    redact: Redaction = field(default_factory=Redaction)
     cors: CorsPolicy = field(default_factory=CorsPolicy)
     limits: Limits = field(default_factory=Limits)
     callbacks: CallbackPolicy | None = None  # None: nobody is called back
