@@ -73,6 +73,8 @@ class Admission:
         barred = None
         refused: _Refused = {}
         for promise in promises:
+            if promise.access.jwt is None:
+                return None
             barred = await self._token(request, promise.access, self._today(promise).access, refused)
             if barred is None:
                 return None

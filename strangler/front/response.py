@@ -11,6 +11,15 @@ from strangler.wire.fields import HOP_BY_HOP
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+# Names of ours that say nothing of framing, of the connection or of the date: most lines are settled by this look-up.
+_PLAIN = frozenset(
+    name.encode()
+    for name in (
+        *("Cache-Control", "Content-Type", "ETag", "Link", "Location", "Retry-After", "Vary"),
+        *("Strangler-Process", "Strangler-Source", "Strangler-Status", "Strangler-Effect"),
+        *("Preference-Applied", "X-Correlation-ID"),
+    )
+)
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
@@ -67,6 +76,9 @@ def _lines(headers: list[Header], length: int | None) -> tuple[list[bytes], bool
     lines: list[bytes] = []
     has_length = has_date = False
     for name, value in headers:
+        if name in _PLAIN:
+            lines.append(b"%b: %b" % (name, value))
+            continue
         key = name.lower()
         if key in HOP_BY_HOP:
             continue

@@ -44,6 +44,7 @@ MAX_WAIT = 45
 _STORE_RETRY = 5  # seconds
 _JSON: Header = (b"Content-Type", b"application/json")
 _STRANGER = AccessPolicy()
+_REMEMBERED = 4096  # documents, some 1 KiB each: of as many processes as the store keeps as they were read
 
 
 class Resources:
@@ -87,6 +88,7 @@ class Resources:
         self._cancelling = Cancelling(commands, cors, identity_key)
         self._live = Live(streams, Tickets(identity_key, clock), queries, self._cancelling, instrument, self._written)
         self.open_streams = self._live.open_streams
+        self._documents: dict[str, tuple[Process, bool, bool, bytes]] = {}  # the one that was written first comes first
         self._varies: dict[str, tuple[Header, ...]] = {}  # by promise; a promise never changes
         self._served: Mapping[bytes, Mapping[str, Callable[[Read], Awaitable[Answer | Upgrade]]]] = {
             b"": {"GET": self._process, "HEAD": self._process, "DELETE": self._cancel},
@@ -272,12 +274,18 @@ class Resources:
     def _written(self, process: Process, promise: Promise, may_cancel: bool) -> bytes:
         """The document of a process as it stands by now."""
         now = self._clock.now()
-        return contract_of(promise.process).document(
-            self._pauses.shown(process, now),
-            promise.process,
-            may_cancel=may_cancel,
-            history=keeps_history(process, now),
+        process, history = self._pauses.shown(process, now), keeps_history(process, now)
+        # The store gives out the same process until it changes. What it was promised never does.
+        known = self._documents.get(process.id)
+        if known is not None and known[0] is process and known[1:3] == (may_cancel, history):
+            return known[3]
+        document = contract_of(promise.process).document(
+            process, promise.process, may_cancel=may_cancel, history=history
         )
+        if len(self._documents) >= _REMEMBERED:
+            del self._documents[next(iter(self._documents))]
+        self._documents[process.id] = process, may_cancel, history, document
+        return document
 
     def _retry_after(self, process: Process) -> Header:
         return b"Retry-After", b"%d" % self._seconds(process)
