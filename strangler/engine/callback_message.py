@@ -43,7 +43,7 @@ class Messages:
         policy = promise.process if promise is not None else ProcessPolicy(type=process.type)
         kind = callback_type(process.type, delivery.told)
         reply = await self._reply(process) if receiver.payload == "result" else None
-        # The client's key is nobody else's business, and a document without it goes out as it is.
+        # The client's key is nobody else's business.
         told = self._pauses.shown(process, delivery.created_at)._replace(key=None)
         document = status_document(told, policy, may_cancel=False)
         return Message(

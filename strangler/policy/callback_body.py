@@ -32,27 +32,18 @@ def callback_type(process_type: str, state: PublicState) -> str:
 def callback_body(kind: str, occurred_at: int, document: bytes, reply: RecordedReply | None = None) -> bytes:
     """The body of a callback, JSON: the same for the same arguments, byte for byte.
 
-    ``kind`` is of `callback_type`, ``document`` the status document as JSON. The client's idempotency key is left out
-    of it: it is nobody else's business. ``reply`` goes along where its body is small enough.
+    ``kind`` is of `callback_type`, ``document`` the status document as JSON, which comes without the client's
+    idempotency key: it is nobody else's business. ``reply`` goes along where its body is small enough.
     """
     inline = _inline(reply) if reply is not None else None
-    if inline is None and b'"idempotencyKey"' not in document:
-        # As it is, which spares a tenth of what a callback costs.
-        return b'{"type":%b,"timestamp":"%b","data":%b}' % (
-            _text(kind),
-            instant.to_text(occurred_at).encode(),
-            document,
-        )
-    data: dict[str, Any] = json.loads(document)
-    data.pop("idempotencyKey", None)
     if inline is not None:
-        data["reply"] = inline
-    envelope = {"type": kind, "timestamp": instant.to_text(occurred_at), "data": data}
-    return json.dumps(envelope, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+        document = b'%b,"reply":%b}' % (document[:-1], _json(inline))
+    # The document as it is, which spares a tenth of what a callback costs.
+    return b'{"type":%b,"timestamp":"%b","data":%b}' % (_json(kind), instant.to_text(occurred_at).encode(), document)
 
 
-def _text(value: str) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
 
 def _inline(reply: RecordedReply) -> dict[str, Any] | None:

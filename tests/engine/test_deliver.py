@@ -241,6 +241,7 @@ async def test_the_reply_goes_along_where_the_receiver_wants_it(begun: Telling) 
     await begun.process(reply=(1, reply))
     await begun.settled()
     told = json.loads(begun.sender.sent[0][1].body)
+    assert "idempotencyKey" not in told["data"]
     assert told["data"]["reply"] == {"status": 200, "headers": {"content-type": "text/plain"}, "body": "ok"}
 
 
@@ -355,7 +356,6 @@ async def test_lanes_that_wait_for_others_take_turns_and_only_whose_turn_it_is_i
     gate.open.set()
     await begun.settled()
     first, *others = [receiver for receiver, _ in begun.sender.sent]
-
     assert (first, sorted(others[:10]), sorted(others[10:])) == (names[0], names, names[1:])
     assert len(looked) <= 3 * len(begun.sender.sent)
 

@@ -12,9 +12,7 @@ from strangler.domain.exchange import Body, RecordedReply
 from strangler.domain.process import PublicState
 from strangler.policy.callback_body import MAX_INLINE, callback_body, callback_type
 
-DOCUMENT = json.dumps(
-    {"id": "0195", "state": "completed", "idempotencyKey": "k-1", "links": {"result": "https://x/r"}}
-).encode()
+DOCUMENT = json.dumps({"id": "0195", "state": "completed", "links": {"result": "https://x/r"}}).encode()
 AT = 1_795_255_200_000
 
 
@@ -42,7 +40,7 @@ def test_the_type_holds_what_the_specification_takes(process_type: str, kind: st
     assert callback_type(process_type, PublicState.COMPLETED) == kind
 
 
-def test_the_envelope_holds_the_document_without_the_key() -> None:
+def test_the_envelope_holds_the_document() -> None:
     assert json.loads(callback_body("A.completed", AT, DOCUMENT)) == {
         "type": "A.completed",
         "timestamp": "2026-11-21T10:00:00.000Z",
@@ -94,6 +92,11 @@ def test_what_is_large_or_not_kept_is_left_to_its_link() -> None:
     ):
         assert "reply" not in told(given)
         assert told(given)["links"]["result"] == "https://x/r"
+
+
+def test_with_a_reply_the_document_stays_as_it_is() -> None:
+    given = json.loads(callback_body("A", AT, DOCUMENT, reply(b"ok")))["data"]
+    assert given == {**json.loads(DOCUMENT), "reply": {"status": 201, "headers": {}, "body": "ok"}}
 
 
 def test_an_empty_reply_has_an_empty_body() -> None:
