@@ -139,17 +139,27 @@ class Hub(Host):
 
     def heard(self, guest: Guest, message: Message) -> None:
         """See `Host.heard`."""
-        owner = guest.owner
         match message:
             case ("hello", name, revision, held):
                 self._welcome(guest, name, revision, held)
+            case ("shut",):
+                self.intake.drain()  # as an earlier process here was told
+            case ("called", route, trial, failed):
+                self.gates.leave(route, trial, failed)
+            case ("prepared" | "switched", number, answer):
+                self.following.answered(number, answer)
+            case _ if self._members.get(guest.owner) is guest:
+                self._heard_member(guest, message)
+            # Else it is said of one who is gone, and read only now: whatever it took would never be given back.
+
+    def _heard_member(self, guest: Guest, message: Message) -> None:
+        owner = guest.owner
+        match message:
             case ("hold", revision, held):
                 self._lapsed.discard(owner)
                 self.following.runs(guest, revision)
                 self.allotment.hold(owner, held)
                 self._start(self.following.bring(guest))
-            case ("shut",):
-                self.intake.drain()  # as an earlier process here was told
             case ("want", route, concurrency, number) if owner not in self._lapsed:
                 self.allotment.want(owner, route, concurrency, number)
             case ("give_back", route, number) if owner not in self._lapsed:
@@ -161,12 +171,8 @@ class Hub(Host):
                     guest.tell("trial", route, trial)
             case ("memory", reason):
                 self.short_of_memory[owner] = reason
-            case ("called", route, trial, failed):
-                self.gates.leave(route, trial, failed)
             case ("serving",):
                 self._serving.add(owner)
-            case ("prepared" | "switched", number, answer):
-                self.following.answered(number, answer)
             case ("counted", counted):
                 self._heard_counts(guest, Snapshot._make(counted))
 
@@ -281,6 +287,7 @@ class Hub(Host):
         if guest is not None:
             self._news.pop(guest, None)
         self._serving.discard(owner)
+        self.short_of_memory.pop(owner, None)
         self._take_back(owner)
 
     def _take_back(self, owner: str) -> None:
@@ -289,7 +296,8 @@ class Hub(Host):
         self._looks = {process_id: other for process_id, other in self._looks.items() if other != owner}
 
     async def _begin_look(self, owner: str, process_id: str) -> bool:
-        return owner not in self._lapsed and self._looks.setdefault(process_id, owner) == owner
+        may_look = owner in self._members and owner not in self._lapsed
+        return may_look and self._looks.setdefault(process_id, owner) == owner
 
     def _gate_changed(self, route: str) -> None:
         self.tell_all(*gate_message(route, self.gates, self.pauses))

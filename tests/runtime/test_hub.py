@@ -11,6 +11,7 @@ import pytest
 from strangler.engine.latencies import Latencies
 from strangler.operations.logs import Logs
 from strangler.operations.telemetry import Telemetry
+from strangler.operations.totals import Snapshot
 from strangler.ports import Lease
 from strangler.runtime.hub import Hub
 from strangler.store.remote.host import Guest
@@ -115,3 +116,26 @@ async def test_a_worker_whose_lease_ran_out_is_lent_nothing_until_it_says_what_i
     hub.heard(first, ("hold", "", [("r", 3, 0)]))
     hub.heard(first, ("want", "r", 3, 3))
     assert first.all("lend")[1:] == [("lend", "r", 1)]
+
+
+async def test_a_worker_that_is_gone_is_short_of_nothing_and_takes_nothing_whatever_it_still_said(hub: Hub) -> None:
+    first, second = Ear(hub, "a"), Ear(hub, "b")
+    hub.heard(first, ("serving",))
+    hub.heard(first, ("memory", "900 MiB are in use"))
+    hub.heard(first, ("want", "r", 3, 1))
+    counted = Snapshot({}, {"execute": 1}, 0, {}, {})
+    hub.heard(first, ("counted", tuple(counted)))
+    await hub.gone("a")
+    assert (hub.serving, hub.short_of_memory) == (0, {})
+    # What lay in its socket when its end was told is read after that.
+    hub.heard(first, ("serving",))
+    hub.heard(first, ("memory", "900 MiB are in use"))
+    hub.heard(first, ("want", "r", 3, 3))
+    hub.heard(first, ("hold", "", [("r", 3, 3)]))
+    hub.heard(first, ("counted", tuple(counted)))
+    assert not await hub.calls["begin_look"]("a", "p")
+    hub.left(first)
+    assert (hub.serving, hub.short_of_memory) == (0, {})
+    assert hub.totals.counts().defects == {"execute": 1}
+    hub.heard(second, ("want", "r", 3, 3))
+    assert second.all("lend") == [("lend", "r", 3)]
