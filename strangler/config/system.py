@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import socket
 import time
 import weakref
@@ -15,6 +14,8 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _DRAWS = 128  # names per call of the kernel: a call costs about as much as all that is made of it
 _DIGITS = 19  # hexadecimal digits of a draw: 12 bits, 2 of the 4 bits beside the variant, 60 bits
 _SPAN_DIGITS = 16
+_CHANCE_DIGITS = 13  # 52 bits: about as many as a float has
+_CHANCES = 16.0**_CHANCE_DIGITS
 _BYTES = -(-_DRAWS * _DIGITS // 2)
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}  # RFC 9562 section 4.1
 
@@ -50,7 +51,6 @@ class SystemIds:
 
     def __init__(self) -> None:
         self._draws: Iterator[str] = iter(())
-        self._chance = random.SystemRandom()
         forget = weakref.WeakMethod(self._forget)
         os.register_at_fork(after_in_child=lambda: (call := forget()) and call())
 
@@ -75,7 +75,8 @@ class SystemIds:
 
     def chance(self) -> float:
         """A number from [0, 1)."""
-        return self._chance.random()
+        draw = next(self._draws, None) or self._refill()
+        return int(draw[:_CHANCE_DIGITS], 16) / _CHANCES
 
     def _refill(self) -> str:
         digits = os.urandom(_BYTES).hex()

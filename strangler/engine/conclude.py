@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import Attempt, AttemptOutcome, Fault, RecordedReply
 from strangler.domain.idempotency import key_expiry
-from strangler.domain.outcome import InDoubt, Outcome, Pending, Retry
+from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Pending, Rejected, Retry
 from strangler.domain.process import Process, State
-from strangler.domain.transitions import Change, Doubt, Finish, Follow, Probed, Resume, Transition, apply
+from strangler.domain.transitions import Change, Doubt, Finish, Follow, Probed, Result, Resume, Transition, apply
 from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Settled
 from strangler.engine.recorder import LiveReply, Recorder
 from strangler.engine.referencing import ended_with, found_in_reply
-from strangler.policy.follow_up import follow_up, overdue, settled_late, stricter
+from strangler.policy.follow_up import finished, follow_up, overdue, settled_late, stricter
 from strangler.policy.interpret import WORKER_LOST
 from strangler.policy.model import CallPolicy, OnInDoubt, on_in_doubt_for
 from strangler.ports import Closing, Commit, End, Evidence, OpenException, Stale, Verdict
@@ -39,7 +39,12 @@ def applied(process: Process, transitions: Sequence[Transition], now: int) -> Ch
 
 
 def settling(
-    change: Change, attempt: Attempt | None, reply: RecordedReply | None, *, closes: Closing | None = None
+    change: Change,
+    attempt: Attempt | None,
+    reply: RecordedReply | None,
+    *,
+    evidence: Evidence | None = None,
+    closes: Closing | None = None,
 ) -> Commit:
     """The commit of a change, with what belongs to an end, or to a doubt that only a person can settle."""
     process = change.process
@@ -51,11 +56,11 @@ def settling(
         opens = None
         if process.state is State.EXPIRED and process.promised:
             opens = OpenException(process.id, "expired", now, "it was promised, and was not done before its deadline")
-        return Commit(change, attempt=attempt, reply=kept, end=end, opens=opens, closes=closes)
+        return Commit(change, attempt=attempt, reply=kept, end=end, evidence=evidence, opens=opens, closes=closes)
     if process.state is State.IN_DOUBT and not process.settling:
         opens = OpenException(process.id, "in_doubt", now, process.reason or "")
-        return Commit(change, attempt=attempt, opens=opens)
-    return Commit(change, attempt=attempt)
+        return Commit(change, attempt=attempt, evidence=evidence, opens=opens)
+    return Commit(change, attempt=attempt, evidence=evidence)
 
 
 def ended(begun: Attempt, now: int, fault: Fault | None, status: int | None, outcome: Outcome | None) -> Attempt:
@@ -63,7 +68,8 @@ def ended(begun: Attempt, now: int, fault: Fault | None, status: int | None, out
     if fault is not None:
         return begun._replace(ended_at=now, outcome=AttemptOutcome(fault.kind.value), detail=fault.reason)
     kind = AttemptOutcome.REFUSED if isinstance(outcome, Retry) else AttemptOutcome.COMPLETED
-    return begun._replace(ended_at=now, outcome=kind, status=status)
+    # Not `_replace`, which on the way of every call costs as much as the rest of the decision.
+    return Attempt(begun.process_id, begun.number, begun.fence, begun.owner, begun.started_at, now, kind, status)
 
 
 def _asked_as(process: Process) -> tuple[object, ...]:
@@ -97,7 +103,6 @@ class Concluder:
         """
         means = self._means
         result = recorder.result() if recorder is not None else None
-        on_in_doubt = self.on_in_doubt(process, call)
         evidence = None
         if recorder is not None and (recorder.original is not None or isinstance(outcome, InDoubt | Pending)):
             evidence = await self._evidence(attempt, recorder, late=False)
@@ -105,13 +110,11 @@ class Concluder:
         reply = await recorder.finish() if recorder is not None and live is None else None
         while True:
             now = means.clock.now()
-            paused = means.pauses.stood_still(process, now)
-            transitions = follow_up(
-                process, outcome, call, on_in_doubt, now, means.ids.chance(), result, target, paused
+            transitions = ended_with(
+                process, self._transitions(process, outcome, call, result, target, now), references
             )
-            transitions = ended_with(process, transitions, references)
             change = applied(process, transitions, now)
-            commit = settling(change, attempt, reply)._replace(evidence=evidence)
+            commit = settling(change, attempt, reply, evidence=evidence)
             settled = Settled(change.process, attempt.number, reply if change.process.final else None, live)
             if not isinstance(await self._commit_until(commit, settled), Stale):
                 break
@@ -124,6 +127,22 @@ class Concluder:
         self._notifier.committed(change, settled)
         means.instrument.attempt_ended(change.process, attempt)
         return change.process
+
+    def _transitions(
+        self,
+        process: Process,
+        outcome: Outcome,
+        call: CallPolicy,
+        result: Result | None,
+        target: str | None,
+        now: int,
+    ) -> Sequence[Transition]:
+        match outcome:
+            case Completed() | Rejected() | Failed():
+                return (finished(process, outcome, result),)  # whatever the policy says, and however things stand
+        means = self._means
+        on_in_doubt, paused = self.on_in_doubt(process, call), means.pauses.stood_still(process, now)
+        return follow_up(process, outcome, call, on_in_doubt, now, means.ids.chance(), result, target, paused)
 
     async def looked(
         self, process: Process, transition: Follow | Finish | Doubt, recorder: Recorder | None = None
@@ -157,7 +176,7 @@ class Concluder:
         means, number = self._means, process.tries
         while True:
             change = apply(process, transition, means.clock.now())
-            commit = settling(change, None, None)._replace(evidence=evidence)
+            commit = settling(change, None, None, evidence=evidence)
             if reply is not None:
                 commit = commit._replace(reply=(number, reply))
             settled = Settled(change.process, number, reply)
@@ -174,8 +193,11 @@ class Concluder:
 
     async def _references(self, process: Process, recorder: Recorder | None) -> dict[str, str]:
         """What the reply says that its process is found by; where the store cannot say, it goes on without."""
+        promise = self._means.promise_of(process.promise)
+        if promise is None or promise.references is None:
+            return {}
         try:
-            return await found_in_reply(self._means, process, recorder)
+            return await found_in_reply(self._means, promise.references, process, recorder)
         except StoreUnavailable as error:
             self._means.instrument.note("references_not_read", "warning", process=process.id, reason=str(error))
             return {}
@@ -256,7 +278,7 @@ class Concluder:
             change = applied(current, ended_with(current, transitions, references), means.clock.now())
             settled = Settled(change.process, attempt.number, reply)
             closing = Closing(change.events[-1].at, NOBODY, "settled", "the reply came late")
-            commit = settling(change, attempt, reply, closes=closing)._replace(evidence=evidence)
+            commit = settling(change, attempt, reply, evidence=evidence, closes=closing)
             if not isinstance(await self._commit_until(commit, settled), Stale):
                 self._notifier.committed(change, settled)
                 means.instrument.late_reply(change.process, settled=True)

@@ -183,11 +183,11 @@ class Gatekeeper:
         """See `Gate.leave`."""
         policy = self._policies.get(route)
         mine = trial != 0 and self._trials.get(route, (0, ""))[0] == trial
-        circuit = self._circuits.get(route, Closed())
         if failed is None or policy is None:
             if mine:
                 self._put(route, HalfOpen())
             return
+        circuit = self._circuits.get(route, Closed())
         after = circuits.after_call(circuit, policy, failed, self._clock.now(), trial=mine)
         if after != circuit:
             self._put(route, after)

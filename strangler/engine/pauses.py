@@ -59,7 +59,8 @@ class Pauses:
 
     def over_at(self, process: Process, now: int) -> int:
         """When it is too late for a process, as far as is known at an instant."""
-        return pause.over_at(process, self.of(process.route), now)
+        pauses = self.of(process.route)
+        return pause.over_at(process, pauses, now) if pauses else process.over_at
 
     def shown(self, process: Process, now: int) -> Process:
         """The process with its deadline as it stands at an instant, for whoever is shown it."""

@@ -33,15 +33,15 @@ async def found_in_request(
     return merged(None, found)
 
 
-async def found_in_reply(means: Means, process: Process, recorder: Recorder | None) -> dict[str, str]:
+async def found_in_reply(
+    means: Means, references: References, process: Process, recorder: Recorder | None
+) -> dict[str, str]:
     """The references of a whole reply, as the legacy system gave it.
 
     Raises:
         StoreUnavailable: the request cannot be read.
     """
-    promise = means.promise_of(process.promise)
-    references = promise.references if promise is not None else None
-    if references is None or not references.asks_reply or recorder is None or recorder.too_large:
+    if not references.asks_reply or recorder is None or recorder.too_large:
         return {}
     recorded = await means.store.request(process.id)
     if recorded is None:

@@ -42,13 +42,13 @@ def follow_up(
     """
     match outcome:
         case Completed() | Rejected() | Failed():
-            return (_finish(process, outcome, result),)
+            return (finished(process, outcome, result),)
         case Retry(reason, after):
             if process.promised or process.unresolved:
                 wait = delay(call.backoff, process.tries, chance, after)
                 return (Postpone(now + round(wait * 1000), reason),)
             # No 202 has left: a client that still waits is told at once and may decide for itself.
-            return (_finish(process, Failed(reason, Effect.NONE), result),)
+            return (finished(process, Failed(reason, Effect.NONE), result),)
         case Pending():
             if target is None:
                 return (untold(NOWHERE, on_in_doubt),)
@@ -57,6 +57,24 @@ def follow_up(
             return _in_doubt(process, reason, call, on_in_doubt, now, chance)
         case _:
             assert_never(outcome)
+
+
+def finished(process: Process, outcome: Completed | Rejected | Failed, result: Result | None) -> Finish:
+    """The end that an outcome is, by itself: nothing of the policy counts any more."""
+    match outcome:
+        case Completed():
+            state = State.COMPLETED
+        case Rejected():
+            state = State.REJECTED
+        case Failed():
+            state = State.FAILED
+        case _:
+            assert_never(outcome)
+    effect = outcome.effect
+    if process.unresolved and effect is Effect.NONE:
+        # This attempt did nothing, but nobody knows what an earlier one did.
+        effect = Effect.UNKNOWN
+    return Finish(state, effect, outcome.status, outcome.reason, result)
 
 
 def looked_after(
@@ -89,7 +107,7 @@ def followed_to_end(
     process: Process, outcome: Completed | Rejected | Failed, result: Result | None, rule: str | None
 ) -> Finish:
     """The upstream decided, by a reply that the process is to say ``result`` of; ``rule`` says what the reply means."""
-    return replace(_finish(process, outcome, result), note=rule)
+    return replace(finished(process, outcome, result), note=rule)
 
 
 def settled_late(process: Process, outcome: Outcome, result: Result | None) -> tuple[Transition, ...] | None:
@@ -101,9 +119,9 @@ def settled_late(process: Process, outcome: Outcome, result: Result | None) -> t
     if isinstance(outcome, Retry | Pending | InDoubt):
         return None
     if process.state is State.IN_DOUBT:
-        return (_finish(process._replace(unresolved=process.attempts > 1), outcome, result),)
+        return (finished(process._replace(unresolved=process.attempts > 1), outcome, result),)
     if process.state is State.WAITING and (process.unresolved or process.repeated):
-        return Doubt("late-reply", settling=True), _finish(
+        return Doubt("late-reply", settling=True), finished(
             process._replace(unresolved=process.attempts > 1), outcome, result
         )
     return None
@@ -114,23 +132,6 @@ def overdue(process: Process) -> Transition:
     if process.state is State.FOLLOWING:
         return Doubt(FOLLOW_OVER, settling=False)
     return Expire() if process.cancellable else Doubt(DEADLINE_PASSED, settling=False)
-
-
-def _finish(process: Process, outcome: Completed | Rejected | Failed, result: Result | None) -> Finish:
-    match outcome:
-        case Completed():
-            state = State.COMPLETED
-        case Rejected():
-            state = State.REJECTED
-        case Failed():
-            state = State.FAILED
-        case _:
-            assert_never(outcome)
-    effect = outcome.effect
-    if process.unresolved and effect is Effect.NONE:
-        # This attempt did nothing, but nobody knows what an earlier one did.
-        effect = Effect.UNKNOWN
-    return Finish(state, effect, outcome.status, outcome.reason, result)
 
 
 def _in_doubt(

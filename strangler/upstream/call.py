@@ -29,9 +29,8 @@ class Call:
         self._held = 0
         self._complete = False
         self._fault: Fault | None = None
-        self._news = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
+        self._waiting: asyncio.Future[None] | None = None  # for anything of the above
+        self._full: asyncio.Event | None = None  # told when there is room for more of the request; None: there is
 
     async def run(self, head: bytes, first: bytes) -> Fault | None:
         """Send ``head`` and the first chunk of the body at once, the rest after it. None: the whole reply came."""
@@ -42,9 +41,8 @@ class Call:
         rest = loop.create_task(self._send_rest()) if request.body.chunks > 1 else None
         keep = False
         try:
-            await asyncio.sleep(0)  # what was written is with the kernel now, and not only with the event loop
             reach("after-first-byte")
-            fault = await self._relay()
+            fault = await self._relay(loop)
             if fault is None:
                 reach("after-reply")
                 keep = rest is None or rest.done()
@@ -58,15 +56,15 @@ class Call:
             else:
                 self._link.abort()
 
-    async def _relay(self) -> Fault | None:
+    async def _relay(self, loop: asyncio.AbstractEventLoop) -> Fault | None:
         """Feed the sink until the reply is complete or there is none."""
-        told = False
         while True:
-            await self._news.wait()
-            self._news.clear()
-            if self._head is not None and not told:
-                told = True
-                self._sink.head(self._head.status, self._head.reason, end_to_end(self._head.headers))
+            if not (self._head or self._pieces or self._complete or self._fault):
+                self._waiting = loop.create_future()
+                await self._waiting
+            if self._head is not None:
+                head, self._head = self._head, None
+                self._sink.head(head.status, head.reason, end_to_end(head.headers))
             while self._pieces:
                 data = b"".join(self._pieces)
                 self._pieces.clear()
@@ -81,7 +79,8 @@ class Call:
     async def _send_rest(self) -> None:
         request = self._request
         for index in range(1, request.body.chunks):
-            await self._room.wait()
+            if self._full is not None:
+                await self._full.wait()
             try:
                 data = await request.read_chunk(index)
             except (StoreUnavailable, KeyError) as error:
@@ -94,7 +93,12 @@ class Call:
             return
         self._fault = Fault(FaultKind.INTERRUPTED, reason, timeout=timeout)
         self._link.abort()
-        self._news.set()
+        self._tell()
+
+    def _tell(self) -> None:
+        """There is news for who waits."""
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     def _expire(self) -> None:
         self._break(f"no complete reply within {self._timeout:g} s", timeout=True)
@@ -117,7 +121,7 @@ class Call:
             if self._held > HELD:
                 self._link.pause_reading()
         self._complete = complete
-        self._news.set()
+        self._tell()
 
     def ended(self) -> None:
         """There is no tunnel."""
@@ -128,8 +132,10 @@ class Call:
 
     def pause_writing(self) -> None:
         """The upstream is slow to read."""
-        self._room.clear()
+        self._full = self._full or asyncio.Event()
 
     def resume_writing(self) -> None:
         """There is room again."""
-        self._room.set()
+        if self._full is not None:
+            full, self._full = self._full, None
+            full.set()

@@ -33,11 +33,12 @@ class _Lane:
         self._dialer = Dialer(upstream)
         self._closed = False
 
-    async def link(self, *, fresh: bool) -> UpstreamLink | Failure:
-        """A link that is connected, or why there is none."""
-        idle = self._idle.take(FRESH if fresh else None)
-        if idle is not None:
-            return idle
+    def idle(self, *, fresh: bool) -> UpstreamLink | None:
+        """A link that waits for work, if there is one."""
+        return self._idle.take(FRESH if fresh else None)
+
+    async def open(self) -> UpstreamLink | Failure:
+        """A new link, or why there is none."""
         opened = await self._dialer.open(lambda: UpstreamLink(self, self._max_head))
         if isinstance(opened, UpstreamLink) and opened.closing:
             return Failure(Trouble.UNREACHABLE, "the upstream closed the connection as soon as it was open")
@@ -86,7 +87,8 @@ class Caller:
             first = body.data if body.data is not None else await request.read_chunk(0) if body.chunks else b""
         except (StoreUnavailable, KeyError) as error:
             return Fault(FaultKind.NOT_SENT, f"the recorded body cannot be read: {type(error).__name__}")
-        link = await self._lane(upstream).link(fresh=fresh)
+        lane = self._lane(upstream)
+        link = lane.idle(fresh=fresh) or await lane.open()
         if isinstance(link, Failure):
             return Fault(FaultKind.NOT_SENT, link.reason, timeout=link.trouble is Trouble.TIMEOUT)
         if not may_send():
