@@ -177,7 +177,7 @@ class Looker:
         promise = self._means.promise_of(process.promise)
         if promise is None or promise.wall is None:
             return built_in, None
-        asked = await asked_by(self._means.bodies, promise.wall, process, request)
+        asked = await asked_by(self._means.bodies, promise.wall, process, request, request.headers)
         outcome, rule, _ = await understood(promise.wall, asked, recorder, built_in, self._means.clock.now())
         return outcome, rule
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import CHUNK_SIZE, Attempt, Body, Header, RecordedRequest
+from strangler.domain.exchange import CHUNK_SIZE, Attempt, Body, Header, Headers, RecordedRequest
 from strangler.domain.outcome import InDoubt, Outcome
 from strangler.domain.process import Process
 from strangler.engine.aside import TookTooLong, beside
@@ -40,7 +40,7 @@ async def prepared(
         Unreadable, Untranslatable: it cannot be translated; nothing was sent.
     """
     headers = recorded.all_headers() if call.credentials == "forward" else list(recorded.headers)
-    asked = (await asked_by(bodies, interpreter, process, recorded))._replace(headers=headers)
+    asked = await asked_by(bodies, interpreter, process, recorded, headers)
     method, target, body = recorded.method, recorded.target, recorded.body
     if interpreter.translates_request:
         sent = await translated(interpreter, asked)
@@ -54,11 +54,12 @@ async def prepared(
     return Ready(RecordedRequest(method, target, headers, (), body), asked)
 
 
-async def asked_by(bodies: Bodies, interpreter: Interpreter, process: Process, recorded: RecordedRequest) -> Asked:
-    """A recorded request as expressions see it, with its body where they look at it; without credentials."""
+async def asked_by(
+    bodies: Bodies, interpreter: Interpreter, process: Process, recorded: RecordedRequest, headers: Headers
+) -> Asked:
+    """A recorded request as expressions see it, with these headers, and with its body where they look at it."""
     looks = interpreter.translates_request or interpreter.needs_request
     data = await whole_body(recorded.body, bodies, process.id) if looks else b""
-    headers = list(recorded.headers)
     return Asked(recorded.method, recorded.target, headers, data, process.caller_name, process_values(process))
 
 

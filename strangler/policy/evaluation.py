@@ -130,6 +130,8 @@ def _flat(source: Function) -> Function:
         elements = source(value)
         if not isinstance(elements, list):
             return None
+        if list not in map(type, elements):
+            return elements[:]
         merged: list[Any] = []
         for element in elements:
             if isinstance(element, list):
@@ -157,11 +159,15 @@ def _renamed(names: Mapping[str, str]) -> Function:
     pairs = [*names.items()]
 
     def renamed(value: Any) -> Any:
+        if value is None:
+            return None
+        found = {}
         try:
-            find = value.get
+            for name, field in pairs:
+                found[name] = value.get(field)
         except AttributeError:
-            return dict.fromkeys(names) if value is not None else None
-        return {name: find(field) for name, field in pairs}
+            return dict.fromkeys(names)
+        return found
 
     return renamed
 
