@@ -12,6 +12,7 @@ from strangler.config import promise as promises
 from strangler.config.files import Stamps
 from strangler.config.load import Loaded, Sources, load_policy
 from strangler.config.located import PolicyErrors
+from strangler.config.settings import Settings
 from strangler.config.watch import refusal, watch
 from strangler.domain.errors import StoreUnavailable
 from strangler.engine.instrument import Instrument
@@ -22,6 +23,7 @@ from strangler.policy.receivers import Receiver
 from strangler.policy.standing import ModeOrder, in_force, obstacle
 from strangler.ports import Archive, Clock
 from strangler.runtime import last_good
+from strangler.store.open import store_path
 
 ChangeOrders = Callable[[Sequence[ModeOrder]], Iterable[ModeOrder]]
 
@@ -46,6 +48,22 @@ class Followers(Protocol):
     async def switch(self) -> None:
         """Have all of them put in force what they prepared."""
         ...
+
+
+def read_first(settings: Settings, paths: Sequence[Path], environ: Mapping[str, str]) -> Loaded | PolicyErrors:
+    """The policy as its files have it, before a store is opened or made for it; or what is wrong with it, where the
+    store may hold one to run in its place. Blocks.
+
+    Raises:
+        PolicyErrors: the files do not load, and no earlier policy is to be run.
+    """
+    try:
+        return load_policy(paths, environ, lease=settings.lease, public_url=settings.public_url is not None)
+    except PolicyErrors as error:
+        store = store_path(settings.store)
+        if settings.on_bad_policy == "last-good" and store is not None and store.exists():
+            return error
+        raise
 
 
 class PolicyInForce:
@@ -172,22 +190,21 @@ class Policies(PolicyInForce):
         """
         return self._load(None)
 
-    async def first(self, *, or_last_good: bool) -> Loaded:
-        """The policy to start with.
+    async def first(self, found: Loaded | PolicyErrors) -> Loaded:
+        """The policy to start with: what `read_first` found, or the last one that was good in its place.
 
         Raises:
-            PolicyErrors: the files do not load, and no earlier policy is to be run, or none that does load.
+            PolicyErrors: the files do not load, and there is no earlier policy, or none that does load.
         """
-        try:
-            return await asyncio.to_thread(self.read)
-        except PolicyErrors as error:
-            kept = await last_good.recall(self._archive) if or_last_good else None
-            if kept is None:
-                raise
-            self._refused_first = str(error)
-            loaded = await asyncio.to_thread(self._load, kept)
-            # The files as they lie there do not load; they are read again as soon as they change.
-            return replace(loaded, stamps=error.stamps)
+        if isinstance(found, Loaded):
+            return found
+        kept = await last_good.recall(self._archive)
+        if kept is None:
+            raise found
+        self._refused_first = str(found)
+        loaded = await asyncio.to_thread(self._load, kept)
+        # The files as they lie there do not load; they are read again as soon as they change.
+        return replace(loaded, stamps=found.stamps)
 
     def _load(self, kept: Sources | None) -> Loaded:
         return load_policy(self._paths, self._environ, lease=self._lease, kept=kept, public_url=self._public_url)

@@ -18,6 +18,7 @@ from strangler.domain.errors import OperatorError
 from strangler.operations.logs import Bridge, Logs, descriptor_writer
 from strangler.operations.telemetry import Telemetry
 from strangler.runtime.loops import loop_factory
+from strangler.runtime.policies import read_first
 from strangler.runtime.server import Server
 from strangler.runtime.supervisor import KILLED_TWICE, supervise
 from strangler.store.open import open_store, store_path
@@ -45,6 +46,7 @@ async def _serve(settings: Settings, paths: Sequence[Path], environ: Mapping[str
     logs.start()
     bridge.install()
     try:
+        found = read_first(settings, paths, environ)
         identity_key = load_identity_key(settings.identity_key, store_path(settings.store))
         store = open_store(
             settings.store,
@@ -56,8 +58,7 @@ async def _serve(settings: Settings, paths: Sequence[Path], environ: Mapping[str
         telemetry.note("store_open", location=store.location)
         server = Server(settings, paths, environ, store, identity_key, telemetry)
         try:
-            first = await server.policies.first(or_last_good=settings.on_bad_policy == "last-good")
-            await server.start(first)
+            await server.start(await server.policies.first(found))
             _calm_collector()
         except BaseException:
             await server.close()

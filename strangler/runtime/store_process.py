@@ -32,7 +32,7 @@ from strangler.runtime import control, desk, last_good
 from strangler.runtime.child import Given
 from strangler.runtime.control import Line
 from strangler.runtime.hub import AllWorkers, Hub
-from strangler.runtime.policies import Policies
+from strangler.runtime.policies import Policies, read_first
 from strangler.runtime.review import Review
 from strangler.runtime.server import save_latencies
 from strangler.runtime.standing import StandingOrders
@@ -64,7 +64,7 @@ class StoreProcess:
         living: owners of leases that live on, where an earlier store process has died; None: this is the first.
 
     Raises:
-        OperatorError: the store is another's, is in use, or cannot be opened.
+        OperatorError: the policy does not load; the store is another's, is in use, or cannot be opened.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class StoreProcess:
         self._listener = listener
         self._ops = ops
         self._restarted = living is not None
+        self._found = None if self._restarted else read_first(settings, given.paths, given.environ)
         self._phase: Phase = "starting"
         self._ended = asyncio.Event()
         self._begun = asyncio.Event()
@@ -242,7 +243,9 @@ class StoreProcess:
                 public_url=settings.public_url is not None,
             )
             return replace(loaded, stamps=dict.fromkeys(loaded.stamps))
-        return await self._policies.first(or_last_good=settings.on_bad_policy == "last-good")
+        if self._found is None:
+            self._found = await asyncio.to_thread(read_first, settings, self._given.paths, self._given.environ)
+        return await self._policies.first(self._found)
 
     async def _supervise(self) -> None:
         with contextlib.suppress(TimeoutError):
