@@ -82,9 +82,9 @@ class _Reader:
     def __init__(self, lists: frozenset[str], prefixes: Mapping[str, str]) -> None:
         self.names = _Names(prefixes)
         self._lists = lists
-        self._open: list[dict[str, Any]] = []  # attributes and children of the elements that are open
+        # Of the elements that are open: attributes and children, and where in `_texts` its text begins.
+        self._open: list[tuple[dict[str, Any], int]] = []
         self._texts: list[str] = []  # of all of them, one after the other
-        self._begins: list[int] = []  # where in `_texts` that of each begins
         self._nodes = 0
         self._root: tuple[str, Any] | None = None
 
@@ -117,27 +117,27 @@ class _Reader:
         if len(self._open) >= MAX_DEPTH:
             raise Unparsable(f"nested more than {MAX_DEPTH} deep")
         element: dict[str, Any] = {}
-        for key, value in zip(attributes[::2], attributes[1::2], strict=True) if attributes else ():
-            if key == _NIL:
-                element[_NIL] = value.strip() in ("true", "1")
-            else:
-                element[f"@{self.names[key]}"] = value
-        self._open.append(element)
-        self._begins.append(len(self._texts))
+        if attributes:
+            for key, value in zip(attributes[::2], attributes[1::2], strict=True):
+                if key == _NIL:
+                    element[_NIL] = value.strip() in ("true", "1")
+                else:
+                    element[f"@{self.names[key]}"] = value
+        self._open.append((element, len(self._texts)))
 
     def _end(self, name: str) -> None:
-        element, begin, texts = self._open.pop(), self._begins.pop(), self._texts
-        text = ""
+        element, begin = self._open.pop()
+        value: Any = ""
+        texts = self._texts
         if len(texts) > begin:
-            text = "".join(texts[begin:]).strip()
+            value = "".join(texts[begin:]).strip()
             del texts[begin:]
-        value: Any = text
         if element:
-            value = _value(element, text)
+            value = _value(element, value)
         if not self._open:
             self._root = (name, value)
             return
-        shown, siblings = self.names[name], self._open[-1]
+        shown, siblings = self.names[name], self._open[-1][0]
         if shown not in siblings:
             siblings[shown] = [value] if shown in self._lists else value
         elif isinstance(siblings[shown], list):  # the value of an element never is one
