@@ -84,8 +84,7 @@ class Expression:
         Raises:
             ExpressionError: a function does not take what it is given, or the document or the value is too large.
         """
-        if not isinstance(document, Document):
-            document = Document(document)
+        document = Document.of(document)
         measure = _measure(document)
         if (measure.values + measure.letters // _TEXT) * self._copies > MAX_WORK:
             raise ExpressionError(f"{self.text[:100]} would take too long over a document of this size")
@@ -131,6 +130,7 @@ class Template:
         Raises:
             ExpressionError: an expression cannot be evaluated, or its value is a mapping or a list.
         """
+        document = Document.of(document)
         return "".join(p if isinstance(p, str) else _scalar(p, p.evaluate(document)) for p in self._parts)
 
     def filled(self, document: Any, write: Callable[[Any], str]) -> str:
@@ -139,6 +139,7 @@ class Template:
         Raises:
             ExpressionError: an expression cannot be evaluated, or ``write`` does not take its value.
         """
+        document = Document.of(document)
         return "".join(part if isinstance(part, str) else write(part.evaluate(document)) for part in self._parts)
 
     @property
@@ -157,6 +158,7 @@ class Template:
         Raises:
             ExpressionError: as `text`; also where a value is null or empty, or a dot segment.
         """
+        document = Document.of(document)
         parts = []
         for part in self._parts:
             if isinstance(part, str):

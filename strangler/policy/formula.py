@@ -63,7 +63,7 @@ class Compiled:
             return self._expression.evaluate(document)
         assert self._hook is not None
         try:
-            value = self._hook(document.value if isinstance(document, Document) else document)
+            value = self._hook(Document.of(document).value)
         except Exception as error:
             # Whatever it is, it is the operator's, and it must not pass for an answer.
             raise ExpressionError(f"{self._name} raised {type(error).__name__}") from error

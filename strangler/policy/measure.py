@@ -37,6 +37,11 @@ class Document:
         self._measure = measure
         self._parts = parts
 
+    @classmethod
+    def of(cls, value: Any) -> Document:
+        """A plain value as a document; a document as it is."""
+        return value if isinstance(value, cls) else cls(value)
+
     @property
     def measure(self) -> Measure:
         """What it holds.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from strangler.domain.exchange import joined_fields
 from strangler.policy.documents import Asked, Read, read_body, reply_values, request_values
 from strangler.policy.expressions import REPLY_NAMES, Expression, ExpressionError
+from strangler.policy.measure import Document
 from strangler.policy.readable import Unparsable
 from strangler.policy.translate import Reply
 from strangler.policy.wall import Source
@@ -85,9 +86,10 @@ def _reads(expressions: Mapping[str, Expression]) -> bool:
 
 def _texts(expressions: Mapping[str, Expression], document: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
+    whole = Document.of(document)
     for name, expression in expressions.items():
         try:
-            text = _text(expression.evaluate(document))
+            text = _text(expression.evaluate(whole))
         except ExpressionError:
             continue  # nobody is kept from being served for the sake of a search
         if text is not None:

@@ -58,7 +58,7 @@ class Rendering:
         Raises:
             ExpressionError: it cannot be evaluated, or its value cannot be written in this form or charset.
         """
-        text = self._text(values if isinstance(values, Document) else Document(values))
+        text = self._text(Document.of(values))
         charset = self._content.charset
         # XML can spell by number what its charset lacks; nothing else can.
         spelled = "xmlcharrefreplace" if self._content.format in ("xml", "soap") else "strict"
