@@ -38,7 +38,10 @@ class Redriver:
         return commit.delivery.after
 
     async def many(self, query: DeliveryQuery, who: str, why: str) -> int:
-        """Put back all of a list, however long it is. Returns how many."""
+        """Put back all of a list, however long it is. Returns how many.
+
+        Unlike `one` it ends no rest that a receiver asked for: so many are not sent against a word of `Retry-After`.
+        """
         query = query._replace(limit=_PAGE)
         count = 0
         while found := await self._deliveries.find(query):

@@ -235,6 +235,20 @@ async def test_an_operator_ends_the_peace_that_a_receiver_asked_for(begun: Telli
     assert (await begun.one(process)).state is DeliveryState.DELIVERED
 
 
+async def test_many_that_are_put_back_leave_a_receiver_in_the_peace_that_it_asked_for(begun: Telling) -> None:
+    begun.sender.scripts["broker-a"] = [answer(503, 3_000_000), OK]
+    process = await begun.process()
+    await begun.settled()
+    assert await begun.redriver.many(DeliveryQuery("broker-a"), "ann", "all of them") == 1
+    await begun.settled()
+    assert (await begun.one(process)).state is DeliveryState.PENDING
+    assert len(begun.sender.sent) == 1
+    begun.clock.pass_(3_000)
+    await begun.deliverer.look()
+    await begun.settled()
+    assert (await begun.one(process)).state is DeliveryState.DELIVERED
+
+
 async def test_the_reply_goes_along_where_the_receiver_wants_it(begun: Telling) -> None:
     begun.receiver("broker-a", payload="result")
     reply = RecordedReply(200, b"OK", ((b"Content-Type", b"text/plain"),), Body(2, b"d", b"ok"))
