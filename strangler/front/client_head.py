@@ -18,26 +18,19 @@ def client_head(reply: ReplyHead, *, old: bool, keep: bool, add: Headers = ()) -
         tail += CLOSE + b"\r\n"
     elif old:
         tail += KEEP_ALIVE + b"\r\n"
-    return b"HTTP/1.1 %d %b%b%b\r\n" % (reply.status, reply.reason, _fields(reply, chunked=not old), tail)
+    return b"HTTP/1.1 %d %b%b%b\r\n" % (reply.status, reply.reason, reply.end_to_end(chunked=not old), tail)
 
 
 def interim_head(reply: ReplyHead) -> bytes:
     """A 1xx reply."""
-    return b"HTTP/1.1 %d %b%b\r\n" % (reply.status, reply.reason, _fields(reply, chunked=False))
+    return b"HTTP/1.1 %d %b%b\r\n" % (reply.status, reply.reason, reply.end_to_end(chunked=False))
 
 
 def upgrade_head(reply: ReplyHead) -> bytes:
     """The 101 with which a tunnel begins."""
-    block = _fields(reply, chunked=False)
+    block = reply.end_to_end(chunked=False)
     tail = b"Connection: Upgrade\r\nUpgrade: %b" % (reply.upgrade or b"")
     return b"HTTP/1.1 %d %b%b%b\r\n\r\n" % (reply.status, reply.reason, block, tail)
-
-
-def _fields(reply: ReplyHead, *, chunked: bool) -> bytes:
-    """A CRLF, and the field lines that go on, each with its CRLF."""
-    # RFC 9112 section 6.1 and RFC 9110 section 8.6: these have no length, and one that is not 0 would mislead.
-    lengthless = reply.status == 204 or reply.status < 200
-    return reply.end_to_end(lengthless=lengthless, chunked=chunked)
 
 
 def switches_to(reply: ReplyHead, asked: frozenset[bytes]) -> bool:

@@ -33,8 +33,6 @@ class Watched(Protocol):
 class Desk:
     """The ports, the settings, and a clock that is read once per tick instead of once per byte."""
 
-    time = staticmethod(time.monotonic)  # seconds, for durations
-
     def __init__(self, direct: Direct, links: Links, instrument: Instrument, settings: Settings) -> None:
         self.direct = direct
         self.links = links

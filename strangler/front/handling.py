@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from strangler.domain.exchange import Answer, BadBody, BodyTimeout, ClientGone, PassOn, Request, Upgrade
@@ -31,7 +32,7 @@ class Handling:
         self._body: RequestBody | None = None
         self._writer: AnswerStream | None = None
         self._task: asyncio.Task[None] | None = None
-        self._started = connection.desk.time()
+        self._started = monotonic()
 
     def start(self, body: RequestBody | None) -> None:
         """Begin."""

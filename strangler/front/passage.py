@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from strangler.domain.problem import problem
@@ -11,7 +12,8 @@ from strangler.front.client_head import client_head, interim_head, switches_to, 
 from strangler.front.head_buffer import MAX_REMEMBERED
 from strangler.front.response import CONTINUE
 from strangler.front.tunnel import Tunnel
-from strangler.front.upstream_head import UpstreamFields, upstream_fields, upstream_line
+from strangler.front.upstream_head import UpstreamFields, upstream_fields
+from strangler.policy.forwarding import upstream_target
 from strangler.ports import Failure, Link, Passthrough, Trouble, Wait
 from strangler.wire.body import chunk, last_chunk
 from strangler.wire.malformed import Malformed
@@ -42,18 +44,10 @@ _PROBLEMS = {
 class Passage:
     """An `Exchange` towards the client, a `Borrower` and a `Receiver` towards the upstream."""
 
-    # Where each of them begins; most exchanges change few.
-    _link: Link | None = None
+    # What few exchanges come to ask for.
     _wait: Wait | None = None
-    _first = b""  # the head, and what came along of the body
-    _asked: frozenset[bytes] = frozenset()  # upgrades
-    _sent = False  # the whole request is handed to the link
     _encode = False  # the connection delivers decoded content, to be framed in chunks anew
-    _repeated = False
-    _keep = False
     _by_close = False  # the client learns the end of the reply from the end of the connection
-    _status = 0  # what the client got; 0 until a reply has begun
-    _continue: asyncio.TimerHandle | None = None
     _continued = False  # we sent the "100 Continue"
 
     def __init__(
@@ -62,8 +56,16 @@ class Passage:
         self._connection = connection
         self._head = head
         self._way = way
-        self._started = connection.desk.time() if started is None else started
+        self._started = monotonic() if started is None else started
+        self._link: Link | None = None
+        self._first = b""  # the head, and what came along of the body
+        self._asked: frozenset[bytes] = frozenset()  # upgrades
+        self._sent = False  # the whole request is handed to the link
+        self._repeated = False
+        self._keep = False
         self._negotiates = head.fields.negotiates
+        self._status = 0  # what the client got; 0 until a reply has begun
+        self._continue: asyncio.TimerHandle | None = None
 
     def start(self, body: bytes, complete: bool, *, expect: bool = True) -> None:
         """Begin, with what has arrived of the body, framed as it came."""
@@ -72,9 +74,9 @@ class Passage:
             fields = last[2]
         else:
             fields = self._upstream_fields(expect=expect)
-        if fields.upgrade:
-            self._asked = fields.upgrade
-        self._first = b"".join((upstream_line(head, self._way), fields.data, body))
+        self._asked = fields.upgrade
+        target = upstream_target(head.target, self._way.rewrite, self._way.upstream)
+        self._first = b"%b %b HTTP/1.1%b%b" % (head.method.encode("ascii"), target, fields.data, body)
         self._sent = complete
         if head.fields.expects_continue and expect and not body and not complete:
             self._continue = asyncio.get_running_loop().call_later(CONTINUE_AFTER, self._invite)
@@ -332,7 +334,7 @@ class Passage:
 
     def _count(self) -> None:
         desk = self._connection.desk
-        instrument, seconds = desk.instrument, desk.time() - self._started
+        instrument, seconds = desk.instrument, monotonic() - self._started
         instrument.passed_through(self._way.route, self._status, seconds)
         if instrument.access_log == "all":
             request = self._connection.request_of(self._head)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from strangler.domain.exchange import Header, Peer
-from strangler.policy.forwarding import alias, forwarding_fields, owned, upstream_target
+from strangler.policy.forwarding import alias, forwarding_fields, owned
 from strangler.policy.upstreams import Upstream
-from strangler.ports import Passthrough
 from strangler.wire.fields import HOP_BY_HOP, cut, list_items, nominated, without
-from strangler.wire.request_head import RequestFields, RequestHead
+from strangler.wire.request_head import RequestFields
 
 _USUAL = frozenset({b"keep-alive", b"close", b"upgrade", b"te"})
 
@@ -28,11 +27,6 @@ def upgrades(fields: RequestFields, upstream: Upstream) -> frozenset[bytes]:
         return frozenset()
     allowed = frozenset(token.lower().encode() for token in upstream.upgrade) - {b"h2c"}
     return allowed.intersection(list_items(fields.upgrade))
-
-
-def upstream_line(head: RequestHead, way: Passthrough) -> bytes:
-    """The request line, without CRLF."""
-    return b"%b %b HTTP/1.1" % (head.method.encode("ascii"), upstream_target(head.target, way.rewrite, way.upstream))
 
 
 def upstream_fields(

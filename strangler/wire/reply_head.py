@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from strangler.domain.exchange import Header
-from strangler.wire.fields import BLOCK, VALUE, cut, list_items, nominated, noted, parse_block, search, without
+from strangler.wire.fields import BLOCK, VALUE, cut, list_items, nominated, parse_block, search, without
 from strangler.wire.malformed import bad
 
 CHUNKED = -1
@@ -43,19 +43,32 @@ class ReplyHead:
     """What a reply's head says. ``block`` is a CRLF and all field lines, each with its CRLF, as they came; of them
     ``hop`` are those for this connection only, each with the CRLF before it."""
 
-    connection: bytes | None = None
-    content_length: int | None = None
-    chunked = False
-    negotiates = False  # it asks for an authentication that belongs to the connection (RFC 4559)
-    upgrade: bytes | None = None
+    __slots__ = (
+        "block",
+        "chunked",
+        "connection",
+        "content_length",
+        "hop",
+        "negotiates",
+        "persistent",
+        "reason",
+        "status",
+        "upgrade",
+    )
 
     def __init__(self, status: int, reason: bytes, block: bytes, *, old: bool) -> None:
         self.status = status
         self.reason = reason
         self.block = block
+        self.connection: bytes | None = None
+        self.content_length: int | None = None
+        self.chunked = False
         self.persistent = not old  # the connection may be used again afterwards
+        self.negotiates = False  # it asks for an authentication that belongs to the connection (RFC 4559)
+        self.upgrade: bytes | None = None
         self.hop: list[bytes] = []
-        for line, name, value in noted(block, _NOTED):
+        for line, spelled, value in _NOTED.findall(block):
+            name, value = spelled.lower(), value.rstrip(b" \t")
             if name == b"content-length":
                 # The same number twice says the same thing (RFC 9110 section 8.6); two numbers do not.
                 if not _LENGTH.fullmatch(value) or self.content_length not in (None, int(value)):
@@ -84,10 +97,11 @@ class ReplyHead:
         """All fields as (name, value)."""
         return parse_block(self.block)
 
-    def end_to_end(self, *, lengthless: bool, chunked: bool) -> bytes:
-        """The block without the lines for this connection only. ``lengthless``: it does not say how long the body is;
-        ``chunked``: chunks may go on."""
+    def end_to_end(self, *, chunked: bool) -> bytes:
+        """The block without the lines for this connection only. ``chunked``: chunks may go on."""
         block = self.block
+        # RFC 9112 section 6.1 and RFC 9110 section 8.6: these have no length, and one that is not 0 would mislead.
+        lengthless = self.status == 204 or self.status < 200
         if lengthless or (self.chunked and not chunked):
             block = without(block, _FRAMING if lengthless else _CODING)
         if self.hop:
@@ -121,21 +135,22 @@ def find_reply_head(data: bytes) -> tuple[ReplyHead, int] | None:
     Raises:
         Malformed: this is no HTTP/1.x reply, or its length can be read in two ways.
     """
-    found = _HEAD.match(data) if b"\r\n\r\n" in data else None
+    found = _HEAD.match(data) if data.find(b"\r\n\r\n") > 0 else None
     if found is not None:
-        return _reply_head(found), found.end()
-    end = _END.search(data) if b"\n\n" in data or b"\n\r\n" in data else None
-    if end is None:
-        if data and not (data.startswith(b"HTTP/1.") or b"HTTP/1.".startswith(data[:7])):
-            raise bad("It is not an HTTP/1.x reply.")
-        return None
-    regular = b"\r\n".join((*_LINE_END.split(_FOLD.sub(b" ", data[: end.start()])), b"", b""))
-    found = _HEAD.fullmatch(regular)
-    if found is None:
-        raise bad("The status line or a header line is not well formed.")
-    return _reply_head(found), end.end()
-
-
-def _reply_head(found: re.Match[bytes]) -> ReplyHead:
+        end = found.end()
+    else:
+        last = _END.search(data) if b"\n\n" in data or b"\n\r\n" in data else None
+        if last is None:
+            if data and not (data.startswith(b"HTTP/1.") or b"HTTP/1.".startswith(data[:7])):
+                raise bad("It is not an HTTP/1.x reply.")
+            return None
+        end = last.end()
+        found = _HEAD.fullmatch(_regular(data[: last.start()]))
+        if found is None:
+            raise bad("The status line or a header line is not well formed.")
     minor, status, reason, block = found.groups()
-    return ReplyHead(int(status), reason or b"", block, old=minor == b"0")
+    return ReplyHead(int(status), reason or b"", block, old=minor == b"0"), end
+
+
+def _regular(head: bytes) -> bytes:
+    return b"\r\n".join((*_LINE_END.split(_FOLD.sub(b" ", head)), b"", b""))
