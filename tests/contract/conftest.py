@@ -109,17 +109,6 @@ class Counter:
             sent["X-Legacy"] = script
         return await self.client.request("POST", path, body=body, headers=sent)
 
-    async def raw(self, data: bytes) -> tuple[int, bytes, dict[str, object]]:
-        """Bytes as they are; the status, the head and the document of the answer."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
-        try:
-            writer.write(data)
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
-            return int(head[9:12]), head, json.loads(await reader.readexactly(length))
-        finally:
-            writer.close()
-
 
 class Place:
     """The two processes of this folder's tests."""

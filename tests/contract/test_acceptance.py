@@ -93,16 +93,14 @@ def _request(faults: set[str]) -> bytes:
 
 @pytest.mark.parametrize(("first", "second"), list(pairwise(ORDER)))
 async def test_of_two_faults_the_earlier_one_is_told(counter: Counter, first: str, second: str) -> None:
-    _, head, document = await counter.raw(_request({first, second}))
-    assert document["code"] == CODES[first]
-    assert b"\r\nStrangler-Source: proxy\r\n" in head
+    assert (await counter.client.raw(_request({first, second}))).code == CODES[first]
     assert not [line for line in counter.legacy.lines() if line.get("path", "").startswith("/strict")]
 
 
 @pytest.mark.parametrize("fault", [fault for fault in ORDER if fault not in ("target", "schema")])
 async def test_a_refusal_says_which_resource_it_is_about(counter: Counter, fault: str) -> None:
-    status, _, document = await counter.raw(_request({fault}))
-    assert (document["code"], document["status"], document["instance"]) == (CODES[fault], status, "/strict")
+    reply = await counter.client.raw(_request({fault}))
+    assert (reply.code, reply.json()["instance"]) == (CODES[fault], "/strict")
 
 
 async def test_a_route_that_reports_refuses_nothing_not_even_a_key_that_is_none(counter: Counter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import time
@@ -10,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 import aiohttp
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 FINAL = frozenset({"completed", "rejected", "failed", "expired", "cancelled"})
@@ -96,6 +97,26 @@ class Client:
             skip_auto_headers=["Content-Type"],
         ) as reply:
             return Reply(reply.status, reply.headers, await reply.read())
+
+    async def raw(self, data: bytes) -> Reply:
+        """Send bytes as they are, over a connection of their own.
+
+        Raises:
+            asyncio.IncompleteReadError, TimeoutError: no whole answer came.
+        """
+        url = URL(self.base)
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        try:
+            writer.write(data)
+            async with asyncio.timeout(20):
+                first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
+                headers = CIMultiDict(
+                    (name, value.strip()) for name, _, value in (line.partition(":") for line in lines)
+                )
+                body = await reader.readexactly(int(headers["Content-Length"]))
+        finally:
+            writer.close()
+        return Reply(int(first.split(" ")[1]), CIMultiDictProxy(headers), body)
 
     async def submit(
         self,
