@@ -97,8 +97,7 @@ SCHEMA = {
 class Counter:
     """Where requests are handed in."""
 
-    def __init__(self, server: Server, legacy: Legacy, client: Client) -> None:
-        self.server = server
+    def __init__(self, legacy: Legacy, client: Client) -> None:
         self.legacy = legacy
         self.client = client
 
@@ -143,4 +142,4 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @pytest.fixture
 async def counter(place: Place) -> AsyncIterator[Counter]:
     async with Client(place.server.url, "alice") as client:
-        yield Counter(place.server, place.legacy, client)
+        yield Counter(place.legacy, client)
