@@ -120,7 +120,7 @@ class Process(NamedTuple):
     @property
     def public_state(self) -> PublicState:
         """The state as a client sees it."""
-        return public_state(self.state, self.settling)
+        return _PUBLIC[self.state, self.settling]
 
     @property
     def queued(self) -> bool:
@@ -153,7 +153,7 @@ class Process(NamedTuple):
 _ASKED_ABOUT = frozenset({State.FOLLOWING, State.IN_DOUBT})
 _NEVER = 2**63 - 1
 
-_PUBLIC = {
+_SHOWN = {
     State.RECEIVED: PublicState.RECEIVED,
     State.PROCESSING: PublicState.PROCESSING,
     State.WAITING: PublicState.PROCESSING,
@@ -164,13 +164,16 @@ _PUBLIC = {
     State.EXPIRED: PublicState.EXPIRED,
     State.CANCELLED: PublicState.CANCELLED,
 }
+_PUBLIC = {
+    **{(state, settling): shown for state, shown in _SHOWN.items() for settling in (False, True)},
+    (State.IN_DOUBT, False): PublicState.UNCONFIRMED,
+    (State.IN_DOUBT, True): PublicState.PROCESSING,
+}
 
 
 def public_state(state: State, settling: bool) -> PublicState:
     """The state of a process as a client sees it. ``settling``: it is in doubt, and no person is needed."""
-    if state is State.IN_DOUBT:
-        return PublicState.PROCESSING if settling else PublicState.UNCONFIRMED
-    return _PUBLIC[state]
+    return _PUBLIC[state, settling]
 
 
 ACCEPTED_FIELDS = Process._fields[: Process._fields.index("state")]

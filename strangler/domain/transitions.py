@@ -239,6 +239,8 @@ def _fields(process: Process, step: Step, now: int) -> tuple[dict[str, Any], str
                 "tries": process.tries + 1,
                 "attempts": process.attempts + 1,
             }, None
+        case Finish():
+            return _finished(step, now), step.note
         case Postpone(due_at, note):
             return {
                 "state": State.WAITING,
@@ -261,8 +263,6 @@ def _fields(process: Process, step: Step, now: int) -> tuple[dict[str, Any], str
             return {"state": State.IN_DOUBT, "due_at": due_at, "probes": process.probes + 1}, note
         case Resume():
             return _resumed(process, step), None
-        case Finish():
-            return _finished(step, now), step.note
         case Cancel(reason):
             return _withdrawn(process, State.CANCELLED, reason, now), None
         case Expire():
@@ -401,7 +401,9 @@ def _change(
     event = Event(base.id, sequence, version, now, text, digest)
     if not public:
         return Change(before, process, (event,), ())
-    told = raised(before.public_state if before is not None else None, process, now)
+    told: tuple[Delivery, ...] = ()
+    if process.subscriptions is not None:
+        told = raised(before.public_state if before is not None else None, process, now)
     return Change(before, process, (event,), (outbox_row(process, event),), told)
 
 
@@ -411,7 +413,7 @@ def _with(process: Process, fields: dict[str, Any]) -> Process:
     values = list(process)
     for name, value in fields.items():
         values[_PLACES[name]] = value
-    return Process._make(values)
+    return tuple.__new__(Process, values)
 
 
 def _accepted(draft: Process) -> dict[str, Any]:

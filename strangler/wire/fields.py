@@ -30,6 +30,8 @@ HOP_BY_HOP = frozenset(
 )
 """Fields for one connection only (RFC 9110 section 7.6.1). ``Trailer`` is not one: trailers are carried."""
 
+_NOT_CARRIED = HOP_BY_HOP | {b"trailer"}  # where trailers are not
+
 FORWARDING = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded", b"via"})
 """Fields by which a proxy says whom it speaks for."""
 
@@ -137,9 +139,8 @@ def nominated(connection: bytes) -> frozenset[bytes]:
 def end_to_end(headers: list[Header]) -> list[Header]:
     """The fields that are for the far end where trailers are not carried: without hop-by-hop fields, ``Trailer`` and
     what ``Connection`` nominates."""
-    lowered = [name.lower() for name, _ in headers]
-    dropped = HOP_BY_HOP | {b"trailer"}
-    for key, (_, value) in zip(lowered, headers, strict=True):
-        if key == b"connection":
+    dropped = _NOT_CARRIED
+    for name, value in headers:
+        if name.lower() == b"connection":
             dropped = dropped | nominated(value)
-    return [header for key, header in zip(lowered, headers, strict=True) if key not in dropped]
+    return [header for header in headers if header[0].lower() not in dropped]
