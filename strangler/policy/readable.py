@@ -78,6 +78,7 @@ def parse_json(data: bytes | str) -> Any:
         raise Unparsable(str(error)) from None  # a number with thousands of digits
 
 
+_READ_TWICE = 1024 * 1024  # characters of a text up to which it may be; of a longer one there is never a second value
 _SPACE_BEFORE_COLON = re.compile(r":(?<=[ \t\n\r]:)")  # spelled so that it jumps from colon to colon
 
 
@@ -90,7 +91,7 @@ def measured_json(text: str) -> tuple[Any, Measure | None]:
     # orjson takes the last of two members of one name, and an integer of more than 64 bits for a fraction. Where no
     # space stands before a colon, each member has a quote right before one; then there are as many names as such
     # quotes only if no name stands twice in one object.
-    if _SPACE_BEFORE_COLON.search(text) is None:
+    if len(text) <= _READ_TWICE and _SPACE_BEFORE_COLON.search(text) is None:
         try:
             value = orjson.loads(text)
             measure = measured(value)

@@ -152,6 +152,13 @@ def test_what_is_measured_while_it_is_read_is_not_measured_again() -> None:
     assert measure == measured(value)
 
 
+def test_of_a_long_text_there_is_never_a_second_value() -> None:
+    text = f'["{"x" * 1024 * 1024}"]'
+    value, measure = measured_json(text)
+    assert measure is None
+    assert value == json.loads(text)
+
+
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(VALUES)
 @example({"a": [1.5, 2**63, 10**30, "\ud800", 1e-5, 1e22, -0.0, 123456789012345.6]})
