@@ -128,8 +128,7 @@ def parse_delivery_id(text: str) -> tuple[str, int, int] | None:
 
 def raised(before: PublicState | None, process: Process, at: int) -> tuple[Delivery, ...]:
     """The deliveries that a change to ``process`` makes at the instant ``at``: it reached a state that they tell."""
-    state = process.public_state
-    if process.subscriptions is None or state is before:
+    if process.subscriptions is None or (state := process.public_state) is before:
         return ()
     return tuple(
         Delivery(process.id, process.version, position, subscription.receiver, subscription.url, state, at, due_at=at)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from json.encoder import encode_basestring as _quoted
 from typing import NamedTuple
+
+import orjson
 
 from strangler.domain.process import Process
 
@@ -33,29 +34,36 @@ class OutboxRow(NamedTuple):
 
 def outbox_row(process: Process, event: Event) -> OutboxRow:
     """What is told of a public change."""
-    # Written by hand: on every acceptance, and with a fixed form.
     state = process.public_state
-    text = (
-        f'{{"id":"{process.id}","route":{_quoted(process.route)},"type":{_quoted(process.type)},'
-        f'"state":"{state}","version":{process.version},"at":{event.at},'
-        f'"correlationId":{_quoted(process.correlation_id)}'
-    )
-    for name, value in (("status", process.status), ("reason", process.reason), ("effect", process.effect)):
-        if value is not None:
-            text += f',"{name}":{_quoted(value)}'
+    payload: dict[str, str | int] = {
+        "id": process.id,
+        "route": process.route,
+        "type": process.type,
+        "state": state,
+        "version": process.version,
+        "at": event.at,
+        "correlationId": process.correlation_id,
+    }
+    if process.status is not None:
+        payload["status"] = process.status
+    if process.reason is not None:
+        payload["reason"] = process.reason
+    if process.effect is not None:
+        payload["effect"] = process.effect
     return OutboxRow(
         event_id(event.digest),
         "process",
         process.id,
         f"{process.type}.{state}",
-        text + "}",
+        orjson.dumps(payload).decode(),
         event.at,
     )
 
 
-def chain(head: bytes, content: str) -> bytes:
-    """The digest of an event with ``content`` that follows the one whose digest is ``head`` (``b""`` for the first)."""
-    return hashlib.sha256(head + content.encode()).digest()
+def chain(head: bytes, content: bytes) -> bytes:
+    """The digest of an event with ``content``, in UTF-8, that follows the one whose digest is ``head`` (``b""`` for the
+    first)."""
+    return hashlib.sha256(head + content).digest()
 
 
 def event_id(digest: bytes) -> str:

@@ -26,7 +26,7 @@ def tale(events: Iterable[Event]) -> tuple[str | None, Process | None]:
     for event in events:
         if event.sequence != expected:
             return f"event {expected} is missing, {event.sequence} stands in its place", None
-        if chain(head, event.content) != event.digest:
+        if chain(head, event.content.encode()) != event.digest:
             return f"event {event.sequence} does not continue the hash chain", None
         content = orjson.loads(event.content)
         if (content["id"], content["sequence"]) != (event.process_id, event.sequence):

@@ -202,7 +202,8 @@ def apply(process: Process | None, transition: Transition, now: int) -> Change:
         IllegalTransition: the table does not know it, or a guard forbids it.
     """
     before = process.state if process is not None else None
-    if type(transition) not in TABLE[before]:
+    targets = TABLE[before].get(type(transition))
+    if targets is None:
         raise IllegalTransition(f"{type(transition).__name__} from {before}")
     if process is None:
         assert isinstance(transition, Accept), "the table knows no other beginning"
@@ -212,7 +213,7 @@ def apply(process: Process | None, transition: Transition, now: int) -> Change:
         base = process
         fields, note = _fields(process, transition, now)
     to = fields["state"]
-    if to not in TABLE[before][type(transition)]:
+    if to not in targets:
         raise IllegalTransition(f"{type(transition).__name__} from {before} to {to}")
     public = process is None or _shows(process, fields)
     if public:
@@ -393,12 +394,12 @@ def _change(
     }
     if note is not None:
         content["note"] = note
-    text = orjson.dumps(content).decode()
+    text = orjson.dumps(content)
     digest = chain(base.head, text)
     fields["sequence"] = sequence
     fields["head"] = digest
     process = _with(base, fields)
-    event = Event(base.id, sequence, version, now, text, digest)
+    event = Event(base.id, sequence, version, now, text.decode(), digest)
     if not public:
         return Change(before, process, (event,), ())
     told: tuple[Delivery, ...] = ()

@@ -225,7 +225,7 @@ def test_a_second_end_is_found_even_if_the_chain_was_mended(url: str, processes:
         {"id": process.id, "sequence": 3, "version": 2, "at": NOON, "transition": "Finish", "from": "cancelled",
          "to": "completed", "set": {"state": "completed"}}
     )  # fmt: skip
-    digest = chain(process.head, content)
+    digest = chain(process.head, content.encode())
     tamper(
         url,
         "INSERT INTO event (process_id, sequence, version, at, content, digest) VALUES (?, 3, 2, ?, ?, ?)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from strangler.domain.exchange import Attempt, AttemptOutcome, Body, Header, Headers, RecordedReply, RecordedRequest
@@ -22,6 +23,7 @@ from strangler.store.sqlite.exception_rows import opening
 from strangler.store.sqlite.statements import NULL, Row, Statement
 
 _STATES = {state.value: state for state in State}
+_STATE_TEXTS = {state: state.value for state in State}  # an enumeration's `value` is a call of three functions
 _EFFECTS: dict[str | None, Effect | None] = {None: None, **{effect.value: effect for effect in Effect}}
 _COPIED = 4096  # a bytes object up to this size is bound as a bytearray: copying it costs less than binding it as it is
 _PAGES = 3 * 4096  # bytes of the pages that a commit changes beside those of its bodies and events: indexes, mostly
@@ -33,14 +35,11 @@ _PARENT = Process._fields.index("parent_id")
 _STATE = Process._fields.index("state")
 _HEAD = Process._fields.index("head")
 _BEGUN_UNTIL = Process._fields.index("attempts") + 1
-_FINISHED_AT = Process._fields.index("finished_at")
 _UNRESOLVED = Process._fields.index("unresolved")
 _SETTLING = Process._fields.index("settling")
 _EFFECT = Process._fields.index("effect")
 _KEPT = Process._fields.index("result_kept")
 _REPEATED = Process._fields.index("repeated")
-_LATER = Process._fields[_BEGUN_UNTIL:]
-_UNTOUCHED = tuple(Process._field_defaults[name] for name in _LATER)
 
 
 @dataclass(slots=True)
@@ -55,6 +54,23 @@ class Written:
     touches: tuple[object, ...]  # two commits that touch one thing are not written by one statement
     size: int  # bytes that it adds to the log, about
     delivery: tuple[int, int, int] | None = None  # version, position, sequence that one of its deliveries must have
+
+
+class _Shape:
+    """New processes that have nothing but defaults in the columns that a statement does not name."""
+
+    def __init__(self, statement: Statement) -> None:
+        others = [name for name in Process._fields if name not in statement.columns]
+        self.statement = statement
+        self.named = itemgetter(*map(Process._fields.index, statement.columns))
+        self._others = itemgetter(*map(Process._fields.index, others))
+        self._defaults = tuple(Process._field_defaults[name] for name in others)
+
+    def fits(self, process: Process) -> bool:
+        return bool(self._others(process) == self._defaults)
+
+
+_SHAPES = (_Shape(sql.ACCEPT_USUAL), _Shape(sql.ACCEPT))
 
 
 # ── Headers and credentials ──────────────────────────────────────────────────────────────────────────────────────────
@@ -184,22 +200,24 @@ def _process_row(process_id: bytearray, change: Change, end: End | None) -> tupl
     if change.before is not None:
         token = (process_id, change.before.sequence, change.before.fence)
         return sql.UPDATE, (*token, *_moved(process), _or_null(retain_until_at))
-    accepted: list[Any] = [NULL if value is None else value for value in process[:_STATE]]
+    accepted: list[Any] = [NULL if value is None else value for value in process[:_BEGUN_UNTIL]]
     accepted[_ID] = process_id
     accepted[_PROMISED] = 1 if process.promised else 0
     if process.parent_id is not None:
         accepted[_PARENT] = id_bytes(process.parent_id)
-    if retain_until_at is None and process.finished_at is None and process[_BEGUN_UNTIL:] == _UNTOUCHED:
-        moved = _moved(process)
-        skipped = _FINISHED_AT - _STATE
-        return sql.ACCEPT, (*accepted, *moved[:skipped], *moved[skipped + 1 : _BEGUN_UNTIL - _STATE])
-    return sql.INSERT, (*accepted, *_moved(process), _or_null(retain_until_at))
+    accepted[_STATE] = _STATE_TEXTS[process.state]
+    accepted[_HEAD] = bytearray(process.head)
+    if retain_until_at is None:
+        for shape in _SHAPES:
+            if shape.fits(process):
+                return shape.statement, shape.named(accepted)
+    return sql.INSERT, (*accepted[:_STATE], *_moved(process), _or_null(retain_until_at))
 
 
 def _moved(process: Process) -> list[Any]:
     """The values from `state` on."""
     values: list[Any] = [NULL if value is None else value for value in process[_STATE:]]
-    values[0] = process.state.value
+    values[0] = _STATE_TEXTS[process.state]
     values[_HEAD - _STATE] = bytearray(process.head)
     values[_UNRESOLVED - _STATE] = 1 if process.unresolved else 0
     values[_SETTLING - _STATE] = 1 if process.settling else 0

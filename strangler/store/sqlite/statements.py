@@ -27,6 +27,12 @@ LARGEST = 64  # rows of one statement
 _BITS = 4  # 1 to 16, 18, 20, …, 32, 36, …, 64
 
 _BEGUN = ("state", "version", "sequence", "head", "updated_at", "due_at", "owner", "fence", "tries", "attempts")
+_UNUSUAL = frozenset(
+    {
+        *("caller_name", "parent_id", "trace_state", "subscriptions"),
+        *("retain_bodies", "retain_history", "retain_deliveries"),
+    }
+)
 _MOVED = Process._fields[len(ACCEPTED_FIELDS) :]  # what a transition may set
 _PROCESS_NULLABLE = frozenset(
     {
@@ -90,6 +96,9 @@ PROCESS = (*Process._fields, "retain_until_at")
 
 ACCEPT = _insert("process", (*ACCEPTED_FIELDS, *_BEGUN), _PROCESS_NULLABLE)
 """A process of which no more is set than acceptance and a first claim set."""
+
+ACCEPT_USUAL = _insert("process", [name for name in ACCEPT.columns if name not in _UNUSUAL], _PROCESS_NULLABLE)
+"""Such a process, without the columns that hardly any route fills: each that is named costs, also where it is NULL."""
 
 INSERT = _insert("process", PROCESS, _PROCESS_NULLABLE)
 UPDATE = _update_process()
@@ -211,7 +220,7 @@ PAUSE = _insert("receiver_pause", ("receiver", "url", "at", "who", "why"), verb=
 LOOKUP = _insert("lookup", ("hour", "term", "process_id"), verb="INSERT OR IGNORE")
 
 ORDER: tuple[Statement, ...] = (
-    *(ACCEPT, INSERT, UPDATE, REQUEST, CREDENTIAL, EVENT, OUTBOX, KEY, ATTEMPT, REPLY),
+    *(ACCEPT_USUAL, ACCEPT, INSERT, UPDATE, REQUEST, CREDENTIAL, EVENT, OUTBOX, KEY, ATTEMPT, REPLY),
     *(FORGET_CREDENTIAL, KEY_EXPIRY, KEEP_ON, NOTE_CLOSING, CLOSE, NOTE_DELIVERY, CLOSE_DELIVERY, OPEN, EVIDENCE),
     *(DELIVERY, DELIVERY_STEP, DELIVERY_ATTEMPT, DELIVERY_ENDED, PAUSE),
     LOOKUP,
