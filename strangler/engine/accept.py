@@ -214,6 +214,8 @@ class Acceptor:
             given = None  # the route only reports: a key that is none counts as missing
         if given is None and accept.idempotency.required:
             self._refuse(route, "idempotency-key-missing", f"the header {accept.idempotency.headers[0]} is required")
+        if given is None and accept.idempotency.derive is None and accept.schema is None:
+            return None
         looks = accept.schema is not None or accept.idempotency.derive not in (None, "fingerprint")
         data = await whole_body(body, self._means.bodies, process_id) if looks else b""
         key = await self._keys.key(request, route, submission.parameters, caller, body, data, given)

@@ -46,7 +46,8 @@ def claimed(request: Request, access: AccessPolicy) -> Presented | None:
 
 def _presented(request: Request, access: AccessPolicy, claims: Claims | None) -> Presented | None:
     for source in access.identity:
-        value = _value(request, source, claims)
+        field = _field_of(source)
+        value = request.field(field) if field is not None else _value(request, source, claims)
         if value:
             return Presented(source, value, claims.issuer if claims is not None and _is_claim(source) else None)
     return None

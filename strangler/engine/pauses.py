@@ -64,4 +64,5 @@ class Pauses:
 
     def shown(self, process: Process, now: int) -> Process:
         """The process with its deadline as it stands at an instant, for whoever is shown it."""
-        return pause.with_deadline(process, self.of(process.route), now)
+        pauses = self.of(process.route)
+        return pause.with_deadline(process, pauses, now) if pauses else process

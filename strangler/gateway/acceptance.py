@@ -211,13 +211,13 @@ class Recording:
             yield await self._bodies.read_chunk(process_id, reply_part(attempt), index)
 
     def _accepted(self, request: Request, process: Process, route: Route) -> Answer:
+        now = self._clock.now()
         promise = self._promise_of(process.promise) or route.promise
-        paused = self._pauses.open(process.route)
-        retry_after = self._latencies.retry_after(process, self._clock.now(), paused=paused)
+        retry_after = self._latencies.retry_after(process, now, paused=self._pauses.open(process.route))
         contract = contract_of(promise.process)
         status, where = contract.accepted(process)
         document = contract.document(
-            self._pauses.shown(process, self._clock.now()),
+            self._pauses.shown(process, now),
             promise.process,
             may_cancel=may_cancel(request, process, promise.access, self._identity_key),
         )
