@@ -16,6 +16,9 @@ async def uninterrupted(commit: Awaitable[T], then: Callable[[T], R]) -> R:
     Raises:
         StoreUnavailable: what the commit raised; ``then`` does not run.
     """
+    future = asyncio.ensure_future(commit)
+    if future.done():
+        return then(future.result())
     followed: asyncio.Future[R] = asyncio.get_running_loop().create_future()
 
     def follow(done: asyncio.Future[T]) -> None:
@@ -32,5 +35,5 @@ async def uninterrupted(commit: Awaitable[T], then: Callable[[T], R]) -> R:
                 followed.set_exception(error)
 
     # Not `asyncio.shield`, which does as much and then leaves what follows to a second turn of the loop.
-    asyncio.ensure_future(commit).add_done_callback(follow)
+    future.add_done_callback(follow)
     return await followed
