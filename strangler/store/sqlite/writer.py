@@ -10,6 +10,7 @@ import asyncio
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -44,8 +45,10 @@ class Writer:
         self._connection = connection
         self._on_group_commit = on_group_commit
         self._on_trouble = on_trouble
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[_Waiting] | None] = queue.SimpleQueue()
         self._submitted: list[_Waiting] = []  # in this turn of the event loop
+        self._taken: deque[_Waiting] = deque()  # from the queue, by the thread, and not yet written
+        self._going = True
         self._stopped = False
         self._bytes = 0  # written since the last checkpoint
         self._turns = 0
@@ -78,9 +81,9 @@ class Writer:
             self._queue.put(None)
 
     def _hand_over(self) -> None:
-        for waiting in self._submitted:
-            self._queue.put(waiting)
-        self._submitted.clear()
+        if self._submitted:
+            self._queue.put(self._submitted)
+            self._submitted = []
 
     def join(self) -> None:
         """Wait until it has ended; blocks."""
@@ -89,34 +92,37 @@ class Writer:
     # On the thread
 
     def _run(self) -> None:
-        going = True
-        while going:
-            batch, going = self._gather()
+        while self._going or self._taken:
+            batch = self._gather()
             if batch:
                 self._turn(batch)
                 self._checkpoint()
-            elif going:
+            elif self._going:
                 self._cut_log()
         self._cut_log()
         self._connection.close()
 
-    def _gather(self) -> tuple[list[_Waiting], bool]:
-        """What waits, and whether to go on after it. Nothing: for a while there was nothing to do."""
+    def _gather(self) -> list[_Waiting]:
+        """What waits, as much of it as one turn takes. Nothing: for a while there was nothing to do, or it is over."""
+        with suppress(queue.Empty):
+            if self._going and not self._taken:
+                self._take(self._queue.get(timeout=_IDLE if self._uncut else None))
+            while self._going:
+                self._take(self._queue.get_nowait())
         batch: list[_Waiting] = []
-        try:
-            waiting = self._queue.get(timeout=_IDLE if self._uncut else None)
-            size = 0
-            while waiting is not None:
-                batch.append(waiting)
-                size += waiting.size
-                if len(batch) == _ITEMS or size >= _BYTES:
-                    self._bytes += size
-                    return batch, True
-                waiting = self._queue.get_nowait()
-        except queue.Empty:
-            self._bytes += sum(waiting.size for waiting in batch)
-            return batch, True
-        return batch, False
+        size = 0
+        while self._taken and len(batch) < _ITEMS and size < _BYTES:
+            waiting = self._taken.popleft()
+            batch.append(waiting)
+            size += waiting.size
+        self._bytes += size
+        return batch
+
+    def _take(self, submitted: list[_Waiting] | None) -> None:
+        if submitted is None:
+            self._going = False  # nothing comes after it
+        else:
+            self._taken.extend(submitted)
 
     def _turn(self, batch: list[_Waiting]) -> None:
         began = time.perf_counter()
