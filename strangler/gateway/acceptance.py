@@ -69,7 +69,7 @@ class Recording:
         self._pauses = pauses
 
     async def record(
-        self, request: Request, route: Route, parameters: Mapping[str, str], decision: Decision
+        self, route: Route, parameters: Mapping[str, str], decision: Decision, request: Request
     ) -> Answer | PassOn:
         """Accept a request, and answer when its mode says so."""
         started = time.perf_counter()
@@ -80,7 +80,7 @@ class Recording:
         return await self._answer(submission, acceptance, started)
 
     async def look_up(
-        self, request: Request, route: Route, parameters: Mapping[str, str], decision: Decision
+        self, route: Route, parameters: Mapping[str, str], decision: Decision, request: Request
     ) -> Answer | PassOn:
         """For a route that went back to passthrough: answer what its known keys promise, pass on all else."""
         started = time.perf_counter()

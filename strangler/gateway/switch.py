@@ -14,7 +14,7 @@ from strangler.engine.instrument import Instrument
 from strangler.gateway.acceptance import Recording, deprecation_headers
 from strangler.gateway.cors import Cors
 from strangler.policy import prefer
-from strangler.policy.decide import decide
+from strangler.policy.decide import Decision, decide
 from strangler.policy.match import Matched, Matcher, ResourcePath
 from strangler.policy.model import Mode, Rollout, Route, Table
 from strangler.policy.own_errors import in_form
@@ -42,6 +42,7 @@ class Switch:
         self._matcher: Matcher | None = None
         self._default: Passthrough | None = None
         self._passthrough: dict[str, Passthrough] = {}
+        self._usual: dict[str, Decision] = {}  # for who wishes nothing, of routes that treat all clients alike
         self._remembered: Collection[str] = ()
 
     def load(self, table: Table, matcher: Matcher, remembered: Collection[str]) -> None:
@@ -61,6 +62,8 @@ class Switch:
             )
             for route in table.routes.values()
         }
+        alike = [route for route in table.routes.values() if route.rollout is None]
+        self._usual = {route.name: decide(route, prefer.NONE, None) for route in alike}
 
     def direct(self, request: Request) -> Direction:
         """Which way a request goes."""
@@ -90,13 +93,13 @@ class Switch:
 
     def _direct_route(self, request: Request, matched: Matched, route: Route) -> Direction:
         passthrough = self._passthrough[route.name]
-        if not route.records and route.name not in self._remembered:
+        if not (records := route.records) and route.name not in self._remembered:
             return passthrough
-        decision = decide(
-            route,
-            prefer.parse(request.field(b"prefer")) if route.records else prefer.NONE,
-            client_value(request, route, route.rollout) if route.rollout is not None else None,
-        )
+        wishes = request.field(b"prefer") if records else None
+        decision = self._usual.get(route.name) if not wishes else None
+        if decision is None:
+            value = client_value(request, route, route.rollout) if route.rollout is not None else None
+            decision = decide(route, prefer.parse(wishes), value)
         respond = self._recording.record
         if decision.mode is Mode.PASSTHROUGH:
             if not self._may_be_known(request, route):
@@ -105,9 +108,7 @@ class Switch:
         elif not clear(request.path):
             unclear = problem("ambiguous-target", "the path holds a % that encodes nothing, or an encoded NUL")
             return unclear if route.errors is None else in_form(located(unclear, request.target), route.errors)
-        answer: Callable[[Request], Awaitable[Answer | PassOn]] = partial(
-            respond, route=route, parameters=matched.parameters, decision=decision
-        )
+        answer: Callable[[Request], Awaitable[Answer | PassOn]] = partial(respond, route, matched.parameters, decision)
         if self._cors.serves(route.name):
             answer = partial(self._shared, route.name, answer)
         return Handle(answer, passthrough, route.name)

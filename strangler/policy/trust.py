@@ -16,7 +16,7 @@ class TrustedNetworks:
 
     def peer(self, peer: Peer) -> bool:
         """Whether what a peer says of those before it is believed."""
-        return self.address(peer.address)
+        return bool(self._networks) and self.address(peer.address)
 
     def address(self, text: str) -> bool:
         """Whether a proxy at this address is one of ours; what is no address is not."""

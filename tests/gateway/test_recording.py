@@ -68,7 +68,7 @@ async def a_world(route: Route) -> World:
 
 
 async def ask(world: World, request: Request | None = None, decision: Decision = ASYNC) -> Answer:
-    answer = await recording_of(world).record(request or a_request(), world.route, {}, decision)
+    answer = await recording_of(world).record(world.route, {}, decision, request or a_request())
     assert isinstance(answer, Answer)
     return answer
 
@@ -327,7 +327,7 @@ async def test_a_full_queue_says_when_to_come_back() -> None:
 
 async def test_a_body_too_large_for_a_compat_route_passes_on() -> None:
     world = await a_world(a_route(accept=AcceptPolicy(max_body=3, over_max_body="passthrough")))
-    assert await recording_of(world).record(a_request(), world.route, {}, COMPAT) == PassOn(())
+    assert await recording_of(world).record(world.route, {}, COMPAT, a_request()) == PassOn(())
 
 
 async def test_clients_that_still_wait_are_told_of_the_deprecation(world: World) -> None:
@@ -346,7 +346,7 @@ THROUGH = Decision(Mode.PASSTHROUGH, 0.0, False, (), "mode of the route")
 
 async def test_a_known_key_is_answered_as_it_was_promised_after_the_route_went_back(world: World) -> None:
     promised = await ask(world, keyed())
-    again = await recording_of(world).look_up(keyed(), world.route, {}, THROUGH)
+    again = await recording_of(world).look_up(world.route, {}, THROUGH, keyed())
     assert isinstance(again, Answer)
     assert (again.status, fields(again)["Location"]) == (202, fields(promised)["Location"])
     assert fields(again)["Idempotency-Replayed"] == "true"
@@ -358,7 +358,7 @@ async def test_a_known_key_of_a_compat_request_still_waits_for_its_answer() -> N
     world.upstream.script = [held]
     first = asyncio.create_task(ask(world, keyed(), COMPAT))
     await held.reached.wait()
-    again = asyncio.create_task(recording_of(world).look_up(keyed(), world.route, {}, THROUGH))
+    again = asyncio.create_task(recording_of(world).look_up(world.route, {}, THROUGH, keyed()))
     await asyncio.sleep(0)
     held.open.set()
     answers = [await first, await again]
@@ -367,7 +367,7 @@ async def test_a_known_key_of_a_compat_request_still_waits_for_its_answer() -> N
 
 
 async def test_an_unknown_key_passes_on(world: World) -> None:
-    assert await recording_of(world).look_up(keyed(), world.route, {}, THROUGH) == PassOn(())
+    assert await recording_of(world).look_up(world.route, {}, THROUGH, keyed()) == PassOn(())
 
 
 async def test_who_is_not_let_in_is_told_so_with_the_clients_correlation_id() -> None:
