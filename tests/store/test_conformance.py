@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,27 @@ async def test_all_public_and_private_numbers_survive_their_full_range(store: St
     process = make.draft(key_life=2**53, retain=2**53, body_size=2**40, promised=False, caller=None)
     accepted = await done(store, make.accept(process))
     assert await store.process(process.id) == after(accepted)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"caller_name": "crm"},
+        {"parent_id": make.make_id()},
+        {"trace_state": "vendor=1"},
+        {"subscriptions": "[]"},
+        {"retain_bodies": DAY},
+        {"retain_history": DAY},
+        {"retain_deliveries": DAY},
+    ],
+    ids=lambda field: next(iter(field)),
+)
+async def test_what_hardly_any_process_has_is_kept_beside_those_that_have_it_not(
+    store: Store, field: dict[str, Any]
+) -> None:
+    commits = [make.accept(make.draft(**field)), make.accept(), make.accept(make.draft(**field))]
+    assert await asyncio.gather(*(store.commit(commit) for commit in commits)) == [Committed()] * 3
+    assert [await store.process(after(commit).id) for commit in commits] == [after(commit) for commit in commits]
 
 
 async def test_types_of_fields_are_those_of_the_domain(store: Store) -> None:
