@@ -99,7 +99,7 @@ class Desk:
         telemetry = Telemetry(self.logs, version="1.2.3", started_at=clock.now())
         self.store = open_store(self.store_url, AesGcmSealer(KEY), clock)
         self.server = Server(self.settings, [self.policy], {}, self.store, KEY, telemetry)
-        await self.server.start(await self.server.policies.first(or_last_good=False))
+        await self.server.start(self.server.policies.read())
         self.ops = self.server._operations.addresses[0]
         self.url = f"http://{self.server._rooms._site.listens[0]}"
         self.session = aiohttp.ClientSession()
