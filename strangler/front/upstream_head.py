@@ -51,7 +51,7 @@ def upstream_fields(
             dropped.append(line)
     if dropped:
         block = cut(block, dropped)
-    if fields.connection is not None and not _USUAL.issuperset(list_items(fields.connection)):
+    if fields.connection is not None and not _USUAL.issuperset(fields.options):
         block = without(block, nominated(fields.connection))
     more = forwarding_fields(earlier, fields.host or b"", peer, upstream.forward, trusted=trusted)
     if fields.host is None:

@@ -42,6 +42,7 @@ class RequestFields:
         "negotiates",
         "noted",
         "old",
+        "options",
         "te",
         "upgrade",
         "via",
@@ -137,7 +138,8 @@ class RequestFields:
             raise bad("Host is not well formed.")
 
     def _settle_connection(self) -> None:
-        options = list_items(self.connection) if self.connection is not None else ()
+        options = list_items(self.connection) if self.connection is not None else []
+        self.options = options  # of the connection
         if b"close" in options:
             self.keep_alive = False
         elif self.old:
