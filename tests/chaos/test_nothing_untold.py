@@ -51,7 +51,7 @@ async def place(client: Client, marker: str, url: str) -> str:
             continue
         if reply.status == 202:
             return str(reply.json()["id"])
-        assert reply.status in (500, 503), (reply.status, reply.body)
+        assert reply.status == 503, (reply.status, reply.body)
         await for_a_while(0.05)
 
 
