@@ -15,14 +15,13 @@ import string
 from strangler.domain.process import Process
 from strangler.domain.transitions import Change
 from strangler.ports import AuditQuery, Recorded, Search
-from strangler.store.ids import is_id
+from strangler.store.ids import first_id, id_time, is_id, time_digits, time_of
 
 HOUR = 22
 """Bits of milliseconds, 70 minutes: a part of the index of terms."""
 
 _OURS = re.compile(r"[0-9a-f]{32}")
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
-_TIME = 12  # hexadecimal digits of a UUIDv7 that say when (RFC 9562 section 5.7)
 
 
 # ── Terms ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -31,7 +30,7 @@ _TIME = 12  # hexadecimal digits of a UUIDv7 that say when (RFC 9562 section 5.7
 def terms_of(process: Process) -> set[int]:
     """By which terms a process is to be found."""
     found = set(reference_terms(process.business_references))
-    if process.correlation_id[:_TIME] != _digits(process.id)[:_TIME] or not _OURS.fullmatch(process.correlation_id):
+    if not process.correlation_id.startswith(time_digits(process.id)) or not _OURS.fullmatch(process.correlation_id):
         found.add(term("correlation", process.correlation_id))
     if process.key is not None:
         found.add(term("key", process.key))
@@ -74,7 +73,7 @@ def term(kind: str, text: str) -> int:
 
 def made_at(correlation_id: str) -> int | None:
     """When a correlation id says that it was made, if it may be one of ours."""
-    return int(correlation_id[:_TIME], 16) if _OURS.fullmatch(correlation_id) else None
+    return id_time(bytes.fromhex(correlation_id)) if _OURS.fullmatch(correlation_id) else None
 
 
 def hour_of(instant: int) -> int:
@@ -82,13 +81,9 @@ def hour_of(instant: int) -> int:
     return instant >> HOUR
 
 
-def accepted_at(process_id: str) -> int:
-    """When a process was accepted, as its id says."""
-    return int(_digits(process_id)[:_TIME], 16)
-
-
-def _digits(process_id: str) -> str:
-    return process_id.replace("-", "")
+def first_of(hour: int) -> bytes:
+    """The first id of a part of the index."""
+    return first_id(hour << HOUR)
 
 
 # ── What belongs into a list ─────────────────────────────────────────────────────────────────────────────────────────
@@ -96,7 +91,7 @@ def _digits(process_id: str) -> str:
 
 def sought(process: Process, search: Search) -> bool:
     """Whether a process is one of those that are looked for."""
-    at = accepted_at(process.id)
+    at = time_of(process.id)
     return (
         (search.before_id is None or (is_id(search.before_id) and process.id < search.before_id))
         and (search.created_after is None or at >= search.created_after)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+FIRST, LAST = bytes(16), b"\xff" * 16
+
+_BEYOND = 1 << 48  # the first instant, in milliseconds, that no UUIDv7 can tell
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -29,11 +32,26 @@ def id_text(data: bytes) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def asked_id(text: str) -> bytearray:
+    """The 16 bytes of an id that somebody asks for; empty, below every id, where it is none."""
+    return id_bytes(text) if is_id(text) else bytearray()
+
+
 def id_time(data: bytes) -> int:
     """When a UUIDv7 was made, in milliseconds since the Unix epoch (RFC 9562 section 5.7)."""
     return int.from_bytes(data[:6], "big")
 
 
-def created_before(text: str, instant: int) -> bool:
-    """Whether a UUIDv7 was made before an instant: its first 48 bits say when (RFC 9562 section 5.7)."""
-    return int(text[:8] + text[9:13], 16) < instant
+def time_digits(text: str) -> str:
+    """The digits of a UUIDv7 that say when it was made."""
+    return text[:8] + text[9:13]
+
+
+def time_of(text: str) -> int:
+    """`id_time` of the canonical form."""
+    return int(time_digits(text), 16)
+
+
+def first_id(instant: int) -> bytes:
+    """The least id that is of an instant, in milliseconds since the epoch, or later; `LAST` where there is none."""
+    return max(instant, 0).to_bytes(6, "big") + bytes(10) if instant < _BEYOND else LAST

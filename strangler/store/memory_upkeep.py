@@ -11,7 +11,7 @@ from strangler.ports import Backlog, InFlight, Lease, Shed
 from strangler.store.deliveries import MemoryDeliveries
 from strangler.store.entry import Entry
 from strangler.store.exceptions import MemoryExceptions
-from strangler.store.ids import created_before
+from strangler.store.ids import time_of
 from strangler.store.retention import ORPHAN_AGE, Part, body_bytes, tombstone
 from strangler.store.standing import MemoryStanding
 
@@ -137,7 +137,7 @@ class MemoryUpkeep(MemoryStanding):
         loose = [
             (process_id, place)
             for process_id, chunks in self._chunks.items()
-            if process_id not in self._entries and created_before(process_id, now - ORPHAN_AGE)
+            if process_id not in self._entries and time_of(process_id) < now - ORPHAN_AGE
             for place in chunks
         ][:limit]
         for process_id, place in loose:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from strangler.domain.errors import OperatorError
-from strangler.store.sqlite.connection import Connection
+from strangler.store.sqlite.connection import Connection, sync_folder
 from strangler.store.sqlite.reads import guarded
 
 
@@ -31,7 +31,7 @@ def copy(connection: Connection, target: Path) -> int:
     try:
         _copied(connection, draft)
         _name(draft, target)
-        _on_disk(target.parent)
+        sync_folder(target.parent)
         return target.stat().st_size
     except OSError as error:
         raise OperatorError(f"{target}: {error.strerror}") from error
@@ -62,11 +62,3 @@ def _name(draft: Path, target: Path) -> None:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS) or target.exists():
             raise
         draft.rename(target)  # a file system without hard links
-
-
-def _on_disk(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

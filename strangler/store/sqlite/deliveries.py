@@ -8,7 +8,7 @@ from typing import Any
 
 from strangler.domain.delivery import Delivery, DeliveryAttempt, DeliveryState, Tried, receiver_of_lane
 from strangler.ports import DeliveryKey, DeliveryQuery, DeliveryTotal, ReceiverPause
-from strangler.store.ids import id_bytes, is_id
+from strangler.store.ids import asked_id, id_bytes, is_id
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.delivery_rows import COLUMNS, delivery_of, pause_row
 from strangler.store.sqlite.reads import Look, json_row
@@ -144,7 +144,7 @@ def _found(query: DeliveryQuery) -> tuple[str, list[Any]]:
     for condition, value in (
         ("receiver = ?", query.receiver),
         ("url = ?", query.url),
-        ("process_id = ?", None if query.process_id is None else _key(query.process_id)),
+        ("process_id = ?", None if query.process_id is None else asked_id(query.process_id)),
         ("created_at >= ?", query.created_after),
         ("created_at < ?", query.created_before),
     ):
@@ -164,14 +164,10 @@ def _found(query: DeliveryQuery) -> tuple[str, list[Any]]:
             conditions.append("state = 'pending'")
     if query.before is not None:
         conditions.append("(process_id, version, position) < (?, ?, ?)")
-        parameters.extend((_key(query.before[0]), *query.before[1:]))
+        parameters.extend((asked_id(query.before[0]), *query.before[1:]))
     parameters.append(query.limit)
     return (
         f"SELECT {COLUMNS} FROM delivery {index} WHERE {' AND '.join(conditions)} "  # noqa: S608
         "ORDER BY process_id DESC, version DESC, position DESC LIMIT ?",
         parameters,
     )
-
-
-def _key(process_id: str) -> bytearray:
-    return id_bytes(process_id) if is_id(process_id) else bytearray()

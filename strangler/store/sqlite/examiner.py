@@ -22,7 +22,7 @@ from typing import Any
 from strangler.domain.errors import StoreUnavailable
 from strangler.ports import Examined, Finding
 from strangler.store.fsck import check, stray
-from strangler.store.ids import id_bytes, is_id
+from strangler.store.ids import FIRST, LAST, id_bytes, is_id
 from strangler.store.sqlite import stepping
 from strangler.store.sqlite.connection import Connection, open_reader
 from strangler.store.sqlite.library import choose_library
@@ -125,7 +125,7 @@ class Examination:
 
     def examine(self, mark: str | None, bodies: bool) -> Examined:
         """See `Examiner.examine`. A mark is the first id of the next step, or the last key of this one."""
-        match json.loads(mark) if mark is not None else stepping.FIRST.hex():
+        match json.loads(mark) if mark is not None else FIRST.hex():
             case str(low):
                 return self._processes(bytes.fromhex(low), bodies)
             case (scope, key):
@@ -137,7 +137,7 @@ class Examination:
     def examine_one(self, process_id: str) -> Sequence[Finding]:
         """See `Examiner.examine_one`."""
         if not is_id(process_id):  # rows of what was never a process of ours
-            everywhere = stepping.strays(self._connection, stepping.FIRST, stepping.LAST)
+            everywhere = stepping.strays(self._connection, FIRST, LAST)
             return [stray(*place) for place in everywhere if place[1] == process_id]
         key = bytes(id_bytes(process_id))
         step = stepping.read(self._connection, key, key, 1)
@@ -146,7 +146,7 @@ class Examination:
 
     def _processes(self, low: bytes, bodies: bool) -> Examined:
         limit = _STEP_WITH_BODIES if bodies else _STEP
-        step = stepping.read(self._connection, low, stepping.LAST, limit, bodies=bodies)
+        step = stepping.read(self._connection, low, LAST, limit, bodies=bodies)
         following = stepping.after(step.upto)
         mark = json.dumps(following.hex()) if following is not None else json.dumps(("", ""))
         return Examined(len(step.ledgers), [*self._findings(step, bodies)], mark)

@@ -9,7 +9,7 @@ from typing import Any
 
 from strangler.domain.exceptions import ExceptionKind
 from strangler.ports import Closing, ExceptionEntry, ExceptionQuery, Note, OpenException
-from strangler.store.ids import id_bytes
+from strangler.store.ids import asked_id
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.exception_rows import COLUMNS, entry_of, opening
 from strangler.store.sqlite.reads import Look, json_row
@@ -173,7 +173,7 @@ def _page(query: ExceptionQuery) -> tuple[str, list[Any]]:
         parameters.append(json.dumps(list(query.kinds)))
     if query.process_id is not None:
         conditions.append("process_id = ?")
-        parameters.append(_key(query.process_id))
+        parameters.append(asked_id(query.process_id))
     for column, value in (("owner", query.owner or None), ("route", query.route), ("subject", query.subject)):
         if value is not None:
             conditions.append(f"{column} = ?")
@@ -191,10 +191,3 @@ def _page(query: ExceptionQuery) -> tuple[str, list[Any]]:
         f"WHERE {where} ORDER BY {order} LIMIT ?)",
         parameters,
     )
-
-
-def _key(process_id: str) -> bytearray:
-    try:
-        return id_bytes(process_id)
-    except ValueError:
-        return bytearray()

@@ -10,7 +10,7 @@ import json
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from strangler.store.desk import HOUR
+from strangler.store.desk import first_of
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.reads import guarded
 from strangler.store.sqlite.turn import Action
@@ -62,7 +62,7 @@ def _emptied(after: int, connection: Connection) -> Emptied:
     with guarded(connection):
         ((text,),) = connection.rows(_HOURS, (after, _LOOKS))
         hours: list[int] = json.loads(text)
-        dead = [hour for hour in hours if not connection.rows(_ANY, (_first(hour), _first(hour + 1)))]
+        dead = [hour for hour in hours if not connection.rows(_ANY, _bounds(hour))]
     return dead, hours[-1] if len(hours) == _LOOKS else -1
 
 
@@ -71,6 +71,6 @@ def _forget(hour: int, connection: Connection) -> int:
     return connection.run(_FORGET, (hour, _ROWS))
 
 
-def _first(hour: int) -> bytearray:
-    """The first id of an hour."""
-    return bytearray((hour << HOUR).to_bytes(6, "big") + bytes(10))
+def _bounds(hour: int) -> tuple[bytearray, bytearray]:
+    """The first id of an hour, and that of the next."""
+    return bytearray(first_of(hour)), bytearray(first_of(hour + 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from strangler.store.ids import id_bytes
+from strangler.store.ids import FIRST, LAST, id_bytes
 from strangler.store.ledger import Ledger, Unreadable
 from strangler.store.sqlite import stepping
 from strangler.store.sqlite.connection import Connection
@@ -28,9 +28,9 @@ class SqliteLedgers:
 
     def all(self) -> Iterator[Ledger | Unreadable]:
         """See `Ledgers.all`."""
-        low: bytes | None = stepping.FIRST
+        low: bytes | None = FIRST
         while low is not None:
-            step = stepping.read(self._connection, low, stepping.LAST, _STEP)
+            step = stepping.read(self._connection, low, LAST, _STEP)
             yield from step.ledgers
             low = stepping.after(step.upto)
 
@@ -50,7 +50,7 @@ class SqliteLedgers:
     def strays(self) -> Iterator[tuple[str, str]]:
         """See `Ledgers.strays`."""
         with guarded(self._connection):
-            yield from stepping.strays(self._connection, stepping.FIRST, stepping.LAST)
+            yield from stepping.strays(self._connection, FIRST, LAST)
         above: tuple[str, str] | None = ("", "")
         while above is not None:
             keys = stepping.keys(self._connection, above, _KEYS)

@@ -13,8 +13,8 @@ from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Effect, Process, State, Tombstone
 from strangler.domain.transitions import Change, Event, OutboxRow
 from strangler.ports import Commit, DeliveryStep, End, Evidence
-from strangler.store.desk import accepted_at, hour_of, new_terms
-from strangler.store.ids import id_bytes, id_text
+from strangler.store.desk import hour_of, new_terms
+from strangler.store.ids import id_bytes, id_text, time_of
 from strangler.store.retention import subject
 from strangler.store.sealing import Sealer
 from strangler.store.sqlite import delivery_rows
@@ -142,7 +142,7 @@ def written(commit: Commit, sealer: Sealer) -> Written:
         rows.append(_process_row(process_id, change, commit.end))
         size += _add_events(rows, process_id, change)
         if terms := new_terms(change):
-            hour = hour_of(accepted_at(text))
+            hour = hour_of(time_of(text))
             rows.extend((sql.LOOKUP, (hour, term, process_id)) for term in terms)
             size += _LOOKUP * len(terms)
     if commit.request is not None:

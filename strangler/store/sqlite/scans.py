@@ -11,14 +11,14 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from strangler.domain.process import PublicState, State
+from strangler.domain.process import State
 from strangler.ports import Backlog, Changes, InFlight, ListQuery, PublicChange
 from strangler.store import marks
-from strangler.store.ids import id_bytes, id_text, is_id
-from strangler.store.listing import MACHINE
+from strangler.store.ids import asked_id, id_text
 from strangler.store.retention import Part
+from strangler.store.sqlite.conditions import bears, in_public_state
 from strangler.store.sqlite.connection import Connection
-from strangler.store.sqlite.reads import guarded
+from strangler.store.sqlite.reads import guarded, json_row
 from strangler.store.sqlite.standing import GOES_ON, STOOD_STILL
 
 _ID_LENGTH = 16
@@ -210,9 +210,7 @@ class Scans:
         return split_ids(text)
 
     def _json(self, sql: str, parameters: Sequence[Any]) -> Any:
-        with guarded(self._connection):
-            ((text,),) = self._connection.rows(sql, parameters)
-        return json.loads(text)
+        return json_row(sql, parameters, self._connection)
 
 
 def split_ids(text: str | None) -> list[bytes]:
@@ -236,30 +234,11 @@ def _page(query: ListQuery) -> tuple[str, list[Any]]:
             parameters.append(value)
     if query.before_id is not None:
         conditions.append("id < ?")
-        parameters.append(id_bytes(query.before_id) if is_id(query.before_id) else b"")
+        parameters.append(asked_id(query.before_id))
     if query.state is not None:
-        conditions.append(_in_state(query.state, parameters))
+        conditions.append(in_public_state(query.state, parameters))
     if query.status is not None:
-        parameters.append(query.status)
-        means = [
-            f"(promise = {_mark(promise, parameters)} AND {_in_state(state, parameters)})"
-            for promise, state in query.status_means
-        ]
-        conditions.append(f"(status = ? OR (status IS NULL AND ({' OR '.join(means) or '0'})))")
+        conditions.append(bears(query.status, query.status_means, parameters))
     parameters.append(query.limit)
     text = f"SELECT id FROM process INDEXED BY process_caller WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?"  # noqa: S608
     return text, parameters
-
-
-def _mark(value: Any, parameters: list[Any]) -> str:
-    parameters.append(value)
-    return "?"
-
-
-def _in_state(state: PublicState, parameters: list[Any]) -> str:
-    """A condition for a public state."""
-    ways = []
-    for machine, settling in sorted(MACHINE[state], key=str):
-        way = f"state = {_mark(machine.value, parameters)}"
-        ways.append(way if settling is None else f"({way} AND settling = {_mark(int(settling), parameters)})")
-    return f"({' OR '.join(ways)})"

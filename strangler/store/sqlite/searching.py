@@ -6,14 +6,13 @@ As in `scans`, a step is one statement that yields one row with one text, becaus
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from strangler.domain.process import State
 from strangler.ports import Search
-from strangler.store.desk import HOUR, hour_of, lower, made_at, searched_term
-from strangler.store.ids import id_bytes, is_id
-from strangler.store.listing import MACHINE
+from strangler.store.desk import first_of, hour_of, lower, made_at, searched_term
+from strangler.store.ids import FIRST, LAST, asked_id, first_id, id_time
+from strangler.store.sqlite.conditions import bears, in_states
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.reads import guarded
 from strangler.store.sqlite.scans import split_ids
@@ -24,9 +23,6 @@ _MOST = 8192  # rows of a page
 _ENOUGH = 0.012  # seconds after which a page has taken long enough
 _CANDIDATES = 256  # that the index names for a page
 _HOURS = 4096  # parts of the index that a page looks into, 199 days of traffic
-
-_END = b"\xff" * 16
-_LAST_INSTANT = 2**48 - 1
 
 _WALK = (
     "SELECT group_concat(hex(id), '') FILTER (WHERE sought), count(*), hex(min(id)) FROM "
@@ -102,8 +98,8 @@ class Searching:
         """The processes that the index names, newest first."""
         values: dict[str, Any] = {
             "term": term,
-            "top": hour_of(_instant(high)),
-            "bottom": hour_of(_instant(low)),
+            "top": hour_of(id_time(high)),
+            "bottom": hour_of(id_time(low)),
             "before": bytearray(high),
             "after": bytearray(low),
             "most": _CANDIDATES,
@@ -115,15 +111,15 @@ class Searching:
         if len(ids) >= _CANDIDATES:
             ids = ids[:_CANDIDATES]
             return Page(ids, len(ids), ids[-1])
-        return Page(ids, len(ids), _begin(lowest) if hours >= _HOURS and lowest is not None else None)
+        return Page(ids, len(ids), first_of(lowest) if hours >= _HOURS and lowest is not None else None)
 
     def _with_ours(self, page: Page, correlation_id: str, low: bytes, high: bytes) -> Page:
         """And those of the millisecond at which we would have made up the correlation id."""
         at = made_at(correlation_id)
         if at is None:
             return page
-        first = max(low, at.to_bytes(6, "big") + bytes(10))
-        beyond = min(high, (at + 1).to_bytes(6, "big") + bytes(10)) if at < _LAST_INSTANT else high
+        first = max(low, first_id(at))
+        beyond = min(high, first_id(at + 1))
         if page.before is not None:
             first = max(first, page.before)  # the rest comes with a later page
         if first >= beyond:
@@ -139,27 +135,14 @@ class Searching:
 
 def _bounds(search: Search) -> tuple[bytes, bytes]:
     """The ids between which a search looks: the first, and one that is beyond."""
-    low, high = bytes(16), _END
+    low, high = FIRST, LAST
     if search.created_after is not None:
-        low = _first_of(search.created_after)
+        low = first_id(search.created_after)
     if search.created_before is not None:
-        high = _first_of(search.created_before)
+        high = first_id(search.created_before)
     if search.before_id is not None:
-        high = min(high, bytes(id_bytes(search.before_id)) if is_id(search.before_id) else b"")
+        high = min(high, bytes(asked_id(search.before_id)))
     return low, high
-
-
-def _first_of(instant: int) -> bytes:
-    return min(max(instant, 0), _LAST_INSTANT).to_bytes(6, "big") + bytes(10)
-
-
-def _instant(process_id: bytes) -> int:
-    return int.from_bytes(process_id[:6], "big")
-
-
-def _begin(hour: int) -> bytes:
-    """The first id of a part of the index."""
-    return (hour << HOUR).to_bytes(6, "big") + bytes(10)
 
 
 def _sought(search: Search) -> tuple[str, list[Any]]:
@@ -175,23 +158,7 @@ def _sought(search: Search) -> tuple[str, list[Any]]:
             conditions.append(condition)
             values.append(value)
     if search.states:
-        conditions.append(_in_states(search.states, values))
+        conditions.append(in_states(search.states, values))
     if search.status is not None:
-        values.append(search.status)
-        means = []
-        for promise, state in search.status_means:
-            values.append(promise)
-            means.append(f"(promise = ? AND {_in_states(MACHINE[state], values)})")
-        conditions.append(f"(status = ? OR (status IS NULL AND ({' OR '.join(means) or '0'})))")
+        conditions.append(bears(search.status, search.status_means, values))
     return f"ifnull({' AND '.join(conditions) or '1'}, 0)", values
-
-
-def _in_states(states: Iterable[tuple[State, bool | None]], values: list[Any]) -> str:
-    ways = []
-    for state, settling in states:
-        values.append(state.value)
-        ways.append("state = ?")
-        if settling is not None:
-            values.append(int(settling))
-            ways[-1] = "(state = ? AND settling = ?)"
-    return f"({' OR '.join(ways)})"

@@ -9,14 +9,12 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from strangler.domain.transitions import Event
-from strangler.store.ids import id_bytes, id_text
+from strangler.store.ids import LAST, id_bytes, id_text
 from strangler.store.ledger import Ledger, Unreadable
 from strangler.store.retention import Part
 from strangler.store.sqlite import delivery_rows, exception_rows, rows
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.reads import guarded
-
-FIRST, LAST = bytes(16), b"\xff" * 16
 
 Row = tuple[Any, ...]
 

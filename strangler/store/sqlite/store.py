@@ -11,7 +11,7 @@ from typing import Any, Literal
 from strangler.domain.errors import OperatorError
 from strangler.policy.standing import Order
 from strangler.ports import Clock, Command, Commit, Lease, Shed, Verdict
-from strangler.store.ids import id_bytes
+from strangler.store.ids import first_id, id_bytes
 from strangler.store.retention import ORPHAN_AGE, Part
 from strangler.store.sealing import Sealer
 from strangler.store.shedding import shed_with
@@ -124,7 +124,7 @@ class SqliteStore(SqliteReader):
         return sum(swept)
 
     async def _sweep_chunks(self, now: int, limit: int) -> int:
-        youngest = (now - ORPHAN_AGE).to_bytes(6, "big") + bytes(10)
+        youngest = first_id(now - ORPHAN_AGE)
         swept = 0
         for process_id in await self._scan(partial(self._scans.loose, youngest, limit)):
             swept += await self._in_steps(partial(sweeping.chunks, process_id), limit - swept)
