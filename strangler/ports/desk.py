@@ -98,7 +98,7 @@ class Audit(Protocol):
         ...
 
     async def end_command(self, number: int, at: int, outcome: str, detail: str | None) -> None:
-        """Record what it came to."""
+        """Record what it came to; what was recorded first stays."""
         ...
 
     async def commands(self, query: AuditQuery) -> Sequence[Recorded]:

@@ -243,7 +243,8 @@ class MemoryStore(MemoryUpkeep):
         """See `Audit.end_command`."""
         self._require_open()
         begun = self._recorded[number - 1]
-        self._recorded[number - 1] = begun._replace(ended_at=at, outcome=outcome, detail=detail)
+        if begun.ended_at is None:
+            self._recorded[number - 1] = begun._replace(ended_at=at, outcome=outcome, detail=detail)
 
     async def commands(self, query: AuditQuery) -> Sequence[Recorded]:
         """See `Audit.commands`."""

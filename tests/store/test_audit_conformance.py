@@ -34,6 +34,14 @@ async def test_a_command_is_there_before_it_is_done_and_with_what_it_came_to(sto
     )
 
 
+async def test_what_a_command_came_to_is_recorded_once(store: Store) -> None:
+    number = await store.begin_command(command())
+    for at in (NOON + 5, NOON + 5, NOON + 6):
+        await store.end_command(number, at, "done" if at == NOON + 5 else "internal-error", None)
+    [ended] = await store.commands(AuditQuery())
+    assert (ended.ended_at, ended.outcome) == (NOON + 5, "done")
+
+
 async def test_commands_are_listed_latest_first_page_by_page(store: Store) -> None:
     numbers = [await store.begin_command(command(at=NOON + number)) for number in range(5)]
     first = await store.commands(AuditQuery(limit=2))

@@ -10,7 +10,7 @@ from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.reads import guarded
 
 _BEGIN = "INSERT INTO command (at, who, what, subject, why, process_id) VALUES (?, ?, ?, ?, ?, ?) RETURNING number"
-_END = "INSERT INTO command_end (number, at, outcome, detail) VALUES (?, ?, ?, ?)"
+_END = "INSERT OR IGNORE INTO command_end (number, at, outcome, detail) VALUES (?, ?, ?, ?)"
 _LIST = (
     "SELECT number, command.at, who, what, subject, why, process_id, command_end.at, outcome, detail "
     "FROM command LEFT JOIN command_end USING (number) WHERE number < :before "
