@@ -137,6 +137,11 @@ def raised(before: PublicState | None, process: Process, at: int) -> tuple[Deliv
     )
 
 
+def alone(delivery: Delivery, process: Process) -> bool:
+    """Whether it waits for no earlier one: its subscription is told of ends alone, and a process ends once."""
+    return read_subscriptions(process.subscriptions or "[]")[delivery.position].states == FINAL_STATES
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """The receiver took it."""

@@ -1,8 +1,9 @@
 """Delivering: what is due is sent, lane by lane, and what comes of it is committed.
 
 One place in a whole server delivers. What is being sent when it is killed is still due in the store, and is sent again:
-at least once. A commit only says that there is something in a lane ("look again"); the store is what is read, so a
-signal that is lost costs delay, and nothing else. No lane waits for another one.
+at least once. A commit here hands its deliveries to their lanes, any other one only says that there is something in a
+lane ("look again"); what there is stands in the store, so a signal that is lost costs delay, and nothing else. No lane
+waits for another one.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from strangler.domain.delivery import FINAL_STATES, Delivery, DeliveryState, origin_of
+from strangler.domain.delivery import FINAL_STATES, Delivery, DeliveryState, alone, origin_of
 from strangler.domain.errors import StoreUnavailable
+from strangler.domain.transitions import Change
 from strangler.engine.callback_message import Messages
 from strangler.engine.delivery_lanes import STOCK, DeliveryLane, reaches
 from strangler.engine.delivery_pauses import Pauses, held
@@ -86,6 +88,14 @@ class Deliverer:
         for name in lanes:
             lane = self._lane(name)
             lane.unknown = True
+            self._pump(lane)
+
+    def raised(self, change: Change) -> None:
+        """A change was committed here that made deliveries; most of them are sent without a look into the store."""
+        for delivery in change.deliveries:
+            lane = self._lane(delivery.lane)
+            if not (self._going and alone(delivery, change.process) and lane.offer(delivery)):
+                lane.unknown = True
             self._pump(lane)
 
     def policy_changed(self) -> None:

@@ -100,6 +100,14 @@ class DeliveryLane:
                 self._ready.append(delivery)
                 self._ready_keys.add(key)
 
+    def offer(self, delivery: Delivery) -> bool:
+        """Take one that was committed just now; False: what the store says is due comes first, or there is no room."""
+        if self.unknown or self.stocking or len(self._ready) >= STOCK:
+            return False
+        self._ready.append(delivery)
+        self._ready_keys.add(delivery[:3])
+        return True
+
     @property
     def ready(self) -> bool:
         """Whether something can be taken."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from strangler.domain.process import Process, State
 from strangler.domain.transitions import Change
@@ -27,7 +27,7 @@ class Notifier:
     """Tells of committed changes.
 
     Args:
-        deliver: told the lanes in which deliveries were committed.
+        deliver: told each change that made deliveries.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Notifier:
         signals: Signals,
         latencies: Latencies,
         instrument: Instrument,
-        deliver: Callable[[Sequence[str]], None] = lambda lanes: None,
+        deliver: Callable[[Change], None] = lambda change: None,
     ) -> None:
         self._lanes = lanes
         self._outcomes = outcomes
@@ -57,7 +57,7 @@ class Notifier:
             self._outcomes.put(settled)
         self._signals.announce(process)
         if change.deliveries:
-            self._deliver([delivery.lane for delivery in change.deliveries])
+            self._deliver(change)
 
     def held(self, settled: Settled) -> None:
         """An outcome is known that the store cannot take yet: who waits goes on all the same."""

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from strangler.config.settings import Settings
 from strangler.config.system import SystemClock, SystemIds
 from strangler.domain.errors import OperatorError, StoreUnavailable
 from strangler.domain.exchange import Request
+from strangler.domain.transitions import Change
 from strangler.engine.accept import Acceptor
 from strangler.engine.admission import Admission
 from strangler.engine.authorize import Authorizer
@@ -70,7 +71,7 @@ class Frame(NamedTuple):
     limiter: Limiter
     memory: Memory
     slots: Slots | None = None  # None: this worker is the only one
-    deliver: Callable[[Sequence[str]], None] = lambda lanes: None  # told the lanes of deliveries that were committed
+    deliver: Callable[[Change], None] = lambda change: None  # told each change that made deliveries
 
 
 class Rooms:

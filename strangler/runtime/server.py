@@ -88,7 +88,7 @@ class Server:
                 gate=self._gates,
                 limiter=Buckets(clock),
                 memory=self._memory,
-                deliver=self._telling.deliverer.told,
+                deliver=self._telling.deliverer.raised,
             )
         )
         self._supervisor = Supervisor(self._rooms.means, self._rooms.executor, self._rooms.concluder)

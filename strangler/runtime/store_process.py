@@ -121,7 +121,7 @@ class StoreProcess:
         self._telling = Telling(self._store, self._policies, self._clock, self._hub.pauses, telemetry)
         self._hub.deliver = self._telling.deliverer.told
         notifier = Notifier(
-            self._hub.lanes, Outcomes(), self._hub.signals, self._latencies, telemetry, self._hub.deliver
+            self._hub.lanes, Outcomes(), self._hub.signals, self._latencies, telemetry, self._telling.deliverer.raised
         )
         self._supervisor = self._supervision(notifier)
         executes = AllWorkers(self._hub, self._clock)

@@ -9,7 +9,7 @@ from typing import Any
 from strangler.domain.delivery import Delivery, DeliveryState, Subscription, write_subscriptions
 from strangler.domain.process import Effect, Process, State
 from strangler.domain.retry import Backoff
-from strangler.domain.transitions import Accept, Claim, Finish, Result, apply
+from strangler.domain.transitions import Accept, Change, Claim, Finish, Result, apply
 from strangler.engine.callback_message import Messages
 from strangler.engine.deliver import Deliverer, DeliveryMeans
 from strangler.engine.pauses import Pauses
@@ -87,9 +87,14 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-b7ad6b7169203331-01"
 
 
 class Telling:
-    """Delivering, whole, over a store in memory."""
+    """Delivering, whole, over a store in memory.
 
-    def __init__(self) -> None:
+    Args:
+        here: whether changes are committed in the same OS process, as with one worker; else only lanes are told.
+    """
+
+    def __init__(self, *, here: bool = True) -> None:
+        self.here = here
         self.clock = FakeClock()
         self.store = FlakyStore()
         self.ids = FakeIds()
@@ -145,9 +150,16 @@ class Telling:
             change = change.then(ending, self.clock.now())
             end = End(None, self.clock.now() + 1000)
             assert await self.store.commit(Commit(change, end=end, **finish)) == Committed()
-            self.deliverer.told([delivery.lane for delivery in change.deliveries])
+            self.committed(change)
             made.append(change.process)
         return made
+
+    def committed(self, change: Change) -> None:
+        """Tell the deliverer of a commit."""
+        if self.here:
+            self.deliverer.raised(change)
+        else:
+            self.deliverer.told([delivery.lane for delivery in change.deliveries])
 
     def _draft(self, subscriptions: tuple[Subscription, ...]) -> Process:
         now = self.clock.now()

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from strangler.domain import instant
-from strangler.domain.delivery import FINAL_STATES, DeliveryState, Subscription, Tried, write_subscriptions
+from strangler.domain.delivery import (
+    FINAL_STATES,
+    Delivery,
+    DeliveryState,
+    Subscription,
+    Tried,
+    write_subscriptions,
+)
 from strangler.domain.exchange import Body, RecordedReply
 from strangler.domain.process import Effect, PublicState, State
 from strangler.domain.transitions import Accept, Claim, Doubt, Finish, apply
-from strangler.engine.delivery_lanes import NARROWED_AFTER, reaches
+from strangler.engine.delivery_lanes import NARROWED_AFTER, STOCK, reaches
 from strangler.policy.model import Rate
 from strangler.policy.receivers import Receiver
 from strangler.ports import (
@@ -38,9 +45,9 @@ def named(host: str, path: str = "/hook") -> Subscription:
     return Subscription("partners", f"https://{host}.partner.example{path}")
 
 
-@pytest.fixture
-async def telling() -> AsyncIterator[Telling]:
-    telling = Telling()
+@pytest.fixture(params=[True, False], ids=["here", "elsewhere"])
+async def telling(request: pytest.FixtureRequest) -> AsyncIterator[Telling]:
+    telling = Telling(here=request.param)
     telling.receiver()
     yield telling
     await telling.deliverer.drain(0.0)
@@ -431,10 +438,11 @@ async def test_what_is_told_of_one_process_is_told_in_order(begun: Telling) -> N
     draft = begun._draft((both,))
     change = apply(None, Accept(draft), NOON).then(Claim("w"), NOON)
     await begun.store.commit(Commit(change))
-    begun.deliverer.told(["broker-a"])
+    begun.committed(change)
     await begun.settled()
-    await begun.store.commit(Commit(apply(change.process, Finish(State.COMPLETED, Effect.APPLIED), NOON)))
-    begun.deliverer.told(["broker-a"])
+    change = apply(change.process, Finish(State.COMPLETED, Effect.APPLIED), NOON)
+    await begun.store.commit(Commit(change))
+    begun.committed(change)
     await begun.settled()
     assert [message.type for message in begun.sender.to("broker-a")] == ["ClaimSubmission.processing"]
     await begun.pass_(5)
@@ -499,14 +507,54 @@ async def test_what_came_of_an_attempt_is_held_until_the_store_takes_it(
 
 
 async def test_a_signal_that_was_lost_costs_delay_and_nothing_else(begun: Telling) -> None:
-    begun.deliverer.told = lambda lanes: None  # type: ignore[method-assign]
+    begun.committed = lambda change: None  # type: ignore[method-assign]
     process = await begun.process()
-    del begun.deliverer.told
     await begun.settled()
     assert begun.sender.sent == []
     await begun.deliverer.look()
     await begun.settled()
     assert (await begun.one(process)).state is DeliveryState.DELIVERED
+
+
+async def test_what_is_committed_here_is_sent_without_a_look_into_the_store_but_for_what_has_no_room() -> None:
+    telling = Telling(here=True)
+    telling.receiver(concurrency=1)
+    await telling.deliverer.begin()
+    asked: list[str] = []
+    due = telling.store.deliveries.due
+
+    async def noted(lane: str, now: int, limit: int) -> Sequence[Delivery]:
+        asked.append(lane)
+        return await due(lane, now, limit)
+
+    telling.store.deliveries.due = noted  # type: ignore[method-assign]
+    gate = Gate()
+    telling.sender.scripts["broker-a"] = [gate, OK]
+    processes = await telling.processes(1 + STOCK)
+    assert len(telling.deliverer._lanes["broker-a"]._ready) == STOCK
+    gate.open.set()
+    await telling.settled()
+    assert asked == []
+    telling.sender.scripts["broker-a"] = [gate, OK]
+    gate.open.clear()
+    processes += await telling.processes(1 + STOCK + 3)
+    gate.open.set()
+    await telling.settled()
+    assert asked == ["broker-a"]
+    assert [message.subject for message in telling.sender.to("broker-a")] == [process.id for process in processes]
+
+
+async def test_nothing_that_is_committed_here_overtakes_what_the_store_had_before() -> None:
+    telling = Telling(here=True)
+    telling.receiver(concurrency=1)
+    telling.here = False
+    processes = await telling.processes(3)
+    telling.here = True
+    processes += await telling.processes(1)  # before it begins
+    await telling.deliverer.begin()
+    processes += await telling.processes(1)  # while the store is asked
+    await telling.settled()
+    assert [message.subject for message in telling.sender.to("broker-a")] == [process.id for process in processes]
 
 
 async def test_a_defect_of_ours_takes_no_lane_with_it(begun: Telling) -> None:
@@ -567,8 +615,8 @@ async def test_what_is_for_a_receiver_that_left_the_policy_waits_for_it_to_come_
 
 async def test_a_url_that_is_no_longer_allowed_is_not_called(begun: Telling) -> None:
     begun.partners()
-    process = await begun.process(named("a"))
     begun.receiver("partners")  # it has a URL of its own now, and callers name none
+    process = await begun.process(named("a"))
     await begun.settled()
     assert begun.sender.sent == []
     assert (await begun.one(process)).state is DeliveryState.PENDING
