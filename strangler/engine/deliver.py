@@ -1,9 +1,8 @@
 """Delivering: what is due is sent, lane by lane, and what comes of it is committed.
 
 One place in a whole server delivers. What is being sent when it is killed is still due in the store, and is sent again:
-at least once. A commit here hands its deliveries to their lanes, any other one only says that there is something in a
-lane ("look again"); what there is stands in the store, so a signal that is lost costs delay, and nothing else. No lane
-waits for another one.
+at least once. A commit here hands its deliveries over, another one only says in which lanes there is something ("look
+again"); what there is, the store knows: a signal that is lost costs delay, and nothing else. No lane waits for another.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from strangler.engine.callback_message import Messages
 from strangler.engine.delivery_lanes import STOCK, DeliveryLane, reaches
 from strangler.engine.delivery_pauses import Pauses, held
 from strangler.engine.instrument import Instrument
-from strangler.engine.receptions import Attempt, alive, peace, step_of
+from strangler.engine.receptions import Attempt, alive, peace, step_of, taken
 from strangler.policy.receivers import Receiver
 from strangler.ports import (
     CallbackSender,
@@ -328,9 +327,9 @@ class Deliverer:
         if message is None:
             return  # it was forgotten meanwhile
         reception = await means.sender.send(receiver, message)
-        ours = isinstance(reception, Ours)
-        spare = lane.spare() if ours else 0
-        attempt = Attempt(receiver, began_at, reception, means.ids.chance(), spare, message.traceparent)
+        spare = lane.spare() if isinstance(reception, Ours) else 0
+        chance = 0.0 if taken(reception) else means.ids.chance()
+        attempt = Attempt(receiver, began_at, reception, chance, spare, message.traceparent)
         commit = await self._concluded(delivery, attempt)
         self._observe(lane, attempt)
         if commit is not None and commit.delivery is not None:

@@ -39,7 +39,7 @@ class Attempt(NamedTuple):
     receiver: Receiver
     began_at: int
     reception: Reception
-    chance: float  # drawn from [0, 1), for the jitter
+    chance: float  # drawn from [0, 1), for the jitter where it is tried again
     spare: int  # milliseconds to wait where the fault was our own
     trace: str | None = None  # the traceparent that was sent
 
@@ -66,6 +66,11 @@ def peace(attempt: Attempt) -> int | None:
     return min(reception.retry_after, round(attempt.receiver.backoff.max * 1000))
 
 
+def taken(reception: Reception) -> bool:
+    """Whether the receiver took it."""
+    return isinstance(reception, Answered) and 200 <= reception.status < 300
+
+
 def alive(reception: Reception) -> bool | None:
     """Whether an attempt says that the receiver is well; None: it says nothing of it."""
     match reception:
@@ -80,9 +85,9 @@ def alive(reception: Reception) -> bool | None:
 
 
 def _transition(attempt: Attempt, now: int) -> Transition:
+    if taken(attempt.reception):
+        return Taken()
     match attempt.reception:
-        case Answered(status=status) if 200 <= status < 300:
-            return Taken()
         case Answered(status=status) if status == GONE:
             return Hold("the receiver answered 410 Gone", tried=True)
         case Answered(status=status):
@@ -105,7 +110,7 @@ def _line(after: Delivery, attempt: Attempt, now: int) -> DeliveryAttempt:
     place = (after.process_id, after.version, after.position, after.tries, attempt.began_at)
     match attempt.reception:
         case Answered(status=status, head=head, address=address, duration=duration):
-            outcome = Tried.DELIVERED if 200 <= status < 300 else Tried.REFUSED
+            outcome = Tried.DELIVERED if taken(attempt.reception) else Tried.REFUSED
             return DeliveryAttempt(*place, duration, outcome, address, status, None, head)
         case Unreached(reason=reason, address=address, duration=duration):
             return DeliveryAttempt(*place, duration, Tried.UNREACHED, address, None, reason)
