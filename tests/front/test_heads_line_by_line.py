@@ -13,6 +13,7 @@ from strangler.front.upstream_head import upstream_fields
 from strangler.policy.forwarding import forwarding_fields
 from strangler.policy.upstreams import Forward, Upstream
 from strangler.wire.body import ChunkedBody, last_chunk
+from strangler.wire.fields import cut
 from strangler.wire.malformed import Malformed
 from strangler.wire.reply_head import ReplyHead, find_reply_head
 from strangler.wire.request_head import RequestFields
@@ -178,6 +179,12 @@ def test_a_reply_goes_to_the_client_as_line_by_line(of_lines: list[bytes], statu
     assert reply.headers == [parsed(line) for line in of_lines]
     expected = b"HTTP/1.1 %d Fine so" % status + block(client_lines(of_lines, status, old=old, keep=keep)) + b"\r\n"
     assert client_head(reply, old=old, keep=keep) == expected
+
+
+def test_a_line_that_begins_as_another_one_is_not_cut_for_it() -> None:
+    assert cut(block([b"A: 11", b"A: 1", b"B: A: 1", b"A: 1"]), [b"\r\nA: 1", b"\r\nA: 1"]) == block(
+        [b"A: 11", b"B: A: 1"]
+    )
 
 
 def sound(line: bytes) -> bool:

@@ -135,6 +135,28 @@ async def test_the_link_to_cancel_is_there_for_who_may() -> None:
     assert "cancel" not in (await document(await scene.ask("GET", process, "/status", BOB)))["links"]
 
 
+async def test_who_polls_sees_every_change_and_the_deadline_as_it_stands() -> None:
+    scene = Scene()
+    process = await scene.process()
+    seen = [await document(await scene.ask("GET", process, "/status", ALICE))]
+    for step in (*SENT, finish()):
+        process = await scene.goes_on(process, step)
+        seen += [await document(await scene.ask("GET", process, "/status", ALICE)) for _ in range(2)]
+
+    assert [document["state"] for document in seen] == [
+        "received",
+        *["processing"] * (2 * len(SENT)),
+        *["completed"] * 2,
+    ]
+    assert seen[-1] == seen[-2]
+
+    waiting = await scene.process()
+    promised = await document(await scene.ask("GET", waiting, "/status", ALICE))
+    scene.pauses.begin(waiting.route, scene.clock.now())
+    scene.clock.pass_(60)
+    assert (await document(await scene.ask("GET", waiting, "/status", ALICE)))["deadlineAt"] > promised["deadlineAt"]
+
+
 async def test_what_pollers_send_again_is_ignored() -> None:
     scene = Scene()
     process = await scene.process(*SENT)
