@@ -13,7 +13,7 @@ from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.reads import guarded
 from strangler.store.sqlite.scans import split_ids
 from strangler.store.sqlite.statements import Statement
-from strangler.store.sqlite.sweeping import CHUNKS, PATIENCE, PROCESSES, UNTOUCHED, in_time
+from strangler.store.sqlite.sweeping import CHUNKS, PATIENCE, PROCESSES, UNTOUCHED, in_time, some_chunks
 from strangler.store.sqlite.turn import Action
 
 
@@ -46,11 +46,6 @@ _MARK = {
     part: Statement(f"UPDATE process SET gone = gone | {part:d} WHERE id IN (VALUES {{values}})", ("id",))  # noqa: S608
     for part in Part
 }
-_WITH_CHUNKS = Statement(
-    "SELECT process_id FROM chunk WHERE process_id IN (VALUES {values}) AND EXISTS "  # noqa: S608
-    f"(SELECT 1 FROM process WHERE process.id = chunk.process_id AND gone & {Part.BODIES:d}) LIMIT 1",
-    ("process_id",),
-)
 _OLDEST = (
     "SELECT json_group_array(json_array(hex(id), size, sheds)) FROM (SELECT id, "  # noqa: S608
     "body_size + CASE WHEN result_kept THEN result_length ELSE 0 END AS size, "
@@ -62,7 +57,6 @@ _STILL = Statement(
     f"AND gone & {Part.BODIES:d} = 0 AND {UNTOUCHED}",
     ("id",),
 )
-_CHUNKS = "DELETE FROM chunk WHERE rowid IN (SELECT rowid FROM chunk WHERE process_id = ? LIMIT ?)"
 
 
 def due(part: Part, now: int, limit: int) -> Action:
@@ -75,15 +69,6 @@ def _due_now(part: Part, now: int, most: int, connection: Connection) -> int:
     found = split_ids(text)
     forget(part, found, connection)
     return len(found)
-
-
-def _some_chunks(process_ids: Sequence[bytes], connection: Connection) -> int:
-    """Delete some chunks of one of these processes whose bodies are forgotten; 0 when there are none."""
-    ids = [bytearray(process_id) for process_id in process_ids]
-    for sql, start, end in _WITH_CHUNKS.slices(len(ids)):
-        if (held := connection.row(sql, ids[start:end])) is not None:
-            return connection.run(_CHUNKS, (bytearray(held[0]), CHUNKS))
-    return 0
 
 
 def forget(part: Part, process_ids: Sequence[bytes], connection: Connection) -> None:
@@ -114,7 +99,7 @@ def _bodies(process_ids: Sequence[bytes], connection: Connection) -> bool:
     ]
     began = time.monotonic()
     forget(Part.BODIES, still, connection)
-    while _some_chunks(process_ids, connection):
+    while some_chunks(process_ids, CHUNKS, connection):
         if time.monotonic() - began >= PATIENCE:
             return False
     return True

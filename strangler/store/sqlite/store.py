@@ -125,9 +125,11 @@ class SqliteStore(SqliteReader):
 
     async def _sweep_chunks(self, now: int, limit: int) -> int:
         youngest = first_id(now - ORPHAN_AGE)
+        loose = await self._scan(partial(self._scans.loose, youngest, limit))
         swept = 0
-        for process_id in await self._scan(partial(self._scans.loose, youngest, limit)):
-            swept += await self._in_steps(partial(sweeping.chunks, process_id), limit - swept)
+        for start in range(0, len(loose), sweeping.PROCESSES):
+            some = loose[start : start + sweeping.PROCESSES]
+            swept += await self._in_steps(partial(sweeping.chunks, some), limit - swept)
         return swept
 
     async def _give_back(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -63,10 +63,12 @@ _LAPSED = (
     "(SELECT scope, key FROM idempotency INDEXED BY idempotency_expiry WHERE expires_at <= ? LIMIT ?)"
 )
 _GRAVES = "DELETE FROM tombstone WHERE id IN (SELECT id FROM tombstone WHERE until_at <= ? LIMIT ?)"
-_CHUNKS = (
-    "DELETE FROM chunk WHERE rowid IN (SELECT rowid FROM chunk WHERE process_id = ?1 LIMIT ?2) "  # noqa: S608
-    f"AND NOT EXISTS (SELECT 1 FROM process WHERE id = ?1 AND gone & {Part.BODIES:d} = 0)"
+_UNREAD = Statement(
+    "SELECT process_id FROM chunk WHERE process_id IN (VALUES {values}) AND NOT EXISTS "  # noqa: S608
+    f"(SELECT 1 FROM process WHERE process.id = chunk.process_id AND gone & {Part.BODIES:d} = 0) LIMIT 1",
+    ("process_id",),
 )
+_CHUNKS = "DELETE FROM chunk WHERE rowid IN (SELECT rowid FROM chunk WHERE process_id = ? LIMIT ?)"
 
 
 def processes(now: int, limit: int) -> Action:
@@ -97,13 +99,19 @@ def _lapsed(statement: str, now: int, most: int, connection: Connection) -> int:
     return connection.run(statement, (now, most))
 
 
-def chunks(process_id: bytes, limit: int) -> Action:
-    """Forget chunks of a process that does not exist, or whose bodies are forgotten."""
-    return partial(in_time, partial(_chunks, process_id), limit, CHUNKS)
+def chunks(process_ids: Sequence[bytes], limit: int) -> Action:
+    """Forget chunks of processes that do not exist, or whose bodies are forgotten."""
+    return partial(in_time, partial(some_chunks, process_ids), limit, CHUNKS)
 
 
-def _chunks(process_id: bytes, most: int, connection: Connection) -> int:
-    return connection.run(_CHUNKS, (bytearray(process_id), most))
+def some_chunks(process_ids: Sequence[bytes], most: int, connection: Connection) -> int:
+    """Forget so many of these chunks, of one process after the other; how many there were."""
+    ids = [bytearray(process_id) for process_id in process_ids]
+    done = 0
+    for sql, start, end in _UNREAD.slices(len(ids)):
+        while done < most and (held := connection.row(sql, ids[start:end])) is not None:
+            done += connection.run(_CHUNKS, (bytearray(held[0]), most - done))
+    return done
 
 
 def give_back(pages: int) -> Action:
