@@ -12,7 +12,8 @@ from pathlib import Path
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _DRAWS = 128  # names per call of the kernel: a call costs about as much as all that is made of it
-_DIGITS = 19  # hexadecimal digits of a draw: 12 bits, 2 of the 4 bits beside the variant, 60 bits
+_DIGITS = 20  # hexadecimal digits of a draw, as many as the longest name takes
+_ID_DIGITS = 19  # 12 bits, 2 of the 4 bits beside the variant, 60 bits
 _SPAN_DIGITS = 16
 _CHANCE_DIGITS = 13  # 52 bits: about as many as a float has
 _CHANCES = 16.0**_CHANCE_DIGITS
@@ -59,14 +60,12 @@ class SystemIds:
         # `next` on a list iterator is one step for all threads: no two get the same draw.
         draw = next(self._draws, None) or self._refill()
         at = f"{now:012x}"
-        return f"{at[:8]}-{at[8:]}-7{draw[:3]}-{_VARIANT[draw[3]]}{draw[4:7]}-{draw[7:]}"
+        return f"{at[:8]}-{at[8:]}-7{draw[:3]}-{_VARIANT[draw[3]]}{draw[4:7]}-{draw[7:_ID_DIGITS]}"
 
     def correlation_id(self, now: int) -> str:
         """A new correlation id: 32 hexadecimal digits, the form of a W3C trace id. The first 12 are the millisecond
         ``now``, as in a process id, so that no index is needed to find a process by it; the others are random."""
-        # Of two draws, because a call of the kernel for each name costs more than all the rest of it.
-        draw = next(self._draws, None) or self._refill()
-        return f"{now:012x}{draw}{(next(self._draws, None) or self._refill())[0]}"
+        return f"{now:012x}{next(self._draws, None) or self._refill()}"
 
     def span_id(self) -> str:
         """A new span id (W3C trace context): 16 hexadecimal digits."""
@@ -80,7 +79,7 @@ class SystemIds:
 
     def _refill(self) -> str:
         digits = os.urandom(_BYTES).hex()
-        first, *others = (digits[start : start + _DIGITS] for start in range(0, _DRAWS * _DIGITS, _DIGITS))
+        first, *others = [digits[start : start + _DIGITS] for start in range(0, _DRAWS * _DIGITS, _DIGITS)]
         self._draws = iter(others)
         return first
 

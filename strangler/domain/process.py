@@ -125,7 +125,7 @@ class Process(NamedTuple):
     @property
     def queued(self) -> bool:
         """Whether it waits to be sent."""
-        return self.due_at is not None and not self.asked_about
+        return self.due_at is not None and self.state not in _ASKED_ABOUT
 
     @property
     def asked_about(self) -> bool:
