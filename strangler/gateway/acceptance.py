@@ -19,7 +19,7 @@ from strangler.engine.pauses import Pauses
 from strangler.engine.recorder import reply_part
 from strangler.engine.signals import Signals
 from strangler.engine.submission import Acceptance, Accepted, Joined, Pass, Refused, Submission
-from strangler.gateway.access import may_cancel
+from strangler.gateway.access import may_cancel, may_cancel_own
 from strangler.gateway.contracts import contract_of
 from strangler.gateway.limiting import fields, too_many
 from strangler.gateway.result import LEFT_TO_THE_FRONT, no_reply
@@ -144,7 +144,8 @@ class Recording:
         if settled is not None and settled.process.final:
             answer = await self._result(settled)
         elif decision.accepts_202:
-            answer = self._accepted(request, settled.process if settled is not None else process, route)
+            known = settled.process if settled is not None else process
+            answer = self._accepted(request, known, route, own=not replayed)
         elif settled is not None:
             answer = _unknown(settled.process)
         else:
@@ -210,7 +211,8 @@ class Recording:
         for index in range(reply.body.chunks):
             yield await self._bodies.read_chunk(process_id, reply_part(attempt), index)
 
-    def _accepted(self, request: Request, process: Process, route: Route) -> Answer:
+    def _accepted(self, request: Request, process: Process, route: Route, *, own: bool) -> Answer:
+        """``own``: the process is that of this very request, whose caller need not be found out again."""
         now = self._clock.now()
         promise = self._promise_of(process.promise) or route.promise
         retry_after = self._latencies.retry_after(process, now, paused=self._pauses.open(process.route))
@@ -219,7 +221,11 @@ class Recording:
         document = contract.document(
             self._pauses.shown(process, now),
             promise.process,
-            may_cancel=may_cancel(request, process, promise.access, self._identity_key),
+            may_cancel=(
+                may_cancel_own(process, promise.access)
+                if own
+                else may_cancel(request, process, promise.access, self._identity_key)
+            ),
         )
         headers: list[Header] = [
             (b"Content-Type", b"application/json"),

@@ -28,10 +28,17 @@ def may_read(request: Request, found: Process | Tombstone | None, access: Access
 
 def may_cancel(request: Request, process: Process, access: AccessPolicy, key: bytes) -> bool:
     """Whether a request that may see a process may cancel it too, as far as access goes."""
-    who = access.cancel or ("caller" if _readers(process.caller, access) == "caller" else "nobody")
-    if who == "caller":
-        return process.caller is not None and compare_digest(identify(request, access, key) or "", process.caller)
-    return who == "anyone"
+    if not may_cancel_own(process, access):
+        return False
+    if _cancellers(process.caller, access) == "anyone":
+        return True
+    return compare_digest(identify(request, access, key) or "", process.caller or _NOBODY)
+
+
+def may_cancel_own(process: Process, access: AccessPolicy) -> bool:
+    """Whether the caller whose request became the process may cancel it, as far as access goes."""
+    who = _cancellers(process.caller, access)
+    return who == "anyone" or (who == "caller" and process.caller is not None)
 
 
 def foreign_page(request: Request, process: Process, access: AccessPolicy, trusted: Callable[[bytes], bool]) -> bool:
@@ -78,6 +85,10 @@ def vary(access: AccessPolicy) -> bytes:
 def _add(names: list[str], name: str) -> None:
     if name.lower() not in (known.lower() for known in names):
         names.append(name)
+
+
+def _cancellers(caller: str | None, access: AccessPolicy) -> str:
+    return access.cancel or ("caller" if _readers(caller, access) == "caller" else "nobody")
 
 
 def _readers(caller: str | None, access: AccessPolicy) -> str:

@@ -125,6 +125,19 @@ async def test_an_async_client_gets_its_202_at_once_with_all_that_it_needs(world
     held.open.set()
 
 
+async def test_cancelling_is_offered_to_who_may_and_not_to_another_who_repeats_the_request() -> None:
+    # Without a slot it waits, and could be cancelled.
+    route = a_route(accept=AcceptPolicy(idempotency=IdempotencyPolicy(scope="route")), concurrency=0)
+    world = await a_world(route)
+    offered = []
+    for name in (b"mine", b"mine", b"other"):
+        request = a_request(headers=[(b"Idempotency-Key", b"k-1"), (b"X-Api-Key", name)])
+        offered.append("cancel" in document(await ask(world, request))["links"])
+    assert offered == [True, True, False]
+    anonymous = a_request(headers=[(b"Idempotency-Key", b"k-2")])
+    assert "cancel" not in document(await ask(world, anonymous))["links"]
+
+
 async def test_a_repeat_gets_the_same_202_and_says_that_it_is_one(world: World) -> None:
     first = await ask(world, keyed())
     for _ in range(2):
