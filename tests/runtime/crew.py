@@ -56,7 +56,9 @@ class Crew:
 
         async def both() -> bool:
             ready = await self.server.operations("GET", "/readyz")
-            return ready is not None and ready[0] == 200 and json.loads(ready[1])["degraded"] == {}
+            # A worker is ready a moment before it says so in the log, which is where its number is read.
+            whole = ready is not None and ready[0] == 200 and json.loads(ready[1])["degraded"] == {}
+            return whole and len(self.workers) == 2
 
         await eventually(both, what="both workers serve")
         return self.workers
