@@ -17,23 +17,14 @@ async def uninterrupted(commit: Awaitable[T], then: Callable[[T], R]) -> R:
         StoreUnavailable: what the commit raised; ``then`` does not run.
     """
     future = asyncio.ensure_future(commit)
-    if future.done():
-        return then(future.result())
-    followed: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-
-    def follow(done: asyncio.Future[T]) -> None:
-        if followed.cancelled():
-            # A commit cannot be taken back, and so neither can what follows from it.
-            if not done.cancelled() and done.exception() is None:
-                then(done.result())
-        elif done.cancelled():
-            followed.cancel()
-        else:
-            try:
-                followed.set_result(then(done.result()))
-            except Exception as error:
-                followed.set_exception(error)
-
-    # Not `asyncio.shield`, which does as much and then leaves what follows to a second turn of the loop.
-    future.add_done_callback(follow)
-    return await followed
+    if not future.done():
+        # As `asyncio.shield`, which does more: it would copy what the commit came to.
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(lambda _: over.set_result(None) if not over.done() else None)
+        try:
+            await over
+        except asyncio.CancelledError:
+            # The commit goes on, or is just done: it cannot be taken back, and so neither can what follows from it.
+            future.add_done_callback(lambda done: done.exception() is None and then(done.result()))
+            raise
+    return then(future.result())
