@@ -104,8 +104,10 @@ class DeliveryLane:
         """Take one that was committed just now; False: what the store says is due comes first, or there is no room."""
         if self.unknown or self.stocking or len(self._ready) >= STOCK:
             return False
-        self._ready.append(delivery)
-        self._ready_keys.add(delivery[:3])
+        key = delivery[:3]
+        if key not in self._ready_keys and key not in self._in_hand:  # else a look into the store was faster
+            self._ready.append(delivery)
+            self._ready_keys.add(key)
         return True
 
     @property

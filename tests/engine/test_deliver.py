@@ -19,7 +19,7 @@ from strangler.domain.delivery import (
 )
 from strangler.domain.exchange import Body, RecordedReply
 from strangler.domain.process import Effect, PublicState, State
-from strangler.domain.transitions import Accept, Claim, Doubt, Finish, apply
+from strangler.domain.transitions import Accept, Change, Claim, Doubt, Finish, apply
 from strangler.engine.delivery_lanes import NARROWED_AFTER, STOCK, reaches
 from strangler.policy.model import Rate
 from strangler.policy.receivers import Receiver
@@ -555,6 +555,23 @@ async def test_nothing_that_is_committed_here_overtakes_what_the_store_had_befor
     processes += await telling.processes(1)  # while the store is asked
     await telling.settled()
     assert [message.subject for message in telling.sender.to("broker-a")] == [process.id for process in processes]
+
+
+async def test_what_the_store_told_of_before_its_commit_was_heard_of_is_sent_once() -> None:
+    telling = Telling(here=True)
+    telling.receiver(concurrency=2)
+    await telling.deliverer.begin()
+    gate = Gate()
+    telling.sender.scripts["broker-a"] = [gate, OK]
+    heard: list[Change] = []
+    telling.committed = heard.append  # type: ignore[method-assign]
+    (process,) = await telling.processes(1)
+    await telling.deliverer.look()
+    await telling.until(lambda: len(telling.sender.sent) == 1)
+    telling.deliverer.raised(*heard)
+    gate.open.set()
+    await telling.settled()
+    assert [message.subject for message in telling.sender.to("broker-a")] == [process.id]
 
 
 async def test_a_defect_of_ours_takes_no_lane_with_it(begun: Telling) -> None:
