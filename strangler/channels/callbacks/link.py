@@ -16,7 +16,7 @@ PATIENCE = 1.0
 """Seconds that the body of an answer, whose status is known already, is waited for."""
 
 MAX_HEAD = 16 * 1024
-"""Bytes of the head of an answer."""
+"""Bytes of the head of an answer, with all interim ones before it."""
 
 _BEFORE = 0.02  # seconds by which that wait is over before the whole attempt is
 
@@ -88,6 +88,7 @@ class Link:
 
     def _forget(self) -> None:
         self._begin = b""  # of a head whose end has not come yet
+        self._interim = 0  # bytes of the heads before that of the answer itself
         self._head: ReplyHead | None = None
         self._body: LengthBody | ChunkedBody | None = None  # None: it ends with the connection
         self._first = b""  # of the body, as it comes
@@ -103,16 +104,17 @@ class Link:
             self.close()
         elif self._answered.done():
             self._keep = False
-        elif self._head is None:
-            try:
-                self._take_head(self._begin + data if self._begin else data)
-            except Malformed as malformed:
-                self._answered.set_exception(malformed)
         else:
             try:
-                self._take_body(self._head, data)
-            except Malformed:
-                self._finish()
+                if self._head is None:
+                    self._take_head(self._begin + data if self._begin else data)
+                else:
+                    self._take_body(self._head, data)
+            except Malformed as malformed:
+                if self._head is None:
+                    self._answered.set_exception(malformed)
+                else:
+                    self._finish()
         return False, b""
 
     def feed_eof(self) -> None:
@@ -126,7 +128,7 @@ class Link:
     def _take_head(self, data: bytes) -> None:
         while True:
             found = find_reply_head(data)
-            if (len(data) if found is None else found[1]) > MAX_HEAD:
+            if self._interim + (len(data) if found is None else found[1]) > MAX_HEAD:
                 raise bad("The head of the answer is too large.")
             if found is None:
                 self._begin = data
@@ -137,13 +139,14 @@ class Link:
                 raise bad("It switches protocols without being asked.")
             if head.status >= 200:
                 break
+            self._interim += start
         framing = head.framing(to_head=False)
         if framing >= 0:
             self._body = LengthBody(framing)
         elif framing == CHUNKED:
             self._body = ChunkedBody(decoding=True)
-        self._take_body(head, data)
         self._head = head
+        self._take_body(head, data)
 
     def _take_body(self, head: ReplyHead, data: bytes) -> None:
         body = self._body

@@ -41,6 +41,8 @@ ANSWERS = {
     b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n": None,
     b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok": None,
     b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20_000 + b"\r\n\r\n": None,
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n": (200, b"", False),
+    b"HTTP/1.1 100 Continue\r\n\r\n" * 1000 + OK: None,
     b"220 mail.example ESMTP\r\n": None,
     b"HTTP/1.1 200 OK\r\n": None,  # and then it is closed
 }
