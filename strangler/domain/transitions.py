@@ -402,9 +402,7 @@ def _change(
     event = Event(base.id, sequence, version, now, text.decode(), digest)
     if not public:
         return Change(before, process, (event,), ())
-    told: tuple[Delivery, ...] = ()
-    if process.subscriptions is not None:
-        told = raised(before.public_state if before is not None else None, process, now)
+    told = raised(before.public_state if before is not None else None, process, now)
     return Change(before, process, (event,), (outbox_row(process, event),), told)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
 
 from strangler.domain.exchange import Body, Request
 from strangler.domain.idempotency import fingerprint, parse_key
 from strangler.engine.content import parsed_for_expressions
 from strangler.engine.identity import caller_name
+from strangler.policy.documents import first_values
 from strangler.policy.expressions import REQUEST_NAMES, Expression, ExpressionError
 from strangler.policy.model import IdempotencyPolicy, Route
 
@@ -104,14 +104,11 @@ class Keys:
 
 
 def request_document(request: Request, parameters: Mapping[str, str], body: Any, name: str | None) -> dict[str, Any]:
-    """A request as expressions see it; of a query parameter that comes twice, the first value."""
-    query: dict[str, str] = {}
-    for key, value in parse_qsl((request.query or b"").decode("latin-1"), keep_blank_values=True):
-        query.setdefault(key, value)
+    """A request as expressions see it."""
     return {
         "method": request.method,
         "path": dict(parameters),
-        "query": query,
+        "query": first_values(request.query) if request.query else {},
         "headers": {field.decode("latin-1"): value.decode("latin-1") for field, value in request.fields().items()},
         "body": body,
         "caller": {"name": name} if name is not None else {},

@@ -13,6 +13,7 @@ from strangler.engine.outgoing import set_header, upstream_headers
 from strangler.engine.recorder import LiveReply, Recorder
 from strangler.policy.documents import Read, read_body, reply_values
 from strangler.policy.formula import Compiled
+from strangler.policy.measure import Document
 from strangler.policy.model import Route
 from strangler.policy.readable import Unparsable
 from strangler.policy.wall import Source
@@ -74,13 +75,14 @@ class Answer:
         self._data = data
         self._source = source
         self._asked = asked or {}
+        self._read_before: tuple[Read, Document] | None = None
 
     def over_body(self, formula: Compiled) -> object:
         """See `LooksAt.over_body`. A hook is given the answer as ``reply``."""
-        read = self._read()
+        read, body = self._read()
         if formula.is_hook:
             return formula.value({**self._asked, "reply": reply_values(self.status, self.headers, read)})
-        return formula.value(read.body)
+        return formula.value(body)
 
     def values(self) -> dict[str, Any]:
         """The request and this answer as expressions see them.
@@ -88,19 +90,23 @@ class Answer:
         Raises:
             Unparsable: the body cannot be read.
         """
-        return {**self._asked, "reply": reply_values(self.status, self.headers, self._read())}
+        return {**self._asked, "reply": reply_values(self.status, self.headers, self._read()[0])}
 
     def document(self) -> object:
         """The value of the body; None: there is none that can be read."""
         try:
-            return self._read().body
+            return self._read()[0].body
         except Unparsable:
             return None
 
-    def _read(self) -> Read:
-        if self._data is None:
-            raise Unparsable("it is too large for an answer")
-        return read_body(self._data, self.headers, self._source)
+    def _read(self) -> tuple[Read, Document]:
+        """The body as it is read, once however many conditions look into it, and measured."""
+        if self._read_before is None:
+            if self._data is None:
+                raise Unparsable("it is too large for an answer")
+            read = read_body(self._data, self.headers, self._source)
+            self._read_before = read, read.document()
+        return self._read_before
 
 
 async def short_body(recorder: Recorder) -> bytes | None:

@@ -152,7 +152,7 @@ def request_values(
     document: dict[str, Any] = {
         "method": asked.method,
         "path": path_parameters(paths, path) if whole or "path" in names else {},
-        "query": _first_values(query) if query else {},
+        "query": first_values(query) if query else {},
         "headers": header_values(asked.headers) if whole or "headers" in names else {},
         "body": read.body,
         "caller": {"name": asked.caller} if asked.caller is not None else {},
@@ -163,7 +163,8 @@ def request_values(
     return document
 
 
-def _first_values(query: bytes) -> dict[str, str]:
+def first_values(query: bytes) -> dict[str, str]:
+    """The parameters of a query; of one that comes twice, the first value."""
     values: dict[str, str] = {}
     for key, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         values.setdefault(key, value)
