@@ -15,7 +15,7 @@ from strangler.policy.standing import Hold, ModeOrder
 from strangler.ports import Clock, Standing
 from strangler.runtime.policies import ChangeOrders, Policies
 
-_STORE_PAUSE = 1.0  # seconds until the store is asked again after it could not write
+_PAUSE = 1.0  # seconds until the store is asked again after it could not write
 _LONGEST_TIMER = 86400.0  # seconds: what is further off is looked at again then
 
 
@@ -179,11 +179,14 @@ class StandingOrders:
 
     async def _end_what_is_over(self) -> None:
         """Its row stays until another takes its place, or the next start: deleting it here could hit a newer one."""
+        if self._policies.loaded is None:  # it is starting, and no policy is in force that could change
+            self._set_timer(_PAUSE)
+            return
         now = self._clock.now()
         try:
             stood = await self._follow(lambda orders: [order for order in orders if order.until_at > now])
         except StoreUnavailable:
-            self._set_timer(_STORE_PAUSE)
+            self._set_timer(_PAUSE)
             return
         for order in stood:
             if order.until_at <= now:

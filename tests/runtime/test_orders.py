@@ -120,7 +120,7 @@ async def test_of_two_orders_at_once_none_is_lost(place: Place) -> None:
 async def test_a_mode_ends_after_its_time_as_soon_as_the_store_takes_the_promise_of_what_follows(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(standing, "_STORE_PAUSE", 0.0)
+    monkeypatch.setattr(standing, "_PAUSE", 0.0)
     await place.store.put_order(ModeOrder("claims", Mode.PASSTHROUGH, NOON, NOON + 1, "ann", "x"))
     await place.begin()
     assert place.switch.modes()["claims"] is Mode.PASSTHROUGH
@@ -128,6 +128,22 @@ async def test_a_mode_ends_after_its_time_as_soon_as_the_store_takes_the_promise
     place.clock.pass_(0.001)
     await eventually(lambda: place.is_over() == 1, what="the mode is over")
     assert place.switch.modes()["claims"] is Mode.ASYNC
+    place.orders.close()
+
+
+async def test_a_mode_whose_time_ends_while_the_server_starts_ends_and_so_do_all_others(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "_PAUSE", 0.0)
+    await place.store.put_order(ModeOrder("claims", Mode.PASSTHROUGH, NOON, NOON + 1, "ann", "x"))
+    await place.store.put_order(ModeOrder("quotes", Mode.ASYNC, NOON, NOON + 2, "bob", "y"))
+    await place.orders.begin()
+    place.clock.pass_(0.002)
+    place.orders._look()
+    await asyncio.sleep(0)
+    await place.policies.begin(place.policies.read(), place.switch)
+    await eventually(lambda: place.is_over() == 2, what="both modes are over")
+    assert place.switch.modes() == {"claims": Mode.ASYNC, "quotes": Mode.PASSTHROUGH}
     place.orders.close()
 
 
