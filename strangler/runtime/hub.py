@@ -86,6 +86,7 @@ class Hub(Host):
         self._latencies = latencies
         self._members: dict[str, Guest] = {}
         self._until: dict[str, int] = {}  # end of each lease, on CLOCK_BOOTTIME
+        self._departed: set[str] = set()  # owners whose OS process has ended
         self._lapsed: set[str] = set()  # owners that may no longer send, until they say what they hold
         self._serving: set[str] = set()
         self._looks: dict[str, str] = {}  # by process under way in following, the owner that asks about it now
@@ -140,7 +141,7 @@ class Hub(Host):
     def heard(self, guest: Guest, message: Message) -> None:
         """See `Host.heard`."""
         match message:
-            case ("hello", name, revision, held):
+            case ("hello", name, revision, held) if name not in self._departed:
                 self._welcome(guest, name, revision, held)
             case ("shut",):
                 self.intake.drain()  # as an earlier process here was told
@@ -201,6 +202,7 @@ class Hub(Host):
         Raises:
             StoreUnavailable: its lease runs out by itself then.
         """
+        self._departed.add(owner)
         self._forget(owner)
         self._until.pop(owner, None)
         self._lapsed.discard(owner)

@@ -137,5 +137,8 @@ async def test_a_worker_that_is_gone_is_short_of_nothing_and_takes_nothing_whate
     hub.left(first)
     assert (hub.serving, hub.short_of_memory) == (0, {})
     assert hub.totals.counts().defects == {"execute": 1}
+    late = Ear(hub, "a")  # and what it said to a store process that was new then
+    hub.heard(late, ("hello", "a", "", [("r", 3, 3)]))
+    hub.left(late)
     hub.heard(second, ("want", "r", 3, 3))
     assert second.all("lend") == [("lend", "r", 3)]
