@@ -276,8 +276,11 @@ def base_url(text: str) -> str:
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         sound = False
-    if not sound or "@" in parts.netloc or parts.query or parts.fragment or not text.isprintable() or " " in text:
-        raise ValueError("expected an absolute URL such as https://api.example.org/base, without query and credentials")
+    plain = text.isascii() and text.isprintable() and " " not in text  # it goes into header fields as it is
+    if not sound or not plain or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(
+            "expected an absolute URL such as https://api.example.org/base, in ASCII, without query and credentials"
+        )
     return text.rstrip("/")
 
 

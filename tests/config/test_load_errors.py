@@ -74,6 +74,7 @@ DURATION = "expected a duration such as 250ms, 2s, 5m, 24h or 30d"
         ("deprecation: {since: soon}", "expected a date such as 2026-12-31, or an RFC 3339 instant"),
         ("deprecation: {since: 2026-02-01, sunset: 2026-01-01}", "expected a date that is not before `since`"),
         ("public_url: api.example.org", "expected an absolute URL such as https://api.example.org/base"),
+        ("public_url: 'https://b\u00fccher.example'", "in ASCII"),
         ("public_url: 'https://u:p@example.org'", "without query and credentials"),
         ("call: {on_in_doubt: retry}", "expected attempts of at least 2: with one attempt there is nothing to retry"),
         ("call: {settle: 74s}", "expected at least 75s: the lease (15s) and the timeout (1m)"),

@@ -92,6 +92,7 @@ def test_repeatable_flags_and_comma_lists() -> None:
         ("ops-host", "a:b/c", "expected a host name"),
         ("public-url", "api.example", "expected an absolute URL such as"),
         ("public-url", "https://u:p@a", "without query and credentials"),
+        ("public-url", "https://b\u00fccher.example", "in ASCII"),
         ("public-url", "https://a:x", "expected an absolute URL"),
         ("trust-forwarded", "10.0.0.1/8", "expected a network such as 10.0.0.0/8 or an address, found '10.0.0.1/8'"),
         ("workers", "0", "expected a whole number of at least 1, found '0'"),
