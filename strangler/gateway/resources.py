@@ -282,6 +282,7 @@ class Resources:
         document = contract_of(promise.process).document(
             process, promise.process, may_cancel=may_cancel, history=history
         )
+        self._documents.pop(process.id, None)
         if len(self._documents) >= _REMEMBERED:
             del self._documents[next(iter(self._documents))]
         self._documents[process.id] = process, may_cancel, history, document
