@@ -15,6 +15,7 @@ APPLICATION_ID = 0x53545247  # "STRG", in the header of the file
 PAGE_SIZE = 4096
 BUSY_TIMEOUT = 5000  # milliseconds; nobody else writes, but somebody may look in with the sqlite3 shell
 _CACHE = 32 * 1024  # KiB
+_READ_CACHE = 16 * 1024  # KiB at most of a connection that reads: processes that are polled lie pages apart
 _JOURNAL_LIMIT = 64 * 1024 * 1024
 _STATEMENTS = 1024  # prepared ones kept per connection
 
@@ -129,6 +130,7 @@ def open_reader(path: Path, library: Library) -> Connection:
     try:
         connection.rows(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
         connection.rows("PRAGMA query_only = ON")
+        connection.rows(f"PRAGMA cache_size = -{_READ_CACHE}")
         connection.rows("PRAGMA wal_autocheckpoint = 0")
         connection.rows("SELECT count(*) FROM sqlite_schema")
     except library.dbapi.Error as error:
