@@ -95,8 +95,16 @@ class Server:
         self._review = Review(
             store, self._rooms.notifier, clock, pauses, self._rooms.executor.wake, self._telling, telemetry
         )
+        self._pass, self._operations = self._desk(clock, pauses)
+        telemetry.watch_wal(store.wal_size)
+        telemetry.watch_standing(self._orders.readings)
+        telemetry.watch_memory(lambda: int(self._memory.refusal() is not None))
+
+    def _desk(self, clock: SystemClock, pauses: Pauses) -> tuple[desk.Pass, Operations]:
+        """What operators are served with, and the token of this machine's command line."""
+        settings = self._settings
         reach = desk.Reach(
-            store=store,
+            store=self._store,
             clock=clock,
             pauses=pauses,
             policies=self.policies,
@@ -109,19 +117,16 @@ class Server:
             review=self._review,
             telling=self._telling,
         )
-        backing = desk.backing(settings, reach, telemetry)
-        self._pass = desk.Pass(settings, backing.tokens)
-        self._operations = Operations(
-            telemetry,
+        backing = desk.backing(settings, reach, self._telemetry)
+        operations = Operations(
+            self._telemetry,
             Health(self._current_phase, self._degraded),
             self.policies.reload,
             settings.ops_host,
             backing=backing,
             endpoints=desk.endpoints(reach),
         )
-        telemetry.watch_wal(store.wal_size)
-        telemetry.watch_standing(self._orders.readings)
-        telemetry.watch_memory(lambda: int(self._memory.refusal() is not None))
+        return desk.Pass(settings, backing.tokens), operations
 
     async def start(self, loaded: Loaded) -> None:
         """Recover what an earlier run left, then listen.

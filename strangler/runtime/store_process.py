@@ -128,6 +128,15 @@ class StoreProcess:
         self._review = Review(
             self._store, notifier, self._clock, self._hub.pauses, executes.wake, self._telling, telemetry
         )
+        self._pass, self._operations = self._desk(notifier, executes)
+        telemetry.watch_queues(lambda: self._hub.lanes.readings(self._clock.now()))
+        telemetry.watch_wal(self._store.wal_size)
+        telemetry.watch_standing(self._orders.readings)
+        telemetry.watch_memory(lambda: sum(reason is not None for reason in self._hub.short_of_memory.values()))
+
+    def _desk(self, notifier: Notifier, executes: AllWorkers) -> tuple[desk.Pass, Operations]:
+        """What operators are served with, and the token of this machine's command line."""
+        settings = self._given.settings
         reach = desk.Reach(
             store=self._store,
             clock=self._clock,
@@ -142,10 +151,9 @@ class StoreProcess:
             review=self._review,
             telling=self._telling,
         )
-        backing = desk.backing(settings, reach, telemetry)
-        self._pass = desk.Pass(settings, backing.tokens)
-        self._operations = Operations(
-            telemetry,
+        backing = desk.backing(settings, reach, self._telemetry)
+        operations = Operations(
+            self._telemetry,
             Health(self._current_phase, self._degraded),
             self._policies.reload,
             settings.ops_host,
@@ -153,10 +161,7 @@ class StoreProcess:
             backing=backing,
             endpoints=desk.endpoints(reach),
         )
-        telemetry.watch_queues(lambda: self._hub.lanes.readings(self._clock.now()))
-        telemetry.watch_wal(self._store.wal_size)
-        telemetry.watch_standing(self._orders.readings)
-        telemetry.watch_memory(lambda: sum(reason is not None for reason in self._hub.short_of_memory.values()))
+        return desk.Pass(settings, backing.tokens), operations
 
     def _supervision(self, notifier: Notifier) -> Supervisor:
         means = Means(
