@@ -127,4 +127,6 @@ def test_a_recorded_route_may_be_where_its_own_processes_are(tmp_path: Path) -> 
 
 
 def test_the_resource_of_a_route_that_never_records_is_nobodys(tmp_path: Path) -> None:
-    load(tmp_path, UPSTREAM + "routes: [{name: a, upstream: legacy, match: {path: /processes/*}}]")
+    text = UPSTREAM + "routes: [{name: a, upstream: legacy, match: {path: /processes/*}%s}]"
+    assert list(load(tmp_path, text % "").table.routes) == ["a"]
+    assert len(errors(tmp_path, text % ", mode: async")) == 1
