@@ -15,7 +15,8 @@ from bench.subject import Strangler, submission, upstream
 from strangler.config.system import SystemClock, SystemIds
 from strangler.domain.exchange import Attempt, AttemptOutcome, RecordedReply, RecordedRequest
 from strangler.domain.process import ACCEPTED_FIELDS, Effect, Process, State
-from strangler.domain.transitions import Accept, Change, Claim, Finish, Result, apply
+from strangler.domain.steps import Accept, Claim, Finish, Result
+from strangler.domain.transitions import Change, apply
 from strangler.ports import Commit, End
 from strangler.store import Store
 from strangler.store.open import open_store

@@ -21,7 +21,8 @@ from strangler.config.system import SystemClock, SystemIds
 from strangler.domain.exchange import Body, RecordedRequest
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process
-from strangler.domain.transitions import Accept, apply
+from strangler.domain.steps import Accept
+from strangler.domain.transitions import apply
 from strangler.ports import Commit
 from strangler.runtime.serve import loop_factory
 from strangler.store.open import open_store

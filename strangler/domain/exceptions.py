@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import Literal
 
 from strangler.domain.process import Process, State
-from strangler.domain.transitions import TABLE, Finish
+from strangler.domain.steps import Finish
+from strangler.domain.transitions import TABLE
 
 ExceptionKind = Literal[
     "in_doubt",  # a call was sent, nobody knows what it did, and only a person can settle it

@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 
 from strangler.domain.delivery import Delivery, raised
+from strangler.domain.events import Event, chain
 from strangler.domain.process import FINAL, Effect, Process, State
-from strangler.domain.transitions import TABLE, Event, chain
+from strangler.domain.transitions import TABLE
 
 
 def tale(events: Iterable[Event]) -> tuple[str | None, Process | None]:

@@ -9,7 +9,8 @@ from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import BadBody, Body, BodyTimeout, Peer, RecordedRequest
 from strangler.domain.idempotency import Judgement, KeyRecord, KeySyntaxError, judge
 from strangler.domain.process import Process
-from strangler.domain.transitions import Accept, Claim, apply
+from strangler.domain.steps import Accept, Claim
+from strangler.domain.transitions import apply
 from strangler.engine.admission import Admission
 from strangler.engine.attempt import Claimed
 from strangler.engine.capacity import Capacity, passes_without_store

@@ -8,7 +8,8 @@ from typing import Any
 
 from strangler.domain.errors import InternalError
 from strangler.domain.process import Process, Tombstone
-from strangler.domain.transitions import Cancel, Change, Report, apply
+from strangler.domain.steps import Cancel, Report
+from strangler.domain.transitions import Change, apply
 from strangler.engine.conclude import settling
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Settled

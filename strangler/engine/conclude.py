@@ -10,7 +10,8 @@ from strangler.domain.exchange import Attempt, AttemptOutcome, Fault, RecordedRe
 from strangler.domain.idempotency import key_expiry
 from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Pending, Rejected, Retry
 from strangler.domain.process import Process, State
-from strangler.domain.transitions import Change, Doubt, Finish, Follow, Probed, Result, Resume, Transition, apply
+from strangler.domain.steps import Doubt, Finish, Follow, Probed, Result, Resume, Transition
+from strangler.domain.transitions import Change, apply
 from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Settled

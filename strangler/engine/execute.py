@@ -14,7 +14,8 @@ from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import Attempt, Fault, FaultKind
 from strangler.domain.outcome import Retry
 from strangler.domain.process import Process, State
-from strangler.domain.transitions import Claim, apply
+from strangler.domain.steps import Claim
+from strangler.domain.transitions import apply
 from strangler.engine.attempt import AttemptUnderWay, Claimed
 from strangler.engine.conclude import WITHOUT_ROUTE, Concluder, ended
 from strangler.engine.gates import OpenGate

@@ -11,7 +11,7 @@ from functools import partial
 from strangler.domain.exchange import CHUNK_SIZE, RecordedRequest, joined_fields
 from strangler.domain.outcome import InDoubt, Outcome, Pending, Retry
 from strangler.domain.process import Process, State
-from strangler.domain.transitions import Doubt, Finish
+from strangler.domain.steps import Doubt, Finish
 from strangler.engine.aside import TookTooLong, beside
 from strangler.engine.conclude import Concluder
 from strangler.engine.means import Means

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from strangler.domain.exchange import CHUNK_SIZE, Header, Headers, RecordedReply, RecordedRequest, joined_fields
 from strangler.domain.process import Process, State
 from strangler.domain.retry import parse_retry_after
-from strangler.domain.transitions import Doubt
+from strangler.domain.steps import Doubt
 from strangler.engine.aside import TookTooLong, beside
 from strangler.engine.conclude import Concluder
 from strangler.engine.failpoint import reach

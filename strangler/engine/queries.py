@@ -8,9 +8,9 @@ import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from strangler.domain.events import Event
 from strangler.domain.exchange import RecordedReply, RecordedRequest
 from strangler.domain.process import Effect, Process, State, Tombstone
-from strangler.domain.transitions import Event
 from strangler.engine.signals import Signals
 from strangler.ports import ListQuery, ProcessStore
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import CHUNK_SIZE, Body, Headers, RecordedReply, joined_fields
-from strangler.domain.transitions import Result
+from strangler.domain.steps import Result
 from strangler.ports import Bodies
 
 STORE_RETRY = 0.2

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from strangler.domain.exchange import RecordedRequest
 from strangler.domain.process import Process
-from strangler.domain.transitions import Finish, Transition
+from strangler.domain.steps import Finish, Transition
 from strangler.engine.aside import beside
 from strangler.engine.intake import whole_body
 from strangler.engine.means import Means

@@ -13,7 +13,8 @@ from strangler.domain.errors import InternalError
 from strangler.domain.exceptions import ENDS, Action, may_end, may_repeat
 from strangler.domain.exchange import CHUNK_SIZE
 from strangler.domain.process import Effect, Process, State, Tombstone
-from strangler.domain.transitions import Change, Finish, Resume, Transition, apply
+from strangler.domain.steps import Finish, Resume, Transition
+from strangler.domain.transitions import Change, apply
 from strangler.engine.conclude import settling
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Settled

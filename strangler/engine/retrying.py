@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import RecordedRequest
 from strangler.domain.process import Effect, Process, Tombstone
+from strangler.domain.steps import Accept
 from strangler.domain.tracing import child
-from strangler.domain.transitions import Accept, Change, apply
+from strangler.domain.transitions import Change, apply
 from strangler.engine.notify import Notifier
 from strangler.engine.outgoing import REQUEST_PART
 from strangler.engine.uninterrupted import uninterrupted

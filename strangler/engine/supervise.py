@@ -12,7 +12,7 @@ from typing import Protocol
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.process import Process, State
-from strangler.domain.transitions import Doubt
+from strangler.domain.steps import Doubt
 from strangler.engine.conclude import Concluder
 from strangler.engine.means import Means
 from strangler.policy.probe import NOT_ASKED

@@ -8,7 +8,7 @@ from typing import assert_never
 from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Pending, Rejected, Retry
 from strangler.domain.process import Effect, Process, State
 from strangler.domain.retry import delay
-from strangler.domain.transitions import Doubt, Expire, Finish, Follow, Postpone, Result, Resume, Transition
+from strangler.domain.steps import Doubt, Expire, Finish, Follow, Postpone, Result, Resume, Transition
 from strangler.policy.follow import FOLLOW_OVER, NOWHERE, next_look
 from strangler.policy.model import CallPolicy, FollowPolicy, OnInDoubt
 

@@ -11,7 +11,7 @@ from typing import assert_never
 
 from strangler.domain.exchange import Headers
 from strangler.domain.process import Effect, Process, State
-from strangler.domain.transitions import Doubt, Finish, Probed, Result, Resume
+from strangler.domain.steps import Doubt, Finish, Probed, Result, Resume
 from strangler.policy.conditions import LooksAt, Test
 from strangler.policy.model import ProbePolicy
 

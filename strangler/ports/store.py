@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+from strangler.domain.events import Event
 from strangler.domain.exchange import (
     Attempt,
     Headers,
@@ -14,7 +15,7 @@ from strangler.domain.exchange import (
 )
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process, PublicState, State, Tombstone
-from strangler.domain.transitions import Change, Event
+from strangler.domain.transitions import Change
 from strangler.ports.delivery_store import DeliveryStep
 from strangler.ports.exceptions import Closing, OpenException
 

@@ -14,7 +14,8 @@ from strangler.config.system import SystemClock, SystemIds
 from strangler.domain.exchange import Body, Header, Peer, RecordedReply, RecordedRequest, Request
 from strangler.domain.outcome import Outcome
 from strangler.domain.process import Process
-from strangler.domain.transitions import Accept, Claim, apply
+from strangler.domain.steps import Accept, Claim
+from strangler.domain.transitions import apply
 from strangler.engine.conclude import applied
 from strangler.engine.document import status_document
 from strangler.engine.intake import KnownAs, names, recorded

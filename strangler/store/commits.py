@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 
-from strangler.domain.transitions import Change, Event
+from strangler.domain.events import Event
+from strangler.domain.transitions import Change
 from strangler.store import marks
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from strangler.domain.events import Event, OutboxRow
 from strangler.domain.exchange import Attempt, RecordedReply, RecordedRequest
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process
-from strangler.domain.transitions import Event, OutboxRow
 from strangler.ports import Evidence, ExceptionEntry
 from strangler.store.ledger import Ledger
 from strangler.store.retention import NOTHING, Part, part_until

@@ -10,11 +10,11 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 
+from strangler.domain.events import event_id
 from strangler.domain.exceptions import SETTLED_WITH_PROCESS
 from strangler.domain.exchange import Body
 from strangler.domain.history import tale
 from strangler.domain.process import Process
-from strangler.domain.transitions import event_id
 from strangler.ports import Finding
 from strangler.store.fsck_deliveries import faults
 from strangler.store.ledger import Ledger, Ledgers, Unreadable

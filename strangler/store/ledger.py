@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from strangler.domain.delivery import Delivery, DeliveryAttempt
+from strangler.domain.events import Event, OutboxRow
 from strangler.domain.exchange import Attempt, RecordedReply, RecordedRequest
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process
-from strangler.domain.transitions import Event, OutboxRow
 from strangler.ports import Evidence, ExceptionEntry
 from strangler.store.retention import NOTHING, Part
 

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from typing import Literal
 
 from strangler.domain.errors import StoreUnavailable
+from strangler.domain.events import Event
 from strangler.domain.exchange import RecordedReply, RecordedRequest
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process, State, Tombstone
-from strangler.domain.transitions import Change, Event
+from strangler.domain.transitions import Change
 from strangler.ports import (
     AuditQuery,
     Carried,

@@ -32,7 +32,7 @@ from strangler.domain.delivery import (
 from strangler.domain.errors import IllegalTransition
 from strangler.domain.process import Effect, Process, PublicState, State
 from strangler.domain.retry import Backoff
-from strangler.domain.transitions import Accept, Cancel, Claim, Doubt, Expire, Finish, Postpone, Report
+from strangler.domain.steps import Accept, Cancel, Claim, Doubt, Expire, Finish, Postpone, Report
 from strangler.domain.transitions import apply as change
 
 NOON = 1_800_000_000_000

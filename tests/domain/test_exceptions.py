@@ -18,7 +18,8 @@ from strangler.domain.exceptions import (
     may_repeat,
 )
 from strangler.domain.process import Process, State
-from strangler.domain.transitions import TABLE, Finish
+from strangler.domain.steps import Finish
+from strangler.domain.transitions import TABLE
 from tests.store.builders import DAY, NOON, draft
 
 SETTLING = (Action.COMPLETE, Action.REJECT, Action.FAIL)

@@ -11,16 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from strangler.domain.errors import IllegalTransition
+from strangler.domain.events import Event, chain, event_id
 from strangler.domain.history import tale
 from strangler.domain.process import FINAL, Effect, Process, PublicState, State
-from strangler.domain.transitions import (
-    TABLE,
+from strangler.domain.steps import (
     Accept,
     Cancel,
-    Change,
     Claim,
     Doubt,
-    Event,
     Expire,
     Finish,
     Follow,
@@ -29,9 +27,8 @@ from strangler.domain.transitions import (
     Result,
     Resume,
     Transition,
-    apply,
-    event_id,
 )
+from strangler.domain.transitions import TABLE, Change, apply
 
 NOON = 1_800_000_000_000
 
@@ -351,7 +348,5 @@ def test_an_event_is_written_as_the_json_of_python_writes_it(
 
 @given(content=st.text(), head=st.binary(max_size=32))
 def test_a_digest_depends_on_what_came_before(content: str, head: bytes) -> None:
-    from strangler.domain.transitions import chain
-
     text = content.encode("utf-8", "replace")
     assert chain(head, text) != chain(head + b"\0", text)

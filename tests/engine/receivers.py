@@ -9,7 +9,8 @@ from typing import Any
 from strangler.domain.delivery import Delivery, DeliveryState, Subscription, write_subscriptions
 from strangler.domain.process import Effect, Process, State
 from strangler.domain.retry import Backoff
-from strangler.domain.transitions import Accept, Change, Claim, Finish, Result, apply
+from strangler.domain.steps import Accept, Claim, Finish, Result
+from strangler.domain.transitions import Change, apply
 from strangler.engine.callback_message import Messages
 from strangler.engine.deliver import Deliverer, DeliveryMeans
 from strangler.engine.pauses import Pauses

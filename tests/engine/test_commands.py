@@ -9,7 +9,7 @@ import pytest
 
 from strangler.domain.errors import InternalError, StoreUnavailable
 from strangler.domain.process import Effect, Process, State
-from strangler.domain.transitions import Claim, Doubt, Postpone
+from strangler.domain.steps import Claim, Doubt, Postpone
 from strangler.ports import Commit, Stale, Verdict
 from tests.gateway.scene import SENT, Scene, finish
 

@@ -19,7 +19,8 @@ from strangler.domain.delivery import (
 )
 from strangler.domain.exchange import Body, RecordedReply
 from strangler.domain.process import Effect, PublicState, State
-from strangler.domain.transitions import Accept, Change, Claim, Doubt, Finish, apply
+from strangler.domain.steps import Accept, Claim, Doubt, Finish
+from strangler.domain.transitions import Change, apply
 from strangler.engine.delivery_lanes import NARROWED_AFTER, STOCK, reaches
 from strangler.policy.model import Rate
 from strangler.policy.receivers import Receiver

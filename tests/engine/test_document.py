@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strangler.domain.process import Effect, Process, PublicState, State
-from strangler.domain.transitions import Accept, Claim, Doubt, Finish, Result, apply
+from strangler.domain.steps import Accept, Claim, Doubt, Finish, Result
+from strangler.domain.transitions import apply
 from strangler.engine.document import history_document, keeps_history, status_document
 from strangler.policy.model import ProcessPolicy
 

@@ -11,7 +11,7 @@ import pytest
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exceptions import Action, ExceptionKind
 from strangler.domain.process import Effect, Process, State, Tombstone
-from strangler.domain.transitions import Claim, Doubt, Expire, Postpone, Resume
+from strangler.domain.steps import Claim, Doubt, Expire, Postpone, Resume
 from strangler.engine.exceptions import ExceptionDesk, OpenCounts, Refused, Remedy, Standing
 from strangler.engine.resolving import Resolution, Resolved, Resolving, Unsettled
 from strangler.ports import Commit, ExceptionEntry, ExceptionQuery, OpenException, Verdict

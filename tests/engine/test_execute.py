@@ -9,7 +9,8 @@ import pytest
 
 from strangler.domain.exchange import CHUNK_SIZE, AttemptOutcome, Fault, FaultKind
 from strangler.domain.process import Effect, PublicState, State
-from strangler.domain.transitions import Claim, apply
+from strangler.domain.steps import Claim
+from strangler.domain.transitions import apply
 from strangler.ports import Commit, Outgoing, ReplySink
 from tests.engine.world import COMPAT, Gate, Reply, World, a_request, a_route
 

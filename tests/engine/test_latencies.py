@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.transitions import Doubt, Postpone
+from strangler.domain.steps import Doubt, Postpone
 from strangler.engine.latencies import Latencies
 from strangler.store.memory import MemoryStore
 from tests.gateway.scene import SENT, Scene

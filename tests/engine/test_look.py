@@ -12,7 +12,8 @@ import pytest
 from strangler.config.hooks import find_hook
 from strangler.domain.exchange import Fault, FaultKind, Header
 from strangler.domain.process import Effect, Process, PublicState, State
-from strangler.domain.transitions import Report, apply
+from strangler.domain.steps import Report
+from strangler.domain.transitions import apply
 from strangler.policy import conditions
 from strangler.policy.expressions import Template
 from strangler.policy.follow import TEMPLATE_NAMES

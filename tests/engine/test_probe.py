@@ -13,7 +13,8 @@ from strangler.config.hooks import find_hook
 from strangler.domain.errors import IllegalTransition
 from strangler.domain.exchange import Fault, FaultKind
 from strangler.domain.process import Effect, Process, PublicState, State
-from strangler.domain.transitions import Doubt, Probed, Report, Resume, apply
+from strangler.domain.steps import Doubt, Probed, Report, Resume
+from strangler.domain.transitions import apply
 from strangler.policy import conditions
 from strangler.policy.expressions import RECORDED_NAMES, Template
 from strangler.policy.model import ProbePolicy, ProbeResult

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from strangler.domain.process import Effect, Process, PublicState, State, Tombstone
-from strangler.domain.transitions import Claim, Doubt, Postpone, Resume
+from strangler.domain.steps import Claim, Doubt, Postpone, Resume
 from strangler.ports import ListQuery
 from tests.gateway import jumping
 from tests.gateway.scene import ALICE, BOB, SENT, R, Scene, finish

@@ -10,7 +10,7 @@ import pytest
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exceptions import Action
 from strangler.domain.process import Process
-from strangler.domain.transitions import Doubt
+from strangler.domain.steps import Doubt
 from strangler.engine import reconcile
 from strangler.engine.exceptions import ExceptionDesk, Remedy, Standing
 from strangler.engine.reconcile import Reconciler, Report

@@ -19,7 +19,8 @@ from strangler.domain.exchange import (
     Request,
 )
 from strangler.domain.process import Effect, Process, State
-from strangler.domain.transitions import Accept, Claim, Finish, Result, Transition, apply
+from strangler.domain.steps import Accept, Claim, Finish, Result, Transition
+from strangler.domain.transitions import apply
 from strangler.engine.commands import Commands
 from strangler.engine.conclude import settling
 from strangler.engine.identity import identify

@@ -10,7 +10,7 @@ import pytest
 
 from strangler.domain.exchange import Answer, Fault, FaultKind, Header, Upgrade
 from strangler.domain.process import Process
-from strangler.domain.transitions import Claim
+from strangler.domain.steps import Claim
 from strangler.engine.identity import identify
 from strangler.policy.model import AccessPolicy, AuthorizePolicy, JwtPolicy, Match, Promise
 from strangler.policy.upstreams import Upstream

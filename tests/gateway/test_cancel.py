@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from strangler.domain.process import Effect, State
-from strangler.domain.transitions import Doubt
+from strangler.domain.steps import Doubt
 from strangler.policy.model import AccessPolicy
 from tests.gateway.scene import ALICE, BASE, BOB, SENT, R, Scene, a_promise, content, field, finish
 

@@ -9,7 +9,7 @@ import pytest
 
 from strangler.domain.exchange import Answer, Header
 from strangler.domain.process import Effect, State
-from strangler.domain.transitions import Cancel, Doubt, Expire, Finish, Report, Result, Transition
+from strangler.domain.steps import Cancel, Doubt, Expire, Finish, Report, Result, Transition
 from strangler.gateway.contracts import contract_of
 from strangler.policy.model import ProcessPolicy
 from tests.gateway.scene import ALICE, BASE, SENT, R, Scene, a_promise, field, finish

@@ -10,7 +10,8 @@ import pytest
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import Header
-from strangler.domain.transitions import Cancel, Claim, Doubt, Postpone, apply
+from strangler.domain.steps import Cancel, Claim, Doubt, Postpone
+from strangler.domain.transitions import apply
 from strangler.engine.conclude import settling
 from strangler.ports import ListQuery
 from strangler.store import marks

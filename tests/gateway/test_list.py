@@ -11,7 +11,7 @@ import pytest
 from strangler.domain import instant
 from strangler.domain.exchange import Answer, Header
 from strangler.domain.process import Effect, Process, PublicState, State
-from strangler.domain.transitions import Claim, Doubt
+from strangler.domain.steps import Claim, Doubt
 from strangler.policy.model import AccessPolicy
 from tests.gateway.scene import ALICE, BASE, BOB, SENT, R, Scene, a_promise, content, field, finish
 

@@ -11,7 +11,7 @@ import pytest
 from strangler.domain.errors import InternalError, StoreUnavailable
 from strangler.domain.exchange import Answer, Header
 from strangler.domain.process import Effect, Process, State
-from strangler.domain.transitions import Claim, Doubt, Postpone
+from strangler.domain.steps import Claim, Doubt, Postpone
 from strangler.policy.model import AccessPolicy
 from tests.gateway import jumping
 from tests.gateway.scene import ALICE, BASE, BOB, SENT, R, Scene, a_promise, content, field, finish

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strangler.domain.errors import InternalError
 from strangler.domain.exchange import CHUNK_SIZE, Answer, Header
 from strangler.domain.process import Effect, State
-from strangler.domain.transitions import Cancel, Doubt, Expire
+from strangler.domain.steps import Cancel, Doubt, Expire
 from strangler.gateway.result import absolute_locations, no_reply
 from tests.gateway.scene import ALICE, BASE, SENT, R, Scene, content, field, finish
 

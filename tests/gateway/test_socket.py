@@ -10,7 +10,7 @@ from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import Answer, Header, Upgrade
-from strangler.domain.transitions import Cancel, Claim, Doubt
+from strangler.domain.steps import Cancel, Claim, Doubt
 from strangler.policy.model import AccessPolicy, CorsPolicy
 from tests.gateway.following import HANDSHAKE, ask_socket, connect
 from tests.gateway.jumping import run

@@ -10,7 +10,7 @@ import pytest
 
 from strangler.domain.exchange import Answer
 from strangler.domain.process import Process
-from strangler.domain.transitions import Claim
+from strangler.domain.steps import Claim
 from strangler.engine.tickets import Tickets
 from tests.engine.world import IDENTITY_KEY, FakeClock
 from tests.gateway.following import Reader, ask_socket, connect

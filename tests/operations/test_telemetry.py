@@ -7,7 +7,8 @@ import pytest
 from strangler.domain.delivery import Delivery, DeliveryAttempt, DeliveryState, Tried
 from strangler.domain.exchange import AttemptOutcome
 from strangler.domain.process import Effect, PublicState, State
-from strangler.domain.transitions import Accept, Change, Claim, Doubt, Finish, apply
+from strangler.domain.steps import Accept, Claim, Doubt, Finish
+from strangler.domain.transitions import Change, apply
 from strangler.engine.instrument import Instrument, QueueReading, StandingReading
 from strangler.operations import series
 from strangler.operations.catalogue import FAMILIES

@@ -9,10 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from strangler.domain.delivery import Delivery, DeliveryAttempt, Tried
+from strangler.domain.events import Event, OutboxRow
 from strangler.domain.exchange import AttemptOutcome
 from strangler.domain.process import Effect, PublicState, State
+from strangler.domain.steps import Accept, Claim, Doubt
 from strangler.domain.tracing import child
-from strangler.domain.transitions import Accept, Change, Claim, Doubt, Event, OutboxRow, apply
+from strangler.domain.transitions import Change, apply
 from strangler.engine.instrument import AccessLog
 from strangler.operations.logs import Bridge
 from strangler.operations.telemetry import Telemetry

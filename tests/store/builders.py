@@ -10,20 +10,8 @@ from typing import Any
 from strangler.domain.exchange import Attempt, AttemptOutcome, Body, RecordedReply, RecordedRequest
 from strangler.domain.idempotency import KeyRecord, key_expiry
 from strangler.domain.process import Effect, Process, State
-from strangler.domain.transitions import (
-    Accept,
-    Change,
-    Claim,
-    Doubt,
-    Finish,
-    Follow,
-    Postpone,
-    Probed,
-    Report,
-    Result,
-    Transition,
-    apply,
-)
+from strangler.domain.steps import Accept, Claim, Doubt, Finish, Follow, Postpone, Probed, Report, Result, Transition
+from strangler.domain.transitions import Change, apply
 from strangler.ports import Closing, Commit, End, Evidence, OpenException
 
 NOON = 1_800_000_000_000

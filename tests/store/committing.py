@@ -12,7 +12,8 @@ import sys
 
 from strangler.config.system import SystemClock, SystemIds
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.transitions import Accept, apply
+from strangler.domain.steps import Accept
+from strangler.domain.transitions import apply
 from strangler.ports import Commit, Committed
 from strangler.store import Store
 from strangler.store.open import open_store

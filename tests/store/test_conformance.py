@@ -12,7 +12,8 @@ from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import CHUNK_SIZE, Attempt, Body
 from strangler.domain.history import tale
 from strangler.domain.process import Effect, PublicState, State, Tombstone
-from strangler.domain.transitions import Accept, Cancel, Claim, Expire, Finish, Resume, apply
+from strangler.domain.steps import Accept, Cancel, Claim, Expire, Finish, Resume
+from strangler.domain.transitions import apply
 from strangler.ports import Commit, Committed, Evidence, KeyTaken, ListQuery, OpenException, Stale
 from strangler.store import Store
 from tests.store import builders as make

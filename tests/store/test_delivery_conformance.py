@@ -22,7 +22,7 @@ from strangler.domain.delivery import (
 )
 from strangler.domain.process import Process, PublicState, Tombstone
 from strangler.domain.retry import Backoff
-from strangler.domain.transitions import Cancel
+from strangler.domain.steps import Cancel
 from strangler.ports import (
     Closing,
     Commit,

@@ -33,7 +33,7 @@ from strangler.domain.delivery import (
 )
 from strangler.domain.process import PublicState
 from strangler.domain.retry import Backoff
-from strangler.domain.transitions import Cancel
+from strangler.domain.steps import Cancel
 from strangler.ports import (
     Closing,
     Commit,

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from strangler.domain.process import Effect, Process, PublicState, State
-from strangler.domain.transitions import Accept, Finish, apply
+from strangler.domain.steps import Accept, Finish
+from strangler.domain.transitions import apply
 from strangler.ports import Commit, Committed, Evidence, Search
 from strangler.store import Store
 from strangler.store.listing import MACHINE

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from strangler.cli import main
+from strangler.domain.events import chain
 from strangler.domain.exchange import CHUNK_SIZE, Body
 from strangler.domain.process import Process
-from strangler.domain.transitions import Cancel, chain
+from strangler.domain.steps import Cancel
 from strangler.ports import Commit, Evidence, OpenException
 from strangler.store import Store
 from strangler.store.fsck import Finding, Report

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from strangler.domain.exceptions import SETTLED_WITH_PROCESS, ExceptionKind
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Effect, Process, State, Tombstone
-from strangler.domain.transitions import Cancel, Doubt, Expire, Finish, Resume
+from strangler.domain.steps import Cancel, Doubt, Expire, Finish, Resume
 from strangler.ports import (
     Backlog,
     Commit,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from strangler.domain.process import Process, PublicState, State, Tombstone
-from strangler.domain.transitions import Cancel
+from strangler.domain.steps import Cancel
 from strangler.ports import Backlog, Commit, Evidence, InFlight, Lease, OpenException
 from strangler.store import Store
 from strangler.store.fsck import Report as Fsck

@@ -9,10 +9,10 @@ from typing import Any
 
 from strangler.domain import instant
 from strangler.domain.delivery import Delivery, DeliveryAttempt, DeliveryState, Tried
+from strangler.domain.events import Event
 from strangler.domain.exceptions import KINDS
 from strangler.domain.exchange import Attempt, AttemptOutcome
 from strangler.domain.process import Effect, Process, PublicState, State
-from strangler.domain.transitions import Event
 from strangler.engine.document import process_url, status_word
 from strangler.operations.api.schemas import (
     COUNT,

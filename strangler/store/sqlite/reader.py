@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from strangler.domain.errors import StoreUnavailable
+from strangler.domain.events import Event
 from strangler.domain.exchange import RecordedReply, RecordedRequest
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.pause import Pause
 from strangler.domain.process import Process, State, Tombstone
-from strangler.domain.transitions import Event
 from strangler.policy.standing import Order
 from strangler.ports import AuditQuery, Backlog, Carried, Changes, Found, InFlight, ListQuery, Recorded, Search, Shed
 from strangler.store.desk import sought

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from strangler.domain.errors import StoreUnavailable
+from strangler.domain.events import Event
 from strangler.domain.exchange import RecordedReply, RecordedRequest
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process, Tombstone
-from strangler.domain.transitions import Event
 from strangler.store.ids import id_bytes
 from strangler.store.sealing import Sealer
 from strangler.store.sqlite import rows

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
+from strangler.domain.events import Event, OutboxRow
 from strangler.domain.exchange import Attempt, AttemptOutcome, Body, Header, Headers, RecordedReply, RecordedRequest
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Effect, Process, State, Tombstone
-from strangler.domain.transitions import Change, Event, OutboxRow
+from strangler.domain.transitions import Change
 from strangler.ports import Commit, DeliveryStep, End, Evidence
 from strangler.store.desk import hour_of, new_terms
 from strangler.store.ids import id_bytes, id_text, time_of

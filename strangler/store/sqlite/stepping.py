@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from strangler.domain.transitions import Event
+from strangler.domain.events import Event
 from strangler.store.ids import LAST, id_bytes, id_text
 from strangler.store.ledger import Ledger, Unreadable
 from strangler.store.retention import Part
