@@ -1,8 +1,9 @@
 """The table of legal transitions, and `apply`: nothing else changes a process.
 
-A transition is a plain value (`steps`). `apply` yields a `Change`: the process after it, the event that says so, and the
-outbox row and the deliveries where the change is public. A store commits a change whole, or says that it is stale. An
-event carries the fields that it set, and a SHA-256 over the event before it and its own content: `history` reads them.
+A transition is a plain value (`steps`). `apply` yields a `Change`: the process after it, the event that says so, and
+the outbox row and the deliveries where the change is public. A store commits a change whole, or says that it is
+stale. An event carries the fields that it set, and a SHA-256 over the event before it and its own content: `history`
+reads them.
 """
 
 from __future__ import annotations
