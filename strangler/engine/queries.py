@@ -12,7 +12,9 @@ from strangler.domain.events import Event
 from strangler.domain.exchange import RecordedReply, RecordedRequest
 from strangler.domain.process import Effect, Process, State, Tombstone
 from strangler.engine.signals import Signals
-from strangler.ports import ListQuery, ProcessStore
+from strangler.ports import Clock, ListQuery, ProcessStore
+
+_ENDED = 4096  # processes, some 2 KiB each
 
 
 class Page(NamedTuple):
@@ -25,13 +27,29 @@ class Page(NamedTuple):
 class Queries:
     """What can be asked. Every method may raise `StoreUnavailable`."""
 
-    def __init__(self, store: ProcessStore, signals: Signals) -> None:
+    def __init__(self, store: ProcessStore, signals: Signals, clock: Clock) -> None:
         self._store = store
         self._signals = signals
+        self._clock = clock
+        self._ended: dict[str, tuple[int, Process]] = {}  # until when surely kept; the one read first comes first
 
     async def find(self, process_id: str) -> Process | Tombstone | None:
-        """One process, or what is left of it."""
-        return await self._store.process(process_id)
+        """One process, or what is left of it.
+
+        One that ended never changes, and no store forgets it before its retention is over: until then the last ones
+        that were read are answered for without asking again.
+        """
+        known = self._ended.get(process_id)
+        if known is not None:
+            if self._clock.now() < known[0]:
+                return known[1]
+            del self._ended[process_id]
+        found = await self._store.process(process_id)
+        if isinstance(found, Process) and found.finished_at is not None:
+            if len(self._ended) >= _ENDED:
+                del self._ended[next(iter(self._ended))]
+            self._ended[process_id] = found.finished_at + found.retain, found
+        return found
 
     async def find_when(self, process: Process, settled: Callable[[Process], bool], seconds: float) -> Process:
         """The process as soon as ``settled`` holds of it, or as it is when so many seconds are over.

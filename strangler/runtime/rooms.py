@@ -123,7 +123,7 @@ class Rooms:
             frame.pauses,
         )
         resources = Resources(
-            Queries(store, frame.signals),
+            Queries(store, frame.signals, frame.clock),
             self.commands,
             store,
             self.latencies,

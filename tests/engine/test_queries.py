@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from strangler.domain.process import Effect, Process, PublicState, State, Tombstone
 from strangler.domain.steps import Claim, Doubt, Postpone, Resume
 from strangler.ports import ListQuery
@@ -64,6 +66,39 @@ def test_a_lost_signal_costs_time_and_not_the_truth() -> None:
 
     assert process.final
     assert 30 <= took < 31
+
+
+async def test_one_that_ended_is_read_once_and_known_until_its_retention_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene, asked = Scene(), []
+    read = scene.store.process
+
+    async def counted(process_id: str) -> Process | Tombstone | None:
+        asked.append(process_id)
+        return await read(process_id)
+
+    monkeypatch.setattr(scene.store, "process", counted)
+    process = await scene.process(*SENT)
+    assert await scene.queries.find(process.id) == process
+    ended = await scene.goes_on(process, finish())
+
+    assert [await scene.queries.find(process.id) for _ in range(3)] == [ended] * 3
+    assert asked == [process.id] * 2, "while it ran, and once after its end"
+
+    scene.clock.pass_(ended.retain // 1000)
+    await scene.store.sweep(scene.clock.now(), 10)
+
+    assert isinstance(await scene.queries.find(process.id), Tombstone)
+
+
+async def test_of_those_that_ended_only_so_many_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("strangler.engine.queries._ENDED", 2)
+    scene = Scene()
+    ended = [await scene.process(*SENT, finish()) for _ in range(4)]
+
+    for process in [*ended, *reversed(ended)]:
+        assert await scene.queries.find(process.id) == process
 
 
 async def test_a_process_that_vanished_while_it_was_waited_for_is_told_as_it_was() -> None:

@@ -84,7 +84,7 @@ class Scene:
         self.signals = Signals()
         self.latencies = Latencies(self.store)
         self.notifier = Notifier(Lanes(), Outcomes(), self.signals, self.latencies, self.instrument)
-        self.queries = Queries(self.store, self.signals)
+        self.queries = Queries(self.store, self.signals, self.clock)
         self.commands = Commands(self.store, self.notifier, self.clock)
         self.promises: list[Promise] = [promise or a_promise()]
         self.ids = FakeIds()
