@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.policies import one_route
-from tests.chaos.test_reload import rewrite
+from tests.chaos.test_reload import answers, rewrite
 from tests.harness.waiting import eventually, for_a_while
 from tests.runtime.crew import Crew, alive
 
@@ -69,11 +69,14 @@ async def test_one_slot_goes_from_worker_to_worker(crew: Crew) -> None:
 async def test_the_queue_is_counted_over_all_workers(crew: Crew) -> None:
     await crew.begin("mode: async\ncall: {concurrency: 1, queue: 4}")
     first, second = await crew.clients()
+    assert (await first.submit("/claims", "m", script="do=hold")).status == 202
+    await crew.held(1)
     statuses = []
-    for number in range(6):
-        for client in (first, second):
+    for number in range(5):
+        for client in (second, first):
             statuses.append((await client.submit("/claims", f"m-{number}-{client is first}", script="do=hold")).status)
-    assert 5 <= statuses.count(202) <= 6, statuses
+    # A worker may not have heard yet of what the other one has just taken.
+    assert 4 <= statuses.count(202) <= 5, statuses
     assert statuses[-4:] == [503] * 4
 
 
@@ -143,11 +146,8 @@ async def test_sighup_reloads_all_workers(crew: Crew) -> None:
     clients = await crew.clients()
     rewrite(crew.server.policy, one_route(crew.legacy.url, "mode: compat"))
     crew.server.signal(signal.SIGHUP)
-
-    async def switched() -> bool:
-        return [(await client.submit("/claims", "m")).status for client in clients] == [200, 200]
-
-    await eventually(switched)
+    for client in clients:
+        await answers(client, 200)
 
 
 async def test_a_drain_waits_for_the_calls_of_all_workers_and_ends_with_0(crew: Crew) -> None:
