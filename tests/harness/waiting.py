@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import random
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -33,7 +34,14 @@ async def eventually(look: Callable[[], T | Awaitable[T]], within: float = 15.0,
         await asyncio.sleep(PAUSE)
 
 
-_CANDIDATES = iter(random.sample(range(15_000, 32_000), 17_000))
+def _candidates(environ: Mapping[str, str]) -> Iterator[int]:
+    """All ports that may be taken here, in any order; of several workers of pytest-xdist each has its own."""
+    number = int(environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = range(15_000 + number, 32_000, int(environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    return iter(random.sample(ports, len(ports)))
+
+
+_CANDIDATES = _candidates(os.environ)
 
 
 def free_port() -> int:

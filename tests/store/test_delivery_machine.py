@@ -3,15 +3,11 @@ says."""
 
 from __future__ import annotations
 
-import asyncio
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
 from strangler.domain.delivery import (
     FINAL_STATES,
@@ -43,14 +39,12 @@ from strangler.ports import (
     OpenException,
     ReceiverPause,
     Stale,
-    Verdict,
 )
-from strangler.store import Store
 from strangler.store.fsck import Report
 from tests.store import builders as make
 from tests.store.backends import BACKENDS
-from tests.store.builders import DAY, HOUR, FakeClock, after
-from tests.store.test_machine import FEW, MANY
+from tests.store.builders import DAY, HOUR, after
+from tests.store.driven import FEW, MANY, DrivenStore
 
 PICK = st.integers(0, 1_000_000)
 WISHES = (
@@ -67,17 +61,11 @@ LOGGED = {Taken: Tried.DELIVERED, Missed: Tried.REFUSED, Spared: Tried.OURS}
 Key = tuple[str, int, int]
 
 
-class DeliveryMachine(RuleBasedStateMachine):
+class DeliveryMachine(DrivenStore):
     """Drives one kind of store."""
-
-    backend = "memory"
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="strangler-deliveries-"))
-        self.runner = asyncio.Runner()
-        self.clock = FakeClock()
-        self.store = self._open()
         self.held: dict[Key, Delivery] = {}
         self.logs: dict[Key, list[DeliveryAttempt]] = {}
         self.past: list[Delivery] = []  # deliveries as they once were
@@ -85,40 +73,19 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.asked: set[str] = set()  # of dead letters, those that somebody has to look at
         self.pauses: dict[tuple[str, str | None], ReceiverPause] = {}
 
-    def _open(self) -> Store:
-        async def opened() -> Store:
-            return BACKENDS[self.backend](self.folder, self.clock)
-
-        return self.runner.run(opened())
-
-    def teardown(self) -> None:
-        try:
-            with self.store.ledgers() as ledgers:
-                assert [str(finding) for finding in Report(ledgers)] == []
-                assert [*ledgers.strays()] == []
-            for key, delivery in self.held.items():
-                found = self.runner.run(self.store.deliveries.log(key))
-                assert found == (delivery, tuple(self.logs.get(key, ())))
-        finally:
-            self.runner.run(self.store.close())
-            self.runner.close()
-            shutil.rmtree(self.folder)
+    def require(self) -> None:
+        with self.store.ledgers() as ledgers:
+            assert [str(finding) for finding in Report(ledgers)] == []
+            assert [*ledgers.strays()] == []
+        for key, delivery in self.held.items():
+            found = self.result_of(self.store.deliveries.log(key))
+            assert found == (delivery, tuple(self.logs.get(key, ())))
 
     # Means
 
-    @property
-    def now(self) -> int:
-        return self.clock.instant
-
-    def commit(self, *commits: Commit) -> list[Verdict]:
-        async def all_of_them() -> list[Verdict]:
-            return await asyncio.gather(*(self.store.commit(commit) for commit in commits))
-
-        return self.runner.run(all_of_them())
-
     def made(self, commit: Commit) -> Commit:
         """A change was committed, and with it its deliveries."""
-        assert self.commit(commit) == [Committed()]
+        assert self.all_of(commit) == [Committed()]
         assert commit.change is not None
         for delivery in commit.change.deliveries:
             self.held[delivery[:3]] = delivery
@@ -191,7 +158,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         for number, choice in picks if self.held else ():
             delivery = [*self.held.values()][number % len(self.held)]
             commits[delivery[:3]] = self.step(delivery, self.transition(delivery, choice))
-        for commit, verdict in zip(commits.values(), self.commit(*commits.values()), strict=True):
+        for commit, verdict in zip(commits.values(), self.all_of(*commits.values()), strict=True):
             assert verdict == Committed()
             self.take(commit)
 
@@ -199,17 +166,17 @@ class DeliveryMachine(RuleBasedStateMachine):
     def come_too_late(self, number: int, choice: int) -> None:
         if self.past:
             delivery = self.past[number % len(self.past)]
-            assert self.commit(self.step(delivery, self.transition(delivery, choice))) == [Stale()]
+            assert self.all_of(self.step(delivery, self.transition(delivery, choice))) == [Stale()]
 
     @rule(receiver=st.sampled_from(("a", "named")), url=st.sampled_from((None, "https://one.example/x")))
     def pause(self, receiver: str, url: str | None) -> None:
         pause = ReceiverPause(receiver, url, self.now, "ann", "why not")
-        self.runner.run(self.store.deliveries.pause(pause))
+        self.result_of(self.store.deliveries.pause(pause))
         self.pauses.setdefault((receiver, url), pause)
 
     @rule(receiver=st.sampled_from(("a", "named")), url=st.sampled_from((None, "https://one.example/x")))
     def resume(self, receiver: str, url: str | None) -> None:
-        self.runner.run(self.store.deliveries.resume(receiver, url))
+        self.result_of(self.store.deliveries.resume(receiver, url))
         self.pauses.pop((receiver, url), None)
 
     @rule(milliseconds=st.sampled_from([1, 1000, HOUR, DAY, 3 * DAY]))
@@ -218,7 +185,7 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        self.runner.run(self.store.sweep(self.now, 1000))
+        self.result_of(self.store.sweep(self.now, 1000))
         busy = {key[0] for key, delivery in self.held.items() if delivery.open or delivery.id in self.asked}
         gone = {process_id for process_id, until in self.retained.items() if until <= self.now} - busy
         for key in [key for key in self.held if key[0] in gone]:
@@ -226,19 +193,6 @@ class DeliveryMachine(RuleBasedStateMachine):
             self.logs.pop(key, None)
         for process_id in gone:
             del self.retained[process_id]
-
-    @precondition(lambda self: self.backend != "memory")
-    @rule()
-    def crash(self) -> None:
-        """What lies on the disk at this moment is all that the next one finds."""
-        folder = Path(tempfile.mkdtemp(prefix="strangler-deliveries-"))
-        for file in self.folder.glob("strangler.db*"):
-            if not file.name.endswith(("-shm", ".lock")):
-                shutil.copy(file, folder)
-        self.runner.run(self.store.close())
-        shutil.rmtree(self.folder)
-        self.folder = folder
-        self.store = self._open()
 
     # What always holds
 
@@ -255,7 +209,7 @@ class DeliveryMachine(RuleBasedStateMachine):
                 "pauses": {*await deliveries.pauses()},
             }
 
-        assert self.runner.run(read()) == self._expected()
+        assert self.result_of(read()) == self._expected()
 
     def _expected(self) -> dict[str, Any]:
         newest = sorted(self.held.values(), key=lambda one: one[:3], reverse=True)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
 from strangler.domain.exceptions import SETTLED_WITH_PROCESS, ExceptionKind
 from strangler.domain.idempotency import KeyRecord
@@ -30,11 +25,11 @@ from strangler.ports import (
     Stale,
     Verdict,
 )
-from strangler.store import Store
 from strangler.store.fsck import Report
 from tests.store import builders as make
 from tests.store.backends import BACKENDS
-from tests.store.builders import CALLER, DAY, HOUR, FakeClock, after
+from tests.store.builders import CALLER, DAY, HOUR, after
+from tests.store.driven import FEW, MANY, DrivenStore
 
 ROUTES = ("a", "b")
 OWNERS = ("w-1", "w-2")
@@ -114,41 +109,22 @@ class Model:
                 del self.tombstones[process_id]
 
 
-class StoreMachine(RuleBasedStateMachine):
+class StoreMachine(DrivenStore):
     """Drives one kind of store."""
-
-    backend = "memory"
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="strangler-machine-"))
-        self.runner = asyncio.Runner()
-        self.clock = FakeClock()
-        self.store = self._open()
         self.model = Model()
         self.past: list[Process] = []  # processes as they once were
         self.leases: dict[str, int] = {}
 
-    def _open(self) -> Store:
-        async def opened() -> Store:
-            return BACKENDS[self.backend](self.folder, self.clock)
-
-        return self.runner.run(opened())
-
-    def teardown(self) -> None:
-        try:
-            with self.store.ledgers() as ledgers:
-                assert [str(finding) for finding in Report(ledgers)] == []
-                kept = {ledger.process.id: ledger for ledger in ledgers.all()}
-            assert {process_id: ledger.process for process_id, ledger in kept.items()} == self.model.processes
-            assert {
-                name: len(ledger.evidence) for name, ledger in kept.items() if ledger.evidence
-            } == self.model.evidence
-            self._require_reads()
-        finally:
-            self.runner.run(self.store.close())
-            self.runner.close()
-            shutil.rmtree(self.folder)
+    def require(self) -> None:
+        with self.store.ledgers() as ledgers:
+            assert [str(finding) for finding in Report(ledgers)] == []
+            kept = {ledger.process.id: ledger for ledger in ledgers.all()}
+        assert {process_id: ledger.process for process_id, ledger in kept.items()} == self.model.processes
+        assert {name: len(ledger.evidence) for name, ledger in kept.items() if ledger.evidence} == self.model.evidence
+        self._require_reads()
 
     def _require_reads(self) -> None:
         async def read() -> None:
@@ -163,22 +139,13 @@ class StoreMachine(RuleBasedStateMachine):
             for (scope, key), held in self.model.keys.items():
                 assert await self.store.key(scope, key) == held
 
-        self.runner.run(read())
+        self.result_of(read())
 
     # Means
 
-    @property
-    def now(self) -> int:
-        return self.clock.instant
-
     def commit(self, *commits: Commit) -> None:
         """Commit all of these at once; each verdict is what the model says, in their order."""
-
-        async def all_of_them() -> list[Verdict]:
-            return await asyncio.gather(*(self.store.commit(commit) for commit in commits))
-
-        verdicts = self.runner.run(all_of_them())
-        for commit, verdict in zip(commits, verdicts, strict=True):
+        for commit, verdict in zip(commits, self.all_of(*commits), strict=True):
             assert verdict == self.model.verdict(commit), commit
             if verdict == Committed():
                 if commit.change is not None and commit.change.before is not None:
@@ -300,27 +267,19 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        self.runner.run(self.store.sweep(self.now, 1000))
+        self.result_of(self.store.sweep(self.now, 1000))
         self.model.sweep(self.now)
         self.past = [process for process in self.past if process.id in self.model.processes]
 
     @rule(owner=st.sampled_from(OWNERS), until=st.integers(1, 3))
     def renew(self, owner: str, until: int) -> None:
-        self.runner.run(self.store.renew(Lease(owner, self.clock.boot_id, until)))
+        self.result_of(self.store.renew(Lease(owner, self.clock.boot_id, until)))
         self.leases[owner] = until
 
     @precondition(lambda self: self.backend != "memory")
     @rule()
     def crash(self) -> None:
-        """What lies on the disk at this moment is all that the next one finds."""
-        folder = Path(tempfile.mkdtemp(prefix="strangler-machine-"))
-        for file in self.folder.glob("strangler.db*"):
-            if not file.name.endswith(("-shm", ".lock")):
-                shutil.copy(file, folder)
-        self.runner.run(self.store.close())
-        shutil.rmtree(self.folder)
-        self.folder = folder
-        self.store = self._open()
+        super().crash()
         self.leases.clear()
 
     # What always holds
@@ -331,7 +290,7 @@ class StoreMachine(RuleBasedStateMachine):
             for process in list(self.model.processes.values())[-5:]:
                 assert await self.store.process(process.id) == process
 
-        self.runner.run(read())
+        self.result_of(read())
 
     @invariant()
     def upkeep_sees_what_is_there(self) -> None:
@@ -345,7 +304,7 @@ class StoreMachine(RuleBasedStateMachine):
                 "page": list(await self.store.page(ListQuery("/claim-submissions", CALLER, limit=1000))),
             }
 
-        assert self.runner.run(read()) == self._expected()
+        assert self.result_of(read()) == self._expected()
 
     def _expected(self) -> dict[str, Any]:
         waiting = [process for process in self.model.processes.values() if process.due_at is not None]
@@ -368,12 +327,6 @@ class StoreMachine(RuleBasedStateMachine):
             },
             "page": sorted(self.model.processes.values(), key=lambda process: process.id, reverse=True),
         }
-
-
-FEW = settings(
-    max_examples=12, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck), database=None
-)
-MANY = settings(FEW, max_examples=120, stateful_step_count=60)
 
 
 @pytest.mark.parametrize("backend", ["memory", "sqlite"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sqlite_utils.migrations import Migrations
 
 from strangler.domain.errors import OperatorError
 from strangler.store.sqlite.connection import APPLICATION_ID, Connection
+from strangler.store.sqlite.library import Library
 
 _SET = "strangler"
 _FILES = (
@@ -96,16 +98,22 @@ def _require_ours(connection: Connection, path: Path) -> None:
 
 def _require_schema(connection: Connection, path: Path) -> None:
     """Compare the schema in the file with what its statements make of an empty one; what others added may stay."""
-    pattern = Connection(connection.library, connection.library.dbapi.connect(":memory:", isolation_level=None))
-    try:
-        for name in _FILES:
-            for statement in statements(name):
-                pattern.rows(statement)
-        expected = set(pattern.rows(_SCHEMA))
-    finally:
-        pattern.close()
+    expected = _schema(connection.library, _FILES)
     if differing := sorted(name for name, _ in expected - set(connection.rows(_SCHEMA))):
         raise OperatorError(f"{path}: its schema is not the one of this release: {', '.join(differing)}")
+
+
+@cache
+def _schema(library: Library, names: tuple[str, ...]) -> frozenset[tuple[Any, ...]]:
+    """What the statements of these files make of an empty file."""
+    pattern = Connection(library, library.dbapi.connect(":memory:", isolation_level=None))
+    try:
+        for name in names:
+            for statement in statements(name):
+                pattern.rows(statement)
+        return frozenset(pattern.rows(_SCHEMA))
+    finally:
+        pattern.close()
 
 
 _SCHEMA = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"

@@ -12,6 +12,7 @@ from strangler.ports import Answered, Forbidden, Ours, Reception, Unreached
 from tests.channels.callbacks.name_server import NO_NAME, SERVER_FAILURE, A, Answer, DnsLookup, name_server
 from tests.channels.callbacks.scene import OK, RawReceiver, a_message, a_receiver, listening
 from tests.channels.callbacks.test_ssrf import connections
+from tests.harness.waiting import free_port
 
 OPENED = (ip_network("127.0.0.3/32"),)  # stands for what may be called; the rest of loopback is the inner service
 GOOD, INNER = "127.0.0.3", "127.0.0.1"
@@ -41,7 +42,7 @@ def both(name: str, count: int) -> Answer:
 async def test_one_connection_is_one_question_and_goes_to_what_was_answered() -> None:
     async with (
         name_server(first_good) as names,
-        listening(OK, host=GOOD) as there,
+        listening(OK, host=GOOD, port=free_port()) as there,
         listening(port=there.port) as inner,
     ):
         sender = HttpCallbackSender(DnsLookup(names))
@@ -59,7 +60,7 @@ async def test_one_connection_is_one_question_and_goes_to_what_was_answered() ->
 async def test_however_a_name_turns_the_inner_service_is_never_connected_to(script: object) -> None:
     async with (
         name_server(script) as names,  # type: ignore[arg-type]
-        listening(CLOSING, host=GOOD) as there,
+        listening(CLOSING, host=GOOD, port=free_port()) as there,
         listening(port=there.port) as inner,
     ):
         sender = HttpCallbackSender(DnsLookup(names))
