@@ -124,6 +124,9 @@ class RequestFields:
         if self.old:
             raise bad("HTTP/1.0 has no Transfer-Encoding.")
         names = list_items(codings)
+        if not names or names[-1] != b"chunked":
+            # RFC 9112 section 6.3: nobody can tell where such a body ends.
+            raise bad("The last transfer coding is not chunked.")
         if any(name != b"chunked" for name in names):
             raise Malformed("not-implemented", "The only transfer coding spoken here is chunked.")
         if len(names) != 1 or b"," in codings:

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from strangler.domain.exchange import Answer
+from strangler.domain.problem import problem
 from tests.front.scene import Scene
 
 G = b"GET / HTTP/1.1\r\nHost: h\r\n"
@@ -30,9 +31,9 @@ HOSTILE: list[tuple[str, bytes, int, str]] = [
     ("chunked, chunked", P + b"Transfer-Encoding: chunked, chunked\r\n\r\n", 400, "bad-request"),
     ("no coding", P + b"Transfer-Encoding:\r\n\r\n", 400, "bad-request"),
     ("gzip, chunked", P + b"Transfer-Encoding: gzip, chunked\r\n\r\n", 501, "not-implemented"),
-    ("chunked, identity", P + b"Transfer-Encoding: chunked, identity\r\n\r\n", 501, "not-implemented"),
-    ("identity", P + b"Transfer-Encoding: identity\r\n\r\n", 501, "not-implemented"),
-    ("xchunked", P + b"Transfer-Encoding: xchunked\r\n\r\n", 501, "not-implemented"),
+    ("chunked, identity", P + b"Transfer-Encoding: chunked, identity\r\n\r\n", 400, "bad-request"),
+    ("identity", P + b"Transfer-Encoding: identity\r\n\r\n", 400, "bad-request"),
+    ("xchunked", P + b"Transfer-Encoding: xchunked\r\n\r\n", 400, "bad-request"),
     ("a hidden coding", P + b"Transfer-Encoding: \x0bchunked\r\n\r\n", 400, "bad-request"),
     ("a coding in HTTP/1.0", b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "bad-request"),
     ("a space before the colon", P + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400, "bad-request"),
@@ -158,6 +159,22 @@ async def test_trace_says_what_is_allowed() -> None:
     async with Scene() as scene:
         client = await scene.send(b"TRACE / HTTP/1.1\r\nHost: h\r\n\r\n")
         assert b"GET" in ((await client.reply()).field("Allow") or b"")
+
+
+@pytest.mark.parametrize(
+    ("request_line", "fields"),
+    [
+        (b"GET /nowhere HTTP/1.1", b"X-Correlation-ID: c-1\r\n"),
+        (b"GET /nowhere HTTP/1.1", b"X-Request-ID: c-1\r\n"),
+        (b"GET / HTTP/1.1", b"X-Correlation-ID: c-1\r\nVia: 1.1 strangler\r\n"),
+    ],
+)
+async def test_a_refusal_is_told_by_the_clients_correlation_id(request_line: bytes, fields: bytes) -> None:
+    async with Scene() as scene:
+        scene.ours[b"/nowhere"] = problem("no-route", "nobody")
+        client = await scene.send(request_line + b"\r\nHost: h\r\n" + fields + b"\r\n")
+        reply = await client.reply()
+        assert (reply.field("X-Correlation-ID"), json.loads(reply.body)["correlationId"]) == (b"c-1", "c-1")
 
 
 async def test_a_head_that_comes_too_slowly_is_408() -> None:
