@@ -65,6 +65,8 @@ def parse_json(data: bytes | str) -> Any:
     """
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
+        if text.startswith("\ufeff"):
+            raise Unparsable("it begins with a byte order mark, which is no part of JSON")
         return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
     except RecursionError:
         raise Unparsable("it is nested too deeply") from None
@@ -74,8 +76,8 @@ def parse_json(data: bytes | str) -> Any:
         raise Unparsable(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
     except Unparsable:
         raise
-    except ValueError as error:
-        raise Unparsable(str(error)) from None  # a number with thousands of digits
+    except ValueError:
+        raise Unparsable("a number in it has thousands of digits") from None
 
 
 _READ_TWICE = 1024 * 1024  # characters of a text up to which it may be; of a longer one there is never a second value

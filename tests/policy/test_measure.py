@@ -138,6 +138,17 @@ def test_odd_json_is_read_alike_whether_it_is_measured_or_not(text: str) -> None
     assert read(text, measure=True) == read(text, measure=False)
 
 
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("\ufeff1", "it begins with a byte order mark, which is no part of JSON"),
+        ("9" * 5000, "a number in it has thousands of digits"),
+    ],
+)
+def test_what_is_wrong_with_a_text_is_told_in_words_for_its_author(text: str, wrong: str) -> None:
+    assert read(text, measure=False) == wrong
+
+
 def read(text: str, *, measure: bool) -> str:
     """What a text of JSON says, to the letter, or what is wrong with it."""
     try:
