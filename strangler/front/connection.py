@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Literal, cast
 
 from strangler.domain.exchange import Answer, Peer, Request
-from strangler.domain.problem import located, problem
+from strangler.domain.problem import Problem, correlated, located, problem
+from strangler.engine.intake import correlation_id
 from strangler.front.body import NO_BODY, RequestBody
 from strangler.front.desk import Desk
 from strangler.front.exchange import Exchange
@@ -162,7 +163,8 @@ class ClientConnection(SocketEnd):
         assert head is not None
         keep = self.keeps(head)
         date = self.desk.date()
-        answer = located(answer, head.target)
+        if isinstance(answer, Problem):
+            answer = self._about(answer, head)
         assert isinstance(answer.body, bytes)
         response = respond(answer, to_head=head.method == "HEAD", old=head.fields.old, keep=keep, date=date)
         self.write(response.head if response.bodiless else response.head + answer.body)
@@ -335,14 +337,19 @@ class ClientConnection(SocketEnd):
         """Answer what cannot be taken for a request, and close."""
         headers = [(b"Allow", ALLOWED)] if malformed.code == "method-not-allowed" else []
         answer: Answer = problem(malformed.code, malformed.detail, headers=headers)
-        target = head.target if head is not None else malformed.target
-        if target is not None:
-            answer = located(answer, target)
+        if head is not None:
+            answer = self._about(answer, head)
+        elif malformed.target is not None:
+            answer = located(answer, malformed.target)
         assert isinstance(answer.body, bytes)
         to_head = head is not None and head.method == "HEAD"
         response = respond(answer, to_head=to_head, old=False, keep=False, date=self.desk.date())
         self.write(response.head if response.bodiless else response.head + answer.body)
         self._linger()
+
+    def _about(self, answer: Answer, head: RequestHead) -> Answer:
+        """A problem, with the path of the request that it is about, and with the client's correlation id."""
+        return correlated(located(answer, head.target), correlation_id(self.request_of(head)))
 
     def _linger(self) -> None:
         self._exchange = None
