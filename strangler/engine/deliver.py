@@ -1,8 +1,10 @@
 """Delivering: what is due is sent, lane by lane, and what comes of it is committed.
 
 One place in a whole server delivers. What is being sent when it is killed is still due in the store, and is sent again:
-at least once. A commit here hands its deliveries over, another one only says in which lanes there is something ("look
-again"); what there is, the store knows: a signal that is lost costs delay, and nothing else. No lane waits for another.
+at least once. The end of what a receiver took is committed behind the next call; what is under way, or not on disk yet,
+is bounded by `IN_HAND`. A commit here hands its deliveries over, another one only says in which lanes there is
+something ("look again"); what there is, the store knows: a signal that is lost costs delay, and nothing else. No lane
+waits for another.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from strangler.domain.delivery import FINAL_STATES, Delivery, DeliveryState, alone, origin_of
+from strangler.domain.delivery import FINAL_STATES, Delivery, DeliveryState, alone, lane_of
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.transitions import Change
 from strangler.engine.callback_message import Messages
-from strangler.engine.delivery_lanes import STOCK, DeliveryLane, reaches
+from strangler.engine.delivery_lanes import IN_HAND, DeliveryLane, reaches
 from strangler.engine.delivery_pauses import Pauses, held
+from strangler.engine.delivery_wakes import Wakes
 from strangler.engine.instrument import Instrument
 from strangler.engine.receptions import Attempt, alive, peace, step_of, taken
 from strangler.policy.receivers import Receiver
@@ -61,10 +64,11 @@ class Deliverer:
     def __init__(self, means: DeliveryMeans) -> None:
         self._means = means
         self._lanes: dict[str, DeliveryLane] = {}
-        self._pauses = Pauses(means.deliveries, means.clock, self.commit, self.busy)
-        self._wakes: dict[str, tuple[int, asyncio.TimerHandle]] = {}
+        self._pauses = Pauses(means.deliveries, means.clock, means.instrument, self.commit, self.busy)
+        self._wakes = Wakes(means.clock, self._woken)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._running = 0
+        self._calls = 0
+        self._in_hand = 0
         self._crowded: OrderedDict[str, DeliveryLane] = OrderedDict()  # that wait for others, the longest first
         self._going = False
         self.totals: Sequence[DeliveryTotal] = ()
@@ -129,7 +133,7 @@ class Deliverer:
                 del self._lanes[name]
         for name, due_at in next_due.items():
             if due_at > now:
-                self._wake(self._lane(name), due_at)
+                self._wakes.at(self._lane(name), due_at)
             else:
                 lane = self._lane(name)
                 lane.timed = True
@@ -141,9 +145,7 @@ class Deliverer:
         Returns how many were cut off.
         """
         self._going = False
-        for _, handle in self._wakes.values():
-            handle.cancel()
-        self._wakes.clear()
+        self._wakes.stop()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
         cut_off = [*self._tasks]
@@ -175,8 +177,7 @@ class Deliverer:
         Raises:
             StoreUnavailable: it is not paused.
         """
-        await self._means.deliveries.pause(pause)
-        await self._paused(pause)
+        await self._pauses.pause(pause)
 
     async def resume(self, receiver: str, url: str | None, who: str) -> bool:
         """Send again, what was held first, although it may have asked for peace; False: it was not paused.
@@ -184,14 +185,12 @@ class Deliverer:
         Raises:
             StoreUnavailable: it is still paused, or some of it is still held: ask again.
         """
-        await self._means.deliveries.resume(receiver, url)
-        known = self._pauses.forget(receiver, url)
-        self._means.instrument.note("receiver_resumed", receiver=receiver, origin=_shown(url))
-        released = await self._pauses.release(receiver, who)
+        known, released = await self._pauses.resume(receiver, url, who)
         # A receiver with one URL has one lane without origin.
-        meant = ("", _shown(url))
-        lanes = (lane for lane in self._lanes.values() if lane.receiver == receiver)
-        rested = {lane.name for lane in lanes if url is None or lane.name.partition(" ")[2] in meant}
+        meant = (receiver, lane_of(receiver, url))
+        rested = (
+            name for name, lane in self._lanes.items() if lane.receiver == receiver and (not url or name in meant)
+        )
         self.call_again({*released, *rested})
         return known
 
@@ -202,7 +201,7 @@ class Deliverer:
             self.told((name,))
 
     def busy(self, delivery: Delivery) -> bool:
-        """Whether a delivery is being sent right now: what becomes of it is for its attempt to say."""
+        """Whether a delivery is being sent, or its end is on its way to the disk: that is for its attempt to say."""
         lane = self._lanes.get(delivery.lane)
         return lane is not None and lane.in_hand(delivery)
 
@@ -227,26 +226,13 @@ class Deliverer:
             lane.timed = True
         return lane
 
-    def _wake(self, lane: DeliveryLane, due_at: int) -> None:
-        """Look into a lane at an instant; of several wishes the earliest counts."""
-        if not self._going:
-            return
-        known = self._wakes.get(lane.name)
-        if known is not None:
-            if known[0] <= due_at:
-                return
-            known[1].cancel()
-            lane.timed = True  # the later one is not forgotten
-        seconds = max(0.0, (due_at - self._means.clock.now()) / 1000)
-        self._wakes[lane.name] = (due_at, asyncio.get_running_loop().call_later(seconds, self._woken, lane))
-
     def _woken(self, lane: DeliveryLane) -> None:
-        del self._wakes[lane.name]
+        """A lane's instant has come."""
         lane.unknown = lane.timed = True
         self._pump(lane)
 
     def _pump(self, lane: DeliveryLane) -> None:
-        if not self._going:
+        if not self._going or not (lane.ready or lane.unknown) or lane.name in self._crowded:
             return
         receiver = self._means.receivers().get(lane.receiver)
         if receiver is None or not reaches(receiver, lane.name):
@@ -258,11 +244,10 @@ class Deliverer:
                 self._means.instrument.note("receiver_unknown", "warning", receiver=lane.receiver, lane=lane.name)
             return
         if lane.not_before > self._means.clock.now():
-            self._wake(lane, lane.not_before)
+            self._wakes.at(lane, lane.not_before)
             return
-        width = min(lane.width(receiver.concurrency), _OF_ONE_LANE)
-        while lane.running < width:
-            if self._running >= _AT_ONCE:
+        while lane.room(min(receiver.concurrency, _OF_ONE_LANE)):
+            if self._full:
                 self._crowded[lane.name] = lane
                 return
             if not lane.ready:
@@ -271,31 +256,31 @@ class Deliverer:
                     self._spawn(self._stock(lane))
                 return
             if receiver.rate is not None and (later := lane.pass_at(receiver.rate, self._means.clock.now())):
-                self._wake(lane, later)
+                self._wakes.at(lane, later)
                 return
             delivery = lane.take()
-            lane.running += 1
-            self._running += 1
+            self._calls += 1
+            self._in_hand += 1
             self._spawn(self._deliver(lane, receiver, delivery))
 
     async def _stock(self, lane: DeliveryLane) -> None:
         """Fill a lane from the store, and see when the next one falls due."""
-        now = self._means.clock.now()
+        now, wanted = self._means.clock.now(), lane.wanted
         due: Sequence[Delivery] = ()
         try:
-            due = await self._means.deliveries.due(lane.name, now, STOCK)
-            if lane.timed and len(due) < STOCK:
+            due = await self._means.deliveries.due(lane.name, now, wanted)
+            if lane.timed and len(due) < wanted:
                 lane.timed = False
                 later = (await self._means.deliveries.next_due(now)).get(lane.name)
                 if later is not None:
-                    self._wake(lane, later)
+                    self._wakes.at(lane, later)
         except StoreUnavailable:
-            self._wake(lane, now + 1000)
+            self._wakes.at(lane, now + 1000)
         except Exception as error:
             self._means.instrument.failed("deliver", error)
-            self._wake(lane, now + _AFTER_DEFECT)
+            self._wakes.at(lane, now + _AFTER_DEFECT)
         finally:
-            lane.unknown = lane.unknown or len(due) >= STOCK
+            lane.unknown = lane.unknown or len(due) >= wanted
             lane.stock(due)
         self._pump(lane)
 
@@ -303,18 +288,27 @@ class Deliverer:
         try:
             await self._send(lane, receiver, delivery)
         except StoreUnavailable:
-            self._wake(lane, self._means.clock.now() + 1000)
+            self._wakes.at(lane, self._means.clock.now() + 1000)
         except Exception as error:
             # A defect of ours must not take the lane with it; the delivery is still due.
             self._means.instrument.failed("deliver", error)
-            self._wake(lane, self._means.clock.now() + _AFTER_DEFECT)
+            self._wakes.at(lane, self._means.clock.now() + _AFTER_DEFECT)
         finally:
             lane.settled(delivery)
-            lane.running -= 1
-            self._running -= 1
-            while self._crowded and self._running < _AT_ONCE:
-                self._pump(self._crowded.popitem(last=False)[1])
-            self._pump(lane)
+            self._in_hand -= 1
+            self._hung_up(lane, delivery)
+
+    def _hung_up(self, lane: DeliveryLane, delivery: Delivery) -> None:
+        """The call for a delivery is over, now or before: another one may begin."""
+        self._calls -= lane.hung_up(delivery)
+        while self._crowded and not self._full:
+            self._pump(self._crowded.popitem(last=False)[1])
+        self._pump(lane)
+
+    @property
+    def _full(self) -> bool:
+        """Whether all lanes together have no room for one more call."""
+        return self._calls >= _AT_ONCE or self._in_hand >= IN_HAND * _AT_ONCE
 
     async def _send(self, lane: DeliveryLane, receiver: Receiver, delivery: Delivery) -> None:
         means = self._means
@@ -330,8 +324,11 @@ class Deliverer:
         spare = lane.spare() if isinstance(reception, Ours) else 0
         chance = 0.0 if taken(reception) else means.ids.chance()
         attempt = Attempt(receiver, began_at, reception, chance, spare, message.traceparent)
-        commit = await self._concluded(delivery, attempt)
         self._observe(lane, attempt)
+        if taken(reception):
+            # The rest is ours to do: the next call does not wait for the disk.
+            self._hung_up(lane, delivery)
+        commit = await self._concluded(delivery, attempt)
         if commit is not None and commit.delivery is not None:
             await self._follow(lane, commit.delivery, attempt)
 
@@ -370,17 +367,11 @@ class Deliverer:
                 seconds = (after.ended_at - after.created_at) / 1000
             self._means.instrument.delivery_tried(after, step.attempt, seconds, attempt.trace)
         if after.due_at is not None:
-            self._wake(lane, after.due_at)
+            self._wakes.at(lane, after.due_at)
         elif after.told not in FINAL_STATES:
             lane.unknown = True  # a later one of the same process may have waited for it
         if step.pauses is not None:
-            await self._paused(step.pauses)
-
-    async def _paused(self, pause: ReceiverPause) -> None:
-        """A pause is on disk: hold what waits for the receiver."""
-        note = self._means.instrument.note
-        note("receiver_paused", "warning", receiver=pause.receiver, origin=_shown(pause.url), who=pause.who)
-        await self._pauses.hold(pause)
+            await self._pauses.paused(step.pauses)
 
     async def _resettle(self) -> None:
         try:
@@ -392,8 +383,3 @@ class Deliverer:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _shown(url: str | None) -> str | None:
-    """As much of a URL as may be told: what follows its origin may be a secret of its owner."""
-    return origin_of(url) if url is not None else None

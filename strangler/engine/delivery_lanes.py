@@ -17,6 +17,10 @@ from strangler.ports import DeliveryKey
 STOCK = 128
 """Deliveries that are due which a lane takes from the store at a time."""
 
+IN_HAND = 2
+"""Deliveries in hand for each call that may be under way: those that are being sent, and those that a receiver took and
+whose end is on its way to the disk. So many are at most sent again after a kill."""
+
 NARROWED_AFTER = 5
 """Failures in a row after which a lane is narrowed: one call at a time, until one succeeds."""
 
@@ -28,6 +32,7 @@ class DeliveryLane:
     """What is sent in one lane."""
 
     __slots__ = (
+        "_calls",
         "_full_at",
         "_in_hand",
         "_ready",
@@ -38,7 +43,6 @@ class DeliveryLane:
         "name",
         "not_before",
         "receiver",
-        "running",
         "stocking",
         "timed",
         "unknown",
@@ -48,7 +52,6 @@ class DeliveryLane:
     def __init__(self, name: str) -> None:
         self.name = name
         self.receiver = receiver_of_lane(name)
-        self.running = 0
         self.unknown = False  # the store may hold what is due and not in memory
         self.timed = False  # nobody knows when the next one falls due
         self.stocking = False  # the store is being asked
@@ -59,12 +62,14 @@ class DeliveryLane:
         self._full_at: float | None = None  # milliseconds: when the whole of its rate is there again
         self._ready: deque[Delivery] = deque()
         self._ready_keys: set[DeliveryKey] = set()
+        self._calls: set[DeliveryKey] = set()
         self._in_hand: set[DeliveryKey] = set()
         self._settled: set[DeliveryKey] = set()  # since the store was last asked
 
-    def width(self, concurrency: int) -> int:
-        """How many calls may be under way at once."""
-        return 1 if self.narrowed else concurrency
+    def room(self, concurrency: int) -> bool:
+        """Whether one more call may begin."""
+        width = 1 if self.narrowed else concurrency
+        return len(self._calls) < width and len(self._in_hand) < IN_HAND * width
 
     @property
     def narrowed(self) -> bool:
@@ -82,7 +87,7 @@ class DeliveryLane:
 
     def idle(self, now: int) -> bool:
         """Whether nothing is under way, nothing is known to be due, and nothing has to be remembered."""
-        busy = self.running or self._ready or self.stocking or self.unknown
+        busy = self._in_hand or self._ready or self.stocking or self.unknown
         return not busy and self.not_before <= now and (self._full_at is None or self._full_at <= now)
 
     def begin_stocking(self) -> None:
@@ -90,6 +95,11 @@ class DeliveryLane:
         self.unknown = False
         self.stocking = True
         self._settled.clear()
+
+    @property
+    def wanted(self) -> int:
+        """Deliveries to ask the store for: it still has as due what is in hand."""
+        return STOCK + len(self._in_hand)
 
     def stock(self, due: Iterable[Delivery]) -> None:
         """Take what the store says is due, but for what is known better here."""
@@ -116,12 +126,21 @@ class DeliveryLane:
         return bool(self._ready)
 
     def take(self) -> Delivery:
-        """The one that has been due longest; `settled` has to follow."""
+        """The one that has been due longest; `hung_up` and `settled` have to follow."""
         delivery = self._ready.popleft()
         key = delivery[:3]
         self._ready_keys.discard(key)
         self._in_hand.add(key)
+        self._calls.add(key)
         return delivery
+
+    def hung_up(self, delivery: Delivery) -> bool:
+        """The call for one that was taken is over; False: it was before."""
+        key = delivery[:3]
+        if key not in self._calls:
+            return False
+        self._calls.discard(key)
+        return True
 
     def settled(self, delivery: Delivery) -> None:
         """What became of one that was taken is on disk, or is not going to be."""
@@ -131,7 +150,7 @@ class DeliveryLane:
             self._settled.add(key)
 
     def in_hand(self, delivery: Delivery) -> bool:
-        """Whether a delivery is being sent."""
+        """Whether a delivery is being sent, or was, and its end is not on disk yet."""
         return delivery[:3] in self._in_hand
 
     def drop_ready(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from strangler.domain.delivery import Delivery, DeliveryState, Hold, Release, apply
+from strangler.domain.delivery import Delivery, DeliveryState, Hold, Release, apply, origin_of
+from strangler.engine.instrument import Instrument
 from strangler.ports import Clock, Closing, Commit, Deliveries, DeliveryQuery, DeliveryStep, ReceiverPause
 
 _PAGE = 200  # deliveries that are held, or released, at a time
@@ -23,11 +24,13 @@ class Pauses:
         self,
         deliveries: Deliveries,
         clock: Clock,
+        instrument: Instrument,
         commit: Callable[[Commit], Awaitable[bool]],
         busy: Callable[[Delivery], bool],
     ) -> None:
         self._deliveries = deliveries
         self._clock = clock
+        self._instrument = instrument
         self._commit = commit
         self._busy = busy
         self._known: dict[tuple[str, str | None], ReceiverPause] = {}
@@ -45,9 +48,31 @@ class Pauses:
         whole = self._known.get((delivery.receiver, None))
         return whole if whole is not None else self._known.get((delivery.receiver, delivery.url))
 
-    def forget(self, receiver: str, url: str | None) -> bool:
-        """A pause is over; False: there was none."""
-        return self._known.pop((receiver, url), None) is not None
+    async def pause(self, pause: ReceiverPause) -> None:
+        """Pause somebody.
+
+        Raises:
+            StoreUnavailable: it is not paused.
+        """
+        await self._deliveries.pause(pause)
+        await self.paused(pause)
+
+    async def paused(self, pause: ReceiverPause) -> None:
+        """A pause is on disk: hold what waits for the receiver."""
+        note, origin = self._instrument.note, _shown(pause.url)
+        note("receiver_paused", "warning", receiver=pause.receiver, origin=origin, who=pause.who)
+        await self.hold(pause)
+
+    async def resume(self, receiver: str, url: str | None, who: str) -> tuple[bool, set[str]]:
+        """End a pause. Returns whether there was one, and what `release` does.
+
+        Raises:
+            StoreUnavailable: it is still paused, or some of what was for it is still held.
+        """
+        await self._deliveries.resume(receiver, url)
+        known = self._known.pop((receiver, url), None) is not None
+        self._instrument.note("receiver_resumed", receiver=receiver, origin=_shown(url))
+        return known, await self.release(receiver, who)
 
     async def hold(self, pause: ReceiverPause) -> None:
         """Somebody is paused: hold what waits for it."""
@@ -92,3 +117,8 @@ class Pauses:
 def held(delivery: Delivery, pause: ReceiverPause, now: int) -> Commit:
     """Hold a delivery because of a pause."""
     return Commit(None, delivery=DeliveryStep(delivery, apply(delivery, Hold(f"paused: {pause.why}"), now)))
+
+
+def _shown(url: str | None) -> str | None:
+    """As much of a URL as may be told: what follows its origin may be a secret of its owner."""
+    return origin_of(url) if url is not None else None

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.engine.receivers import Telling
 from tests.engine.world import World
 
 
@@ -14,3 +15,19 @@ async def world() -> AsyncIterator[World]:
     await world.lease.renew()
     yield world
     await world.executor.drain(0.0)
+
+
+@pytest.fixture(params=[True, False], ids=["here", "elsewhere"])
+async def telling(request: pytest.FixtureRequest) -> AsyncIterator[Telling]:
+    """Delivering, whole, over a store in memory, with one receiver; not begun."""
+    telling = Telling(here=request.param)
+    telling.receiver()
+    yield telling
+    await telling.deliverer.drain(0.0)
+
+
+@pytest.fixture
+async def begun(telling: Telling) -> Telling:
+    """The same, begun."""
+    await telling.deliverer.begin()
+    return telling

@@ -25,6 +25,7 @@ from strangler.ports import (
     End,
     Message,
     Ours,
+    ReceiverPause,
     Reception,
     Unreached,
 )
@@ -34,6 +35,16 @@ OK = Answered(status=200, retry_after=None, head=b"thanks", address="192.0.2.1",
 REFUSED = Unreached(reason="the connection was refused", address="192.0.2.1", duration=1)
 NO_DESCRIPTOR = Ours(reason="too many open files", duration=0)
 FIVE_SECONDS = Backoff(initial=5.0, factor=5.0, max=3600.0, jitter="none")
+
+TO_A = Subscription("broker-a")
+TO_B = Subscription("broker-b")
+PAUSE = ReceiverPause("broker-a", None, NOON, "ann", "they move house")
+
+
+def named(host: str, path: str = "/hook") -> Subscription:
+    """A URL that a caller of the receiver `partners` names."""
+    return Subscription("partners", f"https://{host}.partner.example{path}")
+
 
 Script = Reception | Callable[[Message], Any]
 
@@ -209,6 +220,3 @@ class Telling:
         self.clock.pass_(seconds)
         await self.deliverer.look()
         await self.settled()
-
-
-__all__ = ["NOON", "OK", "REFUSED", "Gate", "Telling", "answer"]

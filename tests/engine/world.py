@@ -109,13 +109,15 @@ class Silent:
 
 
 class FlakyStore(MemoryStore):
-    """A store in memory that can be told to refuse commits."""
+    """A store in memory that can be told to refuse commits, or to keep some waiting until they are flushed."""
 
     def __init__(self) -> None:
         super().__init__()
         self.refuses: Callable[[Commit], bool] = lambda commit: False
         self.reason: str | None = None
         self.refused = asyncio.Event()
+        self.slow: Callable[[Commit], bool] = lambda commit: False
+        self.flushed = asyncio.Event()
 
     def commit(self, commit: Commit) -> asyncio.Future[Verdict]:
         if self.refuses(commit):
@@ -123,7 +125,13 @@ class FlakyStore(MemoryStore):
             future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
             future.set_exception(StoreUnavailable("the disk is full"))
             return future
+        if self.slow(commit):
+            return asyncio.ensure_future(self._flushed(commit))
         return super().commit(commit)
+
+    async def _flushed(self, commit: Commit) -> Verdict:
+        await self.flushed.wait()
+        return await super().commit(commit)
 
     def refusal(self) -> str | None:
         return self.reason

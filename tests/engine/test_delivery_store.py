@@ -1,0 +1,339 @@
+"""Delivering over a store that is slow, refuses, or is left in the middle: nothing is lost, and little told again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from strangler.domain.delivery import FINAL_STATES, Delivery, DeliveryState, Subscription
+from strangler.domain.process import Effect, PublicState, State
+from strangler.domain.steps import Accept, Claim, Finish
+from strangler.domain.transitions import Change, apply
+from strangler.engine.delivery_lanes import STOCK
+from strangler.ports import Commit, Message, Reception
+from tests.engine.receivers import OK, PAUSE, TO_A, TO_B, Gate, Telling, answer
+from tests.engine.world import NOON
+
+
+async def test_what_was_being_sent_when_it_was_killed_is_sent_again_with_the_same_name(begun: Telling) -> None:
+    gate = Gate()
+    begun.sender.scripts["broker-a"] = [gate]
+    process = await begun.process()
+    await gate.reached.wait()
+    (first,) = begun.sender.to("broker-a")
+    assert await begun.deliverer.drain(0.0) == 1
+    begun.restart()
+    await begun.deliverer.begin()
+    await begun.settled()
+    (second,) = begun.sender.to("broker-a")
+    assert (second.webhook_id, second.body) == (first.webhook_id, first.body)
+    assert (await begun.one(process)).state is DeliveryState.DELIVERED
+
+
+async def test_a_drain_ends_what_is_under_way_and_begins_nothing(begun: Telling) -> None:
+    begun.receiver("broker-a", concurrency=1)
+    gate = Gate()
+    begun.sender.scripts["broker-a"] = [gate]
+    first, second = await begun.processes(2)
+    await gate.reached.wait()
+    draining = asyncio.ensure_future(begun.deliverer.drain(5.0))
+    await asyncio.sleep(0)
+    gate.open.set()
+    assert await draining == 0
+    assert (await begun.one(first)).state is DeliveryState.DELIVERED
+    assert (await begun.one(second)).state is DeliveryState.PENDING
+    assert len(begun.sender.sent) == 1
+    begun.deliverer.told(["broker-a"])
+    assert len(begun.sender.sent) == 1
+
+
+async def test_what_came_of_an_attempt_is_held_until_the_store_takes_it(
+    begun: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strangler.engine.deliver._STORE_BACKOFF", (0.0,))
+    process = await begun.process()
+    begun.store.refuses = lambda commit: commit.delivery is not None
+    await begun.store.refused.wait()
+    await begun.until(lambda: len(begun.sender.sent) == 1)
+    assert (await begun.one(process)).state is DeliveryState.PENDING
+    begun.store.refuses = lambda commit: False
+    await begun.settled()
+    assert (await begun.one(process)).state is DeliveryState.DELIVERED
+    assert len(begun.sender.sent) == 1
+
+
+async def test_a_signal_that_was_lost_costs_delay_and_nothing_else(begun: Telling) -> None:
+    begun.committed = lambda change: None  # type: ignore[method-assign]
+    process = await begun.process()
+    await begun.settled()
+    assert begun.sender.sent == []
+    await begun.deliverer.look()
+    await begun.settled()
+    assert (await begun.one(process)).state is DeliveryState.DELIVERED
+
+
+async def test_what_is_committed_here_is_sent_without_a_look_into_the_store_but_for_what_has_no_room() -> None:
+    telling = Telling(here=True)
+    telling.receiver(concurrency=1)
+    await telling.deliverer.begin()
+    asked: list[str] = []
+    due = telling.store.deliveries.due
+
+    async def noted(lane: str, now: int, limit: int) -> Sequence[Delivery]:
+        asked.append(lane)
+        return await due(lane, now, limit)
+
+    telling.store.deliveries.due = noted  # type: ignore[method-assign]
+    gate = Gate()
+    telling.sender.scripts["broker-a"] = [gate, OK]
+    processes = await telling.processes(1 + STOCK)
+    assert len(telling.deliverer._lanes["broker-a"]._ready) == STOCK
+    gate.open.set()
+    await telling.settled()
+    assert asked == []
+    telling.sender.scripts["broker-a"] = [gate, OK]
+    gate.open.clear()
+    processes += await telling.processes(1 + STOCK + 3)
+    gate.open.set()
+    await telling.settled()
+    assert asked == ["broker-a"]
+    assert [message.subject for message in telling.sender.to("broker-a")] == [process.id for process in processes]
+
+
+async def test_nothing_that_is_committed_here_overtakes_what_the_store_had_before() -> None:
+    telling = Telling(here=True)
+    telling.receiver(concurrency=1)
+    telling.here = False
+    processes = await telling.processes(3)
+    telling.here = True
+    processes += await telling.processes(1)  # before it begins
+    await telling.deliverer.begin()
+    processes += await telling.processes(1)  # while the store is asked
+    await telling.settled()
+    assert [message.subject for message in telling.sender.to("broker-a")] == [process.id for process in processes]
+
+
+async def test_what_the_store_told_of_before_its_commit_was_heard_of_is_sent_once() -> None:
+    telling = Telling(here=True)
+    telling.receiver(concurrency=2)
+    await telling.deliverer.begin()
+    gate = Gate()
+    telling.sender.scripts["broker-a"] = [gate, OK]
+    heard: list[Change] = []
+    telling.committed = heard.append  # type: ignore[method-assign]
+    (process,) = await telling.processes(1)
+    await telling.deliverer.look()
+    await telling.until(lambda: len(telling.sender.sent) == 1)
+    telling.deliverer.raised(*heard)
+    gate.open.set()
+    await telling.settled()
+    assert [message.subject for message in telling.sender.to("broker-a")] == [process.id]
+
+
+async def test_a_defect_of_ours_takes_no_lane_with_it(begun: Telling) -> None:
+    async def broken(message: Message) -> Reception:
+        raise RuntimeError("a defect")
+
+    begun.sender.scripts["broker-a"] = [broken, OK]
+    begun.instrument.failed = lambda where, error: begun.instrument.told.append((where, (error,)))  # type: ignore[attr-defined]
+    first = await begun.process()
+    await begun.settled()
+    second = await begun.process()
+    await begun.settled()
+    assert (await begun.one(second)).state is DeliveryState.DELIVERED
+    await begun.deliverer.look()
+    await begun.settled()
+    assert (await begun.one(first)).state is DeliveryState.DELIVERED
+    assert [where for where, _ in begun.instrument.told if where == "deliver"] == ["deliver"]
+
+
+async def test_the_answer_of_a_scan_that_is_late_sends_nothing_twice(begun: Telling) -> None:
+    """The store is asked while a delivery is under way, and answers when it has been settled."""
+    gate, late = Gate(), asyncio.Event()
+    begun.sender.scripts["broker-a"] = [gate]
+    process = await begun.process()
+    await gate.reached.wait()
+    answered = begun.store.deliveries.due
+
+    async def slow(lane: str, now: int, limit: int) -> object:
+        found = await answered(lane, now, limit)
+        await late.wait()
+        return found
+
+    begun.store.deliveries.due = slow  # type: ignore[assignment, method-assign]
+    begun.deliverer.told(["broker-a"])
+    await asyncio.sleep(0)
+    gate.open.set()
+    while (await begun.one(process)).state is DeliveryState.PENDING:
+        await asyncio.sleep(0)
+    late.set()
+    await begun.settled()
+    assert len(begun.sender.sent) == 1
+
+
+# ── A slow disk ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def ends(commit: Commit) -> bool:
+    """Whether a commit is what came of an attempt."""
+    return commit.delivery is not None
+
+
+async def idle() -> None:
+    """Let the loop turn so often that whatever could begin has begun."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def test_a_call_does_not_wait_for_the_end_of_the_one_before_it_to_be_on_disk(begun: Telling) -> None:
+    begun.receiver(concurrency=1)
+    begun.store.slow = ends
+    first, second = await begun.processes(2)
+    await begun.until(lambda: len(begun.sender.sent) == 2)
+    assert len(await begun.all(DeliveryState.PENDING)) == 2
+    begun.store.flushed.set()
+    await begun.settled()
+    assert [message.subject for message in begun.sender.to("broker-a")] == [first.id, second.id]
+    assert len(await begun.all(DeliveryState.DELIVERED)) == 2
+
+
+async def test_no_more_than_twice_the_calls_at_once_are_in_hand(begun: Telling) -> None:
+    begun.receiver(concurrency=3)
+    begun.store.slow = ends
+    await begun.processes(20)
+    await begun.until(lambda: len(begun.sender.sent) == 6)
+    await idle()
+    assert len(begun.sender.sent) == 6
+    begun.store.flushed.set()
+    await begun.settled()
+    assert len(await begun.all(DeliveryState.DELIVERED)) == 20
+    assert len({message.webhook_id for message in begun.sender.to("broker-a")}) == len(begun.sender.sent) == 20
+
+
+async def test_all_lanes_together_have_no_more_than_twice_their_calls_in_hand(
+    begun: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strangler.engine.deliver._AT_ONCE", 3)
+    begun.receiver("broker-b")
+    begun.store.slow = ends
+    await begun.processes(10, TO_A, TO_B)
+    await begun.until(lambda: len(begun.sender.sent) == 6)
+    await idle()
+    assert len(begun.sender.sent) == 6
+    begun.store.flushed.set()
+    await begun.settled()
+    assert len(await begun.all(DeliveryState.DELIVERED)) == 20
+
+
+async def test_a_call_that_was_not_taken_keeps_its_place_until_that_is_on_disk(begun: Telling) -> None:
+    begun.receiver(concurrency=3)
+    begun.sender.scripts["broker-a"] = [answer(500)]
+    begun.store.slow = ends
+    await begun.processes(20)
+    await begun.until(lambda: len(begun.sender.sent) == 3)
+    await idle()
+    assert len(begun.sender.sent) == 3
+    begun.store.flushed.set()
+    await begun.settled()
+    assert len(begun.sender.sent) == 20
+
+
+async def test_what_is_told_next_of_a_process_waits_until_what_was_told_before_is_on_disk(begun: Telling) -> None:
+    both = Subscription("broker-a", None, FINAL_STATES | {PublicState.PROCESSING})
+    begun.store.slow = ends
+    change = apply(None, Accept(begun._draft((both,))), NOON).then(Claim("w"), NOON)
+    await begun.store.commit(Commit(change))
+    begun.committed(change)
+    change = apply(change.process, Finish(State.COMPLETED, Effect.APPLIED), NOON)
+    await begun.store.commit(Commit(change))
+    begun.committed(change)
+    await begun.until(lambda: begun.sender.sent)
+    await begun.deliverer.look()
+    await idle()
+    assert [message.type for message in begun.sender.to("broker-a")] == ["ClaimSubmission.processing"]
+    begun.store.flushed.set()
+    await begun.settled()
+    assert [message.type for message in begun.sender.to("broker-a")] == [
+        "ClaimSubmission.processing",
+        "ClaimSubmission.completed",
+    ]
+
+
+async def test_what_was_taken_when_it_was_killed_is_told_again_and_nothing_is_lost(begun: Telling) -> None:
+    begun.receiver(concurrency=2)
+    begun.store.slow = ends
+    processes = await begun.processes(10)
+    await begun.until(lambda: len(begun.sender.sent) == 4)
+    before = {message.webhook_id: message.body for message in begun.sender.to("broker-a")}
+    assert await begun.deliverer.drain(0.0) == 4
+    begun.store.flushed.set()
+    assert len(await begun.all(DeliveryState.PENDING)) == 10
+    begun.restart()
+    await begun.deliverer.begin()
+    await begun.settled()
+    after = {message.webhook_id: message.body for message in begun.sender.to("broker-a")}
+    assert before.items() <= after.items()
+    assert len(after) == len(begun.sender.sent) == len(processes)
+    assert len(await begun.all(DeliveryState.DELIVERED)) == 10
+
+
+async def test_a_store_that_refuses_ends_holds_back_what_is_sent_and_gets_them_all(
+    begun: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strangler.engine.deliver._STORE_BACKOFF", (0.0,))
+    begun.receiver(concurrency=2)
+    begun.store.refuses = ends
+    processes = await begun.processes(10)
+    await begun.until(lambda: len(begun.sender.sent) == 4)
+    await idle()
+    assert len(begun.sender.sent) == 4
+    assert len(await begun.all(DeliveryState.PENDING)) == 10
+    begun.store.refuses = lambda commit: False
+    await begun.settled()
+    assert [message.subject for message in begun.sender.to("broker-a")] == [process.id for process in processes]
+    for delivery in await begun.all(DeliveryState.DELIVERED):
+        found = await begun.store.deliveries.log(delivery[:3])
+        assert found is not None
+        assert [line.number for line in found[1]] == [1]
+
+
+async def test_a_drain_waits_for_the_ends_of_what_was_taken(begun: Telling) -> None:
+    begun.store.slow = ends
+    process = await begun.process()
+    await begun.until(lambda: begun.sender.sent)
+    await idle()
+    draining = asyncio.ensure_future(begun.deliverer.drain(5.0))
+    await idle()
+    assert not draining.done()
+    begun.store.flushed.set()
+    assert await draining == 0
+    assert (await begun.one(process)).state is DeliveryState.DELIVERED
+
+
+async def test_what_was_taken_is_neither_held_nor_put_back_before_that_is_on_disk(begun: Telling) -> None:
+    begun.store.slow = ends
+    process = await begun.process()
+    await begun.until(lambda: begun.sender.sent)
+    await idle()
+    await begun.redriver.one((await begun.one(process))[:3], "ann", "again")
+    await begun.deliverer.pause(PAUSE)
+    begun.store.flushed.set()
+    await begun.settled()
+    assert (await begun.one(process)).state is DeliveryState.DELIVERED
+    assert len(begun.sender.sent) == 1
+
+
+async def test_more_than_is_asked_of_the_store_at_a_time_may_be_in_hand(begun: Telling) -> None:
+    begun.receiver(concurrency=STOCK)
+    begun.store.slow = ends
+    await begun.processes(STOCK + 20)
+    await begun.until(lambda: len(begun.sender.sent) == STOCK + 20)
+    begun.here = False
+    last = await begun.process()
+    await begun.until(lambda: len(begun.sender.sent) == STOCK + 21)
+    assert begun.sender.to("broker-a")[-1].subject == last.id
+    begun.store.flushed.set()
+    await begun.settled()
+    assert len(await begun.all(DeliveryState.DELIVERED)) == STOCK + 21
