@@ -58,11 +58,12 @@ class Instrument(Protocol):
         process: Process | None = None,
         correlation_id: str = "",
         sent: int | None = None,
+        detail: str = "",
     ) -> None:
         """A request was answered to the end: the one line of the access log.
 
-        ``decision`` is why it went the way it did, in words of ours; ``sent`` the bytes of the answer's body. Status
-        499 where the client left first.
+        ``decision`` is why it went the way it did, in words of ours; ``sent`` the bytes of the answer's body;
+        ``detail`` what went wrong on the way to the upstream. Status 499 where the client left first.
         """
 
     def accepted(self, process: Process, seconds: float) -> None:

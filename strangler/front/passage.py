@@ -49,6 +49,7 @@ class Passage:
     _encode = False  # the connection delivers decoded content, to be framed in chunks anew
     _by_close = False  # the client learns the end of the reply from the end of the connection
     _continued = False  # we sent the "100 Continue"
+    _trouble = ""  # what went wrong, for the log
 
     def __init__(
         self, connection: ClientConnection, head: RequestHead, way: Passthrough, *, started: float | None = None
@@ -118,6 +119,7 @@ class Passage:
     def overdue(self) -> None:
         """Nothing moved for too long."""
         if self._status:
+            self._trouble = "nothing moved for too long"
             self._break_off()
             return
         late_client = not self._sent and self._link is not None and not self._link.congested
@@ -158,6 +160,7 @@ class Passage:
     def unavailable(self, failure: Failure) -> None:
         """There is no link."""
         self._wait = None
+        self._trouble = failure.reason
         self._fail(*_PROBLEMS[failure.trouble])
 
     # What the link tells.
@@ -202,10 +205,11 @@ class Passage:
         """The link broke."""
         link, self._link = self._link, None
         assert failure is not None, "only a tunnel ends in order"
+        self._trouble = failure.reason
         if self._status:
             self._break_off()
         elif failure.silent and link is not None and self._may_repeat(link):
-            self._repeated = True
+            self._repeated, self._trouble = True, ""
             self._borrow(fresh=True)
         else:
             self._fail(*_PROBLEMS[failure.trouble])
@@ -302,6 +306,7 @@ class Passage:
 
     def _fail(self, code: str, detail: str) -> None:
         self._drop_link()
+        self._trouble = self._trouble or detail
         answer = problem(code, detail, retry_after=1 if code == "overloaded" else None)
         self._status = answer.status
         self._count()
@@ -345,4 +350,5 @@ class Passage:
                 seconds,
                 decision="passthrough",
                 correlation_id=correlation_id(request) or "",
+                detail=self._trouble,
             )

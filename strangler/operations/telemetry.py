@@ -79,6 +79,7 @@ class Telemetry:
         process: Process | None = None,
         correlation_id: str = "",
         sent: int | None = None,
+        detail: str = "",
     ) -> None:
         """A request was answered to the end: the one line of the access log."""
         if self.access_log == "none":
@@ -94,6 +95,7 @@ class Telemetry:
                 "ms": seconds * 1000,
                 "bytes": sent,
                 "decision": decision or None,
+                "detail": detail or None,
                 "correlationId": correlation_id or (process.correlation_id if process is not None else None),
                 "process": process.id if process is not None else None,
                 "caller": process.caller_name if process is not None else None,

@@ -36,6 +36,8 @@ class Dialer:
             return Failure(Trouble.TIMEOUT, f"no connection to the upstream within {limit:g} s")
         except socket.gaierror:
             return Failure(Trouble.UNREACHABLE, "the name of the upstream does not resolve")
+        except ssl.SSLCertVerificationError as error:
+            return Failure(Trouble.UNREACHABLE, f"the certificate of the upstream is not taken: {error.verify_message}")
         except ssl.SSLError as error:
             return Failure(Trouble.UNREACHABLE, f"TLS with the upstream failed: {error.reason or 'handshake failed'}")
         except ConnectionRefusedError:

@@ -27,9 +27,11 @@ class Told:
         self.news = asyncio.Event()
         self.access_log = "recorded"
         self.lines: list[tuple[str, bytes, str, int, str]] = []
+        self.details: list[str] = []
 
     def answered(self, request: Request, route: str, status: int, seconds: float, **fields: Any) -> None:
         self.lines.append((request.method, request.path, route, status, fields["correlation_id"]))
+        self.details.append(fields["detail"])
 
     def passed_through(self, route: str, status: int, seconds: float) -> None:
         assert seconds >= 0

@@ -117,7 +117,9 @@ async def test_the_upstream_is_verified_and_gets_our_certificate(authority: Auth
             upstream.send(OK)
             assert (await client.reply()).body == b"ok"
         async with Scene(**way, tls_=Tls(ca=stranger.ca, cert=certificate, key=key)) as scene:
+            scene.told.access_log = "all"
             assert (await (await scene.send(G)).reply()).status == 502
+            assert scene.told.details[0].startswith("the certificate of the upstream is not taken: ")
         async with Scene(**way, tls_=Tls(ca=authority.ca, server_name="other", cert=certificate, key=key)) as scene:
             assert (await (await scene.send(G)).reply()).status == 502
         async with Scene(**way, tls_=Tls(verify=False, cert=certificate, key=key)) as scene:

@@ -32,6 +32,30 @@ async def test_a_refused_connection_is_502_and_the_client_may_go_on() -> None:
         assert scene.told.passed == [("default", 502)] * 2
 
 
+async def test_the_log_says_why_and_the_client_only_that() -> None:
+    async with Scene(port=refused_port()) as scene:
+        scene.told.access_log = "all"
+        assert await refusal(await scene.send(G)) == (502, "upstream-unreachable")
+        assert scene.told.details == ["the connection to the upstream was refused"]
+
+
+async def test_the_log_says_why_a_reply_was_cut_off_and_nothing_where_all_is_well() -> None:
+    async with Scene() as scene:
+        scene.told.access_log = "all"
+        client = await scene.send(G)
+        upstream = await scene.legacy.accept()
+        await upstream.head()
+        upstream.send(OK)
+        assert (await client.reply()).status == 200
+        client.send(P)
+        await upstream.head()
+        upstream.send(H + b"Content-Length: 9\r\n\r\nhalf")
+        upstream.close()
+        await scene.told.until_passed(2)
+        assert scene.told.details[0] == ""
+        assert scene.told.details[1] != ""
+
+
 async def test_a_name_that_does_not_resolve_is_502() -> None:
     async with Scene(host="no-such-host.invalid", connect_timeout=5.0) as scene:
         assert await refusal(await scene.send(G)) == (502, "upstream-unreachable")
