@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from strangler.config.scalars import seconds
 from strangler.config.section import Context, Section
+from strangler.engine.tls import holds_authorities, holds_own
 from strangler.policy.model import Rewrite
 from strangler.policy.target import normal
 from strangler.policy.upstreams import Forward, Tls, Upstream
@@ -102,4 +103,18 @@ def build_tls(values: Mapping[str, Any], section: Section, context: Context) -> 
             paths[key] = path
     if "key" in paths and "cert" not in paths:
         section.complain(("tls", "key"), "a private key needs its certificate, `cert`")
-    return Tls(**paths, verify=values["verify"], server_name=values.get("server_name"))
+    tls = Tls(**paths, verify=values["verify"], server_name=values.get("server_name"))
+    if all(context.reading.stamps[path] is not None for path in paths.values()):
+        _examine(tls, section)
+    return tls
+
+
+def _examine(tls: Tls, section: Section) -> None:
+    """Files that are there but half-written, or mixed up, would only show as 502 to clients."""
+    if tls.ca is not None and not holds_authorities(tls.ca):
+        section.complain(("tls", "ca"), f"{tls.ca} holds no certificates; expected PEM")
+    if tls.cert is not None and not holds_own(tls.cert, tls.key):
+        where = f"with the private key in {tls.key}" if tls.key is not None else "and its private key, or `key` for it"
+        section.complain(
+            ("tls", "cert"), f"expected {tls.cert} to hold a certificate {where}, both as PEM and without a password"
+        )

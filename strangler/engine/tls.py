@@ -19,5 +19,28 @@ def client_context(tls: Tls) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if tls.cert is not None:
-        context.load_cert_chain(tls.cert, tls.key)
+        _load_own(context, tls.cert, tls.key)
     return context
+
+
+def holds_authorities(path: str) -> bool:
+    """Whether a file holds certificates of authorities, as PEM."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError:
+        return False
+    return True
+
+
+def holds_own(cert: str, key: str | None) -> bool:
+    """Whether files hold, as PEM, a certificate and the private key that belongs to it; without ``key`` in one file."""
+    try:
+        _load_own(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), cert, key)
+    except OSError:
+        return False
+    return True
+
+
+def _load_own(context: ssl.SSLContext, cert: str, key: str | None) -> None:
+    # Without a password OpenSSL would ask for that of an encrypted key at the terminal, and wait.
+    context.load_cert_chain(cert, key, password="")

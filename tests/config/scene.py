@@ -7,12 +7,30 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from strangler.config.load import Loaded, load_policy
 from strangler.config.located import PolicyErrors
 from strangler.policy.model import Route
+from tests.front.certificates import Authority
 
 UPSTREAM = 'upstreams: {legacy: {url: "http://127.0.0.1:8081"}}\n'
+
+
+def write_certificates(folder: Path) -> None:
+    """An authority's certificate in ca.pem, one that it issued in cert.pem, and its private key in key.pem."""
+    folder.mkdir(parents=True, exist_ok=True)
+    authority = Authority(folder, "ca")
+    for path, name in zip(authority.issue("own"), ("cert.pem", "key.pem"), strict=True):
+        Path(path).rename(folder / name)
+
+
+def private_key(password: bytes = b"") -> bytes:
+    """A private key of nobody, as PEM."""
+    lock = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock)
 
 
 def write(folder: Path, text: str, name: str = "policy.yaml") -> Path:

@@ -35,7 +35,7 @@ from strangler.policy.model import (
     on_in_doubt_for,
 )
 from strangler.policy.upstreams import Forward, Tls, Upstream
-from tests.config.scene import UPSTREAM, load, load_route, one_route, write
+from tests.config.scene import UPSTREAM, load, load_route, one_route, write, write_certificates
 
 TEN_LINES = """\
 upstreams:
@@ -219,8 +219,7 @@ def test_ten_lines_are_enough(tmp_path: Path) -> None:
 def test_every_key_arrives(tmp_path: Path) -> None:
     schema = {"type": "object", "properties": {"policy": {"type": "string", "pattern": "^P-[0-9]+$"}}}
     write(tmp_path, json.dumps(schema), "schemas/claim.json")
-    for name in ("ca", "cert", "key"):
-        write(tmp_path, "", f"tls/{name}.pem")
+    write_certificates(tmp_path / "tls")
     write(tmp_path, "<claim>{body.policy}</claim>", "templates/claim.xml")
     table = load(tmp_path, EVERY_KEY).table
     legacy = Upstream(
@@ -482,8 +481,9 @@ def test_files_and_folders_make_one_table_and_each_file_is_read_once(tmp_path: P
 
 
 def test_every_file_that_was_read_has_a_stamp(tmp_path: Path) -> None:
-    for name in ("ca.pem", "token", "body.json"):
+    for name in ("token", "body.json"):
         write(tmp_path, "{}", name)
+    write_certificates(tmp_path)
     upstream = 'upstreams: {legacy: {url: "https://a", tls: {ca: ca.pem}}}\n'
     keys = "call: {headers: {set: {X: '${file:token}'}}}\naccept: {schema: body.json}"
     loaded = load(tmp_path, one_route(keys, upstream=upstream))

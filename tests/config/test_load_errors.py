@@ -9,7 +9,7 @@ import pytest
 from strangler.config.load import load_policy
 from strangler.config.located import PolicyErrors
 from strangler.config.schema import policy_schema
-from tests.config.scene import UPSTREAM, errors, one_route, without_folder, write
+from tests.config.scene import UPSTREAM, errors, load, one_route, private_key, without_folder, write, write_certificates
 
 DURATION = "expected a duration such as 250ms, 2s, 5m, 24h or 30d"
 
@@ -145,6 +145,31 @@ def test_a_private_key_needs_its_certificate(tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_text("")
     found = errors(tmp_path, 'upstreams: {u: {url: "https://a", tls: {key: key.pem}}}\ndefault: {upstream: u}')
     assert found == ["policy.yaml:1:46: upstreams.u.tls.key: a private key needs its certificate, `cert`"]
+
+
+@pytest.mark.parametrize(
+    ("tls", "said"),
+    [
+        ("{ca: half.pem}", "tls.ca: {}/half.pem holds no certificates; expected PEM"),
+        ("{ca: key.pem}", "tls.ca: {}/key.pem holds no certificates; expected PEM"),
+        (
+            "{cert: cert.pem, key: other.pem}",
+            "with the private key in {}/other.pem, both as PEM and without a password",
+        ),
+        ("{cert: cert.pem}", "expected {}/cert.pem to hold a certificate and its private key, or `key` for it"),
+        ("{cert: cert.pem, key: locked.pem}", "with the private key in {}/locked.pem"),
+        ("{cert: half.pem, key: key.pem}", "expected {}/half.pem to hold a certificate"),
+    ],
+)
+def test_files_of_tls_that_are_half_written_or_mixed_up(tmp_path: Path, tls: str, said: str) -> None:
+    write_certificates(tmp_path)
+    (tmp_path / "half.pem").write_text((tmp_path / "cert.pem").read_text()[:200])
+    (tmp_path / "other.pem").write_bytes(private_key())
+    (tmp_path / "locked.pem").write_bytes(private_key(b"hush"))
+    text = f'upstreams: {{u: {{url: "https://a", tls: {tls}}}}}\ndefault: {{upstream: u}}'
+    with pytest.raises(PolicyErrors) as raised:
+        load(tmp_path, text)
+    assert said.format(tmp_path) in str(raised.value)
 
 
 LATER = {

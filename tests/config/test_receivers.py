@@ -17,7 +17,17 @@ from strangler.policy.callback_url import AllowedOrigin
 from strangler.policy.model import Rate
 from strangler.policy.receivers import Receiver, SigningKey
 from strangler.policy.upstreams import Tls
-from tests.config.scene import UPSTREAM, advice, errors, load, load_route, one_route, without_folder, write
+from tests.config.scene import (
+    UPSTREAM,
+    advice,
+    errors,
+    load,
+    load_route,
+    one_route,
+    without_folder,
+    write,
+    write_certificates,
+)
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(24))).decode()
 OTHER = "whsec_" + base64.b64encode(bytes(range(64))).decode()
@@ -59,7 +69,7 @@ def test_a_receiver_has_these_defaults(tmp_path: Path) -> None:
 
 
 def test_every_key_of_a_receiver_arrives(tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").write_text("")
+    write_certificates(tmp_path)
     found = receiver(
         tmp_path,
         f'allow: ["https://*.Partner.example:8443", "https://hooks.example"], secrets: ["{SECRET}", "{OTHER}"], '
