@@ -31,7 +31,7 @@ class Given(NamedTuple):
     settings: Settings
     paths: Sequence[Path]
     environ: Mapping[str, str]
-    identity_key: bytes
+    identity_key: bytes | None  # None: the first store process finds it or makes it, once it has judged the policy
     folder: Path  # private to this server: the socket of the store, the lock of the log
 
     @property

@@ -38,7 +38,7 @@ from strangler.runtime.server import save_latencies
 from strangler.runtime.standing import StandingOrders
 from strangler.runtime.telling import Telling
 from strangler.store.open import store_path
-from strangler.store.sealing import AesGcmSealer
+from strangler.store.sealing import AesGcmSealer, load_identity_key
 from strangler.store.sqlite.library import choose_library
 from strangler.store.sqlite.store import SqliteStore
 from strangler.upstream import Caller
@@ -94,7 +94,7 @@ class StoreProcess:
         self._store = SqliteStore(
             path,
             choose_library(),
-            AesGcmSealer(given.identity_key),
+            AesGcmSealer(given.identity_key or load_identity_key(settings.identity_key, path)),
             self._clock,
             on_group_commit=telemetry.group_commit,
             disk_reserve=settings.disk_reserve,

@@ -66,8 +66,7 @@ def supervise(settings: Settings, paths: Sequence[Path], environ: Mapping[str, s
     folder = Path(tempfile.mkdtemp(prefix="strangler-"))  # mode 0700
     bound: list[socket.socket] = []
     try:
-        identity_key = load_identity_key(settings.identity_key, store_path(settings.store))
-        given = Given(settings, paths, environ, identity_key, folder)
+        given = Given(settings, paths, environ, None, folder)
         bound = listeners.bind(settings.listen)
         ops = listeners.bind([settings.ops])[0]
         bound.append(ops)
@@ -142,7 +141,11 @@ class _Supervisor:
                 self._tell_store(do="drain")
         if not self._store.ready or self._draining:
             return
-        self._store_began = True
+        if not self._store_began:
+            self._store_began = True
+            settings = self._given.settings
+            key = load_identity_key(settings.identity_key, store_path(settings.store))
+            self._given = self._given._replace(identity_key=key)
         if not self._workers:
             self._workers = [_Child("") for _ in range(self._given.settings.workers)]
         for worker in self._workers:

@@ -71,6 +71,7 @@ class Worker:
         settings = given.settings
         path = store_path(settings.store)
         assert path is not None, "a store in memory is one worker's own"
+        assert given.identity_key is not None, "the store was opened with it"
         self._given = given
         self._telemetry = telemetry
         self._line = line
