@@ -75,6 +75,7 @@ class Acceptor:
         receivers: Callable[[], Mapping[str, Receiver]] = dict,
     ) -> None:
         self._means = means
+        self._lanes = lanes
         self._executor = executor
         self._notifier = notifier
         self._admission = admission
@@ -289,32 +290,38 @@ class Acceptor:
         record = KeyRecord(key.scope, key.lookup, key.fingerprint, process_id) if key is not None else None
         change = apply(None, accepted, now)
         attempt = None
-        reserved = self._executor.reserve(route)
+        reserved, lane = self._executor.reserve(route), self._lanes.of(route.name)
         if reserved is not None:
             change = change.then(Claim(self._means.lease.owner), now)
             attempt = self._executor.begun(change.process, now)
+        else:
+            lane.expect(1, body.size)
 
         def on_disk(verdict: Verdict) -> Verdict:
             if not isinstance(verdict, Committed):
-                if reserved is not None:
-                    self._executor.release(route.name, reserved)
+                given_back()
                 return verdict
             self._notifier.committed(change)
             if attempt is not None and reserved is not None:
                 self._executor.start(Claimed(change.process, attempt, kept, reserved.term, ready), reserved)
             else:
+                lane.expect(-1, body.size)
                 self._executor.enqueue(change.process)
             return verdict
+
+        def given_back() -> None:
+            if reserved is not None:
+                self._executor.release(route.name, reserved)
+            else:
+                lane.expect(-1, body.size)
 
         sent = (
             evidence_of_sent(attempt, kept, ready.request, now) if attempt is not None and ready is not None else None
         )
         commit = Commit(change, request=kept, key=record, attempt=attempt, evidence=sent)
         try:
-            verdict = await uninterrupted(self._means.store.commit(commit), on_disk)
+            verdict = await uninterrupted(self._means.store.commit(commit), on_disk, given_back)
         except StoreUnavailable:
-            if reserved is not None:
-                self._executor.release(route.name, reserved)
             await self._discard(body, process_id)
             if key is not None and (known := await self._judged(key)) is not None:
                 return known  # nothing had to be recorded for it

@@ -42,12 +42,11 @@ class Capacity:
         if not submission.decision.accepts_202 and (shut := self._executor.shut(route.name)) is not None:
             # Who can only wait would be told 504 in the end, and its call be made all the same, some time.
             return Refused("overloaded", f"{shut.why}; nothing was recorded or sent", shut.retry_after)
-        if lane.waiting >= route.call.queue:
-            detail = f"{lane.waiting} requests wait for the upstream"
-            return Refused("overloaded", detail, lane.retry_after(route.call))
-        if lane.waiting_bytes + body.size > route.accept.queue_bytes:
-            detail = f"{lane.waiting_bytes} bytes wait for the upstream"
-            return Refused("overloaded", detail, lane.retry_after(route.call))
+        waiting, waiting_bytes = lane.waiting + lane.coming, lane.waiting_bytes + lane.coming_bytes
+        if waiting >= route.call.queue:
+            return Refused("overloaded", f"{waiting} requests wait for the upstream", lane.retry_after(route.call))
+        if waiting_bytes + body.size > route.accept.queue_bytes:
+            return Refused("overloaded", f"{waiting_bytes} bytes wait for the upstream", lane.retry_after(route.call))
         return None
 
     def without_store(self, submission: Submission, reason: str, pieces: Sequence[bytes] | None) -> Acceptance:

@@ -21,18 +21,37 @@ _RETRY_AFTER_MAX = 300
 class Lane:
     """The recorded calls of one route on this worker."""
 
-    __slots__ = ("_claiming", "_ready", "_ready_ids", "pace", "route", "running", "stocked", "waiting", "waiting_bytes")
+    __slots__ = (
+        "_claiming",
+        "_ready",
+        "_ready_ids",
+        "coming",
+        "coming_bytes",
+        "pace",
+        "route",
+        "running",
+        "stocked",
+        "waiting",
+        "waiting_bytes",
+    )
 
     def __init__(self, route: str) -> None:
         self.route = route
         self.running = 0  # claims and calls under way
         self.waiting = 0  # processes that wait for a claim, in memory or in the store only
         self.waiting_bytes = 0  # of their request bodies
+        self.coming = 0  # processes that are being committed here, and are going to wait
+        self.coming_bytes = 0
         self.pace = 0.0  # seconds that a call lately took, as a running mean; 0: none ended yet
         self.stocked = False  # the store may hold due processes that are not in memory
         self._ready: deque[Process] = deque()
         self._ready_ids: set[str] = set()
         self._claiming: set[str] = set()
+
+    def expect(self, step: int, body_size: int) -> None:
+        """One process more (1) is about to wait, or one less (-1): its commit came to something."""
+        self.coming += step
+        self.coming_bytes += step * body_size
 
     def offer(self, process: Process) -> None:
         """A process is due. Where too many are, it is left to the store, in whose order they come."""

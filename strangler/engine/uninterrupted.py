@@ -10,11 +10,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-async def uninterrupted(commit: Awaitable[T], then: Callable[[T], R]) -> R:
+async def uninterrupted(commit: Awaitable[T], then: Callable[[T], R], failed: Callable[[], None] = lambda: None) -> R:
     """``then`` of what the commit came to. A caller that is cancelled meanwhile leaves at once; ``then`` runs anyway.
 
     Raises:
-        StoreUnavailable: what the commit raised; ``then`` does not run.
+        StoreUnavailable: what the commit raised; ``failed`` runs instead, here too whether or not the caller waits.
     """
     future = asyncio.ensure_future(commit)
     if not future.done():
@@ -25,6 +25,11 @@ async def uninterrupted(commit: Awaitable[T], then: Callable[[T], R]) -> R:
             await over
         except asyncio.CancelledError:
             # The commit goes on, or is just done: it cannot be taken back, and so neither can what follows from it.
-            future.add_done_callback(lambda done: done.exception() is None and then(done.result()))
+            future.add_done_callback(lambda done: then(done.result()) if done.exception() is None else failed())
             raise
-    return then(future.result())
+    try:
+        came_to = future.result()
+    except BaseException:
+        failed()
+        raise
+    return then(came_to)

@@ -8,9 +8,11 @@ import pytest
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.process import Process, State
+from strangler.engine.submission import Accepted, Refused
 from strangler.engine.uninterrupted import uninterrupted
+from strangler.policy.model import AcceptPolicy, Route
 from strangler.ports import Commit, Verdict
-from tests.engine.world import FlakyStore, World
+from tests.engine.world import FlakyStore, Gate, World, a_request, a_route
 
 
 async def test_what_follows_from_a_commit_happens_although_the_caller_left() -> None:
@@ -92,3 +94,57 @@ async def test_a_process_whose_client_left_during_the_commit_is_called_all_the_s
 async def everything(world: World) -> list[Process]:
     with world.store.ledgers() as ledgers:
         return [ledger.process for ledger in ledgers.all()]
+
+
+# ── What an acceptance takes before its commit ───────────────────────────────────────────────────────────────────────
+
+
+async def slow(world: World, route: Route) -> SlowStore:
+    world.load(route)
+    store = world.store = SlowStore(world)
+    world.restart("worker-2")
+    await world.lease.renew()
+    return store
+
+
+async def test_requests_that_come_at_once_find_no_more_places_in_the_queue_than_there_are(world: World) -> None:
+    store = await slow(world, a_route(concurrency=1, queue=2))
+    world.upstream.script = [Gate()]
+    clients = [asyncio.create_task(world.submit()) for _ in range(5)]
+    await store.asked.wait()
+    store.go.set()
+    came_to = await asyncio.gather(*clients)
+    assert [type(acceptance) for acceptance in came_to] == [Accepted] * 3 + [Refused] * 2
+
+
+async def test_bodies_that_come_at_once_are_bounded_in_bytes(world: World) -> None:
+    store = await slow(world, a_route(accept=AcceptPolicy(queue_bytes=30), concurrency=1))
+    world.upstream.script = [Gate()]
+    clients = [asyncio.create_task(world.submit(a_request(b"x" * 15))) for _ in range(5)]
+    await store.asked.wait()
+    store.go.set()
+    came_to = await asyncio.gather(*clients)
+    assert [type(acceptance) for acceptance in came_to] == [Accepted] * 3 + [Refused] * 2
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_commit_that_failed_gives_back_slot_and_place_whether_or_not_its_client_waits(
+    world: World, leaves: bool
+) -> None:
+    store = await slow(world, a_route(concurrency=1, queue=1))
+    clients = [asyncio.create_task(world.submit()) for _ in range(2)]
+    await store.asked.wait()
+    if leaves:
+        for client in clients:
+            client.cancel()
+    store.refuses = lambda commit: commit.request is not None
+    store.go.set()
+    await asyncio.gather(*clients, return_exceptions=True)
+    await store.refused.wait()
+    store.refuses = lambda commit: False
+    lane = world.lanes.of("submit-claim")
+    async with asyncio.timeout(10):
+        while lane.running or lane.coming:
+            await asyncio.sleep(0)
+    process = await world.accepted()
+    assert (await world.ended(process.id)).state is State.COMPLETED
