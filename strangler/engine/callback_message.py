@@ -43,9 +43,9 @@ class Messages:
         policy = promise.process if promise is not None else ProcessPolicy(type=process.type)
         kind = callback_type(process.type, delivery.told)
         reply = await self._reply(process) if receiver.payload == "result" else None
+        told = self._pauses.shown(process, delivery.created_at)
         # The client's key is nobody else's business.
-        told = self._pauses.shown(process, delivery.created_at)._replace(key=None)
-        document = status_document(told, policy, may_cancel=False)
+        document = status_document(told, policy, may_cancel=False, key=False)
         return Message(
             webhook_id=delivery.id,
             url=url,

@@ -41,12 +41,15 @@ def keeps_history(process: Process, now: int) -> bool:
     return now < ended + process.retain_history
 
 
-def status_document(process: Process, policy: ProcessPolicy, *, may_cancel: bool, history: bool = True) -> bytes:
+def status_document(
+    process: Process, policy: ProcessPolicy, *, may_cancel: bool, history: bool = True, key: bool = True
+) -> bytes:
     """The document as JSON.
 
     Args:
         may_cancel: whether who reads it may cancel; the link is there while the process can be cancelled, too.
         history: whether its history is there to be linked to.
+        key: whether it says the client's idempotency key.
     """
     # Written by hand, because a document is built on every poll and a dict handed to json takes three times as long.
     state = process.public_state
@@ -64,7 +67,7 @@ def status_document(process: Process, policy: ProcessPolicy, *, may_cancel: bool
     if process.finished_at is not None:
         text += f',"finishedAt":"{instant.to_text(process.finished_at)}"'
     text += f',"deadlineAt":"{instant.to_text(process.deadline_at)}","correlationId":{_quoted(process.correlation_id)}'
-    if process.key is not None:
+    if key and process.key is not None:
         text += f',"idempotencyKey":{_quoted(process.key)}'
     text += f',"version":{process.version}'
     if process.business_references is not None and policy.public_references is not None:

@@ -39,7 +39,11 @@ def callback_body(kind: str, occurred_at: int, document: bytes, reply: RecordedR
     if inline is not None:
         document = b'%b,"reply":%b}' % (document[:-1], _json(inline))
     # The document as it is, which spares a tenth of what a callback costs.
-    return b'{"type":%b,"timestamp":"%b","data":%b}' % (_json(kind), instant.to_text(occurred_at).encode(), document)
+    return b'{"type":"%b","timestamp":"%b","data":%b}' % (
+        kind.encode(),
+        instant.to_text(occurred_at).encode(),
+        document,
+    )
 
 
 def _json(value: Any) -> bytes:

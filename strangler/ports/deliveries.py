@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from strangler.policy.receivers import Receiver
 
@@ -11,8 +10,7 @@ HEAD_SIZE = 1024
 """Bytes of a receiver's answer that are kept at most."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(NamedTuple):
     """What one attempt sends; all but ``attempt_at`` stays the same over the attempts of a delivery."""
 
     webhook_id: str  # names the delivery: the same over all attempts; without a dot
@@ -28,8 +26,7 @@ class Message:
     tracestate: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class Answered(NamedTuple):
     """A whole head of an answer came. Only a status of 2xx says that it was taken."""
 
     status: int
@@ -39,8 +36,7 @@ class Answered:
     duration: int  # milliseconds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unreached:
+class Unreached(NamedTuple):
     """No answer came, or the receiver did not consent; it may have been told all the same."""
 
     reason: str  # for people
@@ -48,15 +44,13 @@ class Unreached:
     duration: int  # milliseconds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forbidden:
+class Forbidden(NamedTuple):
     """The URL or the address may not be called; nothing was connected."""
 
     reason: str  # for people
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ours:
+class Ours(NamedTuple):
     """A fault of our own (no file descriptor, no name server): says nothing of the receiver, and is no attempt."""
 
     reason: str  # for people

@@ -6,10 +6,9 @@ import re
 from functools import lru_cache
 from urllib.parse import quote
 
-from strangler.channels.callbacks.signing import signatures
+from strangler.channels.callbacks.signing import Signer
 from strangler.domain import instant
 from strangler.policy.callback_url import CallbackUrl
-from strangler.policy.receivers import Receiver
 from strangler.ports import Message
 
 _PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
@@ -17,14 +16,14 @@ _ALL_PLAIN = re.compile(r"[!#$&-~]*")
 _UNFIT = re.compile("[^ -~]")
 
 
-def message_request(receiver: Receiver, url: CallbackUrl, message: Message) -> bytes:
+def message_request(signer: Signer, url: CallbackUrl, message: Message) -> bytes:
     """A callback as it is sent."""
     timestamp = message.attempt_at // 1000
     name = _attribute(message.webhook_id)
     text = (
         f"{_begin('POST', url)}Content-Type: application/json\r\nContent-Length: {len(message.body)}\r\n"
         f"webhook-id: {name}\r\nwebhook-timestamp: {timestamp}\r\n"
-        f"webhook-signature: {signatures(receiver, name, timestamp, message.body)}\r\n"
+        f"webhook-signature: {signer.signatures(name, timestamp, message.body)}\r\n"
         f"ce-specversion: 1.0\r\nce-id: {name}\r\nce-source: {_attribute(message.source)}\r\n"
         f"ce-type: {_attribute(message.type)}\r\nce-subject: {_attribute(message.subject)}\r\n"
         f"ce-time: {instant.to_text(message.occurred_at)}\r\nX-Correlation-ID: {_one_line(message.correlation_id)}\r\n"

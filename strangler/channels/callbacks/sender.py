@@ -15,6 +15,7 @@ from strangler.channels.callbacks.handshake import Consents, consents, origin_of
 from strangler.channels.callbacks.heads import consent_request, message_request
 from strangler.channels.callbacks.link import Reply
 from strangler.channels.callbacks.lookup import Lookup, SystemLookup
+from strangler.channels.callbacks.signing import Signer
 from strangler.domain.retry import parse_retry_after
 from strangler.policy.callback_url import CallbackUrl, parse_callback_url
 from strangler.policy.receivers import Receiver
@@ -88,6 +89,7 @@ class _Line:
 
     def __init__(self, client: Client) -> None:
         self.client = client
+        self.signer = Signer(client.receiver)
         self.consents = Consents()
         self.users = 0
         self.retired = False
@@ -124,7 +126,7 @@ async def _told(line: _Line, message: Message, target: Target, trail: Trail, beg
             return Unreached(reason=reason, address=trail.address, duration=_since(began))
         line.consents.remember(str(target.url), _now())
         trail.begin_anew()
-    reply = await client.exchange(target, message_request(receiver, target.url, message), trail, until)
+    reply = await client.exchange(target, message_request(line.signer, target.url, message), trail, until)
     return _answered(reply, message, trail, began)
 
 

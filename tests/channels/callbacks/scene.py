@@ -8,7 +8,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -148,4 +147,4 @@ MESSAGE = Message(
 
 def a_message(url: str, **changes: Any) -> Message:
     """A message to a URL."""
-    return replace(MESSAGE, url=url, **changes)
+    return MESSAGE._replace(url=url, **changes)

@@ -10,7 +10,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from strangler.channels.callbacks.signing import signatures
+from strangler.channels.callbacks.signing import Signer
 from strangler.policy.receivers import SigningKey
 from tests.channels.callbacks.scene import a_receiver
 
@@ -19,20 +19,20 @@ ID, AT, BODY = "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314
 
 def test_the_vector_of_the_specification() -> None:
     key = SigningKey(base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))
-    found = signatures(a_receiver(secrets=(key,)), ID, AT, BODY)
+    found = Signer(a_receiver(secrets=(key,))).signatures(ID, AT, BODY)
     assert found == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
 def test_the_known_vector_of_an_asymmetric_signature() -> None:
     whole = base64.b64decode("6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==")
-    found = signatures(a_receiver(secrets=(SigningKey(whole[:32]),), signature="v1a"), ID, AT, BODY)
+    found = Signer(a_receiver(secrets=(SigningKey(whole[:32]),), signature="v1a")).signatures(ID, AT, BODY)
     assert found == "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg=="
 
 
 def test_in_a_rotation_receivers_with_the_old_and_with_the_new_secret_both_verify() -> None:
     new, old, foreign = bytes(range(24)), bytes(range(24, 56)), bytes(24)
     now = int(time.time())
-    found = signatures(a_receiver(secrets=(SigningKey(new), SigningKey(old))), ID, now, BODY)
+    found = Signer(a_receiver(secrets=(SigningKey(new), SigningKey(old)))).signatures(ID, now, BODY)
     headers = {"webhook-id": ID, "webhook-timestamp": str(now), "webhook-signature": found}
     assert len(found.split(" ")) == 2
     for secret in (new, old):
@@ -46,7 +46,7 @@ def test_in_a_rotation_receivers_with_the_old_and_with_the_new_secret_both_verif
 def test_an_asymmetric_signature_is_verified_by_the_public_key_over_these_very_bytes() -> None:
     old, new = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
     secrets = tuple(SigningKey(key.private_bytes_raw()) for key in (new, old))
-    found = signatures(a_receiver(secrets=secrets, signature="v1a"), ID, AT, BODY)
+    found = Signer(a_receiver(secrets=secrets, signature="v1a")).signatures(ID, AT, BODY)
     content = f"{ID}.{AT}.".encode() + BODY
     for key, text in zip((new, old), found.split(" "), strict=True):
         kind, _, signed = text.partition(",")
