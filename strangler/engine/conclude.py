@@ -17,7 +17,7 @@ from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Settled
 from strangler.engine.recorder import LiveReply, Recorder
 from strangler.engine.referencing import ended_with, found_in_reply
-from strangler.policy.follow_up import finished, follow_up, overdue, settled_late, stricter
+from strangler.policy.follow_up import finished, follow_up, overdue, settled_late, stricter, withdrawn
 from strangler.policy.interpret import WORKER_LOST
 from strangler.policy.model import CallPolicy, OnInDoubt, on_in_doubt_for
 from strangler.ports import Closing, Commit, End, Evidence, OpenException, Stale, Verdict
@@ -204,7 +204,10 @@ class Concluder:
             return {}
 
     def on_in_doubt(self, process: Process, call: CallPolicy) -> OnInDoubt:
-        """What is done when nobody knows what became of it."""
+        """What is done when nobody knows what became of it; ``call`` counts where its route is gone by now."""
+        today = self._means.route_of(process.route)
+        if today is not None:
+            call = today.call  # an attempt may have begun under an earlier one
         promise = self._means.promise_of(process.promise)
         promised = on_in_doubt_for(promise.on_in_doubt, process.method) if promise is not None else "review"
         return stricter(promised, on_in_doubt_for(call.on_in_doubt, process.method))
@@ -243,7 +246,22 @@ class Concluder:
         Raises:
             StoreUnavailable: the store cannot record it now; it is still overdue then.
         """
-        change = apply(process, overdue(process), self._means.clock.now())
+        await self._come_to(process, overdue(process))
+
+    async def withdrawn(self, process: Process) -> bool:
+        """Whether a repeat that is due is not wanted any more; then it is left to a person.
+
+        Raises:
+            StoreUnavailable: the store cannot record it now; it is still due then.
+        """
+        route = self._means.route_of(process.route)
+        doubt = withdrawn(process, self.on_in_doubt(process, route.call)) if route is not None else None
+        if doubt is not None:
+            await self._come_to(process, doubt)
+        return doubt is not None
+
+    async def _come_to(self, process: Process, transition: Transition) -> None:
+        change = apply(process, transition, self._means.clock.now())
         if not isinstance(await self._means.store.commit(settling(change, None, None)), Stale):
             self._notifier.committed(change, Settled(change.process))
 

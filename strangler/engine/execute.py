@@ -272,6 +272,8 @@ class Executor:
             if means.pauses.over_at(process, now) <= now:
                 await self._concluder.overdue(process)
                 return None
+            if process.unresolved and await self._concluder.withdrawn(process):
+                return None
             request = await means.store.request(process.id)
             if request is None:
                 return None  # it was forgotten meanwhile

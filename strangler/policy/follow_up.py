@@ -13,6 +13,8 @@ from strangler.policy.follow import FOLLOW_OVER, NOWHERE, next_look
 from strangler.policy.model import CallPolicy, FollowPolicy, OnInDoubt
 
 DEADLINE_PASSED = "deadline-passed"
+REPEAT_WITHDRAWN = "repeat-withdrawn"
+"""It was to be repeated, and the policy of today wants a person to settle it."""
 
 
 def stricter(promised: OnInDoubt, today: OnInDoubt) -> OnInDoubt:
@@ -132,6 +134,16 @@ def overdue(process: Process) -> Transition:
     if process.state is State.FOLLOWING:
         return Doubt(FOLLOW_OVER, settling=False)
     return Expire() if process.cancellable else Doubt(DEADLINE_PASSED, settling=False)
+
+
+def withdrawn(process: Process, on_in_doubt: OnInDoubt) -> Doubt | None:
+    """What becomes of a repeat that is due and that the policy does not want any more; None: it may begin.
+
+    One that a person ordered, or that follows the upstream's word that it did nothing, is no matter of the policy.
+    """
+    if process.unresolved and not process.repeated and on_in_doubt == "review":
+        return Doubt(REPEAT_WITHDRAWN, settling=False)
+    return None
 
 
 def _in_doubt(

@@ -9,9 +9,9 @@ import pytest
 
 from strangler.domain.exchange import CHUNK_SIZE, AttemptOutcome, Fault, FaultKind
 from strangler.domain.process import Effect, PublicState, State
-from strangler.domain.steps import Claim
+from strangler.domain.steps import Claim, Resume
 from strangler.domain.transitions import apply
-from strangler.ports import Commit, Outgoing, ReplySink
+from strangler.ports import Commit, ExceptionQuery, Outgoing, ReplySink
 from tests.engine.world import COMPAT, Gate, Reply, World, a_request, a_route
 
 NOT_SENT = Fault(FaultKind.NOT_SENT, "connection refused")
@@ -127,6 +127,49 @@ async def test_on_in_doubt_retry_repeats_after_the_settle_time_and_within_attemp
     process = await world.until(accepted.id, lambda process: process.state is State.IN_DOUBT and not process.settling)
     assert len(world.upstream.sent) == 2
     assert process.public_state is PublicState.UNCONFIRMED
+
+
+@pytest.mark.parametrize("promised", ["fail", "retry"])
+async def test_a_stricter_review_of_today_wins_also_over_a_call_that_is_under_way(promised: str) -> None:
+    world = World(a_route(on_in_doubt=promised, attempts=2))
+    await world.lease.renew()
+    gate = Gate(LOST)
+    world.upstream.script = [gate]
+    accepted = await world.accepted()
+    await gate.reached.wait()
+    world.load(a_route(on_in_doubt="review", attempts=2))
+    gate.open.set()
+    process = await world.until(accepted.id, lambda process: process.state is State.IN_DOUBT)
+    assert process.public_state is PublicState.UNCONFIRMED
+
+
+async def test_a_stricter_review_of_today_wins_over_a_repeat_that_was_to_come() -> None:
+    world = World(a_route(on_in_doubt="retry", attempts=2))
+    await world.lease.renew()
+    world.upstream.script = [LOST]
+    accepted = await world.accepted()
+    await world.until(accepted.id, lambda process: process.state is State.WAITING)
+    world.load(a_route(on_in_doubt="review", attempts=2))
+    await world.due(accepted.id)
+    process = await world.until(accepted.id, lambda process: process.state is State.IN_DOUBT)
+    assert (process.public_state, process.reason) == (PublicState.UNCONFIRMED, "repeat-withdrawn")
+    assert len(world.upstream.sent) == 1
+    (opened,) = await world.store.exceptions.page(ExceptionQuery("open", process_id=process.id))
+    assert opened.kind == "in_doubt"
+
+
+async def test_a_repeat_that_a_person_ordered_is_no_matter_of_the_policy() -> None:
+    world = World(a_route(on_in_doubt="review"))
+    await world.lease.renew()
+    world.upstream.script = [LOST, LOST]
+    accepted = await world.accepted()
+    process = await world.until(accepted.id, lambda process: process.state is State.IN_DOUBT)
+    for calls in (2, 3):
+        change = apply(process, Resume(world.clock.now(), absent=not process.repeated), world.clock.now())
+        await world.store.commit(Commit(change))
+        await world.tried_again(accepted.id)
+        process = await world.until(accepted.id, lambda process: process.state in {State.IN_DOUBT, State.COMPLETED})
+        assert len(world.upstream.sent) == calls
 
 
 async def test_a_read_is_repeated_and_a_post_is_not_where_the_policy_says_nothing() -> None:

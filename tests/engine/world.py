@@ -383,12 +383,17 @@ class World:
                 assert await watch.changed(process.sequence, 5.0), f"nothing more happens to {process}"
             return process
 
-    async def tried_again(self, process_id: str) -> Process:
-        """Let the time come at which a waiting process is due, and wait until its next attempt began."""
+    async def due(self, process_id: str) -> Process:
+        """Let the time come at which a waiting process is due."""
         waiting = await self.until(process_id, lambda process: process.state is State.WAITING)
         assert waiting.due_at is not None
         self.clock.instant = waiting.due_at
         self.executor.wake(waiting.route, 0)
+        return waiting
+
+    async def tried_again(self, process_id: str) -> Process:
+        """Let the time come at which a waiting process is due, and wait until its next attempt began."""
+        waiting = await self.due(process_id)
         return await self.until(process_id, lambda process: process.tries > waiting.tries)
 
     async def ended(self, process_id: str) -> Process:
