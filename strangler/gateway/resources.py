@@ -245,7 +245,7 @@ class Resources:
             return _limited(problem("bad-request", str(error)), limit)
         page = await self._queries.page(query, callers)
         self._instrument.polled("", "list")
-        return _limited(listing.answer(request, page, self._promised, self._key, shown, self._written), limit)
+        return _limited(listing.answer(request, page, self._promised, self._key, shown, self._listed), limit)
 
     def _refused(self, promise: Promise | None, barred: Barred) -> Answer:
         self._instrument.refused(promise.route if promise is not None else "", barred.name)
@@ -272,21 +272,24 @@ class Resources:
         return self._written(read.process, read.promise, cancel)
 
     def _written(self, process: Process, promise: Promise, may_cancel: bool) -> bytes:
-        """The document of a process as it stands by now."""
+        """The document of a process as it stands by now, kept for who asks for the same next."""
         now = self._clock.now()
         process, history = self._pauses.shown(process, now), keeps_history(process, now)
         # The store gives out the same process until it changes. What it was promised never does.
         known = self._documents.get(process.id)
         if known is not None and known[0] is process and known[1:3] == (may_cancel, history):
             return known[3]
-        document = contract_of(promise.process).document(
-            process, promise.process, may_cancel=may_cancel, history=history
-        )
+        document = _document(process, promise, may_cancel, history)
         self._documents.pop(process.id, None)
         if len(self._documents) >= _REMEMBERED:
             del self._documents[next(iter(self._documents))]
         self._documents[process.id] = process, may_cancel, history, document
         return document
+
+    def _listed(self, process: Process, promise: Promise, may_cancel: bool) -> bytes:
+        """The same for a list: of processes read anew, so that keeping it would only push out what polls ask for."""
+        now = self._clock.now()
+        return _document(self._pauses.shown(process, now), promise, may_cancel, keeps_history(process, now))
 
     def _retry_after(self, process: Process) -> Header:
         return b"Retry-After", b"%d" % self._seconds(process)
@@ -301,6 +304,11 @@ def _limited(answer: Answer | Upgrade, limit: Reading | None) -> Answer | Upgrad
     if limit is not None:
         answer.headers.extend(fields("polls", limit))
     return answer
+
+
+def _document(process: Process, promise: Promise, may_cancel: bool, history: bool) -> bytes:
+    policy = promise.process
+    return contract_of(policy).document(process, policy, may_cancel=may_cancel, history=history)
 
 
 def _is_final(process: Process) -> bool:

@@ -13,6 +13,7 @@ from strangler.domain.exchange import Answer, Header
 from strangler.domain.process import Effect, Process, PublicState, State
 from strangler.domain.steps import Claim, Doubt
 from strangler.policy.model import AccessPolicy
+from strangler.ports import ListQuery
 from tests.gateway.scene import ALICE, BASE, BOB, SENT, R, Scene, a_promise, content, field, finish
 
 
@@ -45,6 +46,21 @@ async def test_a_caller_sees_its_own_processes_newest_first() -> None:
     assert field(answer, "Link") is None
     first = json.loads(await content(answer))["processes"][0]
     assert first["links"]["cancel"] == f"{BASE}{R}/{mine[0].id}"
+
+
+async def test_a_list_pushes_nothing_out_that_polls_are_answered_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene()
+    process = await scene.process()
+    polled = await scene.ask("GET", process, "/status", ALICE)
+
+    async def read_anew(query: ListQuery) -> list[Process]:
+        return [Process(*process)]
+
+    monkeypatch.setattr(scene.store, "page", read_anew)
+    assert await listed(await scene.list("", ALICE)) == [process.id]
+    again = await scene.ask("GET", process, "/status", ALICE)
+
+    assert again.body is polled.body
 
 
 async def test_who_has_none_sees_an_empty_list() -> None:
