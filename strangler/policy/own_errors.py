@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 from strangler.domain.exchange import Answer, Header
@@ -117,10 +118,16 @@ def _sentences(document: dict[str, Any]) -> str:
 def _filled(form: ErrorForm, document: dict[str, Any]) -> str:
     plain = form.media_type == _TEXT
     try:
-        return Template(form.template).filled(document, _text if plain else lambda value: _clean(_text(value)))
+        return _compiled(form.template).filled(document, _text if plain else lambda value: _clean(_text(value)))
     except ExpressionError:
         # An error of ours must reach the client in some form, and this one needs no expression.
         return _sentences(document) if plain else f"<error>{_clean(_said(document))}</error>"
+
+
+@lru_cache(maxsize=1024)
+def _compiled(text: str) -> Template:
+    """A template; kept, because there is a text for each route, and errors come in floods."""
+    return Template(text)
 
 
 def _text(value: Any) -> str:

@@ -8,6 +8,8 @@ import pytest
 
 from strangler.domain.exchange import Answer
 from strangler.domain.problem import problem
+from strangler.policy import own_errors
+from strangler.policy.expressions import Template
 from strangler.policy.own_errors import in_form, media_type_of
 from strangler.policy.wall import ErrorForm
 from strangler.policy.xml_reading import read_xml
@@ -82,6 +84,19 @@ def test_a_template_holds_the_members_of_the_problem_escaped() -> None:
     found = text(in_form(INVALID, form))
     assert "two &amp; more" in found
     assert "<e" not in found[2:]
+
+
+def test_a_template_is_compiled_once_however_many_errors_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+
+    def counted(text: str) -> Template:
+        compiled.append(text)
+        return Template(text)
+
+    monkeypatch.setattr(own_errors, "Template", counted)
+    form = ErrorForm(kind="template", template="{title}, once", media_type="text/html")
+    assert text(in_form(UNKNOWN, form)) != text(in_form(INVALID, form))
+    assert compiled == ["{title}, once"]
 
 
 def test_a_template_that_cannot_be_filled_still_says_what_happened() -> None:
