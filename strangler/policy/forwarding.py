@@ -21,7 +21,7 @@ def upstream_target(target: bytes, rewrite: Rewrite, upstream: Upstream) -> byte
         prefix = rewrite.strip_prefix.encode()
         if target.startswith(prefix) and target[len(prefix) : len(prefix) + 1] in (b"", b"/", b"?"):
             target = target[len(prefix) :]
-            if not target.startswith(b"/"):
+            if not target.startswith(b"/") and not rewrite.add_prefix:
                 target = b"/" + target
     if target == b"*":
         return target

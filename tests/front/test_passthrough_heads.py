@@ -155,6 +155,21 @@ async def test_prefixes_are_taken_off_and_put_before_as_bytes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("rewrite", "sent"),
+    [
+        (Rewrite(strip_prefix="/old", add_prefix="/new"), b"/new?a"),
+        (Rewrite(strip_prefix="/old"), b"/?a"),
+        (Rewrite(add_prefix="/new"), b"/new/old?a"),
+    ],
+)
+async def test_a_path_that_is_all_prefix_becomes_the_other_prefix(rewrite: Rewrite, sent: bytes) -> None:
+    async with Scene(forward=SILENT) as scene:
+        scene.rewrite = rewrite
+        received, _, _ = await exchange(scene, b"GET /old?a HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert received.startswith(b"GET %b HTTP/1.1\r\n" % sent)
+
+
+@pytest.mark.parametrize(
     ("target", "origin"),
     [
         (b"http://h/x?y", b"/x?y"),
