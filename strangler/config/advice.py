@@ -91,7 +91,10 @@ def _without_effect(route: Route) -> Iterator[Advice]:
 def _never_matched(route: Route) -> Iterator[Advice]:
     for path in route.match.paths:
         if not matchable(path):
-            yield Advice(("match", "path"), f"{path} never matches: matching is on paths without dot segments and //")
+            yield Advice(
+                ("match", "path"),
+                f"{path} never matches: matching is on paths without dot segments and //, where a space is %20",
+            )
     if route.match.methods and route.match.methods <= _NEVER_ROUTED:
         yield Advice(("match", "methods"), "never matches: CONNECT and TRACE are refused before")
 

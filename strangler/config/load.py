@@ -37,7 +37,7 @@ LEASE = 15.0
 """Seconds of a worker's lease, unless the settings say otherwise."""
 
 
-_ALONE: tuple[KeyPath, ...] = (
+_ALONE: tuple[tuple[str, ...], ...] = (
     ("upstream",),
     ("match",),
     ("accept", "schema"),
@@ -45,8 +45,24 @@ _ALONE: tuple[KeyPath, ...] = (
     ("access",),
     ("call", "headers"),
     ("call", "forward_idempotency_key"),
+    ("call", "probe", "path"),
+    ("call", "probe", "applied", "body"),
+    ("call", "probe", "absent", "body"),
+    ("call", "follow", "url"),
+    ("call", "follow", "done", "body"),
+    ("translate", "request", "body"),
+    ("translate", "request", "path"),
+    ("translate", "response", "body"),
+    ("translate", "response", "when"),
+    ("outcome", "when"),
+    ("outcome", "reason"),
+    ("callbacks", "body"),
 )
 """Keys whose values are right or wrong whatever the other keys say."""
+
+
+_ANY = Upstream(name="", scheme="http", timeout=0.0)
+"""Stands for one that is not known: what is wrong with a route towards it is wrong towards any other."""
 
 
 class Sources(NamedTuple):
@@ -230,11 +246,8 @@ class _Load:
                 section = Section(node, path, with_defaults(values, schema), self.report)
                 self.route_sections[name] = section
                 upstream = self._upstream(values["upstream"], upstreams, section)
-                if upstream is None:
-                    self._look_further(node, path, upstreams)
-                    continue
-                built = build_route(section, upstream, self.context, self._probed(section, upstreams))
-                if built is not None and self._receivers_known(section):
+                built = build_route(section, upstream or _ANY, self.context, self._probed(section, upstreams))
+                if self._receivers_known(section) and built is not None and upstream is not None:
                     self.promises[built.route.promise.digest] = built.promise_text
                     yield name, built.route
 
@@ -256,8 +269,8 @@ class _Load:
             return
         section = Section(rest, path, values, Report())
         upstream = self._upstream(values["upstream"], upstreams, section) if "upstream" in values else None
-        build_route(section, upstream or Upstream(name="", scheme="http"), self.context)
-        self.report.take_over(section.report, [(*path, *keys) for keys in _ALONE])
+        build_route(section, upstream or _ANY, self.context)
+        self.report.take_over(section.report, path, _ALONE)
 
     def _default(self, upstreams: Mapping[str, Upstream]) -> Default | None:
         first: Node | None = None

@@ -99,7 +99,7 @@ class Node:
                 return str(self.value).lower()
             case str():
                 text = self.value if len(self.value) <= 60 else self.value[:57] + "…"
-                return '"' + text.replace("\n", "\\n") + '"'
+                return f'"{text}"'
         return str(self.value)
 
 
@@ -117,7 +117,7 @@ class Finding:
 
     def __str__(self) -> str:
         level = "" if self.level == "error" else f"{self.level}: "
-        return f"{self.place}: {level}{self.path + ': ' if self.path else ''}{self.text}"
+        return _printable(f"{self.place}: {level}{self.path + ': ' if self.path else ''}{self.text}")
 
 
 class PolicyErrors(OperatorError):
@@ -144,11 +144,12 @@ class Report:
         """Note a finding."""
         self._note(Finding(place, written(path), text, level), path)
 
-    def take_over(self, other: Report, prefixes: Iterable[KeyPath]) -> None:
-        """Note what another report found at these key paths or below."""
-        prefixes = tuple(prefixes)
+    def take_over(self, other: Report, base: KeyPath, keys: Iterable[tuple[str, ...]]) -> None:
+        """Note what another report found below ``base`` at these keys or below; numbers of a list do not count."""
+        keys = tuple(keys)
         for finding, path in zip(other.findings, other._paths, strict=True):
-            if any(path[: len(prefix)] == prefix for prefix in prefixes):
+            below = tuple(step for step in path[len(base) :] if isinstance(step, str))
+            if path[: len(base)] == base and any(below[: len(each)] == each for each in keys):
                 self._note(finding, path)
 
     def errors(self) -> list[Finding]:
@@ -179,6 +180,11 @@ class Report:
         if finding.level == "error":
             self._wrong.add((finding.place.file, path))
             self._broken.update((finding.place.file, path[:length]) for length in range(len(path) + 1))
+
+
+def _printable(text: str) -> str:
+    """What a policy holds must not steer a terminal, or look like a line of its own."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def written(path: KeyPath) -> str:

@@ -249,6 +249,9 @@ def _set_headers(section: Section) -> tuple[tuple[str, str], ...]:
     for name in headers["set"]:
         if name.lower() in FRAMING:
             section.complain(("call", "headers", "set", name), "this header is not the policy's to set")
+    for index, name in enumerate(headers["remove"]):
+        if name.lower() in FRAMING:
+            section.complain(("call", "headers", "remove", index), "this header is not the policy's to take out")
     key_header = section.values["call"].get("forward_idempotency_key")
     if key_header is not None and key_header.lower() in FRAMING:
         section.complain(("call", "forward_idempotency_key"), "this header is not the policy's to set")

@@ -108,12 +108,21 @@ def _report_branch(error: ValidationError, path: KeyPath, root: Node, report: Re
     branches: dict[Any, list[ValidationError]] = {}
     for below in error.context or ():
         branches.setdefault(below.schema_path[0], []).append(below)
-    for errors in branches.values():
-        if all(below.path for below in errors):
-            for below in errors:
-                _report(below, path, root, report)
-            return True
+    for fits in (_is_below, _is_of_contents):
+        for errors in branches.values():
+            if all(fits(below) for below in errors):
+                for below in errors:
+                    _report(below, path, root, report)
+                return True
     return False
+
+
+def _is_below(error: ValidationError) -> bool:
+    return bool(error.path)
+
+
+def _is_of_contents(error: ValidationError) -> bool:
+    return bool(error.path) or error.validator in ("additionalProperties", "required")
 
 
 def _mismatch(node: Node, schema: Schema) -> str:

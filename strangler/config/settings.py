@@ -276,7 +276,8 @@ def base_url(text: str) -> str:
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         sound = False
-    plain = text.isascii() and text.isprintable() and " " not in text  # it goes into header fields as it is
+    # It goes into header fields as it is, in angle brackets too (RFC 3986 section 2, RFC 8288 section 3).
+    plain = text.isascii() and text.isprintable() and not set(' "<>\\^`{|}') & set(text)
     if not sound or not plain or "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError(
             "expected an absolute URL such as https://api.example.org/base, in ASCII, without query and credentials"

@@ -55,7 +55,9 @@ def parse_path(text: str) -> PathPattern:
 
 
 def matchable(text: str) -> bool:
-    """Whether any path in normal form can match: not where the pattern itself has dot segments or ``//``."""
+    """Whether any path in normal form can match: not where the pattern itself has dot segments, ``//`` or spaces."""
+    if any(mark <= " " or mark == "\x7f" for mark in text):
+        return False
     path = text.removesuffix("/*").encode()
     return not path or len(normal(path).split(b"/")) == len(path.split(b"/"))
 

@@ -8,6 +8,7 @@ import pytest
 
 from strangler.config.load import load_policy
 from strangler.config.located import PolicyErrors
+from strangler.operations.api.public import STATUS_KNOWN, STATUS_MEMBERS
 from strangler.config.schema import policy_schema
 from tests.config.scene import UPSTREAM, errors, load, one_route, private_key, without_folder, write, write_certificates
 
@@ -36,7 +37,21 @@ DURATION = "expected a duration such as 250ms, 2s, 5m, 24h or 30d"
         ("call: {headers: {set: {X Y: a}}}", "7:28: routes[0].call.headers.set.X Y: expected the name of a header"),
         ("call: {headers: {set: {Content-Length: '1'}}}", "this header is not the policy's to set"),
         ("call: {headers: {set: {X-A: a, x-a: b}}}", "routes[0].call.headers.set.x-a: the same header as X-A"),
+        ("call: {headers: {remove: [X, host]}}", "call.headers.remove[1]: this header is not the policy's to take out"),
         ("call: {forward_idempotency_key: Host}", "this header is not the policy's to set"),
+        (
+            "process: {id_field: state}",
+            "process.id_field: expected the name of a field that the document does not have",
+        ),
+        (
+            "translate: {response: {path: /x}}",
+            "routes[0].translate.response.path: unknown key; known here: body, charset",
+        ),
+        ('public_url: "https://h/a>b"', "routes[0].public_url: expected an absolute URL"),
+        ('public_url: "https://h/a\\"b"', "routes[0].public_url: expected an absolute URL"),
+        ('deprecation: {link: "https://h/a>b"}', "routes[0].deprecation.link: expected an absolute URL"),
+        ('process: {type: "a\\e[31m\\u202e"}', r'found "a\x1b[31m\u202e"'),
+        ('"wait\\e": 1s', r"routes[0].wait\x1b: unknown key; did you mean wait?"),
         ("process: {type: {Claim}}", "expected a name of letters"),
         ("process: {type: {Claim}}", "if it is meant as text, write it in quotes"),
         ("process: {resource: '/a/{id}'}", "expected a path without parameters, such as /claim-submissions"),
@@ -266,6 +281,47 @@ def test_names_are_unique_over_all_files(tmp_path: Path) -> None:
         "two.yaml:2:11: routes[0].name: there is a route a already, at one.yaml:2:10",
         "two.yaml:3:1: default: there is a default already, at one.yaml:3:1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "too"),
+    [
+        ("upstream: elsewhere", "routes[0].upstream: there is no upstream elsewhere"),
+        ("mode: asynk", "routes[0].mode: expected passthrough or compat or async"),
+        ("call: {timeout: 5}", "routes[0].call.timeout: expected a duration"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("outcome: [{when: {body: 'a ='}, state: failed}]", "outcome[0].when.body: expected an expression"),
+        ("outcome: [{reason: 'a =', state: failed}]", "outcome[0].reason: expected an expression"),
+        ("translate: {request: {body: 'a ='}}", "translate.request.body: expected an expression"),
+        ("translate: {response: {body: 'a ='}}", "translate.response.body: expected an expression"),
+    ],
+)
+def test_what_else_is_wrong_with_a_route_is_told_with_it(
+    tmp_path: Path, wrong: str, too: str, keys: str, said: str
+) -> None:
+    lines = {"upstream": "upstream: legacy", "mode": "mode: async", wrong.partition(":")[0]: wrong}
+    route = ["name: a", "match: {path: /a}", *lines.values(), keys]
+    found = errors(tmp_path, UPSTREAM + "routes:\n  - " + "\n    ".join(route) + "\n")
+    assert len(found) == 2, found
+    assert any(too in line for line in found)
+    assert any(said in line for line in found)
+
+
+def test_a_further_field_for_the_id_is_none_of_the_document(tmp_path: Path) -> None:
+    for name in (*STATUS_MEMBERS, *STATUS_KNOWN):
+        [found] = errors(tmp_path, one_route(f"process: {{id_field: {name}}}"))
+        assert "that the document does not have already" in found
+
+
+def test_what_depends_on_an_upstream_that_nobody_knows_is_not_guessed(tmp_path: Path) -> None:
+    text = one_route("call: {settle: 16s}").replace("upstream: legacy", "upstream: elsewhere")
+    assert len(errors(tmp_path, text)) == 1
+    text = one_route("call: {settle: 1s}").replace("upstream: legacy", "upstream: elsewhere")
+    assert any("routes[0].call.settle: expected at least 15s" in line for line in errors(tmp_path, text))
 
 
 def test_an_upstream_that_may_stand_in_an_unreadable_file_is_not_called_unknown(tmp_path: Path) -> None:
