@@ -8,8 +8,8 @@ import pytest
 
 from strangler.config.load import load_policy
 from strangler.config.located import PolicyErrors
-from strangler.operations.api.public import STATUS_KNOWN, STATUS_MEMBERS
 from strangler.config.schema import policy_schema
+from strangler.operations.api.public import STATUS_KNOWN, STATUS_MEMBERS
 from tests.config.scene import UPSTREAM, errors, load, one_route, private_key, without_folder, write, write_certificates
 
 DURATION = "expected a duration such as 250ms, 2s, 5m, 24h or 30d"
