@@ -40,6 +40,8 @@ class Front:
         Raises:
             OSError: the address cannot be bound.
         """
+        if self._sweep is None:
+            self._tick()  # the timeouts of the first connections count from it
         loop, make, share = asyncio.get_running_loop(), self._connection, reuse_port or None
         # A client that does not get on with its handshake holds a socket as one does that sends no head.
         handshake = self._desk.settings.head_timeout if tls is not None else None
@@ -56,8 +58,6 @@ class Front:
                 make, host, port, ssl=tls, ssl_handshake_timeout=handshake, backlog=BACKLOG, reuse_port=share
             )
         self._servers.append(server)
-        if self._sweep is None:
-            self._tick()
         name = server.sockets[0].getsockname()
         return (name[0], name[1]) if isinstance(name, tuple) else (str(name), 0)
 

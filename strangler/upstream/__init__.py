@@ -1,8 +1,8 @@
 """The way to the legacy systems: connections that passthrough borrows, and the client for recorded calls.
 
-    connections = Connections()            # strangler.ports.Links, for the front
-    caller = Caller()                      # strangler.ports.UpstreamCaller, for the engine
-    keys = PublishedKeys(caller)           # strangler.ports.KeyDocuments, for the engine
+    connections = Connections(max_head=65536)  # strangler.ports.Links, for the front
+    caller = Caller(max_head=65536)            # strangler.ports.UpstreamCaller, for the engine
+    keys = PublishedKeys(caller)               # strangler.ports.KeyDocuments, for the engine
     ...
     connections.close()
     caller.close()

@@ -10,7 +10,6 @@ from strangler.engine.failpoint import reach
 from strangler.policy.upstreams import Upstream
 from strangler.ports import Failure, Outgoing, ReplySink, Trouble
 from strangler.upstream.call import Call
-from strangler.upstream.connections import MAX_HEAD
 from strangler.upstream.dial import Dialer
 from strangler.upstream.idle import Idle
 from strangler.upstream.link import UpstreamLink
@@ -65,9 +64,13 @@ class _Lane:
 
 
 class Caller:
-    """See `strangler.ports.UpstreamCaller`."""
+    """See `strangler.ports.UpstreamCaller`.
 
-    def __init__(self, *, max_head: int = MAX_HEAD) -> None:
+    Args:
+        max_head: bytes of a reply's head at most.
+    """
+
+    def __init__(self, *, max_head: int) -> None:
         self._max_head = max_head
         self._lanes: dict[str, _Lane] = {}
 

@@ -8,14 +8,15 @@ from strangler.policy.upstreams import Upstream
 from strangler.ports import Borrower, Wait
 from strangler.upstream.pool import Pool
 
-MAX_HEAD = 256 * 1024
-"""Bytes of a reply's head. Larger than what we take from clients: what the upstream says was asked for."""
-
 
 class Connections:
-    """See `strangler.ports.Links`. An upstream that a reload changed gets a new pool; the old one ends by itself."""
+    """See `strangler.ports.Links`. An upstream that a reload changed gets a new pool; the old one ends by itself.
 
-    def __init__(self, *, max_head: int = MAX_HEAD) -> None:
+    Args:
+        max_head: bytes of a reply's head at most.
+    """
+
+    def __init__(self, *, max_head: int) -> None:
         self._max_head = max_head
         self._pools: dict[str, Pool] = {}
         self._living: WeakSet[Pool] = WeakSet()  # with those that a changed policy has replaced

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
@@ -52,7 +53,12 @@ class Scene:
     """Everything goes through to the upstream, but for what a test puts into `ours`, by path."""
 
     def __init__(
-        self, *, settings: dict[str, Any] | None = None, tls: ssl.SSLContext | None = None, **upstream: Any
+        self,
+        *,
+        settings: dict[str, Any] | None = None,
+        tls: ssl.SSLContext | None = None,
+        bound: socket.socket | None = None,
+        **upstream: Any,
     ) -> None:
         self.legacy = RawUpstream()
         self.told = Told()
@@ -62,10 +68,11 @@ class Scene:
         self.add_headers: tuple[tuple[bytes, bytes], ...] = ()
         self._settings = Settings(**{"tick": TICK, **(settings or {})})
         self._tls = tls
+        self._bound = bound
         if "tls_" in upstream:
             upstream["tls"] = upstream.pop("tls_")
         self._upstream = {"name": "legacy", "scheme": "http", "host": "127.0.0.1", **upstream}
-        self._connections = Connections()
+        self._connections = Connections(max_head=self._settings.max_head)
         self._clients: list[End] = []
         self.front = Front(self._direct, self._connections, self.told, self._settings)  # type: ignore[arg-type]
         self.address = ("", 0)
@@ -86,7 +93,7 @@ class Scene:
 
     async def __aenter__(self) -> Self:
         await self.legacy.__aenter__()
-        self.address = await self.front.listen("127.0.0.1", tls=self._tls)
+        self.address = await self.front.listen("127.0.0.1", tls=self._tls, bound=self._bound)
         return self
 
     async def __aexit__(self, *_: object) -> None:

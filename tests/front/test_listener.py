@@ -45,6 +45,17 @@ async def test_a_request_bears_who_sent_it_and_where_it_came_in() -> None:
         assert peer.local == "{}:{}".format(*scene.address)
 
 
+async def test_who_connected_to_a_bound_socket_before_anybody_served_it_is_served() -> None:
+    bound = socket.create_server(("127.0.0.1", 0))
+    early = socket.create_connection(bound.getsockname())
+    async with Scene(bound=bound) as scene:
+        client = End(*await asyncio.open_connection(sock=early))
+        scene.ours[b"/ours"] = Answer(204)
+        client.send(OURS)
+        assert (await client.reply()).status == 204
+        client.close()
+
+
 async def test_a_unix_socket_is_listened_on(tmp_path: Path) -> None:
     path = str(tmp_path / "front")
     async with Scene() as scene:

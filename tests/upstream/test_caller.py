@@ -45,7 +45,7 @@ class World:
 
     def __init__(self, legacy: RawUpstream) -> None:
         self.legacy = legacy
-        self.caller = Caller()
+        self.caller = Caller(max_head=64 * 1024)
         self.asked = 0
         self.allowed = True
 

@@ -71,7 +71,7 @@ class World:
 
     def __init__(self, legacy: RawUpstream) -> None:
         self.legacy = legacy
-        self.connections = Connections()
+        self.connections = Connections(max_head=64 * 1024)
         self.upstream = Upstream(
             name="legacy", scheme="http", host="127.0.0.1", port=legacy.port, max_connections=1, keepalive=30.0
         )

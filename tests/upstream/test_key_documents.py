@@ -15,7 +15,7 @@ from tests.front.raw import RawUpstream, refused_port
 
 @pytest.fixture
 async def keys() -> AsyncIterator[PublishedKeys]:
-    caller = Caller()
+    caller = Caller(max_head=64 * 1024)
     yield PublishedKeys(caller)
     caller.close()
 
