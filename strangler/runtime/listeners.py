@@ -11,12 +11,29 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from strangler.config.settings import Address
 from strangler.domain.errors import OperatorError
 
 BACKLOG = 1024
+
+
+@contextlib.contextmanager
+def blaming(address: Address) -> Iterator[None]:
+    """Say which address it is that cannot be listened on.
+
+    Raises:
+        OperatorError: it cannot.
+    """
+    try:
+        yield
+    except socket.gaierror as error:
+        raise OperatorError(f"cannot listen on {address}: {error.strerror}") from error
+    except OSError as error:
+        # The text of asyncio would name the address once more.
+        reason = os.strerror(error.errno) if error.errno else error
+        raise OperatorError(f"cannot listen on {address}: {reason}") from error
 
 
 def bind(addresses: Sequence[Address]) -> list[socket.socket]:
@@ -28,10 +45,8 @@ def bind(addresses: Sequence[Address]) -> list[socket.socket]:
     bound: list[socket.socket] = []
     try:
         for address in addresses:
-            try:
+            with blaming(address):
                 bound += [bind_path(address.path)] if address.path else _bind_name(address.host, address.port)
-            except OSError as error:
-                raise OperatorError(f"cannot listen on {address}: {error.strerror or error}") from error
     except BaseException:
         close(bound)
         raise
@@ -72,8 +87,12 @@ def bind_path(path: str) -> socket.socket:
         if stat.S_ISSOCK(os.stat(path).st_mode):
             os.unlink(path)
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    _listen(listener)
+    try:
+        listener.bind(path)
+        _listen(listener)
+    except BaseException:
+        listener.close()
+        raise
     return listener
 
 

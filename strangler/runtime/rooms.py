@@ -44,6 +44,7 @@ from strangler.operations.telemetry import Telemetry
 from strangler.policy.model import Route
 from strangler.policy.trust import TrustedNetworks
 from strangler.ports import Gate, Limiter, Slots
+from strangler.runtime.listeners import blaming
 from strangler.runtime.memory import Memory
 from strangler.runtime.policies import PolicyInForce
 from strangler.store import Store
@@ -181,18 +182,20 @@ class Rooms:
         """Listen where the settings say.
 
         Raises:
-            OSError: an address cannot be listened on.
-            OperatorError: a certificate or key cannot be used.
+            OperatorError: an address cannot be listened on, a certificate or key cannot be used.
         """
         settings, telemetry = self._frame.settings, self._frame.telemetry
         tls = server_tls(settings)
         listens: list[str] = []
         for address in settings.listen:
             if address.path:
-                await self._front.listen(unix=address.path)
+                with blaming(address):
+                    await self._front.listen(unix=address.path)
                 telemetry.note("listen", address=str(address))
                 continue
-            listens.append(authority(*await self._front.listen(address.host, address.port, tls=tls)))
+            with blaming(address):
+                bound = await self._front.listen(address.host, address.port, tls=tls)
+            listens.append(authority(*bound))
             telemetry.note("listen", address=listens[-1], tls=tls is not None)
         self._site = self._site._replace(listens=tuple(listens))
 

@@ -25,6 +25,7 @@ from strangler.operations.application import Health, Operations, Phase
 from strangler.operations.telemetry import Telemetry
 from strangler.runtime import desk
 from strangler.runtime.intake import Intake
+from strangler.runtime.listeners import blaming
 from strangler.runtime.memory import Memory
 from strangler.runtime.policies import Policies
 from strangler.runtime.review import Review
@@ -132,7 +133,7 @@ class Server:
         """Recover what an earlier run left, then listen.
 
         Raises:
-            OSError: an address cannot be listened on.
+            OperatorError: an address cannot be listened on.
             StoreUnavailable: the store can be neither read nor written.
         """
         await self._operations_listen()
@@ -199,10 +200,11 @@ class Server:
 
     async def _operations_listen(self) -> None:
         ops = self._settings.ops
-        if ops.path:
-            await self._operations.start_unix(ops.path)
-        else:
-            await self._operations.start(ops.host, ops.port)
+        with blaming(ops):
+            if ops.path:
+                await self._operations.start_unix(ops.path)
+            else:
+                await self._operations.start(ops.host, ops.port)
         address = self._operations.addresses[-1]
         self._pass.write(address)
         self._telemetry.note("operations_listen", address=address)
