@@ -59,7 +59,7 @@ async def _serve(settings: Settings, paths: Sequence[Path], environ: Mapping[str
         server = Server(settings, paths, environ, store, identity_key, telemetry)
         try:
             await server.start(await server.policies.first(found))
-            _calm_collector()
+            calm_collector()
         except BaseException:
             await server.close()
             raise
@@ -71,7 +71,7 @@ async def _serve(settings: Settings, paths: Sequence[Path], environ: Mapping[str
         logs.close()
 
 
-def _calm_collector() -> None:
+def calm_collector() -> None:
     """Look for garbage cycles less often, and never again among what lives as long as the program.
 
     A request leaves next to no cycles, but allocates enough for the usual thresholds to walk all that is in flight many
