@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
-from strangler.domain.process import Process
+from strangler.domain.process import Process, State
 
 
 class Event(NamedTuple):
@@ -30,6 +30,33 @@ class OutboxRow(NamedTuple):
     type: str
     payload: str
     created_at: int
+
+
+def following(
+    process: Process,
+    transition: str,
+    before: State | None,
+    version: int,
+    now: int,
+    fields: dict[str, Any],
+    note: str | None = None,
+) -> Event:
+    """The next event of a process, in the state ``before``: a transition sets ``fields``, its state among them."""
+    sequence = process.sequence + 1
+    content: dict[str, Any] = {
+        "id": process.id,
+        "sequence": sequence,
+        "version": version,
+        "at": now,
+        "transition": transition,
+        "from": before,
+        "to": fields["state"],
+        "set": fields,
+    }
+    if note is not None:
+        content["note"] = note
+    text = orjson.dumps(content)
+    return Event(process.id, sequence, version, now, text.decode(), chain(process.head, text))
 
 
 def outbox_row(process: Process, event: Event) -> OutboxRow:

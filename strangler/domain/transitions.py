@@ -11,11 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import orjson
-
 from strangler.domain.delivery import Delivery, raised
 from strangler.domain.errors import IllegalTransition
-from strangler.domain.events import Event, OutboxRow, chain, outbox_row
+from strangler.domain.events import Event, OutboxRow, following, outbox_row
 from strangler.domain.process import ACCEPTED_FIELDS, FINAL, Effect, Process, PublicState, State, public_state
 from strangler.domain.steps import (
     Accept,
@@ -34,6 +32,9 @@ from strangler.domain.steps import (
 )
 
 _PLACES = {name: place for place, name in enumerate(Process._fields)}
+_SETTLED = len(ACCEPTED_FIELDS)
+_UNTOUCHED = tuple(Process._field_defaults[name] for name in Process._fields[_PLACES["due_at"] + 1 :])
+"""What is behind all that a beginning sets."""
 
 _ENDS = frozenset({State.COMPLETED, State.REJECTED, State.FAILED})
 
@@ -110,25 +111,37 @@ def apply(process: Process | None, transition: Transition, now: int) -> Change:
         raise IllegalTransition(f"{type(transition).__name__} from {before}")
     if process is None:
         assert isinstance(transition, Accept), "the table knows no other beginning"
-        base, fields, note = transition.draft, _begun(transition, now), None
-    else:
-        assert not isinstance(transition, Accept), "the table lets nothing begin twice"
-        base = process
-        fields, note = _fields(process, transition, now)
+        return _begun(transition, now)
+    assert not isinstance(transition, Accept), "the table lets nothing begin twice"
+    fields, note = _fields(process, transition, now)
     to = fields["state"]
     if to not in targets:
         raise IllegalTransition(f"{type(transition).__name__} from {before} to {to}")
-    public = process is None or _shows(process, fields)
+    public = _shows(process, fields)
     if public:
-        fields["version"] = base.version + 1
+        fields["version"] = process.version + 1
         fields["updated_at"] = now
-    return _change(process, base, fields, type(transition).__name__, note, public, now)
+    return _change(process, fields, type(transition).__name__, note, public, now)
 
 
-def _begun(accept: Accept, now: int) -> dict[str, Any]:
-    references = accept.business_references
-    told = {"business_references": references} if references is not None else {}
-    return {"state": State.RECEIVED, "due_at": now, **told}
+def _begun(accept: Accept, now: int) -> Change:
+    """The change that begins a process. What it sets is the same for all, so none of the steps of `_change` decides."""
+    draft, references = accept.draft, accept.business_references
+    written: dict[str, Any] = {
+        name: value for name, value in zip(ACCEPTED_FIELDS, draft, strict=False) if value is not None
+    }
+    written["state"] = State.RECEIVED
+    written["due_at"] = now
+    if references is not None:
+        written["business_references"] = references
+    written["version"] = 1
+    written["updated_at"] = now
+    event = following(draft, "Accept", None, 1, now, written)
+    begun = (State.RECEIVED, 1, 1, event.digest, now, now)
+    process = tuple.__new__(Process, (*draft[:_SETTLED], *begun, *_UNTOUCHED))
+    if references is not None:
+        process = process._replace(business_references=references)
+    return Change(None, process, (event,), (outbox_row(process, event),), raised(None, process, now))
 
 
 def _fields(process: Process, step: Step, now: int) -> tuple[dict[str, Any], str | None]:
@@ -272,40 +285,14 @@ def _shows(process: Process, fields: dict[str, Any]) -> bool:
     )
 
 
-def _change(
-    before: Process | None,
-    base: Process,
-    fields: dict[str, Any],
-    name: str,
-    note: str | None,
-    public: bool,
-    now: int,
-) -> Change:
-    """The change that sets ``fields`` on ``base``, with its event and, where it is public, its outbox row."""
-    sequence = base.sequence + 1
-    version = fields.get("version", base.version)
-    written = fields if before is not None else {**_accepted(base), **fields}
-    content: dict[str, Any] = {
-        "id": base.id,
-        "sequence": sequence,
-        "version": version,
-        "at": now,
-        "transition": name,
-        "from": before.state if before is not None else None,
-        "to": fields["state"],
-        "set": written,
-    }
-    if note is not None:
-        content["note"] = note
-    text = orjson.dumps(content)
-    digest = chain(base.head, text)
-    fields["sequence"] = sequence
-    fields["head"] = digest
-    process = _with(base, fields)
-    event = Event(base.id, sequence, version, now, text.decode(), digest)
+def _change(before: Process, fields: dict[str, Any], name: str, note: str | None, public: bool, now: int) -> Change:
+    """The change that sets ``fields``, with its event and, where it is public, its outbox row."""
+    event = following(before, name, before.state, fields.get("version", before.version), now, fields, note)
+    fields["sequence"], fields["head"] = event.sequence, event.digest
+    process = _with(before, fields)
     if not public:
         return Change(before, process, (event,), ())
-    told = raised(before.public_state if before is not None else None, process, now)
+    told = raised(before.public_state, process, now)
     return Change(before, process, (event,), (outbox_row(process, event),), told)
 
 
@@ -316,7 +303,3 @@ def _with(process: Process, fields: dict[str, Any]) -> Process:
     for name, value in fields.items():
         values[_PLACES[name]] = value
     return tuple.__new__(Process, values)
-
-
-def _accepted(draft: Process) -> dict[str, Any]:
-    return {name: value for name, value in zip(ACCEPTED_FIELDS, draft, strict=False) if value is not None}

@@ -155,8 +155,7 @@ class Acceptor:
         try:
             key = await self._checked(submission, caller, body, process_id)
             told = await self._subscribed(submission, route.callbacks, body, process_id) if route.callbacks else None
-            draft, kept = self._drafted(submission, caller, body, key, process_id, now)
-            draft = draft._replace(subscriptions=told) if told is not None else draft
+            draft, kept = self._drafted(submission, caller, body, key, process_id, now, told)
             references = None
             if route.promise.references is not None:
                 references = await found_in_request(self._means.bodies, route.promise.references, draft, kept)
@@ -256,12 +255,19 @@ class Acceptor:
             return subscribed(policy, receivers, None, name)
 
     def _drafted(
-        self, submission: Submission, caller: str | None, body: Body, key: Key | None, process_id: str, now: int
+        self,
+        submission: Submission,
+        caller: str | None,
+        body: Body,
+        key: Key | None,
+        process_id: str,
+        now: int,
+        told: str | None,
     ) -> tuple[Process, RecordedRequest]:
-        """The process that is going to be accepted, and its request as it is kept."""
+        """The process that is going to be accepted, and its request as it is kept. ``told``: who is to be told."""
         request = submission.request
         known_as = names(request, self._means.ids, now)
-        draft = draft_of(submission, caller, body, key, process_id, known_as, now, self._revision())
+        draft = draft_of(submission, caller, body, key, process_id, known_as, now, self._revision(), told)
         trusted = self._trusted(request.peer)
         kept = recorded(request, body, submission.route, known_as, submission.decision.honoured, trusted=trusted)
         return draft, kept

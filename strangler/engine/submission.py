@@ -68,34 +68,42 @@ def draft_of(
     known_as: KnownAs,
     now: int,
     revision: str | None,
+    subscriptions: str | None,
 ) -> Process:
     """The process that is going to be accepted."""
     route = submission.route
-    kept = route.process.kept
+    policy, kept = route.process, route.process.kept
+    scope, lookup, shown, _, life = key if key is not None else _NO_KEY
+    # By place, in the order of the fields: by name it takes twice as long, and it is done for every acceptance.
     return Process(
-        id=process_id,
-        route=route.name,
-        type=route.process.type,
-        promise=route.promise.digest,
-        base=submission.base,
-        resource=route.process.resource,
-        method=submission.request.method,
-        correlation_id=known_as.correlation_id,
-        created_at=now,
-        deadline_at=now + round(route.process.deadline * 1000),
-        retain=kept.whole,
-        retain_bodies=kept.bodies,
-        retain_history=kept.history,
-        retain_deliveries=kept.deliveries,
-        promised=submission.decision.accepts_202,
-        caller=caller,
-        caller_name=caller_name(submission.request, route.access),
-        key=key.shown if key is not None else None,
-        key_scope=key.scope if key is not None else None,
-        key_lookup=key.lookup if key is not None else None,
-        key_life=key.life if key is not None else 0,
-        body_size=body.size,
-        revision=revision,
-        trace=known_as.trace,
-        trace_state=known_as.trace_state,
+        process_id,
+        route.name,
+        policy.type,
+        route.promise.digest,
+        submission.base,
+        policy.resource,
+        submission.request.method,
+        known_as.correlation_id,
+        now,
+        now + round(policy.deadline * 1000),
+        kept.whole,
+        submission.decision.accepts_202,
+        caller,
+        caller_name(submission.request, route.access),
+        shown,
+        scope,
+        lookup,
+        life,
+        body.size,
+        None,  # parent_id
+        revision,
+        known_as.trace,
+        known_as.trace_state,
+        subscriptions,
+        kept.bodies,
+        kept.history,
+        kept.deliveries,
     )
+
+
+_NO_KEY = (None, None, None, None, 0)
