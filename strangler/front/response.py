@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from operator import itemgetter
 from typing import NamedTuple
 
 from strangler.domain.exchange import Answer, Header, Upgrade
@@ -20,6 +21,7 @@ _PLAIN = frozenset(
         *("Preference-Applied", "X-Correlation-ID"),
     )
 )
+_NAME = itemgetter(0)
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
@@ -73,6 +75,8 @@ def _lines(headers: list[Header], length: int | None) -> tuple[list[bytes], bool
 
     ``length``: what a Content-Length must say; None: it is taken as it is.
     """
+    if _PLAIN.issuperset(map(_NAME, headers)):  # as are all of an answer of ours, but for what a policy adds
+        return list(map(b": ".join, headers)), False, False
     lines: list[bytes] = []
     has_length = has_date = False
     for name, value in headers:

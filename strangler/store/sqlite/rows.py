@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -79,7 +81,13 @@ _SHAPES = (_Shape(sql.ACCEPT_USUAL), _Shape(sql.ACCEPT))
 
 def pack(parts: Sequence[bytes]) -> bytes:
     """Byte strings as one: their count, their lengths, and themselves; any octet may be in them."""
-    return struct.pack(f"<{len(parts) + 1}I", len(parts), *map(len, parts)) + b"".join(parts)
+    return _lengths(len(parts)).pack(len(parts), *map(len, parts)) + b"".join(parts)
+
+
+@lru_cache(maxsize=256)
+def _lengths(count: int) -> struct.Struct:
+    """A count and so many lengths."""
+    return struct.Struct(f"<{count + 1}I")
 
 
 def unpack(data: bytes) -> list[bytes]:
@@ -95,7 +103,7 @@ def unpack(data: bytes) -> list[bytes]:
 
 def pack_headers(headers: Headers) -> bytearray:
     """A header list, octet for octet."""
-    return bytearray(pack([part for header in headers for part in header]))
+    return bytearray(pack(list(chain.from_iterable(headers))))
 
 
 def unpack_headers(data: bytes) -> tuple[Header, ...]:
