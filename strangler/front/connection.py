@@ -336,7 +336,8 @@ class ClientConnection(SocketEnd):
     def _refuse(self, malformed: Malformed, head: RequestHead | None = None) -> None:
         """Answer what cannot be taken for a request, and close."""
         headers = [(b"Allow", ALLOWED)] if malformed.code == "method-not-allowed" else []
-        answer: Answer = problem(malformed.code, malformed.detail, headers=headers)
+        retry_after = 1 if malformed.code == "overloaded" else None
+        answer: Answer = problem(malformed.code, malformed.detail, headers=headers, retry_after=retry_after)
         if head is not None:
             answer = self._about(answer, head)
         elif malformed.target is not None:

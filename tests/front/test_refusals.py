@@ -218,6 +218,7 @@ async def test_more_clients_than_allowed_are_turned_away() -> None:
         second = await scene.client()
         reply = await second.reply()
         assert (reply.status, json.loads(reply.body)["code"]) == (503, "overloaded")
+        assert reply.field("Retry-After") == b"1"
         await second.gone()
         first.send(G + b"\r\n")
         upstream = await scene.legacy.accept()
