@@ -47,7 +47,7 @@ from strangler.ports import Gate, Limiter, Slots
 from strangler.runtime.listeners import blaming
 from strangler.runtime.memory import Memory
 from strangler.runtime.policies import PolicyInForce
-from strangler.store import Store
+from strangler.store import WorkerStore
 from strangler.upstream import Caller, Connections, PublishedKeys
 
 _DRAIN_MARGIN = 5.0
@@ -58,7 +58,7 @@ class Frame(NamedTuple):
     """What the rooms stand on, and share with whoever put them together."""
 
     settings: Settings
-    store: Store
+    store: WorkerStore
     identity_key: bytes
     telemetry: Telemetry
     clock: SystemClock

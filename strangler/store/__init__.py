@@ -22,7 +22,11 @@ from strangler.ports import (
 from strangler.store.ledger import Ledgers
 
 
-class Store(ProcessStore, Bodies, Upkeep, Archive, Audit, Desk, Shedding, Standing, StoreHealth, Protocol):
+class WorkerStore(ProcessStore, Bodies, Upkeep, Archive, StoreHealth, Protocol):
+    """What the rooms of a request need of a store, whoever owns it."""
+
+
+class Store(WorkerStore, Audit, Desk, Shedding, Standing, Protocol):
     """All that one store does."""
 
     @property

@@ -12,7 +12,7 @@ import pytest
 
 from strangler.domain.errors import InternalError, StoreUnavailable
 from strangler.domain.process import Process
-from strangler.ports import Committed, KeyTaken, Stale
+from strangler.ports import Committed, KeyTaken, Lease, Stale
 from strangler.store.remote.frames import Frames, frame
 from strangler.store.remote.host import Guest, Host
 from strangler.store.remote.store import RemoteStore
@@ -22,6 +22,8 @@ from strangler.store.sqlite.store import SqliteStore
 from tests.harness.waiting import eventually
 from tests.store import builders as make
 from tests.store.builders import FakeClock, after
+
+ONE = make.make_id()
 
 
 class Forgetful(Host):
@@ -148,6 +150,19 @@ async def test_a_closing_that_nobody_answers_ends_with_a_refusal(owner: Owner, r
     await remote.link.close(patience=0.01)
     with pytest.raises(StoreUnavailable):
         await asked
+
+
+async def test_a_worker_asks_for_nothing_that_may_not_be_done_twice(owner: Owner, remote: RemoteStore) -> None:
+    assert set(owner.host.calls) == {"write_chunk", "discard_chunks", "renew", "resign", "sweep", "save"}
+    lease = Lease("a", owner.clock.boot_id, 7)
+    for _ in range(2):
+        await remote.write_chunk(ONE, "request", 0, b"x")
+        await remote.renew(lease)
+        await remote.save("latency", "a", "text")
+    assert await remote.load("latency") == {"a": "text"}
+    for _ in range(2):
+        await remote.resign("a")
+        await remote.sweep(owner.clock.instant, 10)
 
 
 def test_frames_come_out_as_they_went_in_however_they_are_cut() -> None:

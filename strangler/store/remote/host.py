@@ -8,11 +8,10 @@ from functools import partial
 from typing import Any, cast
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.ports import Command, Committed, Lease, Verdict
+from strangler.ports import Committed, Lease, Verdict
 from strangler.store.remote.frames import Frames, Message, frame
 from strangler.store.remote.messages import Told, pack_verdict, unpack_item
 from strangler.store.sqlite.store import SqliteStore
-from strangler.store.standing import unpacked
 
 _SLOW = 1024 * 1024  # bytes that wait for a worker, above which it is told no news
 
@@ -120,24 +119,11 @@ class Host:
             "resign": store.resign,
             "sweep": store.sweep,
             "save": store.save,
-            "shed": self._shed,
-            "exception": store.write_exception,
-            "pause": store.write_pause,
-            "put_order": lambda order: store.put_order(unpacked(order)),
-            "remove_order": store.remove_order,
-            "begin_pause": store.begin_pause,
-            "end_pause": store.end_pause,
-            "sweep_pauses": store.sweep_pauses,
-            "begin_command": lambda command: store.begin_command(Command._make(command)),
-            "end_command": store.end_command,
         }
 
     def guest(self) -> Guest:
         """The protocol of a new connection."""
         return Guest(self)
-
-    async def _shed(self, after: str | None, enough: int) -> tuple[Any, ...]:
-        return tuple(await self.store.shed(after, enough))
 
     async def renew(self, lease: Lease) -> None:
         """A worker renews its lease."""

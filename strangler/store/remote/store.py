@@ -9,24 +9,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 from strangler.domain.transitions import Change
-from strangler.policy.standing import Order
-from strangler.ports import Command, Commit, Committed, KeyTaken, Lease, Shed, Verdict
+from strangler.ports import Commit, Committed, KeyTaken, Lease, Verdict
 from strangler.store.remote.frames import Message
 from strangler.store.remote.link import Link
 from strangler.store.remote.messages import is_there, pack_item, told_of, unpack_verdict
 from strangler.store.sealing import Sealer
-from strangler.store.sqlite.deliveries import SqliteDeliveries
-from strangler.store.sqlite.exceptions import SqliteExceptions
 from strangler.store.sqlite.library import Library
 from strangler.store.sqlite.reader import SqliteReader
 from strangler.store.sqlite.rows import written
-from strangler.store.standing import OrderKind, packed
 
 _AWAY = "the process that owns the store is away; it is going to be started again"
 
 
 class RemoteStore(SqliteReader):
-    """All store ports. Made, used and closed on one event loop. The file is there already.
+    """See `WorkerStore`. Made, used and closed on one event loop. The file is there already.
+
+    What had no answer when the connection broke is asked again: a commit that finds itself written counts as committed,
+    and all else may be done twice.
 
     Args:
         socket: path of the socket of who owns the file.
@@ -53,12 +52,6 @@ class RemoteStore(SqliteReader):
         self._reason: str | None = None
         self._closing: asyncio.Future[None] | None = None
         self.link = Link(socket, hello, on_message, on_down)
-        self.exceptions = SqliteExceptions(
-            self._look, self._browse, lambda name, values: self.link.ask("call", "exception", (name, values))
-        )
-        self.deliveries = SqliteDeliveries(
-            self._look, self._browse, lambda name, values: self.link.ask("call", "pause", (name, values))
-        )
 
     def commit(self, commit: Commit) -> asyncio.Future[Verdict]:
         """See `ProcessStore.commit`."""
@@ -101,43 +94,9 @@ class RemoteStore(SqliteReader):
         swept: int = await self.link.ask("call", "sweep", (now, limit))
         return swept
 
-    async def shed(self, after: str | None, enough: int) -> Shed:
-        """See `Shedding.shed`."""
-        return Shed._make(await self.link.ask("call", "shed", (after, enough)))
-
     async def save(self, kind: Literal["promise", "latency", "policy"], name: str, text: str) -> None:
         """See `Archive.save`."""
         await self.link.ask("call", "save", (kind, name, text))
-
-    async def put_order(self, order: Order) -> None:
-        """See `Standing.put_order`."""
-        await self.link.ask("call", "put_order", (packed(order),))
-
-    async def remove_order(self, route: str, kind: OrderKind) -> None:
-        """See `Standing.remove_order`."""
-        await self.link.ask("call", "remove_order", (route, kind))
-
-    async def begin_pause(self, route: str, at: int) -> None:
-        """See `Standing.begin_pause`."""
-        await self.link.ask("call", "begin_pause", (route, at))
-
-    async def end_pause(self, route: str, at: int) -> None:
-        """See `Standing.end_pause`."""
-        await self.link.ask("call", "end_pause", (route, at))
-
-    async def sweep_pauses(self) -> int:
-        """See `Standing.sweep_pauses`."""
-        swept: int = await self.link.ask("call", "sweep_pauses", ())
-        return swept
-
-    async def begin_command(self, command: Command) -> int:
-        """See `Audit.begin_command`."""
-        number: int = await self.link.ask("call", "begin_command", (tuple(command),))
-        return number
-
-    async def end_command(self, number: int, at: int, outcome: str, detail: str | None) -> None:
-        """See `Audit.end_command`."""
-        await self.link.ask("call", "end_command", (number, at, outcome, detail))
 
     def refusal(self) -> str | None:
         """See `StoreHealth.refusal`."""

@@ -70,14 +70,14 @@ class SqliteStore(SqliteReader):
         self._writer = Writer(writing, on_group_commit, self._health.failed)
         self._closing: asyncio.Future[None] | None = None
         self._forgetting = Forgetting()
-        self.exceptions = SqliteExceptions(self._look, self._browse, self.write_exception)
-        self.deliveries = SqliteDeliveries(self._look, self._browse, self.write_pause)
+        self.exceptions = SqliteExceptions(self._look, self._browse, self._write_exception)
+        self.deliveries = SqliteDeliveries(self._look, self._browse, self._write_pause)
 
-    def write_exception(self, name: str, values: Sequence[Any]) -> asyncio.Future[bool]:
+    def _write_exception(self, name: str, values: Sequence[Any]) -> asyncio.Future[bool]:
         """Change the exception queue; see `exceptions.action`."""
         return self._do(exceptions.action(name, values))
 
-    def write_pause(self, name: str, values: Sequence[Any]) -> asyncio.Future[None]:
+    def _write_pause(self, name: str, values: Sequence[Any]) -> asyncio.Future[None]:
         """Pause or resume a receiver; see `deliveries.action`."""
         return self._do(deliveries.action(name, values))
 
