@@ -29,14 +29,16 @@ class Messages:
         self._pauses = pauses
         self._promise_of = promise_of
 
-    async def of(self, receiver: Receiver, delivery: Delivery, now: int) -> Message | None:
+    async def of(self, receiver: Receiver, delivery: Delivery, ended: Process | None, now: int) -> Message | None:
         """The message of an attempt that begins now; None: the process is forgotten, or the receiver has no URL.
+
+        ``ended`` is the process as it is told, where it has ended: then nothing has to be read.
 
         Raises:
             StoreUnavailable: the process cannot be read.
         """
         url = delivery.url if delivery.url is not None else receiver.url
-        process = await self._told(delivery)
+        process = ended if ended is not None else await self._told(delivery)
         if process is None or url is None:
             return None
         promise = self._promise_of(process.promise)

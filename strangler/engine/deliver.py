@@ -18,7 +18,7 @@ from strangler.domain.delivery import FINAL_STATES, Delivery, DeliveryState, alo
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.transitions import Change
 from strangler.engine.callback_message import Messages
-from strangler.engine.delivery_lanes import IN_HAND, DeliveryLane, reaches
+from strangler.engine.delivery_lanes import IN_HAND, DeliveryLane, Ready, reaches
 from strangler.engine.delivery_pauses import Pauses, held
 from strangler.engine.delivery_wakes import Wakes
 from strangler.engine.instrument import Instrument
@@ -97,7 +97,8 @@ class Deliverer:
         """A change was committed here that made deliveries; most of them are sent without a look into the store."""
         for delivery in change.deliveries:
             lane = self._lane(delivery.lane)
-            if not (self._going and alone(delivery, change.process) and lane.offer(delivery)):
+            ready = Ready(delivery, change.process)
+            if not (self._going and alone(delivery, change.process) and lane.offer(ready)):
                 lane.unknown = True
             self._pump(lane)
 
@@ -258,10 +259,10 @@ class Deliverer:
             if receiver.rate is not None and (later := lane.pass_at(receiver.rate, self._means.clock.now())):
                 self._wakes.at(lane, later)
                 return
-            delivery = lane.take()
+            ready = lane.take()
             self._calls += 1
             self._in_hand += 1
-            self._spawn(self._deliver(lane, receiver, delivery))
+            self._spawn(self._deliver(lane, receiver, ready))
 
     async def _stock(self, lane: DeliveryLane) -> None:
         """Fill a lane from the store, and see when the next one falls due."""
@@ -284,9 +285,10 @@ class Deliverer:
             lane.stock(due)
         self._pump(lane)
 
-    async def _deliver(self, lane: DeliveryLane, receiver: Receiver, delivery: Delivery) -> None:
+    async def _deliver(self, lane: DeliveryLane, receiver: Receiver, ready: Ready) -> None:
+        delivery = ready.delivery
         try:
-            await self._send(lane, receiver, delivery)
+            await self._send(lane, receiver, ready)
         except StoreUnavailable:
             self._wakes.at(lane, self._means.clock.now() + 1000)
         except Exception as error:
@@ -310,14 +312,14 @@ class Deliverer:
         """Whether all lanes together have no room for one more call."""
         return self._calls >= _AT_ONCE or self._in_hand >= IN_HAND * _AT_ONCE
 
-    async def _send(self, lane: DeliveryLane, receiver: Receiver, delivery: Delivery) -> None:
-        means = self._means
+    async def _send(self, lane: DeliveryLane, receiver: Receiver, ready: Ready) -> None:
+        means, delivery = self._means, ready.delivery
         paused = self._pauses.of(delivery)
         if paused is not None:
             await self.commit(held(delivery, paused, means.clock.now()))
             return
         began_at = means.clock.now()
-        message = await means.messages.of(receiver, delivery, began_at)
+        message = await means.messages.of(receiver, delivery, ready.ended, began_at)
         if message is None:
             return  # it was forgotten meanwhile
         reception = await means.sender.send(receiver, message)

@@ -6,8 +6,10 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from strangler.domain.delivery import Delivery, receiver_of_lane
+from strangler.domain.process import Process
 from strangler.policy.callback_url import parse_callback_url
 from strangler.policy.limit import take
 from strangler.policy.model import Rate
@@ -26,6 +28,13 @@ NARROWED_AFTER = 5
 
 _LONGEST_SPARE = 60_000  # milliseconds between two tries while the fault is our own
 _FIRST_SPARE = 1_000
+
+
+class Ready(NamedTuple):
+    """A delivery that can be sent."""
+
+    delivery: Delivery
+    ended: Process | None = None  # the process, where it is at hand as it is told; else it is read when that is sent
 
 
 class DeliveryLane:
@@ -60,7 +69,7 @@ class DeliveryLane:
         self.warned = False  # it was said that nobody knows how to reach the receiver
         self._spares = 0  # faults of our own in a row
         self._full_at: float | None = None  # milliseconds: when the whole of its rate is there again
-        self._ready: deque[Delivery] = deque()
+        self._ready: deque[Ready] = deque()
         self._ready_keys: set[DeliveryKey] = set()
         self._calls: set[DeliveryKey] = set()
         self._in_hand: set[DeliveryKey] = set()
@@ -107,32 +116,34 @@ class DeliveryLane:
         for delivery in due:
             key = delivery[:3]
             if key not in self._ready_keys and key not in self._in_hand and key not in self._settled:
-                self._ready.append(delivery)
-                self._ready_keys.add(key)
+                self._add(key, Ready(delivery))
 
-    def offer(self, delivery: Delivery) -> bool:
+    def offer(self, ready: Ready) -> bool:
         """Take one that was committed just now; False: what the store says is due comes first, or there is no room."""
         if self.unknown or self.stocking or len(self._ready) >= STOCK:
             return False
-        key = delivery[:3]
+        key = ready.delivery[:3]
         if key not in self._ready_keys and key not in self._in_hand:  # else a look into the store was faster
-            self._ready.append(delivery)
-            self._ready_keys.add(key)
+            self._add(key, ready)
         return True
+
+    def _add(self, key: DeliveryKey, ready: Ready) -> None:
+        self._ready.append(ready)
+        self._ready_keys.add(key)
 
     @property
     def ready(self) -> bool:
         """Whether something can be taken."""
         return bool(self._ready)
 
-    def take(self) -> Delivery:
+    def take(self) -> Ready:
         """The one that has been due longest; `hung_up` and `settled` have to follow."""
-        delivery = self._ready.popleft()
-        key = delivery[:3]
+        taken = self._ready.popleft()
+        key = taken.delivery[:3]
         self._ready_keys.discard(key)
         self._in_hand.add(key)
         self._calls.add(key)
-        return delivery
+        return taken
 
     def hung_up(self, delivery: Delivery) -> bool:
         """The call for one that was taken is over; False: it was before."""

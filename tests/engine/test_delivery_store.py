@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from strangler.domain.delivery import FINAL_STATES, Delivery, DeliveryState, Subscription
-from strangler.domain.process import Effect, PublicState, State
+from strangler.domain.process import Effect, Process, PublicState, State, Tombstone
 from strangler.domain.steps import Accept, Claim, Finish
 from strangler.domain.transitions import Change, apply
 from strangler.engine.delivery_lanes import STOCK
@@ -100,6 +100,28 @@ async def test_what_is_committed_here_is_sent_without_a_look_into_the_store_but_
     await telling.settled()
     assert asked == ["broker-a"]
     assert [message.subject for message in telling.sender.to("broker-a")] == [process.id for process in processes]
+
+
+async def test_of_what_is_committed_here_the_process_is_not_read_again() -> None:
+    telling = Telling(here=True)
+    telling.receiver()
+    await telling.deliverer.begin()
+    read: list[str] = []
+    process = telling.store.process
+
+    async def noted(process_id: str) -> Process | Tombstone | None:
+        read.append(process_id)
+        return await process(process_id)
+
+    telling.store.process = noted  # type: ignore[method-assign]
+    telling.sender.scripts["broker-a"] = [answer(500), OK]
+    ended = await telling.process()
+    await telling.settled()
+    assert read == []
+    await telling.pass_(5)
+    assert read == [ended.id]
+    first, second = telling.sender.to("broker-a")
+    assert first.body == second.body
 
 
 async def test_nothing_that_is_committed_here_overtakes_what_the_store_had_before() -> None:

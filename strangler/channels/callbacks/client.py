@@ -45,12 +45,11 @@ class Client:
     async def exchange(self, target: Target, request: bytes, trail: Trail, until: float) -> Reply:
         """One request and its answer; ``trail`` is filled on the way, ``until`` an instant of the loop.
 
-        Whoever calls ends it then; what has come of an answer is given back before.
-
         A request on a connection of an earlier one that turns out dead is sent again, once per such connection: the
         receiver has most likely not seen it, and knows it by its ``webhook-id`` if it has.
 
         Raises:
+            TimeoutError: no answer came until then.
             OSError, aiohttp.ClientError: no answer came.
             Malformed: what came is none.
         """
@@ -58,9 +57,12 @@ class Client:
             trail.address = link.address
             try:
                 return await self._over(link, target, request, until)
+            except TimeoutError:
+                raise
             except OSError:
                 trail.address = None
-        connection = await self._connector.dial(target.called, self.receiver.tls.server_name, trail)
+        async with asyncio.timeout_at(until):
+            connection = await self._connector.dial(target.called, self.receiver.tls.server_name, trail)
         return await self._over(Link(connection, trail.address), target, request, until)
 
     async def _over(self, link: Link, target: Target, request: bytes, until: float) -> Reply:

@@ -18,8 +18,6 @@ PATIENCE = 1.0
 MAX_HEAD = 16 * 1024
 """Bytes of the head of an answer, with all interim ones before it."""
 
-_BEFORE = 0.02  # seconds by which that wait is over before the whole attempt is
-
 
 class Reply(NamedTuple):
     """What a receiver answered."""
@@ -57,11 +55,12 @@ class Link:
         self._connection.close()
 
     async def exchange(self, request: bytes, until: float) -> Reply:
-        """Send a request and wait for its answer; at ``until``, an instant of the loop, whoever calls ends it.
+        """Send a request and wait for its answer, until an instant of the loop.
 
         Once the head of an answer has come, what comes late of its body, or breaks, is not missed.
 
         Raises:
+            TimeoutError: no head of an answer came until then.
             OSError: the connection was closed, or broke, before there was an answer.
             Malformed: what came is none.
         """
@@ -70,7 +69,9 @@ class Link:
             raise ConnectionResetError
         self._forget()
         self._until = until
-        self._answered = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._answered = loop.create_future()
+        self._timer = loop.call_at(until, self._expire)
         transport.write(request)
         if not self._fed:
             self._fed = True
@@ -79,8 +80,7 @@ class Link:
             await self._answered
         finally:
             self._answered = None
-            if self._patience is not None:
-                self._patience.cancel()
+            self._timer.cancel()
         if self._head is None:
             error = protocol.exception()
             raise error if isinstance(error, OSError) else ConnectionResetError
@@ -93,7 +93,7 @@ class Link:
         self._body: LengthBody | ChunkedBody | None = None  # None: it ends with the connection
         self._first = b""  # of the body, as it comes
         self._keep = False
-        self._patience: asyncio.TimerHandle | None = None
+        self._patient = False  # only the body is still waited for, and not for long
 
     # What the connection says.
 
@@ -120,6 +120,10 @@ class Link:
     def feed_eof(self) -> None:
         """The connection is closed, by whomever."""
         self._finish()
+
+    def _expire(self) -> None:
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_exception(TimeoutError())
 
     def _finish(self) -> None:
         if self._answered is not None and not self._answered.done():
@@ -160,6 +164,8 @@ class Link:
             self._keep = complete and end == len(data) and head.persistent
         if complete or len(self._first) >= HEAD_SIZE:
             self._finish()
-        elif self._patience is None:
+        elif not self._patient:
+            self._patient = True
             loop = asyncio.get_running_loop()
-            self._patience = loop.call_at(min(loop.time() + PATIENCE, self._until - _BEFORE), self._finish)
+            self._timer.cancel()
+            self._timer = loop.call_at(min(loop.time() + PATIENCE, self._until), self._finish)

@@ -48,9 +48,7 @@ class HttpCallbackSender:
         trail = Trail(receiver.networks, plain=target.url.scheme == "http")
         line.users += 1
         try:
-            until = began + receiver.timeout
-            async with asyncio.timeout_at(until):
-                return await _told(line, message, target, trail, began, until)
+            return await _told(line, message, target, trail, began)
         except Exception as error:
             return reception_of(error, trail, _since(began), receiver.timeout)
         finally:
@@ -112,8 +110,9 @@ class _Line:
         return target
 
 
-async def _told(line: _Line, message: Message, target: Target, trail: Trail, began: float, until: float) -> Reception:
+async def _told(line: _Line, message: Message, target: Target, trail: Trail, began: float) -> Reception:
     client, receiver = line.client, line.client.receiver
+    until = began + receiver.timeout
     if receiver.verify == "handshake" and not line.consents.given(str(target.url), _now()):
         origin = origin_of(message.source)
         reply = await client.exchange(target, consent_request(target.url, origin), trail, until)
