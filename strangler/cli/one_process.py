@@ -42,6 +42,7 @@ def _answers(document: Mapping[str, Any]) -> list[tuple[str, object]]:
         ("try again?", _try_again(document)),
         ("ended", short_time(document["finishedAt"]) if "finishedAt" in document else None),
         ("next", short_time(document["dueAt"]) if "dueAt" in document else None),
+        ("waits for", document.get("waitsFor")),
         ("deadline", short_time(document["deadlineAt"])),
         ("route", f"{document['route']} ({document['type']})"),
         ("url", document["url"]),
@@ -59,7 +60,7 @@ def _answers(document: Mapping[str, Any]) -> list[tuple[str, object]]:
 def _try_again(document: Mapping[str, Any]) -> str:
     effect = document.get("effect")
     if effect is None:
-        return "no need: it is under way"
+        return "no need: it was received, and waits" if "waitsFor" in document else "no need: it is under way"
     return _ADVICE[effect]
 
 

@@ -19,6 +19,7 @@ from strangler.operations.metrics import Counts, Exposition
 from strangler.ports import DeliveryTotal, InFlight
 
 _REVIEW = (State.IN_DOUBT, False)
+_WAITING = (State.RECEIVED, State.WAITING, State.FOLLOWING)
 """In doubt, and only a person can settle it."""
 
 
@@ -293,6 +294,11 @@ class Telemetry:
         """A defect of ours: counted by place, and told with its traceback."""
         self.counts.defect(where)
         self._logs.line("error", "defect", {"place": where, "error": describe(error), "traceback": trace(error)})
+
+    def waiting(self) -> dict[str, int]:
+        """How many processes of each route are to be sent, or asked about."""
+        counts = {name: sum(route.in_flight[state] for state in _WAITING) for name, route in self._routes.items()}
+        return {name: count for name, count in counts.items() if count > 0}
 
     def degraded(self) -> dict[str, str]:
         """What does not work as it should, by name, with the reason."""

@@ -32,6 +32,7 @@ from strangler.ports import Clock
 from strangler.runtime.intake import Intake
 from strangler.runtime.policies import PolicyInForce
 from strangler.runtime.review import Review
+from strangler.runtime.standing import StandingOrders
 from strangler.runtime.telling import Telling
 from strangler.store import Store
 from strangler.store.open import store_path
@@ -47,7 +48,7 @@ class Reach(NamedTuple):
     queues: Callable[[], Mapping[str, QueueReading]]
     notifier: Notifier
     executes: Executes
-    orders: routes.Orders
+    orders: StandingOrders
     intake: Intake
     phase: Callable[[], Phase]
     review: Review
@@ -79,6 +80,7 @@ def endpoints(reach: Reach) -> tuple[Endpoint, ...]:
         policies.all_promises,
         lambda name: _today(policies, name),
         lambda process: reach.pauses.shown(process, reach.clock.now()),
+        reach.orders.waits_for,
     )
     return (
         *processes.endpoints(sources),

@@ -193,7 +193,7 @@ class Server:
     def _degraded(self) -> Mapping[str, str]:
         reason = self._store.refusal()
         self._telemetry.store_refuses(reason)
-        degraded = dict(self._orders.degraded())
+        degraded = dict(self._orders.degraded(self._telemetry.waiting()))
         if (memory := self._memory.refusal()) is not None:
             degraded["memory"] = memory
         return {**degraded, "store": reason} if reason is not None else degraded

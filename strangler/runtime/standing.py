@@ -8,6 +8,7 @@ from functools import partial
 
 from strangler.domain import instant
 from strangler.domain.errors import StoreUnavailable
+from strangler.domain.process import Process, PublicState, State
 from strangler.engine.gates import CircuitState, Gatekeeper, GateState
 from strangler.engine.instrument import Instrument, StandingReading
 from strangler.policy.model import Mode
@@ -94,9 +95,24 @@ class StandingOrders:
         found = loaded.table.routes.get(route) if loaded is not None else None
         return found.mode if found is not None else None
 
-    def degraded(self) -> Mapping[str, str]:
-        """What is not as the policy says, by name, for people."""
-        told: dict[str, str] = {}
+    def waits_for(self, process: Process) -> str | None:
+        """What keeps the next call of a process, or the next question about it, from being made, for people."""
+        if process.final or process.state is State.PROCESSING or process.public_state is PublicState.UNCONFIRMED:
+            return None
+        if self._left(process.route):
+            return f"the policy has no route {process.route} any more: it goes on when one of this name is back"
+        if (hold := self._gates.held(process.route)) is not None:
+            return f"its route is on hold since {instant.to_text(hold.began_at)} by {hold.who}: {hold.why}"
+        circuit = self._gates.state(process.route).circuit
+        return f"the circuit of its route is {circuit}: {_CIRCUIT[circuit]}" if circuit != "closed" else None
+
+    def degraded(self, waiting: Mapping[str, int]) -> Mapping[str, str]:
+        """What is not as the policy says, by name, for people. ``waiting``: processes to be sent, by route."""
+        told: dict[str, str] = {
+            f"route:{name}": f"{count} to be sent, and the policy has no route of this name"
+            for name, count in sorted(waiting.items())
+            if self._left(name)
+        }
         for route, state in sorted(self._gates.states().items()):
             hold = self._gates.held(route)
             if hold is not None:
@@ -109,6 +125,10 @@ class StandingOrders:
             if (obstacle := self._policies.obstacle(order)) is not None:
                 told[f"mode:{order.route}"] += f" (not followed: {obstacle})"
         return told
+
+    def _left(self, route: str) -> bool:
+        """Whether the policy in force has no route of this name."""
+        return self._policies.loaded is not None and self.own_mode(route) is None
 
     def readings(self) -> Mapping[str, StandingReading]:
         """What stands in the way of each route that records."""

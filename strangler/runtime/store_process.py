@@ -305,7 +305,7 @@ class StoreProcess:
         return self._phase
 
     def _degraded(self) -> Mapping[str, str]:
-        degraded = dict(self._orders.degraded())
+        degraded = dict(self._orders.degraded(self._telemetry.waiting()))
         if short := [reason for reason in self._hub.short_of_memory.values() if reason is not None]:
             degraded["memory"] = f"{len(short)} of {self._given.settings.workers} workers: {short[0]}"
         if (reason := self._store.refusal()) is not None:

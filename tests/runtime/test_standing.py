@@ -86,6 +86,40 @@ async def test_a_route_on_hold_calls_nobody_over_a_restart_and_loses_nothing(sta
     assert server.fsck().returncode == 0
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_who_looks_at_a_process_is_told_what_it_waits_for(
+    stage: Stage, workers: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    legacy = await stage.legacy()
+    policy = POLICY.format(url=legacy.url)
+    server = stage.server(policy, options=["--workers", workers])
+    await server.start()
+    client = await stage.client(server)
+
+    async def shown() -> str:
+        given = ["processes", "show", accepted.json()["id"], "--store", server.store]
+        assert await asyncio.to_thread(main, given) == 0
+        return capsys.readouterr().out
+
+    assert await order(server, "hold", "submit-claim") == 0
+    accepted = await client.submit("/claims", "m-1")
+    held = await shown()
+    assert "try again?   no need: it was received, and waits" in held
+    assert "waits for    its route is on hold since " in held
+    assert ": the mainframe is patched" in held
+    server.policy.write_text(policy.replace("submit-claim", "renamed"))
+    assert await server.operations("POST", "/-/reload") is not None
+    assert "waits for    the policy has no route submit-claim any more" in await shown()
+    told = await degraded(server)
+    assert told["route:submit-claim"] == "1 to be sent, and the policy has no route of this name"
+    server.policy.write_text(policy)
+    assert await server.operations("POST", "/-/reload") is not None
+    assert await order(server, "release", "submit-claim") == 0
+    assert (await client.settled(accepted.json()["id"]))["state"] == "completed"
+    assert "waits for" not in await shown()
+    assert await degraded(server) == {}
+
+
 async def test_while_the_legacy_system_is_down_calls_pause_and_go_on_by_themselves(crew: Crew) -> None:
     await crew.begin()
     crew.server.policy.write_text(POLICY.format(url=crew.legacy.url))

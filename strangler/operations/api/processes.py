@@ -65,6 +65,7 @@ class Sources(NamedTuple):
     promises: Callable[[], Iterable[Promise]]  # all that is known
     promise_today: Callable[[str], Promise | None]  # of a route
     as_it_stands: Callable[[Process], Process]  # with its deadline by now
+    waits_for: Callable[[Process], str | None]  # what keeps it from going on, for people
 
 
 def endpoints(sources: Sources) -> tuple[Endpoint, ...]:
@@ -228,7 +229,7 @@ async def _whole(process_id: str, sources: Sources) -> Told:
     shown = Shown([one for one in (promise, sources.promise_today(process.route)) if one is not None])
     document = {
         **views.summary(process, promise),
-        **views.particulars(sources.as_it_stands(process), carried.retain_until_at),
+        **views.particulars(sources.as_it_stands(process), carried.retain_until_at, sources.waits_for(process)),
         "promise": {"digest": process.promise, **await _promise_text(process.promise, sources.archive)},
         **views.history(await sources.store.events(process_id)),
         "tries": [views.attempt(one) for one in carried.attempts],

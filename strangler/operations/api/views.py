@@ -170,6 +170,7 @@ WHOLE_KNOWN: Mapping[str, Schema] = {
     "revision": TEXT,
     "traceparent": TEXT,
     "dueAt": INSTANT,
+    "waitsFor": TEXT,
     "retainUntilAt": INSTANT,
     "worker": TEXT,
     "followTarget": TEXT,
@@ -180,8 +181,8 @@ WHOLE_KNOWN: Mapping[str, Schema] = {
 }
 
 
-def particulars(process: Process, retain_until_at: int | None) -> dict[str, Any]:
-    """What is to be known of a process beside what stands in a list."""
+def particulars(process: Process, retain_until_at: int | None, waits_for: str | None) -> dict[str, Any]:
+    """What is to be known of a process beside what stands in a list. ``waits_for``: what keeps it from going on."""
     return {
         "url": process_url(process),
         "deadlineAt": instant.to_text(process.deadline_at),
@@ -191,6 +192,7 @@ def particulars(process: Process, retain_until_at: int | None) -> dict[str, Any]
                 ("revision", process.revision),
                 ("traceparent", process.trace),
                 ("dueAt", at(process.due_at)),
+                ("waitsFor", waits_for),
                 ("retainUntilAt", at(retain_until_at)),
                 ("worker", process.owner),
                 ("followTarget", process.follow_target),
