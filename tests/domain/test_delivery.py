@@ -34,8 +34,8 @@ from strangler.domain.process import Effect, Process, PublicState, State
 from strangler.domain.retry import Backoff
 from strangler.domain.steps import Accept, Cancel, Claim, Doubt, Expire, Finish, Postpone, Report
 from strangler.domain.transitions import apply as change
+from tests.domain.drafts import NOON, a_draft
 
-NOON = 1_800_000_000_000
 PROCESS = "01a3185c-5000-7000-8000-000000000001"
 BACKOFF = Backoff(initial=5.0, factor=5.0, max=3600.0, jitter="none")
 
@@ -49,21 +49,7 @@ def missed(**fields: Any) -> Missed:
 
 
 def a_process(*subscriptions: Subscription) -> Process:
-    draft = Process(
-        id=PROCESS,
-        route="submit-claim",
-        type="ClaimSubmission",
-        promise="p",
-        base="https://public.example",
-        resource="/processes",
-        method="POST",
-        correlation_id="c-1",
-        created_at=NOON,
-        deadline_at=NOON + 1000,
-        retain=1000,
-        promised=True,
-        subscriptions=write_subscriptions(subscriptions),
-    )
+    draft = a_draft(id=PROCESS, subscriptions=write_subscriptions(subscriptions))
     return change(None, Accept(draft), NOON).process
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -29,26 +28,7 @@ from strangler.domain.steps import (
     Transition,
 )
 from strangler.domain.transitions import TABLE, Change, apply
-
-NOON = 1_800_000_000_000
-
-
-def a_draft(**fields: Any) -> Process:
-    draft = Process(
-        id="01a3185c-5000-7000-8000-000000000001",
-        route="submit-claim",
-        type="ClaimSubmission",
-        promise="p",
-        base="https://public.example",
-        resource="/processes",
-        method="POST",
-        correlation_id="c-1",
-        created_at=NOON,
-        deadline_at=NOON + 1000,
-        retain=1000,
-        promised=True,
-    )
-    return draft._replace(**fields)
+from tests.domain.drafts import NOON, a_draft
 
 
 def walk(*transitions: Transition) -> tuple[Process, list[Event]]:

@@ -11,23 +11,14 @@ from strangler.domain.exchange import Body, RecordedRequest
 from strangler.domain.process import Effect, Process, State
 from strangler.engine.retrying import again, obstacle
 from strangler.policy.model import Route
+from tests.domain.drafts import a_draft
 from tests.engine.world import NOON, a_route
 
 REQUEST = RecordedRequest("POST", b"/claims", (), (), Body(2, b"d" * 32, b"{}"))
 
 
 def ended(**fields: Any) -> Process:
-    draft = Process(
-        id="01a1f000-0000-7000-8000-000000000001",
-        route="submit-claim",
-        type="ClaimSubmission",
-        promise="0" * 64,
-        base="https://public.example",
-        resource="/processes",
-        method="POST",
-        correlation_id="c0ffee",
-        created_at=NOON,
-        deadline_at=NOON + 1000,
+    draft = a_draft(
         retain=0,
         promised=False,
         state=State.REJECTED,

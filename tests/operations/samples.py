@@ -14,6 +14,7 @@ from strangler.engine.instrument import AccessLog, Level
 from strangler.operations.lines import LogFormat
 from strangler.operations.logs import Logs
 from strangler.operations.telemetry import Telemetry
+from tests.domain.drafts import a_draft
 
 STARTED_AT = 1_795_000_000_000
 PROCESS_ID = "01a1f000-0000-7000-8000-000000000001"
@@ -33,19 +34,13 @@ def a_request(
 
 
 def a_process(**fields: object) -> Process:
-    draft = Process(
+    draft = a_draft(
         id=PROCESS_ID,
-        route="submit-claim",
-        type="ClaimSubmission",
         promise="0" * 64,
-        base="https://public.example",
-        resource="/processes",
-        method="POST",
         correlation_id="c0ffee",
         created_at=STARTED_AT,
         deadline_at=STARTED_AT + 86_400_000,
         retain=0,
-        promised=True,
     )
     return draft._replace(**fields)  # type: ignore[arg-type]
 
