@@ -1,7 +1,8 @@
 """XML and SOAP to plain values, by the expat that comes with Python.
 
 There is no document type, and with it no entity and nothing external: a document that has one is refused at once.
-Depth, number of elements and attributes, and the length of a tag are bounded while it is read.
+The number of elements and attributes, and the length of a tag, are bounded while it is read, and depth before values
+are made of it.
 
 An element becomes its text, where it has nothing else; else a mapping of its attributes (``@name``), its children by
 name, a list where there are several of one name, and its text (``#text``). Prefixes are the sender's and mean nothing:
@@ -11,8 +12,9 @@ dropped; ``xsi:nil`` is null.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, NamedTuple
+from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from strangler.policy.readable import Unparsable
@@ -21,6 +23,7 @@ MAX_DEPTH = 90  # of elements; expressions take 100 levels of values
 MAX_NODES = 100_000  # elements and attributes
 MAX_TAG = 128 * 1024  # bytes of one tag, comment or instruction
 
+_SHORTEST = 4  # bytes of an element or attribute: "<a/>"
 _PIECE = 64 * 1024
 _BETWEEN = "\n"  # stands in no name and no namespace
 _NIL = "http://www.w3.org/2001/XMLSchema-instance\nnil"
@@ -55,12 +58,13 @@ def read_xml(
     Raises:
         Unparsable: it is not well formed, has a document type, or is too deep or too large.
     """
-    reader = _Reader(frozenset(lists), {uri: prefix for prefix, uri in (namespaces or {}).items()})
-    root, value = reader.read(text.encode("utf-8", "surrogatepass"))
-    uri, _, name = root.rpartition(_BETWEEN)
+    root = _tree(text.encode("utf-8", "surrogatepass"))
+    reading = _Reading(frozenset(lists), {uri: prefix for prefix, uri in (namespaces or {}).items()})
+    value = reading.value(root)
+    uri, _, name = root.tag.rpartition(_BETWEEN)
     if name == "Envelope" and uri in _SOAP:
         return _opened(value, _SOAP[uri])
-    return {reader.names[root]: value}, None
+    return {reading.names[root.tag]: value}, None
 
 
 class _Names(dict[str, str]):
@@ -76,87 +80,84 @@ class _Names(dict[str, str]):
         return shown
 
 
-class _Reader:
-    """One document while it is read. Each method is called for each of its elements, thousands of times."""
+def _tree(data: bytes) -> Element:
+    """The elements of a document. Nothing of Python runs for each of them, but for those of a long one."""
+    # The text was decoded already: whatever the declaration says of its encoding is overridden.
+    parser = expat.ParserCreate("utf-8", _BETWEEN)
+    builder = TreeBuilder()
+    parser.buffer_text = True
+    parser.StartElementHandler = builder.start if len(data) <= _SHORTEST * MAX_NODES else _counted(builder)
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.data
+    parser.StartDoctypeDeclHandler = _document_type
+    try:
+        for start in range(0, len(data), _PIECE):
+            stop = start + _PIECE
+            parser.Parse(data[start:stop], False)
+            if stop - parser.CurrentByteIndex > MAX_TAG:
+                raise Unparsable(f"a tag of more than {MAX_TAG} bytes")
+        parser.Parse(b"", True)
+    except expat.ExpatError as error:
+        reason = expat.errors.messages.get(error.code, "not well formed")
+        raise Unparsable(f"not XML: {reason} at line {error.lineno}, column {error.offset + 1}") from None
+    return builder.close()
+
+
+def _counted(builder: TreeBuilder) -> Callable[[str, dict[str, str]], None]:
+    """Begins elements until there are too many."""
+    nodes = 0
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal nodes
+        nodes += 1 + len(attributes)
+        if nodes > MAX_NODES:
+            raise Unparsable(f"more than {MAX_NODES} elements and attributes")
+        builder.start(name, attributes)
+
+    return start
+
+
+def _document_type(*_: Any) -> None:
+    raise Unparsable("it has a document type, which is never taken")
+
+
+class _Reading:
+    """Elements as values."""
 
     def __init__(self, lists: frozenset[str], prefixes: Mapping[str, str]) -> None:
         self.names = _Names(prefixes)
         self._lists = lists
-        # Of the elements that are open: attributes and children, and where in `_texts` its text begins.
-        self._open: list[tuple[dict[str, Any], int]] = []
-        self._texts: list[str] = []  # of all of them, one after the other
-        self._nodes = 0
-        self._root: tuple[str, Any] | None = None
 
-    def read(self, data: bytes) -> tuple[str, Any]:
-        # The text was decoded already: whatever the declaration says of its encoding is overridden.
-        parser = expat.ParserCreate("utf-8", _BETWEEN)
-        parser.buffer_text = True
-        parser.ordered_attributes = True
-        parser.StartElementHandler = self._start
-        parser.EndElementHandler = self._end
-        parser.CharacterDataHandler = self._texts.append
-        parser.StartDoctypeDeclHandler = self._document_type
-        try:
-            for start in range(0, len(data), _PIECE):
-                stop = start + _PIECE
-                parser.Parse(data[start:stop], False)
-                if stop - parser.CurrentByteIndex > MAX_TAG:
-                    raise Unparsable(f"a tag of more than {MAX_TAG} bytes")
-            parser.Parse(b"", True)
-        except expat.ExpatError as error:
-            reason = expat.errors.messages.get(error.code, "not well formed")
-            raise Unparsable(f"not XML: {reason} at line {error.lineno}, column {error.offset + 1}") from None
-        assert self._root is not None
-        return self._root
-
-    def _start(self, name: str, attributes: list[str]) -> None:
-        self._nodes += 1 + len(attributes) // 2
-        if self._nodes > MAX_NODES:
-            raise Unparsable(f"more than {MAX_NODES} elements and attributes")
-        if len(self._open) >= MAX_DEPTH:
+    def value(self, element: Element, depth: int = 1) -> Any:
+        """The value of an element; ``depth``: of elements, itself among them."""
+        if depth == MAX_DEPTH and len(element):
             raise Unparsable(f"nested more than {MAX_DEPTH} deep")
-        element: dict[str, Any] = {}
-        if attributes:
-            for key, value in zip(attributes[::2], attributes[1::2], strict=True):
-                if key == _NIL:
-                    element[_NIL] = value.strip() in ("true", "1")
-                else:
-                    element[f"@{self.names[key]}"] = value
-        self._open.append((element, len(self._texts)))
-
-    def _end(self, name: str) -> None:
-        element, begin = self._open.pop()
-        value: Any = ""
-        texts = self._texts
-        if len(texts) > begin:
-            value = "".join(texts[begin:]).strip()
-            del texts[begin:]
-        if element:
-            value = _value(element, value)
-        if not self._open:
-            self._root = (name, value)
-            return
-        shown, siblings = self.names[name], self._open[-1][0]
-        if shown not in siblings:
-            siblings[shown] = [value] if shown in self._lists else value
-        elif isinstance(siblings[shown], list):  # the value of an element never is one
-            siblings[shown].append(value)
-        else:
-            siblings[shown] = [siblings[shown], value]
-
-    def _document_type(self, *_: Any) -> None:
-        raise Unparsable("it has a document type, which is never taken")
-
-
-def _value(element: dict[str, Any], text: str) -> Any:
-    """The value of an element with attributes or children."""
-    nil = element.pop(_NIL, False)
-    if not element:
-        return None if nil else text
-    if text:
-        element["#text"] = text
-    return element
+        names, lists = self.names, self._lists
+        value: dict[str, Any] = {}
+        nil, texts = False, [element.text or ""]
+        for key, attribute in element.items():
+            if key == _NIL:
+                nil = attribute.strip() in ("true", "1")
+            else:
+                value[f"@{names[key]}"] = attribute
+        for child in element:
+            # Most elements have nothing but a text.
+            inner = self.value(child, depth + 1) if len(child) or child.keys() else (child.text or "").strip()
+            if tail := child.tail:
+                texts.append(tail)
+            name = names[child.tag]
+            if name not in value:
+                value[name] = [inner] if name in lists else inner
+            elif type(siblings := value[name]) is list:  # the value of an element never is one
+                siblings.append(inner)
+            else:
+                value[name] = [siblings, inner]
+        text = "".join(texts).strip()
+        if not value:
+            return None if nil else text
+        if text:
+            value["#text"] = text
+        return value
 
 
 def _opened(value: Any, version: Literal["1.1", "1.2"]) -> tuple[Any, Envelope]:

@@ -22,6 +22,7 @@ _NAME_LENGTH = 1000
 # What XML 1.0 (section 2.2) cannot hold in any spelling.
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _SPECIAL = re.compile(f"[&<>\"'\r]|{_NOT_XML.pattern}")
+_OTHERS = ("@", "#")  # begin the names of what is no element, but an attribute of one or its text
 _QUOTES = str.maketrans({"\n": "&#10;", "\t": "&#9;"})
 
 
@@ -47,7 +48,7 @@ def elements(value: Any) -> str:
     if not isinstance(value, Mapping):
         raise ExpressionError("expected a mapping of names to values, to make elements of")
     parts: list[str] = []
-    _add_elements(parts, value)
+    _add_elements(parts, value, _Tags())
     return "".join(parts)
 
 
@@ -60,9 +61,10 @@ def document(value: Any, namespaces: Mapping[str, str], charset: str) -> str:
     if not isinstance(value, Mapping) or len(value) != 1 or isinstance(next(iter(value.values())), list):
         raise ExpressionError("expected a mapping of one name, that of the root element")
     ((name, inner),) = value.items()
-    parts = [declaration(charset)]
-    _add_element(parts, str(name), inner, _declared(namespaces))
-    return "".join(parts)
+    if not _is_name(name):
+        raise ExpressionError(f"{name[:60]!r} is no name of an element")
+    root = elements({name: "" if inner is None else inner})
+    return f"{declaration(charset)}<{name}{_declared(namespaces)}{root[1 + len(name) :]}"
 
 
 def envelope(
@@ -88,35 +90,60 @@ def _declared(namespaces: Mapping[str, str]) -> str:
     )
 
 
-def _add_elements(parts: list[str], value: Mapping[str, Any]) -> None:
+class _Tags(dict[str, tuple[str, str, str] | None]):
+    """By a name in a mapping, the tags of an element: that begin it, end it, and stand for an empty one; None: it is
+    not the name of an element, but of an attribute, or of its text.
+    """
+
+    def __missing__(self, name: str) -> tuple[str, str, str] | None:
+        tags = None
+        if name[:1] not in _OTHERS:
+            if not _is_name(name):
+                raise ExpressionError(f"{name[:60]!r} is no name of an element")
+            tags = f"<{name}>", f"</{name}>", f"<{name}/>"
+        self[name] = tags
+        return tags
+
+
+def _add_elements(parts: list[str], value: Mapping[str, Any], known: _Tags) -> bool:
+    """Add the children that a mapping stands for. Returns whether it holds attributes or a text, too."""
+    others = False
     for name, inner in value.items():
-        if inner is None or name[:1] in ("@", "#"):
-            continue
-        if isinstance(inner, list):
-            for each in inner:
-                if each is not None:
-                    _add_element(parts, name, each)
-        else:
-            _add_element(parts, name, inner)
+        for each in inner if isinstance(inner, list) and name[:1] not in _OTHERS else (inner,):
+            if each is None:
+                continue
+            tags = known[name]
+            if tags is None:
+                others = True
+                continue
+            begin, end, empty = tags
+            if type(each) is str:
+                text = each if _SPECIAL.search(each) is None else escaped(each)
+            elif isinstance(each, dict):
+                at = len(parts)
+                parts.append(begin)
+                if _add_elements(parts, each, known):
+                    _add_others(parts, at, each)
+                if len(parts) > at + 1:
+                    parts.append(end)
+                else:
+                    parts[at] = f"{parts[at][:-1]}/>"
+                continue
+            else:
+                text = text_of(each)
+            if text:
+                parts += (begin, text, end)
+            else:
+                parts.append(empty)
+    return others
 
 
-def _add_element(parts: list[str], name: str, value: Any, attributes: str = "") -> None:
-    if not _is_name(name):
-        raise ExpressionError(f"{name[:60]!r} is no name of an element")
-    if not isinstance(value, dict):
-        text = escaped(value) if isinstance(value, str) else text_of(value)
-        parts.append(f"<{name}{attributes}>{text}</{name}>" if text else f"<{name}{attributes}/>")
-        return
-    attributes += "".join([_attribute(key, part) for key, part in value.items() if key[:1] == "@"])
-    begin = len(parts)
-    parts.append(f"<{name}{attributes}>")
-    _add_elements(parts, value)
+def _add_others(parts: list[str], at: int, value: Mapping[str, Any]) -> None:
+    """Add the attributes to the tag ``at`` which an element begins, and its text."""
+    attributes = "".join([_attribute(key, part) for key, part in value.items() if key[:1] == "@"])
+    parts[at] = f"{parts[at][:-1]}{attributes}>"
     if value.get("#text") is not None:
         parts.append(escaped(text_of(value["#text"])))
-    if len(parts) == begin + 1:
-        parts[begin] = f"<{name}{attributes}/>"
-    else:
-        parts.append(f"</{name}>")
 
 
 @lru_cache(maxsize=4096)
