@@ -16,14 +16,12 @@ from strangler.policy.model import (
     AccessPolicy,
     AuthorizePolicy,
     JwtPolicy,
-    OnInDoubt,
     ProcessPolicy,
     Promise,
     Redaction,
 )
 from strangler.policy.references import References, Sought
 from strangler.policy.translate import Interpreter
-from strangler.policy.wall import Wall
 
 _FORMAT = 1
 _FORMAT_WITH_WALL = 2  # versions that know no wall would read past it, and guess
@@ -32,32 +30,28 @@ _FORMATS = (_FORMAT, _FORMAT_WITH_WALL, _FORMAT_WITH_REDACTION)
 _ON_IN_DOUBT = ("review", "retry", "probe", "fail", None)
 
 
-def write(
-    route: str,
-    process: ProcessPolicy,
-    access: AccessPolicy,
-    on_in_doubt: OnInDoubt | None,
-    wait: float,
-    wall: Wall | None = None,
-    redact: Redaction | None = None,
-    references: Sought | None = None,
-) -> tuple[str, str]:
-    """The digest of a promise (SHA-256 of its text, hex), and its text: canonical JSON, without any secret."""
+def write(promise: Promise) -> tuple[str, str]:
+    """The digest of a promise (SHA-256 of its text, hex), and its text: canonical JSON, without any secret.
+
+    The digest that it bears already says nothing.
+    """
+    wall, redact, references = promise.wall, promise.redact, promise.references
     content: dict[str, Any] = {
         "format": _FORMAT if wall is None else _FORMAT_WITH_WALL,
-        "route": route,
-        "process": _given(asdict(process)),
-        "access": _access_content(access),
-        "on_in_doubt": on_in_doubt,
-        "wait": wait,
+        "route": promise.route,
+        "process": _given(asdict(promise.process)),
+        "access": _access_content(promise.access),
+        "on_in_doubt": promise.on_in_doubt,
+        "wait": promise.wait,
     }
     if wall is not None:
-        content["wall"] = _without_none(asdict(wall))
+        content["wall"] = _without_none(asdict(wall.wall))
     if redact:
         content["format"] = _FORMAT_WITH_REDACTION
         content["redact"] = {"headers": sorted(redact.headers), "pointers": sorted(redact.pointers)}
     if references is not None:
-        content["references"] = {"expressions": dict(references.expressions), "paths": list(references.paths)}
+        sought = references.sought
+        content["references"] = {"expressions": dict(sought.expressions), "paths": list(sought.paths)}
     text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return _digest(text), text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from strangler.config import promise
@@ -58,53 +59,37 @@ def build_route(
     mode = Mode(values["mode"])
     match = _match(section)
     call = _call(section, match, upstream, context, probed)
-    process = _process(section)
-    access = build_access(section, context)
     wait = seconds(values["wait"]) if "wait" in values else usual_wait(mode, call.timeout)
     rollout = _rollout(values)
+    promised = Promise(
+        digest="",  # of the text, which is written once all is well
+        route=values["name"],
+        process=_process(section),
+        access=build_access(section, context),
+        on_in_doubt=call.on_in_doubt,
+        wait=wait,
+        redact=_redaction(values["redact"]),
+        references=build_references(section, match.paths),
+        wall=build_wall(section, match.paths, context),
+    )
     accept = build_accept(section, mode, rollout, context)
     deprecation = build_deprecation(section)
-    wall = build_wall(section, match.paths, context)
-    error_form = build_errors(section, context)
+    errors = build_errors(section, context)
     cors = _cors(section)
-    references = build_references(section, match.paths)
-    redact = Redaction(
-        frozenset(name.lower() for name in values["redact"]["headers"]), frozenset(values["redact"]["pointers"])
-    )
     callbacks = build_callbacks(section, context)
     if len(section.report.errors()) > before:
         return None
-    name: str = values["name"]
-    digest, text = promise.write(
-        name,
-        process,
-        access,
-        call.on_in_doubt,
-        wait,
-        wall.wall if wall is not None else None,
-        redact,
-        references.sought if references is not None else None,
-    )
+    digest, text = promise.write(promised)
     route = Route(
-        name=name,
+        name=values["name"],
         match=match,
         upstream=upstream,
         mode=mode,
         wait=wait,
-        promise=Promise(
-            digest=digest,
-            route=name,
-            process=process,
-            access=access,
-            on_in_doubt=call.on_in_doubt,
-            wait=wait,
-            redact=redact,
-            references=references,
-            wall=wall,
-        ),
-        process=process,
+        promise=replace(promised, digest=digest),
+        process=promised.process,
         accept=accept,
-        access=access,
+        access=promised.access,
         call=call,
         prefer=values["prefer"],
         rollout=rollout,
@@ -112,12 +97,16 @@ def build_route(
         on_store_failure=values["on_store_failure"],
         deprecation=deprecation,
         public_url=values["public_url"].rstrip("/") if "public_url" in values else None,
-        errors=error_form,
+        errors=errors,
         cors=cors,
         limits=build_limits(section),
         callbacks=callbacks,
     )
     return BuiltRoute(route, text)
+
+
+def _redaction(values: Mapping[str, Any]) -> Redaction:
+    return Redaction(frozenset(name.lower() for name in values["headers"]), frozenset(values["pointers"]))
 
 
 def _match(section: Section) -> Match:
