@@ -156,7 +156,7 @@ def recorded(
     # One pass, because this is done for every acceptance.
     forward = route.upstream.forward
     sorting = _sorting(forward, route.access.identity)
-    dropped, owned_by_us, secret = sorting
+    dropped, owned_by_us, secret, ours = sorting
     fields = request.fields()
     if b"connection" in fields:
         dropped = dropped | nominated(fields[b"connection"])
@@ -170,7 +170,7 @@ def recorded(
             if lower in owned_by_us:
                 earlier[lower] = earlier[lower] + b", " + value if lower in earlier else value
             continue
-        if b"_" in lower and alias(lower) in owned_by_us:
+        if b"_" in lower and alias(lower) in ours:
             continue
         if lower in secret:
             credentials.append((position, name, value))
@@ -191,11 +191,13 @@ class _Sorting(NamedTuple):
     dropped: frozenset[bytes]
     owned: frozenset[bytes]  # of the dropped, those that are set anew
     secret: frozenset[bytes]
+    ours: frozenset[bytes]  # all that are replaced, which a client may not spell in another way either
 
 
 @lru_cache(maxsize=1024)
 def _sorting(forward: Forward, identity: tuple[str, ...]) -> _Sorting:
-    ours = owned(forward)
+    owned_by_us = owned(forward)
+    ours = owned_by_us | _REPLACED
     headers = (source.partition(":") for source in identity)
     secret = {name.lower().encode() for kind, _, name in headers if kind == "header"}
-    return _Sorting(HOP_BY_HOP | _REPLACED | ours, ours, frozenset(secret) | _ALWAYS_CREDENTIALS)
+    return _Sorting(HOP_BY_HOP | ours, owned_by_us, frozenset(secret) | _ALWAYS_CREDENTIALS, ours)

@@ -469,6 +469,16 @@ async def test_what_the_policy_sets_and_removes_is_set_and_removed_on_the_way_up
     assert b"Authorization" not in sent
 
 
+async def test_no_field_of_a_client_is_taken_for_one_of_ours_by_who_reads_underscores_as_dashes() -> None:
+    world = await a_world(set_headers=(("X-Service", "strangler"),), forward_idempotency_key="X-Key")
+    spelled = (b"X_Service", b"x_service", b"X_KEY", b"X_Correlation_ID", b"X_Forwarded-Proto", b"X_Other")
+    request = a_request(headers=[(name, b"evil") for name in spelled])
+    await world.ended((await world.accepted(request)).id)
+    sent = world.upstream.sent[0].headers
+    assert [name for name, value in sent if value == b"evil"] == [b"X_Other"]
+    assert dict(sent)[b"X-Service"] == b"strangler"
+
+
 async def test_how_long_its_parts_are_kept_is_written_down_with_it(world: World) -> None:
     kept = replace(world.route.process, retain=90.0, retain_bodies=30.0, retain_history=60.0, retain_deliveries=1.5)
     world.load(replace(world.route, process=kept))
