@@ -43,11 +43,13 @@ def forwarding_fields(
     if forward.x_forwarded:
         fields.append((b"X-Forwarded-For", _extended(said.get(b"x-forwarded-for"), address)))
         fields.append((b"X-Forwarded-Proto", said.get(b"x-forwarded-proto") or scheme))
-        fields.append((b"X-Forwarded-Host", said.get(b"x-forwarded-host") or host))
+        if shown := said.get(b"x-forwarded-host") or host:  # HTTP/1.0 can do without
+            fields.append((b"X-Forwarded-Host", shown))
     if forward.forwarded:
         # RFC 7239 section 6: an IPv6 address is bracketed and therefore quoted.
         node = b'"[%b]"' % address if b":" in address else address
-        element = b'for=%b;host="%b";proto=%b' % (node, host.replace(b'"', b""), scheme)
+        named = b'host="%b";' % host.replace(b'"', b"") if host else b""
+        element = b"for=%b;%bproto=%b" % (node, named, scheme)
         fields.append((b"Forwarded", _extended(said.get(b"forwarded"), element)))
     if forward.via:  # RFC 9110 section 7.6.3: appended, whoever sent it
         fields.append((b"Via", _extended(earlier.get(b"via"), b"1.1 " + VIA_NAME)))

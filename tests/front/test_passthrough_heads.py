@@ -130,6 +130,15 @@ async def test_what_a_trusted_peer_says_is_extended() -> None:
         )
 
 
+async def test_of_a_host_that_was_not_named_nothing_is_said() -> None:
+    async with Scene(forward=Forward(forwarded=True)) as scene:
+        received, _, _ = await exchange(scene, b"GET / HTTP/1.0\r\n\r\n")
+        assert received == (
+            b"GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n"
+            b"Forwarded: for=127.0.0.1;proto=http\r\nVia: 1.1 strangler" % scene.legacy.port
+        )
+
+
 async def test_a_field_that_is_ours_but_for_an_underscore_is_dropped() -> None:
     async with Scene() as scene:
         received, _, _ = await exchange(
