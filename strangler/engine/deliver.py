@@ -2,9 +2,8 @@
 
 One place in a whole server delivers. What is being sent when it is killed is still due in the store, and is sent again:
 at least once. The end of what a receiver took is committed behind the next call; what is under way, or not on disk yet,
-is bounded by `IN_HAND`. A commit here hands its deliveries over, another one only says in which lanes there is
-something ("look again"); what there is, the store knows: a signal that is lost costs delay, and nothing else. No lane
-waits for another.
+is bounded by `IN_HAND`. A commit hands its deliveries over, as far as they wait for nothing and there is room; what
+else there is, the store knows: a signal that is lost costs delay, and nothing else. No lane waits for another.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 
 from strangler.domain.delivery import FINAL_STATES, Delivery, DeliveryState, alone, lane_of
 from strangler.domain.errors import StoreUnavailable
+from strangler.domain.process import Process
 from strangler.domain.transitions import Change
 from strangler.engine.callback_message import Messages
 from strangler.engine.delivery_lanes import IN_HAND, DeliveryLane, Ready, reaches
@@ -94,13 +94,17 @@ class Deliverer:
             self._pump(lane)
 
     def raised(self, change: Change) -> None:
-        """A change was committed here that made deliveries; most of them are sent without a look into the store."""
+        """A change was committed here that made deliveries."""
         for delivery in change.deliveries:
-            lane = self._lane(delivery.lane)
-            ready = Ready(delivery, change.process)
-            if not (self._going and alone(delivery, change.process) and lane.offer(ready)):
-                lane.unknown = True
-            self._pump(lane)
+            self.made(delivery, alone(delivery, change.process), change.process)
+
+    def made(self, delivery: Delivery, by_itself: bool, process: Process | None = None) -> None:
+        """A delivery was committed. One that goes by itself, as it waits for no earlier one, is mostly sent without a
+        look into the store; ``process`` is the one whose end it tells, where that is at hand."""
+        lane = self._lane(delivery.lane)
+        if not (self._going and by_itself and lane.offer(Ready(delivery, process))):
+            lane.unknown = True
+        self._pump(lane)
 
     def policy_changed(self) -> None:
         """There are other receivers, or they are reached otherwise."""

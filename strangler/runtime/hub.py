@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from strangler.domain.delivery import Delivery
 from strangler.domain.process import State
 from strangler.engine.gates import Gatekeeper
 from strangler.engine.lanes import Lanes
@@ -26,7 +27,7 @@ from strangler.runtime.intake import Intake
 from strangler.runtime.slots import Allotment
 from strangler.store.remote.frames import Message
 from strangler.store.remote.host import Guest, Host
-from strangler.store.remote.messages import Told
+from strangler.store.remote.messages import Told, unpack_delivery
 from strangler.store.sqlite.store import SqliteStore
 
 
@@ -107,7 +108,7 @@ class Hub(Host):
         self._orders: Message = orders_message(())
         self.short_of_memory: dict[str, str | None] = {}  # by owner, why it takes no new work
         self.intake = Intake(lambda shut: self.tell_all("intake", shut))
-        self.deliver: Callable[[Sequence[str]], None] = lambda lanes: None  # told where deliveries were committed
+        self.deliver: Callable[[Delivery, bool], None] = lambda delivery, by_itself: None  # see `Deliverer.made`
         self.calls["begin_look"] = self._begin_look
         self.calls["take"] = Counter(Buckets(clock)).take
         self._arrive("")
@@ -133,8 +134,8 @@ class Hub(Host):
         if told.seconds is not None:
             self._latencies.observe(told.route, told.seconds)
         self._spread(told.process_id, told.sequence, guest)
-        if told.deliveries:
-            self.deliver(told.deliveries)
+        for parts in told.deliveries:
+            self.deliver(*unpack_delivery(parts))
         if told.waits == 1 and told.due_at is not None and told.due_at <= self._clock.now():
             self.due(told.route, guest)
 

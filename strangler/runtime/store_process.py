@@ -119,7 +119,7 @@ class StoreProcess:
             self._store, self._hub.gates, self._policies, self._clock, telemetry, self._hub.tell_orders
         )
         self._telling = Telling(self._store, self._policies, self._clock, self._hub.pauses, telemetry)
-        self._hub.deliver = self._telling.deliverer.told
+        self._hub.deliver = self._telling.deliverer.made
         notifier = Notifier(
             self._hub.lanes, Outcomes(), self._hub.signals, self._latencies, telemetry, self._telling.deliverer.raised
         )

@@ -17,10 +17,10 @@ async def world() -> AsyncIterator[World]:
     await world.executor.drain(0.0)
 
 
-@pytest.fixture(params=[True, False], ids=["here", "elsewhere"])
+@pytest.fixture(params=["here", "by a worker", "elsewhere"])
 async def telling(request: pytest.FixtureRequest) -> AsyncIterator[Telling]:
     """Delivering, whole, over a store in memory, with one receiver; not begun."""
-    telling = Telling(here=request.param)
+    telling = Telling(here=request.param != "elsewhere", worker=request.param == "by a worker")
     telling.receiver()
     yield telling
     await telling.deliverer.drain(0.0)

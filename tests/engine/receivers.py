@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from strangler.domain.delivery import Delivery, DeliveryState, Subscription, write_subscriptions
+from strangler.domain.delivery import Delivery, DeliveryState, Subscription, alone, write_subscriptions
 from strangler.domain.process import Effect, Process, State
 from strangler.domain.retry import Backoff
 from strangler.domain.steps import Accept, Claim, Finish, Result
@@ -103,10 +103,12 @@ class Telling:
 
     Args:
         here: whether changes are committed in the same OS process, as with one worker; else only lanes are told.
+        worker: a worker commits them, and hands over what it made.
     """
 
-    def __init__(self, *, here: bool = True) -> None:
+    def __init__(self, *, here: bool = True, worker: bool = False) -> None:
         self.here = here
+        self.worker = worker
         self.clock = FakeClock()
         self.store = FlakyStore()
         self.ids = FakeIds()
@@ -168,7 +170,10 @@ class Telling:
 
     def committed(self, change: Change) -> None:
         """Tell the deliverer of a commit."""
-        if self.here:
+        if self.worker and self.here:
+            for delivery in change.deliveries:
+                self.deliverer.made(delivery, alone(delivery, change.process))
+        elif self.here:
             self.deliverer.raised(change)
         else:
             self.deliverer.told([delivery.lane for delivery in change.deliveries])

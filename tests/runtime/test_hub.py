@@ -8,12 +8,17 @@ from typing import Any
 
 import pytest
 
+from strangler.domain.delivery import FINAL_STATES, Delivery, Subscription, write_subscriptions
+from strangler.domain.process import Effect, PublicState, State
+from strangler.domain.steps import Claim, Finish
+from strangler.domain.transitions import apply
 from strangler.engine.latencies import Latencies
 from strangler.operations.logs import Logs
 from strangler.operations.telemetry import Telemetry
 from strangler.operations.totals import Snapshot
 from strangler.ports import Lease
 from strangler.runtime.hub import Hub
+from strangler.store.remote.frames import Frames, frame
 from strangler.store.remote.host import Guest
 from strangler.store.remote.messages import Told, told_of
 from strangler.store.sealing import AesGcmSealer
@@ -57,6 +62,20 @@ def accepted() -> Told:
     change = make.accept().change
     assert change is not None
     return told_of(change)
+
+
+async def test_what_a_worker_has_committed_for_receivers_is_handed_over_as_it_is(hub: Hub) -> None:
+    to_all = Subscription("broker-b", "https://b.example/hook", FINAL_STATES | {PublicState.PROCESSING})
+    wishes = write_subscriptions([Subscription("broker-a"), to_all])
+    change = make.accept(make.draft(subscriptions=wishes)).change
+    assert change is not None
+    change = apply(change.then(Claim("w"), make.NOON).process, Finish(State.COMPLETED, Effect.APPLIED), make.NOON)
+    made: list[tuple[Delivery, bool]] = []
+    hub.deliver = lambda delivery, by_itself: made.append((delivery, by_itself))
+    ((_, told),) = Frames().feed(frame([("told", tuple(told_of(change)))]))
+    hub.committed(Ear(hub, "a"), Told._make(told))
+    first, second = change.deliveries
+    assert made == [(first, True), (second, False)]
 
 
 async def test_one_worker_at_a_time_asks_about_a_process(hub: Hub) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from strangler.domain.process import Process
+from strangler.domain.delivery import Delivery, alone
+from strangler.domain.process import Process, PublicState
 from strangler.domain.transitions import Change
 from strangler.engine.notify import latency
 from strangler.ports import Committed, KeyTaken, Stale, Verdict
@@ -29,7 +30,7 @@ class Told(NamedTuple):
     state: str
     settling: bool
     seconds: float | None  # from acceptance to its end, where that says something
-    deliveries: tuple[str, ...] = ()  # the lanes of those that it made
+    deliveries: tuple[tuple[Any, ...], ...] = ()  # those that it made, each as `unpack_delivery` takes it
 
 
 def told_of(change: Change) -> Told:
@@ -48,8 +49,18 @@ def told_of(change: Change) -> Told:
         process.state.value,
         process.settling,
         latency(process),
-        tuple([delivery.lane for delivery in change.deliveries]),
+        tuple([_pack_delivery(delivery, alone(delivery, process)) for delivery in change.deliveries]),
     )
+
+
+def _pack_delivery(delivery: Delivery, by_itself: bool) -> tuple[Any, ...]:
+    return *delivery[:5], delivery.told.value, delivery.created_at, by_itself
+
+
+def unpack_delivery(parts: tuple[Any, ...]) -> tuple[Delivery, bool]:
+    """A delivery as it was made, and whether it waits for no earlier one."""
+    process_id, version, position, receiver, url, told, at, by_itself = parts
+    return Delivery(process_id, version, position, receiver, url, PublicState(told), at, due_at=at), by_itself
 
 
 def pack_item(item: Written) -> tuple[Any, ...]:

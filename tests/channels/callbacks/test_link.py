@@ -11,11 +11,13 @@ import pytest
 from aiohttp.connector import Connection
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
 from strangler.channels.callbacks import client
+from strangler.channels.callbacks.gate import GatedConnector, Trail
 from strangler.channels.callbacks.link import Link
 from strangler.channels.callbacks.sender import HttpCallbackSender
-from strangler.ports import Answered
+from strangler.ports import Answered, Unreached
 from strangler.ports.deliveries import HEAD_SIZE
 from strangler.wire.malformed import Malformed
 from tests.channels.callbacks.scene import OK, a_message, a_receiver, anywhere, listening
@@ -174,3 +176,24 @@ async def test_each_origin_has_connections_of_its_own(sender: HttpCallbackSender
             assert isinstance(await sender.send(receiver, a_message(f"http://127.0.0.1:{there.port}/")), Answered)
     assert (one.connections, other.connections) == (1, 1)
     assert {seen.headers["host"] for seen in other.requests} == {f"127.0.0.1:{other.port}"}
+
+
+async def test_silence_on_a_connection_of_an_earlier_call_is_no_reason_to_call_anew(
+    sender: HttpCallbackSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialled: list[URL] = []
+    dial = GatedConnector.dial
+
+    async def counted(connector: GatedConnector, url: URL, name: str | None, trail: Trail) -> Connection:
+        dialled.append(url)
+        return await dial(connector, url, name, trail)
+
+    monkeypatch.setattr(GatedConnector, "dial", counted)
+    async with listening(OK, None) as there:
+        url = f"http://127.0.0.1:{there.port}/"
+        receiver = a_receiver(url, timeout=0.2)
+        await sender.send(receiver, a_message(url))
+        found = await sender.send(receiver, a_message(url))
+    assert (len(dialled), len(there.requests)) == (1, 2)
+    assert isinstance(found, Unreached)
+    assert (found.reason, found.address) == ("no answer within 0.2 s", "127.0.0.1")

@@ -14,12 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiohttp.connector import Connection
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from standardwebhooks.webhooks import Webhook
-from yarl import URL
 
-from strangler.channels.callbacks.gate import GatedConnector, Trail
+from strangler.channels.callbacks.gate import GatedConnector
 from strangler.channels.callbacks.sender import HttpCallbackSender
 from strangler.policy.receivers import SigningKey
 from strangler.policy.upstreams import Tls
@@ -251,27 +249,6 @@ async def test_silence_ends_with_the_timeout(sender: HttpCallbackSender) -> None
         found = await sender.send(a_receiver(url, timeout=0.05), a_message(url))
     assert isinstance(found, Unreached)
     assert (found.reason, found.address) == ("no answer within 0.05 s", "127.0.0.1")
-
-
-async def test_silence_on_a_connection_of_an_earlier_call_is_no_reason_to_call_anew(
-    sender: HttpCallbackSender, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dialled: list[URL] = []
-    dial = GatedConnector.dial
-
-    async def counted(connector: GatedConnector, url: URL, name: str | None, trail: Trail) -> Connection:
-        dialled.append(url)
-        return await dial(connector, url, name, trail)
-
-    monkeypatch.setattr(GatedConnector, "dial", counted)
-    async with listening(OK, None) as there:
-        url = f"http://127.0.0.1:{there.port}/"
-        receiver = a_receiver(url, timeout=0.2)
-        await sender.send(receiver, a_message(url))
-        found = await sender.send(receiver, a_message(url))
-    assert (len(dialled), len(there.requests)) == (1, 2)
-    assert isinstance(found, Unreached)
-    assert (found.reason, found.address) == ("no answer within 0.2 s", "127.0.0.1")
 
 
 async def test_nobody_listens(sender: HttpCallbackSender) -> None:
