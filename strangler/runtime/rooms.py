@@ -123,22 +123,7 @@ class Rooms:
             frame.identity_key,
             frame.pauses,
         )
-        resources = Resources(
-            Queries(store, frame.signals, frame.clock),
-            self.commands,
-            store,
-            self.latencies,
-            frame.clock,
-            telemetry,
-            promise_of=policies.promise_of,
-            promises_of=policies.promises_of,
-            identity_key=frame.identity_key,
-            admission=self._admission,
-            limiting=Limiting(frame.limiter, policies.route_of, telemetry, frame.identity_key),
-            pauses=frame.pauses,
-            streams=self._streams,
-            cors=cors,
-        )
+        resources = self._resources(cors)
         self.switch = Switch(recording, resources.respond, cors, self._admission, telemetry)
         self._front = Front(self.switch.direct, self._connections, telemetry, front_settings(settings, trusted))
         telemetry.watch_queues(lambda: frame.lanes.readings(frame.clock.now()))
@@ -176,6 +161,25 @@ class Rooms:
             overloaded=frame.memory.refusal,
             revision=frame.policies.revision,
             receivers=frame.policies.receivers,
+        )
+
+    def _resources(self, cors: Cors) -> Resources:
+        frame, policies = self._frame, self._frame.policies
+        return Resources(
+            Queries(frame.store, frame.signals, frame.clock),
+            self.commands,
+            frame.store,
+            self.latencies,
+            frame.clock,
+            frame.telemetry,
+            promise_of=policies.promise_of,
+            promises_of=policies.promises_of,
+            identity_key=frame.identity_key,
+            admission=self._admission,
+            limiting=Limiting(frame.limiter, policies.route_of, frame.telemetry, frame.identity_key),
+            pauses=frame.pauses,
+            streams=self._streams,
+            cors=cors,
         )
 
     async def listen(self) -> None:
