@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-slow check format bench clean
+.PHONY: demo test test-slow check format bench compiled clean
 
 demo: $(READY)
 	$(BIN)/strangler demo
@@ -29,6 +29,11 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m bench
+
+# What `STRANGLER_COMPILE=1 pip install .` installs, in a folder of its own; takes a C compiler and some minutes.
+compiled: $(READY)
+	rm -rf build
+	STRANGLER_COMPILE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/compiled .
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

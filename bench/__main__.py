@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.accepts import accepts, complete
 from bench.callbacks import callbacks
-from bench.machine import LOAD_CORE, SERVER_CORE
+from bench.machine import LOAD_CORE, ROOT, SERVER_CORE
 from bench.million import million
 from bench.passthrough import compat, passthrough
 from bench.polling import polling
@@ -47,16 +47,24 @@ SCENARIOS: dict[str, Callable[[Settings], list[Row]]] = {
     "workers": workers,
 }
 
+COMPILED = ROOT / "build" / "compiled"
+
 
 def main() -> int:
     """Run the scenarios that were named, or all."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="What strangler does on one core.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(SCENARIOS)}; all without one")
     parser.add_argument("--quick", action="store_true", help="short rounds and smaller stores, for a first look")
+    parser.add_argument("--compiled", action="store_true", help="what `make compiled` has made, not what is here")
     arguments = parser.parse_args()
     for name in arguments.names:
         if name not in SCENARIOS:
             parser.error(f"no scenario is called {name}; there are {', '.join(SCENARIOS)}")
+    if arguments.compiled:
+        if not COMPILED.exists():
+            parser.error("there is nothing compiled; `make compiled` first")
+        # For what is started from here: this folder itself comes last.
+        os.environ |= {"PYTHONSAFEPATH": "1", "PYTHONPATH": f"{COMPILED}{os.pathsep}{ROOT}"}
     settings = Settings(rounds=3, seconds=1.0, quick=True) if arguments.quick else Settings()
     print(f"{_processor()}, {os.cpu_count()} cores, Linux {platform.release()}, ", end="")
     print(f"CPython {platform.python_version()}; server on core {SERVER_CORE}, load and upstream on core {LOAD_CORE}")
@@ -71,7 +79,8 @@ def main() -> int:
         verdicts += [row.met for row in rows if row.met is not None]
         print()
         print(table(f"{name}: {(scenario.__doc__ or '').strip()}", rows))
-        again = f"python -m bench {'--quick ' if settings.quick else ''}{name}"
+        options = ("--quick " if settings.quick else "") + ("--compiled " if arguments.compiled else "")
+        again = f"python -m bench {options}{name}"
         print(f"      again: {again}   ({time.monotonic() - began:.0f} s)", flush=True)
     print(f"\n{sum(verdicts)} of {len(verdicts)} targets met")
     return 0

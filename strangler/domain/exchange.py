@@ -131,10 +131,6 @@ def joined_fields(headers: Headers) -> dict[bytes, bytes]:
     return fields
 
 
-class LastPiece(bytes):
-    """A piece of an iterated body after which none comes: the end of the body can be sent along with it."""
-
-
 @dataclass(slots=True)
 class Answer:
     """What goes back to a client: our own answer, or a recorded reply. The front adds framing, Date and Connection."""

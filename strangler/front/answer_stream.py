@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from strangler.domain.exchange import Answer, LastPiece
+from strangler.domain.exchange import Answer
+from strangler.domain.last_piece import LastPiece
 from strangler.front.response import Response, respond
 from strangler.front.room import Room
 from strangler.wire.body import chunk, last_chunk

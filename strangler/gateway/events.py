@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import aclosing
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import Answer, Header, LastPiece, Request
+from strangler.domain.exchange import Answer, Header, Request
+from strangler.domain.last_piece import LastPiece
 from strangler.domain.problem import SOURCE
 from strangler.domain.process import Process
 from strangler.engine.streams import Batch, Streams

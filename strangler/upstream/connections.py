@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from weakref import WeakSet
-
 from strangler.policy.upstreams import Upstream
 from strangler.ports import Borrower, Wait
 from strangler.upstream.pool import Pool
@@ -19,7 +17,7 @@ class Connections:
     def __init__(self, *, max_head: int) -> None:
         self._max_head = max_head
         self._pools: dict[str, Pool] = {}
-        self._living: WeakSet[Pool] = WeakSet()  # with those that a changed policy has replaced
+        self._living: list[Pool] = []  # with those that a changed policy has replaced, while they are in use
 
     def borrow(self, upstream: Upstream, borrower: Borrower, *, fresh: bool = False) -> Wait | None:
         """See `strangler.ports.Links`."""
@@ -30,7 +28,7 @@ class Connections:
 
     def close(self) -> None:
         """Close all connections that are idle, and the others when they come back; open no more."""
-        for pool in list(self._living):
+        for pool in self._living:
             pool.abandon()
         self._pools.clear()
 
@@ -42,5 +40,5 @@ class Connections:
             pool.close()
         fresh = Pool(upstream, self._max_head)
         self._pools[upstream.name] = fresh
-        self._living.add(fresh)
+        self._living = [living for living in self._living if not living.ended] + [fresh]
         return fresh

@@ -44,6 +44,11 @@ class Pool:
         self._dials: set[asyncio.Task[None]] = set()
         self._closed = False
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was closed, and nothing of it is in use any more."""
+        return self._closed and not self._open and not self._queue
+
     def borrow(self, borrower: Borrower, *, fresh: bool = False) -> Place | None:
         """See `strangler.ports.Links`."""
         if not fresh:

@@ -65,6 +65,7 @@ class RequestFields:
         self.chunked = False
         self.expects_continue = False
         self.expects_more = False  # than we can meet
+        self.has_body = False  # of more than no bytes, as far as the head tells
         self.keep_alive = not old
         self.negotiates = False  # Authorization is one of those that belong to the connection (RFC 4559)
         self.te: bytes | None = None
@@ -73,7 +74,6 @@ class RequestFields:
         self._note()
         self._settle_connection()
         self._check_host()
-        self.has_body = self.chunked or bool(self.content_length)  # of more than no bytes, as far as the head tells
 
     def headers(self) -> list[Header]:
         """All fields as (name, value); parsed when they are first asked for."""
@@ -100,6 +100,7 @@ class RequestFields:
                 self._note_rare(key, value)
         if codings is not None:
             self._settle_codings(codings)
+        self.has_body = self.chunked or bool(self.content_length)
 
     def _note_rare(self, key: bytes, value: bytes) -> None:
         if key == b"expect":

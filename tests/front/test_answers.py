@@ -7,11 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from strangler.domain.exchange import (
-    Answer,
-    LastPiece,
-    Request,
-)
+from strangler.domain.exchange import Answer, Request
+from strangler.domain.last_piece import LastPiece
 from tests.front.scene import Scene
 
 G = b"GET /ours HTTP/1.1\r\nHost: h\r\n\r\n"

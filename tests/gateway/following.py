@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, Pong, TextMessage
 
-from strangler.domain.exchange import Answer, Channel, Header, Upgrade
+from strangler.domain.exchange import Answer, Header, Upgrade
 from strangler.domain.process import Process
 from strangler.policy.match import ResourcePath
 from tests.gateway.scene import ALICE, R, Scene, a_request
@@ -119,8 +119,8 @@ async def all_events(scene: Scene, *headers: Header, last: str | None = None) ->
     return answer
 
 
-class Line(Channel):
-    """A client with a WebSocket of its own at the other end of a channel."""
+class Line:
+    """A client with a WebSocket of its own: a `Channel` at our end of it."""
 
     def __init__(self) -> None:
         self._client = Connection(ConnectionType.CLIENT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ import pytest
 from strangler.policy.upstreams import Upstream
 from strangler.ports import Failure, Link, Trouble
 from strangler.upstream import Connections
-from strangler.upstream.pool import WAITING_PER_CONNECTION
+from strangler.upstream.pool import WAITING_PER_CONNECTION, Pool
 from strangler.wire.reply_head import ReplyHead
 from tests.front.raw import PATIENCE, End, RawUpstream
 
@@ -181,6 +182,23 @@ async def test_a_changed_upstream_gets_new_links_and_the_old_ones_end(world: Wor
     assert busy.link is not None
     busy.link.release()
     await ends[1].gone()
+
+
+async def test_a_pool_that_ended_is_forgotten_when_an_upstream_changes_again(world: World) -> None:
+    replaced: End | None = None
+    for number in range(5):
+        world.upstream = replace(world.upstream, timeout=10.0 + number)
+        lent = await world.lent()
+        end = await world.legacy.accept()
+        await world.exchange(lent, end)
+        assert lent.link is not None
+        lent.link.release()
+        if replaced is not None:
+            await replaced.gone()
+        replaced = end
+    gc.collect()
+    kept = [one.upstream.timeout for one in gc.get_objects() if isinstance(one, Pool)]
+    assert sorted(kept) == [13.0, 14.0]  # the one in use, and the one that it took the place of
 
 
 async def test_a_connection_that_nobody_waits_for_any_more_serves_the_next(world: World) -> None:

@@ -1,0 +1,59 @@
+"""What is compiled does what the same modules do as they are: the suites of the wire, run over a compiled copy."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.material import ROOT
+
+SUITES = ("domain", "front", "gateway", "policy", "upstream", "wire")
+COMPILER = (sysconfig.get_config_var("CC") or "cc").split()[0]
+
+EACH_IS_COMPILED = """
+import importlib, sys
+for path in sys.argv[1:]:
+    module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+    assert not module.__file__.endswith(".py"), module.__file__
+"""
+
+
+def compiled_modules() -> list[str]:
+    """The paths that `setup.py` names; it cannot be imported, it would build."""
+    for statement in ast.parse((ROOT / "setup.py").read_text()).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "COMPILED":
+            return list(ast.literal_eval(statement.value))
+    raise AssertionError
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> None:
+    """Python with that folder before all others."""
+    command = [sys.executable, *arguments]
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | environment
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+
+
+def test_what_is_to_be_compiled_is_there() -> None:
+    assert [path for path in compiled_modules() if not (ROOT / path).is_file()] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_what_is_compiled_keeps_what_the_wire_promises(tmp_path: Path) -> None:
+    if shutil.which(COMPILER) is None:
+        pytest.skip(f"there is no C compiler {COMPILER}: nothing was compiled")
+    for name in ("strangler", "tests", "docs", "deploy", "routes"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    shutil.copy(ROOT / "setup.py", tmp_path)
+    run(tmp_path, "setup.py", "build_ext", "--inplace", STRANGLER_COMPILE="1")
+    run(tmp_path, "-c", EACH_IS_COMPILED, *compiled_modules())
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)  # the settings of pytest
+    run(tmp_path, "-m", "pytest", "-q", "-m", "not slow", *(f"tests/{suite}" for suite in SUITES))
