@@ -270,8 +270,8 @@ async def test_a_repeat_after_a_crash_waits_until_the_legacy_side_has_settled_an
     stage: Stage,
 ) -> None:
     legacy = await stage.legacy()
-    # Never less than the lease and the timeout of a call, some 16 s here.
-    server = stage.server(of_all_kinds(legacy.url, timeout="1s"))
+    # Never less than the lease and the timeout of a call, some 6 s here.
+    server = stage.server(of_all_kinds(legacy.url, timeout="1s"), environment={"STRANGLER_LEASE": "5s"})
     client = await stage.client(server)
     await server.start(STRANGLER_FAILPOINT="after-reply")
     told = await submit(client, "retry", "m")
