@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from strangler.cli.asking import Ops, add_json_argument, add_ops_arguments, add_why_argument, segment
-from strangler.cli.moments import moment
+from strangler.cli.moments import moments
 from strangler.cli.showing import print_fields, print_json, print_table, safe, short_time
 from strangler.domain.errors import OperatorError
 
@@ -71,8 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _wishes(arguments: argparse.Namespace) -> dict[str, Any]:
     wishes = {name: getattr(arguments, name) for _, name, _, _ in _WISHES}
-    for name in ("createdAfter", "createdBefore"):
-        wishes[name] = moment(wishes[name])
+    wishes |= moments(wishes)
     return wishes
 
 

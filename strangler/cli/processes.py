@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from strangler.cli.asking import Ops, add_json_argument, add_ops_arguments, add_why_argument, process_id, segment
-from strangler.cli.moments import moment
+from strangler.cli.moments import moments
 from strangler.cli.one_process import print_process
 from strangler.cli.resolving import add_parsers
 from strangler.cli.showing import print_json, print_table, short_time
@@ -114,8 +114,7 @@ def _add_wishes(parser: argparse.ArgumentParser) -> None:
 
 def _wishes(arguments: argparse.Namespace) -> dict[str, Any]:
     query = {name: getattr(arguments, name) for _, name, _, _ in _WISHES}
-    for name in ("createdAfter", "createdBefore"):
-        query[name] = moment(query[name])
+    query |= moments(query)
     if query["text"] is not None and query["createdAfter"] is None:
         raise OperatorError("--text: within which time? Give --since as well, as in --since 1d")
     return query

@@ -176,6 +176,15 @@ def test_a_terminal_that_cannot_show_a_letter_is_told_its_number() -> None:
     assert b"STATE,\\u2026" in done.stdout
 
 
+@pytest.mark.parametrize("verb", ["processes", "deliveries"])
+@pytest.mark.parametrize("flag", ["--since", "--until"])
+async def test_what_is_no_instant_is_wrong_usage(desk: Desk, run: Run, verb: str, flag: str) -> None:
+    said = f"{flag}: expected 2026-11-21, 2026-11-21T10:00:00Z, or 2h, 3d ago, found 'yesterday'\n"
+    assert await run(verb, "list", flag, "yesterday") == (2, "", said)
+    for good in ("2h", "2026-11-21", "2026-11-21T10:00:00Z"):
+        assert (await run(verb, "list", flag, good))[0] == 0
+
+
 async def test_a_change_needs_a_reason(desk: Desk, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         await run("drain")
