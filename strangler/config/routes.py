@@ -17,7 +17,7 @@ from strangler.config.receivers import build_callbacks
 from strangler.config.referencing import build_references
 from strangler.config.scalars import duration_text, seconds, size
 from strangler.config.section import Context, Section
-from strangler.config.translating import FRAMING, build_errors, build_wall
+from strangler.config.translating import FRAMING, HOST_STAYS, build_errors, build_wall
 from strangler.config.upstreams import build_rewrite
 from strangler.domain.process import PublicState
 from strangler.domain.retry import Backoff
@@ -239,8 +239,8 @@ def _set_headers(section: Section) -> tuple[tuple[str, str], ...]:
         if name.lower() in FRAMING:
             section.complain(("call", "headers", "set", name), "this header is not the policy's to set")
     for index, name in enumerate(headers["remove"]):
-        if name.lower() in FRAMING:
-            section.complain(("call", "headers", "remove", index), "this header is not the policy's to take out")
+        if name.lower() == "host":
+            section.complain(("call", "headers", "remove", index), HOST_STAYS)
     key_header = section.values["call"].get("forward_idempotency_key")
     if key_header is not None and key_header.lower() in FRAMING:
         section.complain(("call", "forward_idempotency_key"), "this header is not the policy's to set")

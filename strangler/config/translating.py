@@ -58,6 +58,8 @@ FRAMING = frozenset(
     }
 )
 
+HOST_STAYS = "a request without Host is none (RFC 9112 section 3.2); `host_header` says which"
+
 Names = frozenset[str] | None
 
 
@@ -127,6 +129,9 @@ class _Builder:
         path = values.get("path")
         if path is not None:
             build_path(self._section, (*keys, "path"), path, RECORDED_NAMES)
+        for index, term in enumerate(values["headers"]["remove"]):
+            if term.lower() == "host":
+                self._section.complain((*keys, "headers", "remove", index), HOST_STAYS)
         return RequestTranslation(
             source=self.source((*keys, "source"), values["source"]),
             content=self._content(keys, values, RECORDED_NAMES),

@@ -291,7 +291,8 @@ def _changed(
         kept = [
             header
             for header in headers
-            if not any(wildcard.fits(term, header[0].lower().decode("latin-1")) for term in remove)
+            if header[0].lower() == b"host"  # without which there is no request, whatever fits it
+            or not any(wildcard.fits(term, header[0].lower().decode("latin-1")) for term in remove)
         ]
     for name, template in templates:
         text = template.text(values)

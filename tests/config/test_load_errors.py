@@ -37,7 +37,11 @@ DURATION = "expected a duration such as 250ms, 2s, 5m, 24h or 30d"
         ("call: {headers: {set: {X Y: a}}}", "7:28: routes[0].call.headers.set.X Y: expected the name of a header"),
         ("call: {headers: {set: {Content-Length: '1'}}}", "this header is not the policy's to set"),
         ("call: {headers: {set: {X-A: a, x-a: b}}}", "routes[0].call.headers.set.x-a: the same header as X-A"),
-        ("call: {headers: {remove: [X, host]}}", "call.headers.remove[1]: this header is not the policy's to take out"),
+        ("call: {headers: {remove: [X, host]}}", "call.headers.remove[1]: a request without Host is none"),
+        (
+            "translate: {request: {headers: {remove: [Host]}}}",
+            "request.headers.remove[0]: a request without Host is none",
+        ),
         ("call: {forward_idempotency_key: Host}", "this header is not the policy's to set"),
         (
             "process: {id_field: state}",
