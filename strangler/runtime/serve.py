@@ -57,13 +57,17 @@ async def _serve(settings: Settings, paths: Sequence[Path], environ: Mapping[str
         )
         telemetry.note("store_open", location=store.location)
         server = Server(settings, paths, environ, store, identity_key, telemetry)
+        # Before it listens: who is asked to end while it starts ends in order, too.
+        asked = _signalled(server)
         try:
             await server.start(await server.policies.first(found))
             calm_collector()
         except BaseException:
             await server.close()
             raise
-        return await _until_signalled(server)
+        await asked.wait()
+        await server.drain()
+        return 0
     except OSError as error:
         raise OperatorError(str(error)) from error
     finally:
@@ -82,8 +86,8 @@ def calm_collector() -> None:
     gc.set_threshold(20_000, 20, 100)
 
 
-async def _until_signalled(server: Server) -> int:
-    """Serve; drain at the first SIGTERM or SIGINT, end at the second."""
+def _signalled(server: Server) -> asyncio.Event:
+    """Set at the first SIGTERM or SIGINT; the second one ends it at once. SIGHUP reads the policy anew."""
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
 
@@ -96,13 +100,12 @@ async def _until_signalled(server: Server) -> int:
     reloads: set[asyncio.Task[Any]] = set()
 
     def reload() -> None:
-        task = loop.create_task(server.policies.reload())
-        reloads.add(task)
-        task.add_done_callback(reloads.discard)
+        if server.started:
+            task = loop.create_task(server.policies.reload())
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, number)
     loop.add_signal_handler(signal.SIGHUP, reload)
-    await asked.wait()
-    await server.drain()
-    return 0
+    return asked

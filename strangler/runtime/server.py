@@ -129,6 +129,11 @@ class Server:
         )
         return desk.Pass(settings, backing.tokens), operations
 
+    @property
+    def started(self) -> bool:
+        """Whether it has begun to serve."""
+        return self._phase != "starting"
+
     async def start(self, loaded: Loaded) -> None:
         """Recover what an earlier run left, then listen.
 

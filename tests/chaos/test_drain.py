@@ -56,6 +56,21 @@ async def test_sigterm_waits_for_what_is_in_flight_and_the_rest_is_sent_after_th
     assert server.fsck().returncode == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_a_signal_while_it_starts_is_followed_in_order(stage: Stage, number: signal.Signals) -> None:
+    legacy = await stage.legacy()
+    server = stage.server(one_route(legacy.url, TWO_AT_ONCE))
+    server.launch()
+    # What comes between this line and the end of the start are several commits.
+    await eventually(lambda: '"operations_listen"' in server.tail(), what="it has begun to start")
+    server.signal(number)
+    if number == signal.SIGHUP:
+        await server.ready()
+        assert await server.stop() == 0
+    else:
+        assert await server.ended() == 0
+
+
 @pytest.mark.slow
 async def test_what_is_still_in_flight_at_the_drain_timeout_is_in_doubt(stage: Stage) -> None:
     legacy, server = await with_two_in_flight(stage, "--drain-timeout", "500ms")
