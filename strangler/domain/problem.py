@@ -125,6 +125,11 @@ def problem(
     return Problem(status, fields, document)
 
 
+def code_of(answer: Answer) -> str:
+    """The name of the problem that an answer tells; empty where it tells none."""
+    return str(answer.document["code"]) if isinstance(answer, Problem) else ""
+
+
 def located(answer: Answer, target: bytes) -> Answer:
     """The answer; if it is a problem without ``instance``, with the path of the request that it is about.
 

@@ -56,13 +56,14 @@ class Instrument(Protocol):
         *,
         decision: str = "",
         process: Process | None = None,
-        correlation_id: str = "",
+        code: str = "",
         sent: int | None = None,
         detail: str = "",
     ) -> None:
         """A request was answered to the end: the one line of the access log.
 
-        ``decision`` is why it went the way it did, in words of ours; ``sent`` the bytes of the answer's body;
+        ``decision`` is why it went the way it did, in words of ours; ``code`` the name of the problem that it was
+        answered with; ``sent`` the bytes of the answer's body;
         ``detail`` what went wrong on the way to the upstream. Status 499 where the client left first.
         """
 

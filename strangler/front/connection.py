@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Literal, cast
 
 from strangler.domain.exchange import Answer, Peer, Request
-from strangler.domain.problem import Problem, correlated, located, problem
+from strangler.domain.problem import Problem, code_of, correlated, located, problem
 from strangler.engine.intake import correlation_id
 from strangler.front.body import NO_BODY, RequestBody
 from strangler.front.desk import Desk
@@ -270,6 +270,7 @@ class ClientConnection(SocketEnd):
         elif isinstance(direction, Handle):
             self._handle(head, request, direction, body, content)
         elif isinstance(direction.body, bytes):
+            self._note(request, direction)
             self.answer(direction)
         else:
             self._handle(head, request, Handle(_answering(direction)), body, content)
@@ -342,11 +343,21 @@ class ClientConnection(SocketEnd):
             answer = self._about(answer, head)
         elif malformed.target is not None:
             answer = located(answer, malformed.target)
+        known = (
+            self.request_of(head) if head is not None else Request("", malformed.target or b"", (), self.peer, NO_BODY)
+        )
+        self._note(known, answer, malformed.detail)
         assert isinstance(answer.body, bytes)
         to_head = head is not None and head.method == "HEAD"
         response = respond(answer, to_head=to_head, old=False, keep=False, date=self.desk.date())
         self.write(response.head if response.bodiless else response.head + answer.body)
         self._linger()
+
+    def _note(self, request: Request, answer: Answer, detail: str = "") -> None:
+        """A line of the access log for what no exchange answers."""
+        instrument = self.desk.instrument
+        if instrument.access_log == "all":
+            instrument.answered(request, "", answer.status, 0.0, decision="front", code=code_of(answer), detail=detail)
 
     def _about(self, answer: Answer, head: RequestHead) -> Answer:
         """A problem, with the path of the request that it is about, and with the client's correlation id."""

@@ -7,7 +7,6 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from strangler.domain.problem import problem
-from strangler.engine.intake import correlation_id
 from strangler.front.client_head import client_head, interim_head, switches_to, upgrade_head
 from strangler.front.head_buffer import MAX_REMEMBERED
 from strangler.front.response import CONTINUE
@@ -50,6 +49,7 @@ class Passage:
     _by_close = False  # the client learns the end of the reply from the end of the connection
     _continued = False  # we sent the "100 Continue"
     _trouble = ""  # what went wrong, for the log
+    _code = ""  # the name of the problem that the client was answered with
 
     def __init__(
         self, connection: ClientConnection, head: RequestHead, way: Passthrough, *, started: float | None = None
@@ -308,7 +308,7 @@ class Passage:
         self._drop_link()
         self._trouble = self._trouble or detail
         answer = problem(code, detail, retry_after=1 if code == "overloaded" else None)
-        self._status = answer.status
+        self._status, self._code = answer.status, code
         self._count()
         self._connection.answer(answer)
 
@@ -342,13 +342,12 @@ class Passage:
         instrument, seconds = desk.instrument, monotonic() - self._started
         instrument.passed_through(self._way.route, self._status, seconds)
         if instrument.access_log == "all":
-            request = self._connection.request_of(self._head)
             instrument.answered(
-                request,
+                self._connection.request_of(self._head),
                 self._way.route,
                 self._status,
                 seconds,
                 decision="passthrough",
-                correlation_id=correlation_id(request) or "",
+                code=self._code,
                 detail=self._trouble,
             )

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from strangler.domain.exchange import Answer, Header, Headers, PassOn, RecordedReply, Request
-from strangler.domain.problem import SOURCE, correlated, located, problem
+from strangler.domain.problem import SOURCE, code_of, correlated, located, problem
 from strangler.domain.process import Process, State
 from strangler.engine.accept import Acceptor
 from strangler.engine.authorize import Barred
@@ -104,6 +104,7 @@ class Recording:
             case Barred(name, barred):
                 self._instrument.refused(submission.route.name, name)
                 answer = correlated(barred, correlation_id(submission.request))
+        code = code_of(answer)
         if submission.route.errors is not None:
             answer = in_form(located(answer, submission.request.target), submission.route.errors)
         if self._instrument.access_log != "none":
@@ -114,6 +115,7 @@ class Recording:
                 time.perf_counter() - started,
                 decision=submission.decision.reason,
                 process=process,
+                code=code,
             )
         return answer
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 
 from strangler.domain.exchange import Answer, PassOn, Request, Upgrade
-from strangler.domain.problem import located, problem
+from strangler.domain.problem import code_of, located, problem
 from strangler.engine.admission import Admission
 from strangler.engine.identity import claimed, source_value
 from strangler.engine.instrument import Instrument
@@ -87,8 +87,9 @@ class Switch:
         if isinstance(answer, Answer):
             self._cors.on_resource(request, resource.resource, answer)
         if self._instrument.access_log != "none":
-            status = answer.status if isinstance(answer, Answer) else 101
-            self._instrument.answered(request, "", status, time.perf_counter() - started, decision="process")
+            status, code = (answer.status, code_of(answer)) if isinstance(answer, Answer) else (101, "")
+            seconds = time.perf_counter() - started
+            self._instrument.answered(request, "", status, seconds, decision="process", code=code)
         return answer
 
     def _direct_route(self, request: Request, matched: Matched, route: Route) -> Direction:

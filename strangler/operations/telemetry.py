@@ -12,6 +12,7 @@ from strangler.domain.process import Process, State
 from strangler.domain.tracing import Span, attempt_name, child_span, parse
 from strangler.domain.transitions import Change
 from strangler.engine.instrument import AccessLog, Level, QueueReading, StandingReading
+from strangler.engine.intake import correlation_id
 from strangler.operations import series
 from strangler.operations.lines import describe, trace
 from strangler.operations.logs import Logs
@@ -78,7 +79,7 @@ class Telemetry:
         *,
         decision: str = "",
         process: Process | None = None,
-        correlation_id: str = "",
+        code: str = "",
         sent: int | None = None,
         detail: str = "",
     ) -> None:
@@ -90,14 +91,15 @@ class Telemetry:
             "request",
             {
                 "route": route or None,
-                "method": request.method,
-                "path": request.path,
+                "method": request.method or None,  # where the head could not be read there is none
+                "path": request.path or None,
                 "status": status,
+                "code": code or None,
                 "ms": seconds * 1000,
                 "bytes": sent,
                 "decision": decision or None,
                 "detail": detail or None,
-                "correlationId": correlation_id or (process.correlation_id if process is not None else None),
+                "correlationId": process.correlation_id if process is not None else correlation_id(request),
                 "process": process.id if process is not None else None,
                 "caller": process.caller_name if process is not None else None,
                 "address": request.peer.address or None,

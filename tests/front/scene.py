@@ -31,7 +31,7 @@ class Told:
         self.details: list[str] = []
 
     def answered(self, request: Request, route: str, status: int, seconds: float, **fields: Any) -> None:
-        self.lines.append((request.method, request.path, route, status, fields["correlation_id"]))
+        self.lines.append((request.method, request.path, route, status, fields["code"]))
         self.details.append(fields["detail"])
 
     def passed_through(self, route: str, status: int, seconds: float) -> None:

@@ -177,6 +177,30 @@ async def test_a_refusal_is_told_by_the_clients_correlation_id(request_line: byt
         assert (reply.field("X-Correlation-ID"), json.loads(reply.body)["correlationId"]) == (b"c-1", "c-1")
 
 
+@pytest.mark.parametrize(
+    ("data", "line", "detail"),
+    [
+        (b"GET /nowhere?a HTTP/1.1\r\nHost: h\r\n\r\n", ("GET", b"/nowhere", "", 404, "no-route"), ""),
+        (
+            b"GET /x?a HTTP/1.1\r\nHost: h\r\nVia: 1.1 strangler\r\n\r\n",
+            ("GET", b"/x", "", 508, "loop-detected"),
+            "The request has been here before.",
+        ),
+        (b"GET /x?a HTTP/1.1\r\n\r\n", ("", b"/x", "", 400, "bad-request"), "Host is missing."),
+        (b"nonsense\r\n\r\n", ("", b"", "", 400, "bad-request"), "The request line is not well formed."),
+    ],
+)
+async def test_what_the_front_refuses_has_a_line_of_the_log(
+    data: bytes, line: tuple[str, bytes, str, int, str], detail: str
+) -> None:
+    async with Scene() as scene:
+        scene.told.access_log = "all"
+        scene.ours[b"/nowhere"] = problem("no-route", "nobody")
+        client = await scene.send(data)
+        assert (await client.reply()).status == line[3]
+        assert (scene.told.lines, scene.told.details) == ([line], [detail])
+
+
 async def test_a_head_that_comes_too_slowly_is_408() -> None:
     async with Scene(settings={"head_timeout": 0.1}) as scene:
         client = await scene.send(b"GET / HTTP/1.1\r\nHost: h\r\n")

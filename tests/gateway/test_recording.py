@@ -307,10 +307,13 @@ async def test_a_store_that_refuses_the_outcome_does_not_keep_the_answer_from_th
 
 async def test_a_refusal_is_a_problem_document_with_its_errors_and_the_clients_correlation_id() -> None:
     world = await a_world(a_route(accept=AcceptPolicy(schema={"required": ["amount"]})))
+    world.instrument.access_log = "all"
     answer = await ask(world, a_request(b"{}", headers=[(b"X-Correlation-ID", b"c-1")]))
     told = document(answer)
     assert (answer.status, told["code"], told["correlationId"]) == (422, "invalid-request", "c-1")
     assert told["errors"] == [{"pointer": "", "detail": "'amount' is a required property"}]
+    [line] = [values for fact, values in world.instrument.told if fact == "answered"]
+    assert line[-1] == "invalid-request"
 
 
 @pytest.mark.parametrize(

@@ -55,10 +55,19 @@ def test_a_request_is_one_wide_line() -> None:
 def test_a_request_that_passed_through_has_no_fields_that_it_has_no_value_for() -> None:
     heard = Heard()
     with heard as telemetry:
-        telemetry.answered(a_request(), "default", 200, 0.001, correlation_id="beef")
+        telemetry.answered(a_request(headers=[(b"X-Correlation-ID", b"beef")]), "default", 200, 0.001)
     [line] = heard.lines
     assert set(line) == {"at", "level", "event", "route", "method", "path", "status", "ms", "correlationId", "address"}
     assert line["correlationId"] == "beef"
+
+
+def test_a_request_that_was_refused_is_found_by_what_its_client_was_told() -> None:
+    heard = Heard()
+    with heard as telemetry:
+        request = a_request(headers=[(b"X-Request-ID", b"beef")])
+        telemetry.answered(request, "submit-claim", 422, 0.001, decision="async", code="idempotency-key-reused")
+    [line] = heard.lines
+    assert (line["status"], line["code"], line["correlationId"]) == (422, "idempotency-key-reused", "beef")
 
 
 def test_an_attempt_is_one_wide_line() -> None:
