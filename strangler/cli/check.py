@@ -23,11 +23,12 @@ def add_parser(subparsers: Any) -> None:
         "--strict; 2 it does not load.",
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="policy files, and folders of them")
-    parser.add_argument("--strict", action="store_true", help="warnings fail as well")
+    parser.add_argument("--strict", action="store_true", help="warnings fail as well (or STRANGLER_STRICT=true)")
     parser.add_argument(
         "--offline",
         action="store_true",
-        help="variables, schemas and certificates that are not here are notes instead of errors",
+        help="variables, schemas and certificates that are not here are notes instead of errors (or "
+        "STRANGLER_OFFLINE=true)",
     )
     parser.add_argument(
         "--public-url",
@@ -40,23 +41,32 @@ def run(arguments: argparse.Namespace) -> int:
     """Check it. Returns 0, or 1 where warnings fail.
 
     Raises:
-        OperatorError: the URL is none.
+        OperatorError: the URL is none, or a variable is wrong.
         PolicyErrors: the policy does not load.
     """
+    strict = arguments.strict or _is_set("STRANGLER_STRICT")
+    offline = arguments.offline or _is_set("STRANGLER_OFFLINE")
     public_url = arguments.public_url or os.environ.get("STRANGLER_PUBLIC_URL")
     if public_url:
         try:
             base_url(public_url)
         except ValueError as error:
             raise OperatorError(f"--public-url: {error}") from None
-    loaded = load_policy(arguments.paths, os.environ, offline=arguments.offline, public_url=bool(public_url))
+    loaded = load_policy(arguments.paths, os.environ, offline=offline, public_url=bool(public_url))
     for finding in loaded.findings:
         print(finding)
-    if arguments.strict and loaded.warnings:
+    if strict and loaded.warnings:
         print(f"{_summary(loaded)}; with --strict, warnings fail", file=sys.stderr)
         return 1
     print(_summary(loaded))
     return 0
+
+
+def _is_set(variable: str) -> bool:
+    text = os.environ.get(variable, "")
+    if text not in ("", "true", "false"):
+        raise OperatorError(f"{variable}: expected true or false, found {text!r}")
+    return text == "true"
 
 
 def _summary(loaded: Loaded) -> str:

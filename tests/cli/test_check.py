@@ -49,6 +49,19 @@ def test_offline_takes_unresolved_references_as_notes(tmp_path: Path, capsys: py
     assert "note: upstreams.a.url: the environment has no NO_SUCH_VARIABLE" in capsys.readouterr().out
 
 
+def test_each_flag_is_a_variable_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unwise = str(write(tmp_path, UNWISE, "unwise.yaml"))
+    elsewhere = 'upstreams: {a: {url: "${env:NO_SUCH_VARIABLE}"}}\ndefault: {upstream: a}'
+    unresolved = str(write(tmp_path, elsewhere, "unresolved.yaml"))
+    for text, codes in (("true", (1, 0)), ("false", (0, 2)), ("", (0, 2)), ("1", (2, 2))):
+        monkeypatch.setenv("STRANGLER_STRICT", text)
+        monkeypatch.setenv("STRANGLER_OFFLINE", text)
+        assert (main(["check", unwise]), main(["check", unresolved])) == codes
+    assert "STRANGLER_STRICT: expected true or false, found '1'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [[], ["check"], ["chekc"], ["check", "--strikt", "x"]])
 def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
