@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 from strangler.domain.errors import AskFailed, OperatorError
 
@@ -55,7 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     modules = {verb: importlib.import_module(f"strangler.cli.{VERBS[verb]}") for verb in asked}
     for module in modules.values():
         module.add_parser(subparsers)
-    parsed = parser.parse_args(given)
+    parsed, rest = parser.parse_known_args(given)
+    if rest and "paths" in parsed and not any(text.startswith("-") for text in rest):
+        # argparse takes the paths before a flag or those behind it, and calls the others unknown.
+        parsed.paths += [Path(text) for text in rest]
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}; `strangler {parsed.verb} --help` says which there are")
     try:
         code: int = modules[parsed.verb].run(parsed)
         sys.stdout.flush()

@@ -26,6 +26,17 @@ def test_warnings_are_told_and_fail_only_under_strict(tmp_path: Path, capsys: py
     assert "1 warning; with --strict, warnings fail" in capsys.readouterr().err
 
 
+def test_paths_may_stand_before_flags_and_behind_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = str(write(tmp_path, UPSTREAM, "one.yaml"))
+    two = str(write(tmp_path, "default: {upstream: legacy}", "two.yaml"))
+    assert main(["check", one, "--strict", two]) == 0
+    assert capsys.readouterr().out == "0 routes, 1 upstream, 0 warnings\n"
+    with pytest.raises(SystemExit) as raised:
+        main(["check", one, "--strikt", two])
+    assert raised.value.code == 2
+    assert "unrecognized arguments: --strikt" in capsys.readouterr().err
+
+
 def test_notes_never_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     policy = str(write(tmp_path, one_route("access: {identity: ['header:X']}")))
     assert main(["check", "--strict", policy]) == 0
