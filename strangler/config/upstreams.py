@@ -103,8 +103,10 @@ def build_tls(values: Mapping[str, Any], section: Section, context: Context) -> 
             paths[key] = path
     if "key" in paths and "cert" not in paths:
         section.complain(("tls", "key"), "a private key needs its certificate, `cert`")
-    tls = Tls(**paths, verify=values["verify"], server_name=values.get("server_name"))
-    if all(context.reading.stamps[path] is not None for path in paths.values()):
+    stamps = [context.reading.stamps[path] for path in paths.values()]
+    seen = tuple(stamp for stamp in stamps if stamp is not None)
+    tls = Tls(**paths, verify=values["verify"], server_name=values.get("server_name"), seen=seen)
+    if len(seen) == len(stamps):
         _examine(tls, section)
     return tls
 

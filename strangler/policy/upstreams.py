@@ -15,6 +15,9 @@ class Tls:
     key: str | None = None
     verify: bool = True
     server_name: str | None = None
+    seen: tuple[tuple[int, ...], ...] = ()
+    """What these files were like when the policy was loaded: others under the same names are another way to speak, so
+    that what is connected with the old ones is not used any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from strangler.config.files import stamp
 from strangler.config.load import Loaded, load_policy
 from strangler.config.located import PolicyErrors
 from strangler.policy.model import Route
@@ -24,6 +25,12 @@ def write_certificates(folder: Path) -> None:
     authority = Authority(folder, "ca")
     for path, name in zip(authority.issue("own"), ("cert.pem", "key.pem"), strict=True):
         Path(path).rename(folder / name)
+
+
+def stamps(folder: Path, *names: str) -> tuple[tuple[int, ...], ...]:
+    """What these files are like."""
+    found = [stamp(str(folder / f"{name}.pem")) for name in names]
+    return tuple(one for one in found if one is not None)
 
 
 def private_key(password: bytes = b"") -> bytes:

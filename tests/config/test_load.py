@@ -35,7 +35,7 @@ from strangler.policy.model import (
     on_in_doubt_for,
 )
 from strangler.policy.upstreams import Forward, Tls, Upstream
-from tests.config.scene import UPSTREAM, load, load_route, one_route, write, write_certificates
+from tests.config.scene import UPSTREAM, load, load_route, one_route, stamps, write, write_certificates
 
 TEN_LINES = """\
 upstreams:
@@ -242,6 +242,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
             key=str(tmp_path / "tls/key.pem"),
             verify=False,
             server_name="inner",
+            seen=stamps(tmp_path / "tls", "ca", "cert", "key"),
         ),
         host_header="upstream",
         forward=Forward(x_forwarded=False, forwarded=True, via=False),
@@ -489,6 +490,18 @@ def test_every_file_that_was_read_has_a_stamp(tmp_path: Path) -> None:
     loaded = load(tmp_path, one_route(keys, upstream=upstream))
     assert {Path(path).name for path in loaded.stamps} == {"policy.yaml", "ca.pem", "token", "body.json"}
     assert None not in loaded.stamps.values()
+
+
+def test_certificates_that_were_renewed_make_another_upstream(tmp_path: Path) -> None:
+    write_certificates(tmp_path)
+    tls = "tls: {ca: ca.pem, cert: cert.pem, key: key.pem}"
+    text = f'upstreams: {{legacy: {{url: "https://a", {tls}}}}}\ndefault: {{upstream: legacy}}'
+    first = load(tmp_path, text).table
+    assert load(tmp_path, text + "\n# a comment").table.upstreams == first.upstreams
+    write_certificates(tmp_path)
+    renewed = load(tmp_path, text).table
+    assert renewed.upstreams != first.upstreams
+    assert renewed.revision != first.revision
 
 
 def test_the_revision_follows_the_content_and_nothing_else(tmp_path: Path) -> None:
