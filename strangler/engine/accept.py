@@ -2,47 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import BadBody, Body, BodyTimeout, Peer, RecordedRequest
+from strangler.domain.exchange import CHUNK_SIZE, BadBody, Body, BodyTimeout, Peer, RecordedRequest
 from strangler.domain.idempotency import Judgement, KeyRecord, KeySyntaxError, judge
 from strangler.domain.process import Process
-from strangler.domain.steps import Accept, Claim
-from strangler.domain.transitions import apply
+from strangler.domain.steps import Accept
 from strangler.engine.admission import Admission
-from strangler.engine.attempt import Claimed
+from strangler.engine.beginning import Beginning
 from strangler.engine.capacity import Capacity, passes_without_store
-from strangler.engine.content import Schemas, Violation
+from strangler.engine.content import Schemas
 from strangler.engine.execute import Executor
 from strangler.engine.identity import caller_name, identify
 from strangler.engine.intake import TooLarge, names, read_body, recorded, whole_body
-from strangler.engine.keys import Key, Keys, given_key, given_lookup, key_scope
+from strangler.engine.keys import Key, Keys, given_key, given_lookup, key_of_client, key_scope
 from strangler.engine.lanes import Lanes
 from strangler.engine.limits import client_of
 from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outgoing import REQUEST_PART
 from strangler.engine.referencing import found_in_request
+from strangler.engine.refusals import Refusals, Stop, sentence
 from strangler.engine.submission import Acceptance, Accepted, Joined, Pass, Refused, Submission, draft_of
 from strangler.engine.subscribing import named_url, subscribed
-from strangler.engine.translating import Ready, evidence_of_sent, prepared
+from strangler.engine.translating import Ready, prepared
 from strangler.engine.uninterrupted import uninterrupted
 from strangler.policy.limit import Reading
 from strangler.policy.model import Rate, Route
 from strangler.policy.readable import Unparsable
 from strangler.policy.receivers import CallbackNotAllowed, CallbackPolicy, Receiver
 from strangler.policy.translate import Interpreter, Unreadable, Untranslatable
-from strangler.ports import Commit, Committed, KeyTaken, Limiter, Verdict
+from strangler.ports import Committed, KeyTaken, Limiter, Verdict
 
-
-class _Stop(Exception):
-    """The checks came to a verdict."""
-
-    def __init__(self, verdict: Acceptance) -> None:
-        super().__init__(verdict)
-        self.verdict = verdict
+Tell = Callable[[Acceptance | Callable[[], Awaitable[Acceptance]]], None]
+"""Is told what became of a submission, or who finds that out."""
 
 
 class Acceptor:
@@ -85,6 +82,7 @@ class Acceptor:
         self._limiter = limiter
         self._revision = revision
         self._receivers = receivers
+        self._refusals = Refusals(means.instrument)
         self._schemas = Schemas()
         self._keys = Keys()
 
@@ -97,7 +95,7 @@ class Acceptor:
         pieces: list[bytes] | None = [] if _may_pass(submission) else None
         try:
             return await self._accept(submission, pieces)
-        except _Stop as stop:
+        except Stop as stop:
             return stop.verdict
         except BodyTimeout:
             return Refused("request-timeout", "no byte of the body came for too long")
@@ -105,6 +103,54 @@ class Acceptor:
             return Refused("bad-request", f"the framing of the body is broken: {error}")
         except StoreUnavailable as error:
             return self._capacity.without_store(submission, str(error), pieces)
+
+    def begin(self, submission: Submission, data: bytes, tell: Tell) -> bool:
+        """Record a submission on a `straight` route, whose whole body is ``data``. False: nothing was begun, and
+        `accept` has to be asked, which also says why something is refused.
+
+        ``tell`` is called once, later, with what became of it, or with who finds that out.
+        """
+        route, request = submission.route, submission.request
+        if len(data) > min(route.accept.max_body, CHUNK_SIZE):
+            return False
+        now = self._means.clock.now()
+        body = Body(len(data), hashlib.sha256(data).digest(), data)
+        try:
+            self._refusals.check_head(submission)
+            given = given_key(request, route.accept.idempotency)
+        except (Stop, KeySyntaxError):
+            return False
+        idempotency = route.accept.idempotency
+        if given is None and (idempotency.required or idempotency.derive is not None):
+            return False
+        if self._capacity.obstacle(submission, body, None) is not None:
+            return False
+        caller = identify(request, route.access, self._identity_key)
+        key = key_of_client(request, route, caller, body, given) if given is not None else None
+        process_id = self._means.ids.process_id(now)
+        draft, kept = self._drafted(submission, caller, body, key, process_id, now, None)
+        beginning = self._beginning(route, Accept(draft), kept, key, None)
+
+        def settled(commit: asyncio.Future[Verdict]) -> None:
+            error = commit.exception()
+            if error is not None:
+                beginning.given_back()
+                tell(partial(self._unrecorded, submission, key, error))
+            else:
+                tell(self._acceptance(beginning, key, beginning.on_disk(commit.result())))
+
+        asyncio.ensure_future(self._means.store.commit(beginning.commit)).add_done_callback(settled)
+        return True
+
+    async def _unrecorded(self, submission: Submission, key: Key | None, error: BaseException) -> Acceptance:
+        """What becomes of what could not be committed: for a key that is known nothing had to be."""
+        if not isinstance(error, StoreUnavailable):
+            raise error
+        try:
+            known = await self._judged(key) if key is not None else None
+        except StoreUnavailable:
+            known = None
+        return known or self._capacity.without_store(submission, str(error), None)
 
     async def known(self, submission: Submission) -> Acceptance:
         """For a route that went back to passthrough: the process of a key that is still known, else `Pass`.
@@ -138,7 +184,7 @@ class Acceptor:
             if known is None or await self._admission.to_submit(request, route) is not None:
                 return Pass(tuple(pieces))
             return known
-        except (_Stop, KeySyntaxError, StoreUnavailable):
+        except (Stop, KeySyntaxError, StoreUnavailable):
             return Pass(tuple(pieces))
         except (BodyTimeout, BadBody) as error:
             return Refused("bad-request", f"the body did not arrive whole: {error}")
@@ -146,7 +192,7 @@ class Acceptor:
     async def _accept(self, submission: Submission, pieces: list[bytes] | None) -> Acceptance:
         route, request = submission.route, submission.request
         now = self._means.clock.now()
-        self._check_head(submission)
+        self._refusals.check_head(submission)
         if route.access.guarded and (barred := await self._admission.to_submit(request, route)) is not None:
             return barred
         caller = identify(request, route.access, self._identity_key)
@@ -162,7 +208,7 @@ class Acceptor:
             ready = await self._ready(route, draft, kept, wall) if (wall := route.promise.wall) is not None else None
             limit = await self._limited(submission, route.limits.accepts) if route.limits.accepts is not None else None
             if (obstacle := self._capacity.obstacle(submission, body, pieces)) is not None:
-                raise _Stop((await self._judged(key) if key is not None else None) or obstacle)
+                raise Stop((await self._judged(key) if key is not None else None) or obstacle)
         except BaseException:
             await self._discard(body, process_id)
             raise
@@ -178,29 +224,14 @@ class Acceptor:
         reading = await self._limiter.take(client, rate)
         if reading is not None and not reading.allowed:
             self._means.instrument.limited(route.name, "accepts")
-            raise _Stop(Refused("too-many-requests", "", limit=reading))
+            raise Stop(Refused("too-many-requests", "", limit=reading))
         return reading
-
-    def _check_head(self, submission: Submission) -> None:
-        """What can be judged before the body: its length, its type, required headers."""
-        route, request = submission.route, submission.request
-        accept = route.accept
-        if request.content_length is not None and request.content_length > accept.max_body:
-            self._too_large(route, None)
-        if accept.content_types and request.has_body:
-            given = (request.field(b"content-type") or b"").partition(b";")[0].strip().lower().decode("latin-1")
-            if given not in accept.content_types:
-                expected = ", ".join(accept.content_types)
-                self._refuse(route, "unsupported-media-type", f"{given or 'no type'} was sent; taken are: {expected}")
-        for name in accept.require_headers:
-            if not request.field(name.lower().encode()):
-                self._refuse(route, "header-required", f"the header {name} is required")
 
     async def _read(self, submission: Submission, process_id: str, pieces: list[bytes] | None) -> Body:
         route, request = submission.route, submission.request
         body = await read_body(request, self._means.bodies, process_id, route.accept.max_body, pieces)
         if isinstance(body, TooLarge):
-            self._too_large(route, pieces)
+            self._refusals.too_large(route, pieces)
             raise AssertionError("unreachable")
         return body
 
@@ -211,10 +242,12 @@ class Acceptor:
         try:
             given = given_key(request, route.accept.idempotency)
         except KeySyntaxError as error:
-            self._refuse(route, "idempotency-key-invalid", str(error))
+            self._refusals.refuse(route, "idempotency-key-invalid", str(error))
             given = None  # the route only reports: a key that is none counts as missing
         if given is None and accept.idempotency.required:
-            self._refuse(route, "idempotency-key-missing", f"the header {accept.idempotency.headers[0]} is required")
+            self._refusals.refuse(
+                route, "idempotency-key-missing", f"the header {accept.idempotency.headers[0]} is required"
+            )
         if given is None and accept.idempotency.derive is None and accept.schema is None:
             return None
         looks = accept.schema is not None or accept.idempotency.derive not in (None, "fingerprint")
@@ -228,16 +261,16 @@ class Acceptor:
             or route.limits.accepts is not None
         )
         if key is not None and may_refuse and (verdict := await self._judged(key)) is not None:
-            raise _Stop(verdict)
+            raise Stop(verdict)
         if accept.schema is not None:
             try:
                 coding = request.field(b"content-encoding")
                 violations = await self._schemas.violations(route.name, accept.schema, data, coding)
             except Unparsable as error:
-                self._refuse(route, "bad-request", f"the body is not readable JSON: {error}")
+                self._refusals.refuse(route, "bad-request", f"the body is not readable JSON: {error}")
             else:
                 if violations:
-                    self._refuse(route, "invalid-request", _sentence(violations), violations)
+                    self._refusals.refuse(route, "invalid-request", sentence(violations), violations)
         return key
 
     async def _subscribed(
@@ -251,7 +284,7 @@ class Acceptor:
             named = await named_url(policy, request, submission.parameters, name, read)
             return subscribed(policy, receivers, named, name)
         except CallbackNotAllowed as error:
-            self._refuse(route, "callback-not-allowed", str(error))
+            self._refusals.refuse(route, "callback-not-allowed", str(error))
             return subscribed(policy, receivers, None, name)
 
     def _drafted(
@@ -282,62 +315,43 @@ class Acceptor:
         try:
             return await prepared(self._means.bodies, interpreter, draft, kept, route.call)
         except Unreadable as error:
-            self._refuse(route, "bad-request", f"the body is not readable: {error}")
+            self._refusals.refuse(route, "bad-request", f"the body is not readable: {error}")
         except Untranslatable as error:
-            self._refuse(route, "invalid-request", f"the request cannot be translated: {error}")
+            self._refusals.refuse(route, "invalid-request", f"the request cannot be translated: {error}")
         return None
 
     async def _record(
         self, submission: Submission, key: Key | None, accepted: Accept, kept: RecordedRequest, ready: Ready | None
     ) -> Acceptance:
-        """Commit the acceptance, and with it the claim where a slot is free."""
-        draft = accepted.draft
-        route, body, process_id, now = submission.route, kept.body, draft.id, draft.created_at
-        record = KeyRecord(key.scope, key.lookup, key.fingerprint, process_id) if key is not None else None
-        change = apply(None, accepted, now)
-        attempt = None
-        reserved, lane = self._executor.reserve(route), self._lanes.of(route.name)
-        if reserved is not None:
-            change = change.then(Claim(self._means.lease.owner), now)
-            attempt = self._executor.begun(change.process, now)
-        else:
-            lane.expect(1, body.size)
-
-        def on_disk(verdict: Verdict) -> Verdict:
-            if not isinstance(verdict, Committed):
-                given_back()
-                return verdict
-            self._notifier.committed(change)
-            if attempt is not None and reserved is not None:
-                self._executor.start(Claimed(change.process, attempt, kept, reserved.term, ready), reserved)
-            else:
-                lane.expect(-1, body.size)
-                self._executor.enqueue(change.process)
-            return verdict
-
-        def given_back() -> None:
-            if reserved is not None:
-                self._executor.release(route.name, reserved)
-            else:
-                lane.expect(-1, body.size)
-
-        sent = (
-            evidence_of_sent(attempt, kept, ready.request, now) if attempt is not None and ready is not None else None
-        )
-        commit = Commit(change, request=kept, key=record, attempt=attempt, evidence=sent)
+        """Commit the acceptance."""
+        beginning = self._beginning(submission.route, accepted, kept, key, ready)
         try:
-            verdict = await uninterrupted(self._means.store.commit(commit), on_disk, given_back)
+            verdict = await uninterrupted(
+                self._means.store.commit(beginning.commit), beginning.on_disk, beginning.given_back
+            )
         except StoreUnavailable:
-            await self._discard(body, process_id)
+            await self._discard(kept.body, accepted.draft.id)
             if key is not None and (known := await self._judged(key)) is not None:
                 return known  # nothing had to be recorded for it
             raise
+        acceptance = self._acceptance(beginning, key, verdict)
+        if not isinstance(acceptance, Accepted):
+            await self._discard(kept.body, accepted.draft.id)
+        return acceptance
+
+    def _acceptance(self, beginning: Beginning, key: Key | None, verdict: Verdict) -> Acceptance:
+        """What the verdict of the store comes to."""
         if isinstance(verdict, Committed):
-            return Accepted(change.process)
+            return Accepted(beginning.process)
         assert isinstance(verdict, KeyTaken)
         assert key is not None
-        await self._discard(body, process_id)
         return _verdict(verdict.record, key, self._means.clock.now()) or Joined(verdict.record.process_id)
+
+    def _beginning(
+        self, route: Route, accepted: Accept, kept: RecordedRequest, key: Key | None, ready: Ready | None
+    ) -> Beginning:
+        lane = self._lanes.of(route.name)
+        return Beginning(self._means, self._executor, self._notifier, lane, route, accepted, kept, key, ready)
 
     async def _judged(self, key: Key) -> Acceptance | None:
         record = await self._means.store.key(key.scope, key.lookup)
@@ -347,21 +361,19 @@ class Acceptor:
         if body.chunks:
             await self._means.bodies.discard_chunks(process_id, REQUEST_PART)
 
-    def _too_large(self, route: Route, pieces: Sequence[bytes] | None) -> None:
-        if route.accept.over_max_body == "passthrough":
-            raise _Stop(Pass(tuple(pieces or ())))
-        if route.accept.enforce == "report":
-            # It cannot be recorded, and nothing is to be refused: it goes through.
-            self._means.instrument.would_refuse(route.name, "body-too-large", "")
-            raise _Stop(Pass(tuple(pieces or ())))
-        raise _Stop(Refused("body-too-large", f"at most {route.accept.max_body} bytes are taken"))
 
-    def _refuse(self, route: Route, name: str, detail: str, violations: Sequence[Violation] = ()) -> None:
-        """Refuse, or only say so where the route reports."""
-        if route.accept.enforce == "report":
-            self._means.instrument.would_refuse(route.name, name, detail)
-            return
-        raise _Stop(Refused(name, detail, violations=violations))
+def straight(route: Route) -> bool:
+    """Whether an acceptance on a route has nothing to wait for but its body and its commit, and nothing to report."""
+    accept, promise = route.accept, route.promise
+    waits = (
+        route.access.guarded
+        or route.callbacks is not None
+        or promise.references is not None
+        or promise.wall is not None
+        or route.limits.accepts is not None
+        or accept.schema is not None
+    )
+    return not waits and accept.enforce == "on"
 
 
 def _may_pass(submission: Submission) -> bool:
@@ -379,10 +391,3 @@ def _verdict(record: KeyRecord, key: Key, now: int) -> Acceptance | None:
             return Joined(record.process_id)
         case Judgement.MISMATCH:
             return Refused("idempotency-key-reused", "the key was used for another request; take a new one")
-
-
-def _sentence(violations: Sequence[Violation]) -> str:
-    first = violations[0]
-    where = first.pointer or "the body"
-    more = f", and {len(violations) - 1} more" if len(violations) > 1 else ""
-    return f"{where}: {first.detail}{more}"

@@ -50,6 +50,17 @@ def key_scope(route: Route, caller: str | None) -> str:
     return f"{route.name}\n{caller or ''}"
 
 
+def key_of_client(request: Request, route: Route, caller: str | None, body: Body, given: str) -> Key:
+    """The key that the client gave."""
+    life = round(route.accept.idempotency.ttl * 1000)
+    return Key(key_scope(route, caller), given_lookup(given), given, _same(request, body), life)
+
+
+def _same(request: Request, body: Body) -> bytes:
+    """By what the same request is told from another one."""
+    return fingerprint(request.method, request.path, request.query, request.field(b"content-type"), body.digest)
+
+
 class Keys:
     """Makes keys; holds the compiled expressions of the routes."""
 
@@ -73,12 +84,12 @@ class Keys:
             given: the client's own key; it beats a derived one.
         """
         policy = route.accept.idempotency
-        if given is None and (policy.derive is None or (caller is None and not policy.derive_anonymous)):
-            return None
-        same = fingerprint(request.method, request.path, request.query, request.field(b"content-type"), body.digest)
-        scope = key_scope(route, caller)
         if given is not None:
-            return Key(scope, given_lookup(given), given, same, round(policy.ttl * 1000))
+            return key_of_client(request, route, caller, body, given)
+        if policy.derive is None or (caller is None and not policy.derive_anonymous):
+            return None
+        same = _same(request, body)
+        scope = key_scope(route, caller)
         window = round(policy.window * 1000)
         if policy.derive == "fingerprint":
             return Key(scope, f"fingerprint:{same.hex()}", None, same, window)

@@ -18,6 +18,7 @@ from strangler.front.head_buffer import HeadBuffer
 from strangler.front.passage import Passage
 from strangler.front.peer import peer_of
 from strangler.front.pinned import Pinned
+from strangler.front.promised import Promised
 from strangler.front.response import respond
 from strangler.front.socket_end import SocketEnd
 from strangler.front.upstream_head import UpstreamFields
@@ -291,6 +292,10 @@ class ClientConnection(SocketEnd):
     def _handle(
         self, head: RequestHead, request: Request, handle: Handle, body: LengthBody | ChunkedBody | None, content: bytes
     ) -> None:
+        if handle.begin is not None and self._body is None and not isinstance(body, ChunkedBody):
+            self._exchange = promised = Promised(self, head, request, handle, content)
+            if promised.begin(handle.begin):
+                return
         handling = Handling(self, head, request, handle)
         self._exchange = handling
         reader: RequestBody | None = None

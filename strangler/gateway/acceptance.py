@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 
 from strangler.domain.exchange import Answer, Header, Headers, PassOn, RecordedReply, Request
 from strangler.domain.problem import SOURCE, code_of, correlated, located, problem
@@ -27,7 +28,7 @@ from strangler.policy.decide import Decision, usual_wait
 from strangler.policy.interpret import UNREACHABLE
 from strangler.policy.model import Deprecation, Mode, Promise, Route
 from strangler.policy.own_errors import in_form
-from strangler.ports import Bodies, Clock, ProcessStore
+from strangler.ports import Bodies, Clock, ProcessStore, Respond, Said
 
 _NEVER_AS_IT_CAME = LEFT_TO_THE_FRONT - {b"content-length"}
 
@@ -79,6 +80,47 @@ class Recording:
             self._instrument.accepted(acceptance.process, time.perf_counter() - started)
         return await self._answer(submission, acceptance, started)
 
+    def begin(
+        self,
+        route: Route,
+        parameters: Mapping[str, str],
+        decision: Decision,
+        request: Request,
+        data: bytes,
+        tell: Callable[[Said], None],
+    ) -> bool:
+        """The same where nothing is waited for but the commit: see `Acceptor.begin`, and `ports.Begin`.
+
+        The route is `straight`, and who gets the answer is told 202 without a wait.
+        """
+        started = time.perf_counter()
+        submission = Submission(request, route, parameters, decision, self._base_of(request, route))
+
+        def told(found: Acceptance | Callable[[], Awaitable[Acceptance]]) -> None:
+            tell(partial(self._said, submission, found, started))
+
+        return self._acceptor.begin(submission, data, told)
+
+    def _said(
+        self, submission: Submission, found: Acceptance | Callable[[], Awaitable[Acceptance]], started: float
+    ) -> Answer | Respond:
+        if not isinstance(found, Accepted):
+            return partial(self._found, submission, found, started)
+        process = found.process
+        self._instrument.accepted(process, time.perf_counter() - started)
+        answer = self._accepted(submission.request, process, submission.route, own=True)
+        _note_applied(answer, submission.decision)
+        return self._finished(submission, answer, process, started)
+
+    async def _found(
+        self,
+        submission: Submission,
+        found: Acceptance | Callable[[], Awaitable[Acceptance]],
+        started: float,
+        request: Request,
+    ) -> Answer | PassOn:
+        return await self._answer(submission, await found() if callable(found) else found, started)
+
     async def look_up(
         self, route: Route, parameters: Mapping[str, str], decision: Decision, request: Request
     ) -> Answer | PassOn:
@@ -104,6 +146,10 @@ class Recording:
             case Barred(name, barred):
                 self._instrument.refused(submission.route.name, name)
                 answer = correlated(barred, correlation_id(submission.request))
+        return self._finished(submission, answer, process, started)
+
+    def _finished(self, submission: Submission, answer: Answer, process: Process | None, started: float) -> Answer:
+        """The answer in the form of its route, and in the log."""
         code = code_of(answer)
         if submission.route.errors is not None:
             answer = in_form(located(answer, submission.request.target), submission.route.errors)
@@ -152,8 +198,7 @@ class Recording:
             answer = _unknown(settled.process)
         else:
             answer = _wait_over(process)
-        if decision.applied:
-            answer.headers.append((b"Preference-Applied", ", ".join(decision.applied).encode()))
+        _note_applied(answer, decision)
         if replayed:
             answer.headers.append((b"Idempotency-Replayed", b"true"))
         if route.deprecation is not None and not decision.accepts_202:
@@ -240,6 +285,11 @@ class Recording:
             *contract.echoed(request),
         ]
         return Answer(status, headers, document)
+
+
+def _note_applied(answer: Answer, decision: Decision) -> None:
+    if decision.applied:
+        answer.headers.append((b"Preference-Applied", ", ".join(decision.applied).encode()))
 
 
 def deprecation_headers(deprecation: Deprecation) -> list[Header]:

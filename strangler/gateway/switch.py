@@ -8,6 +8,7 @@ from functools import partial
 
 from strangler.domain.exchange import Answer, PassOn, Request, Upgrade
 from strangler.domain.problem import code_of, located, problem
+from strangler.engine.accept import straight
 from strangler.engine.admission import Admission
 from strangler.engine.identity import claimed, source_value
 from strangler.engine.instrument import Instrument
@@ -43,6 +44,7 @@ class Switch:
         self._default: Passthrough | None = None
         self._passthrough: dict[str, Passthrough] = {}
         self._usual: dict[str, Decision] = {}  # for who wishes nothing, of routes that treat all clients alike
+        self._straight: Collection[str] = ()  # routes on which nothing is waited for but the body and the commit
         self._remembered: Collection[str] = ()
 
     def load(self, table: Table, matcher: Matcher, remembered: Collection[str]) -> None:
@@ -64,6 +66,9 @@ class Switch:
         }
         alike = [route for route in table.routes.values() if route.rollout is None]
         self._usual = {route.name: decide(route, prefer.NONE, None) for route in alike}
+        self._straight = {
+            route.name for route in table.routes.values() if straight(route) and not self._cors.serves(route.name)
+        }
 
     def direct(self, request: Request) -> Direction:
         """Which way a request goes."""
@@ -112,7 +117,10 @@ class Switch:
         answer: Callable[[Request], Awaitable[Answer | PassOn]] = partial(respond, route, matched.parameters, decision)
         if self._cors.serves(route.name):
             answer = partial(self._shared, route.name, answer)
-        return Handle(answer, passthrough, route.name)
+        begin = None
+        if route.name in self._straight and decision.accepts_202 and not decision.wait:
+            begin = partial(self._recording.begin, route, matched.parameters, decision)
+        return Handle(answer, passthrough, route.name, begin)
 
     async def _shared(
         self, route: str, respond: Callable[[Request], Awaitable[Answer | PassOn]], request: Request

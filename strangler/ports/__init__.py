@@ -39,10 +39,13 @@ from strangler.ports.exceptions import (
     OpenException,
 )
 from strangler.ports.front import (
+    Begin,
     Direct,
     Direction,
     Handle,
     Passthrough,
+    Respond,
+    Said,
 )
 from strangler.ports.keys import (
     MAX_KEYS,
@@ -108,6 +111,7 @@ __all__ = [
     "Audit",
     "AuditQuery",
     "Backlog",
+    "Begin",
     "Bodies",
     "Borrower",
     "CallbackSender",
@@ -162,6 +166,8 @@ __all__ = [
     "Reception",
     "Recorded",
     "ReplySink",
+    "Respond",
+    "Said",
     "Search",
     "Shed",
     "Shedding",

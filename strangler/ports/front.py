@@ -25,16 +25,27 @@ class Passthrough(NamedTuple):
     add_headers: tuple[Header, ...] = ()  # to the reply, named by the policy (`deprecation`)
 
 
+Respond = Callable[[Request], Awaitable[Answer | PassOn | Upgrade]]
+"""Answers a request. Runs in a task of its own, and is cancelled when the client leaves, at whatever it awaits then:
+what must go on, goes on in a task of the handler's making. A read of the body that is under way raises `ClientGone`
+instead."""
+
+Said = Callable[[], Answer | Respond]
+"""Makes the answer to a request that was begun; or yields whoever makes it."""
+
+Begin = Callable[[Request, bytes, Callable[[Said], None]], bool]
+"""Begins at once with a request whose whole body is there, and tells once, later, what is said to it: all that a task
+would cost is spared. False: nothing was begun, and `Respond` is to be asked. A client that leaves changes nothing, and
+then nothing is said."""
+
+
 class Handle(NamedTuple):
-    """It is ours, or is going to be recorded.
+    """It is ours, or is going to be recorded."""
 
-    The handler runs in a task of its own. It is cancelled when the client leaves, at whatever it awaits then: what must
-    go on, goes on in a task of the handler's making. A read of the body that is under way raises `ClientGone` instead.
-    """
-
-    respond: Callable[[Request], Awaitable[Answer | PassOn | Upgrade]]
+    respond: Respond
     passthrough: Passthrough | None = None  # where it goes if the handler says `PassOn`
     route: str = ""  # its name in metrics; empty for process resources
+    begin: Begin | None = None  # asked first, where it can be
 
 
 Direction = Passthrough | Handle | Answer

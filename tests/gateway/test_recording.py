@@ -27,7 +27,7 @@ from strangler.policy.model import (
     Route,
 )
 from strangler.policy.wall import Condition
-from strangler.ports import Outgoing, ReplySink
+from strangler.ports import Outgoing, ReplySink, Said
 from tests.engine import admitting
 from tests.engine.tokens import Signer
 from tests.engine.world import ASYNC, COMPAT, IDENTITY_KEY, Reply, World, a_request, a_route, feed
@@ -102,6 +102,37 @@ class Held:
 
 
 # ── The promise ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def told(world: World, request: Request, decision: Decision) -> Answer:
+    """The answer to what is begun without a task."""
+    said: asyncio.Queue[Said] = asyncio.Queue()
+    data = await request.body.read()
+    assert recording_of(world).begin(world.route, {}, decision, request, data, said.put_nowait)
+    answer = (await said.get())()
+    if callable(answer):
+        answer = await answer(request)  # type: ignore[assignment]
+    assert isinstance(answer, Answer)
+    return answer
+
+
+@pytest.mark.parametrize("decision", [ASYNC, Decision(Mode.ASYNC, 0.0, True, ("respond-async",), "wished")])
+@pytest.mark.parametrize("refused", [False, True])
+async def test_what_is_begun_without_a_task_is_answered_alike(decision: Decision, refused: bool) -> None:
+    answers: dict[str, list[Answer]] = {}
+    for way in (told, ask):
+        world = World()
+        await world.lease.renew()
+        world.upstream.script = [held := Held(Reply())]
+        # The second one joins the first one's process, the third one is refused.
+        requests = [keyed(), keyed(), keyed(b"other")]
+        if refused:
+            world.store.refuses = lambda commit: commit.request is not None
+        answers[way.__name__] = [await way(world, request, decision) for request in requests]
+        held.open.set()
+        await world.executor.drain(5.0)
+    assert answers["told"] == answers["ask"]
+    assert [answer.status for answer in answers["ask"]] == ([503] * 3 if refused else [202, 202, 422])
 
 
 async def test_an_async_client_gets_its_202_at_once_with_all_that_it_needs(world: World) -> None:

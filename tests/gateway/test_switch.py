@@ -104,6 +104,26 @@ def test_a_recorded_route_is_handled_and_knows_where_it_would_pass_on_to(switch:
     assert direction.passthrough.upstream.name == "claims"
 
 
+@pytest.mark.parametrize(
+    ("more", "wish", "begun"),
+    [
+        ("", b"", True),
+        ("", b"respond-async", True),
+        ("", b"wait=5", False),
+        ("wait: 5s", b"", False),
+        ("cors: {origins: ['https://app.example']}", b"", False),
+        ("accept: {enforce: report}", b"", False),
+    ],
+)
+def test_what_is_told_202_at_once_can_be_begun_without_a_task(
+    tmp_path: Path, more: str, wish: bytes, begun: bool
+) -> None:
+    route = "{name: submit, match: {path: /claims, methods: [POST]}, upstream: claims, mode: async}"
+    policy = POLICY.replace(route, f"{route[:-1]}, {more}}}" if more else route)
+    direction = way(a_switch(tmp_path, policy), "POST", b"/claims", *([(b"Prefer", wish)] if wish else []))
+    assert (direction.begin is not None) is begun
+
+
 def test_a_passthrough_route_goes_through_with_what_the_policy_adds(switch: Switch) -> None:
     direction = way(switch, "GET", b"/claims")
     assert isinstance(direction, Passthrough)

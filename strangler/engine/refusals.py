@@ -1,0 +1,77 @@
+"""Refusing a submission, or only saying so where its route reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from strangler.engine.content import Violation
+from strangler.engine.instrument import Instrument
+from strangler.engine.submission import Acceptance, Pass, Refused, Submission
+from strangler.policy.model import Route
+
+
+class Stop(Exception):
+    """The checks came to a verdict."""
+
+    def __init__(self, verdict: Acceptance) -> None:
+        super().__init__(verdict)
+        self.verdict = verdict
+
+
+class Refusals:
+    """What is checked of a head, and what becomes of what is refused."""
+
+    def __init__(self, instrument: Instrument) -> None:
+        self._instrument = instrument
+
+    def check_head(self, submission: Submission) -> None:
+        """What can be judged before the body: its length, its type, required headers.
+
+        Raises:
+            Stop: it is refused.
+        """
+        route, request = submission.route, submission.request
+        accept = route.accept
+        if request.content_length is not None and request.content_length > accept.max_body:
+            self.too_large(route, None)
+        if accept.content_types and request.has_body:
+            given = (request.field(b"content-type") or b"").partition(b";")[0].strip().lower().decode("latin-1")
+            if given not in accept.content_types:
+                expected = ", ".join(accept.content_types)
+                self.refuse(route, "unsupported-media-type", f"{given or 'no type'} was sent; taken are: {expected}")
+        for name in accept.require_headers:
+            if not request.field(name.lower().encode()):
+                self.refuse(route, "header-required", f"the header {name} is required")
+
+    def too_large(self, route: Route, pieces: Sequence[bytes] | None) -> None:
+        """The body is; ``pieces`` of it were read.
+
+        Raises:
+            Stop: always.
+        """
+        if route.accept.over_max_body == "passthrough":
+            raise Stop(Pass(tuple(pieces or ())))
+        if route.accept.enforce == "report":
+            # It cannot be recorded, and nothing is to be refused: it goes through.
+            self._instrument.would_refuse(route.name, "body-too-large", "")
+            raise Stop(Pass(tuple(pieces or ())))
+        raise Stop(Refused("body-too-large", f"at most {route.accept.max_body} bytes are taken"))
+
+    def refuse(self, route: Route, name: str, detail: str, violations: Sequence[Violation] = ()) -> None:
+        """Refuse, or only say so where the route reports.
+
+        Raises:
+            Stop: it is refused.
+        """
+        if route.accept.enforce == "report":
+            self._instrument.would_refuse(route.name, name, detail)
+            return
+        raise Stop(Refused(name, detail, violations=violations))
+
+
+def sentence(violations: Sequence[Violation]) -> str:
+    """Where a body does not match, in words."""
+    first = violations[0]
+    where = first.pointer or "the body"
+    more = f", and {len(violations) - 1} more" if len(violations) > 1 else ""
+    return f"{where}: {first.detail}{more}"
