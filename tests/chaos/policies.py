@@ -9,7 +9,7 @@ def of_all_kinds(upstream: str, *, concurrency: int = 32, timeout: str = "1s") -
     """A route for each way to treat a call whose outcome nobody knows, and one for clients that wait."""
     return textwrap.dedent(f"""
         upstreams:
-          legacy: {{url: "{upstream}", timeout: {timeout}, connect_timeout: 500ms}}
+          legacy: {{url: "{upstream}", timeout: {timeout}}}
         route_defaults:
           upstream: legacy
           mode: async
@@ -47,7 +47,7 @@ def one_route(upstream: str, route: str = "", *, timeout: str = "30s", default: 
     extra = textwrap.indent(textwrap.dedent(route).strip(), "    ")
     text = textwrap.dedent(f"""
         upstreams:
-          legacy: {{url: "{upstream}", timeout: {timeout}, connect_timeout: 500ms}}
+          legacy: {{url: "{upstream}", timeout: {timeout}}}
         routes:
           - name: submit-claim
             match: {{path: /claims, methods: [POST]}}

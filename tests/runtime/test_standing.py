@@ -19,7 +19,7 @@ from tests.runtime.crew import Crew
 
 POLICY = """
 upstreams:
-  legacy: {{url: "{url}", timeout: 5s, connect_timeout: 500ms}}
+  legacy: {{url: "{url}", timeout: 5s}}
 routes:
   - name: submit-claim
     match: {{path: /claims, methods: [POST]}}
