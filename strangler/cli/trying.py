@@ -9,12 +9,15 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from strangler.config.load import load_policy
 from strangler.config.located import nearest
+from strangler.config.variables import SecretText
 from strangler.domain.errors import OperatorError
 from strangler.domain.exchange import Headers, joined_fields
+from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Pending, Rejected, Retry
+from strangler.policy.model import CallPolicy
 from strangler.policy.readable import is_charset
 from strangler.runtime.trial import Message, Trial, attempt
 
@@ -108,7 +111,7 @@ def told(trial: Trial) -> Iterator[str]:
     yield ""
     yield f"sent to {trial.route.upstream.name}"
     yield f"  {sent.method} {sent.target.decode('latin-1')}"
-    yield from _message(sent.headers, sent.body.data or b"")
+    yield from _message(sent.headers, sent.body.data or b"", _secret(trial.route.call))
     if isinstance(trial.asked, str):
         yield ""
         yield f"in doubt  nobody could ask what it did: {trial.asked}"
@@ -117,11 +120,11 @@ def told(trial: Trial) -> Iterator[str]:
         yield ""
         yield f"in doubt  asked of {trial.asked.upstream.name}"
         yield f"  {question.method} {question.target.decode('latin-1')}"
-        yield from _message(question.headers, b"")
+        yield from _message(question.headers, b"", _secret(trial.route.call))
     if trial.outcome is not None:
         yield ""
         yield f"rule      {trial.rule}"
-        yield f"outcome   {trial.outcome}"
+        yield f"outcome   {_said(trial.outcome)}"
     yield ""
     yield "status document"
     for line in json.dumps(json.loads(trial.document), indent=2, ensure_ascii=False).splitlines():
@@ -133,9 +136,30 @@ def told(trial: Trial) -> Iterator[str]:
         yield from _message(trial.result.headers, trial.result.body.data or b"")
 
 
-def _message(headers: Headers, body: bytes) -> Iterator[str]:
+def _said(outcome: Outcome) -> str:
+    """What it came to, in words."""
+    match outcome:
+        case Completed() | Rejected() | Failed():
+            return f"{type(outcome).__name__.lower()}, effect {outcome.effect}"
+        case Retry():
+            return f"it did nothing ({outcome.reason}): repeated, unless a client still waits; then failed, effect none"
+        case Pending():
+            return "not yet decided: asked again by `call.follow`"
+        case InDoubt():
+            return f"in doubt: {outcome.reason}"
+        case _:
+            assert_never(outcome)
+
+
+def _secret(call: CallPolicy) -> frozenset[bytes]:
+    """The names of headers, in small letters, that are set to what comes from a secret."""
+    headers = call.set_headers + (call.probe.set_headers if call.probe is not None else ())
+    return frozenset(name.lower().encode() for name, value in headers if isinstance(value, SecretText))
+
+
+def _message(headers: Headers, body: bytes, secret: frozenset[bytes] = frozenset()) -> Iterator[str]:
     for name, value in headers:
-        yield f"  {name.decode('latin-1')}: {value.decode('latin-1')}"
+        yield f"  {name.decode('latin-1')}: {'a secret' if name.lower() in secret else value.decode('latin-1')}"
     yield ""
     content_type = joined_fields(headers).get(b"content-type", b"").decode("latin-1")
     charset = content_type.partition("charset=")[2].partition(";")[0].strip(' "') or "utf-8"

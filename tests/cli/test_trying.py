@@ -51,6 +51,7 @@ def test_it_shows_what_would_be_sent_and_what_the_reply_would_be_taken_for(
         "  Content-Type: application/xml; charset=iso-8859-1",
         '  <?xml version="1.0" encoding="iso-8859-1"?><ANFRAGE><POLNR>Pü</POLNR></ANFRAGE>',
         "rule      outcome[0]",
+        "outcome   rejected, effect none",
         '    "state": "rejected",',
         '    "status": "DECLINED",',
         '    "reason": "no cover",',
@@ -122,3 +123,37 @@ def test_it_shows_what_would_be_asked_if_nobody_knew_what_the_call_did(
     (folder / "request").write_text('POST /claims HTTP/1.1\nHost: a\nContent-Type: application/json\n\n{"policy": ""}')
     assert main(["try", "claims", "--request", "request"]) == 0
     assert "in doubt  nobody could ask what it did: body.policy is empty, which cannot" in capsys.readouterr().out
+
+
+def test_a_secret_of_the_policy_is_not_shown(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "hush-hush")
+    probe = (
+        "probe: {path: '/s/{process.id}', applied: {status: 200}, absent: {status: 404}, "
+        "headers: {set: {X-Key: '${secret-env:TOKEN}'}}}"
+    )
+    call = "call: {headers: {set: {Authorization: 'Bearer ${secret-env:TOKEN}', X-Plain: seen}}, on_in_doubt: probe, "
+    (folder / "policy.yaml").write_text(POLICY.replace("    wait: 2s\n", f"    {call}{probe}}}\n"))
+    assert main(["try", "claims", "--request", "request", "--reply", "reply"]) == 0
+    captured = capsys.readouterr()
+    assert "hush" not in captured.out + captured.err
+    assert {"  Authorization: a secret", "  X-Key: a secret", "  X-Plain: seen"} <= set(captured.out.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (201, "completed, effect applied"),
+        (404, "rejected, effect none"),
+        (500, "failed, effect unknown"),
+        (504, "in doubt: gateway-lost-it"),
+    ],
+)
+def test_what_a_reply_comes_to_is_said_in_words(
+    folder: Path, capsys: pytest.CaptureFixture[str], status: int, said: str
+) -> None:
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n\r\n"
+    (folder / "reply").write_text(head + '{"CODE": "YES", "NR": 7}')
+    assert main(["try", "claims", "--request", "request", "--reply", "reply"]) == 0
+    assert f"outcome   {said}" in capsys.readouterr().out.splitlines()
