@@ -131,6 +131,12 @@ def joined_fields(headers: Headers) -> dict[bytes, bytes]:
     return fields
 
 
+def joined_field(headers: Headers, name: bytes) -> bytes | None:
+    """What `joined_fields` has under one name, in lower case; None: there is no such field."""
+    lines = [value for known, value in headers if known.lower() == name]
+    return b", ".join(lines) if lines else None
+
+
 @dataclass(slots=True)
 class Answer:
     """What goes back to a client: our own answer, or a recorded reply. The front adds framing, Date and Connection."""

@@ -154,9 +154,7 @@ class AttemptUnderWay:
         rule: str | None = None,
     ) -> Process | None:
         status = (recorder.original or recorder).status if recorder is not None else None
-        attempt = ended(self._begun, self._means.clock.now(), fault, status, outcome)
-        if rule is not None:
-            attempt = attempt._replace(detail=rule)
+        attempt = ended(self._begun, self._means.clock.now(), fault, status, outcome, rule)
         target = None
         if isinstance(outcome, Pending) and recorder is not None:
             target = await place_of(self._means, self._route, self._process, self._request, recorder)

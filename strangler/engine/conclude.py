@@ -64,13 +64,15 @@ def settling(
     return Commit(change, attempt=attempt, evidence=evidence)
 
 
-def ended(begun: Attempt, now: int, fault: Fault | None, status: int | None, outcome: Outcome | None) -> Attempt:
-    """The attempt as it ended: with a fault, or with a whole reply that came to an outcome."""
+def ended(
+    begun: Attempt, now: int, fault: Fault | None, status: int | None, outcome: Outcome | None, rule: str | None = None
+) -> Attempt:
+    """The attempt as it ended: with a fault, or with a whole reply that came to an outcome, by a rule of the route."""
     if fault is not None:
         return begun._replace(ended_at=now, outcome=AttemptOutcome(fault.kind.value), detail=fault.reason)
     kind = AttemptOutcome.REFUSED if isinstance(outcome, Retry) else AttemptOutcome.COMPLETED
     # Not `_replace`, which on the way of every call costs as much as the rest of the decision.
-    return Attempt(begun.process_id, begun.number, begun.fence, begun.owner, begun.started_at, now, kind, status)
+    return Attempt(begun.process_id, begun.number, begun.fence, begun.owner, begun.started_at, now, kind, status, rule)
 
 
 def _asked_as(process: Process) -> tuple[object, ...]:

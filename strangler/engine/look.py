@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from strangler.domain.exchange import CHUNK_SIZE, RecordedRequest, joined_fields
+from strangler.domain.exchange import CHUNK_SIZE, RecordedRequest, joined_field
 from strangler.domain.outcome import InDoubt, Outcome, Pending, Retry
 from strangler.domain.process import Process, State
 from strangler.domain.steps import Doubt, Finish
@@ -211,7 +211,7 @@ async def place_of(
 def authorities_of(route: Route, process: Process, request: RecordedRequest) -> set[str]:
     """The names under which the upstream may speak of itself: its own, and those that clients call it by."""
     names = {route.upstream.authority.lower(), process.base.partition("://")[2].partition("/")[0].lower()}
-    host = joined_fields(request.headers).get(b"host")
+    host = joined_field(request.headers, b"host")
     if host is not None:
         names.add(host.decode("latin-1").lower())
     return names

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from strangler.domain.exchange import CHUNK_SIZE, Header, Headers, RecordedReply, RecordedRequest, joined_fields
+from strangler.domain.exchange import CHUNK_SIZE, Header, Headers, RecordedReply, RecordedRequest, joined_field
 from strangler.domain.process import Process, State
 from strangler.domain.retry import parse_retry_after
 from strangler.domain.steps import Doubt
@@ -157,7 +157,7 @@ class Prober:
             )
             for condition in (probe.applied, probe.absent)
         ]
-        after = joined_fields(answer.headers).get(b"retry-after")
+        after = joined_field(answer.headers, b"retry-after")
         return judge(applied, absent, parse_retry_after(after, self._means.clock.now()))
 
     async def _made(self, result: ProbeResult, answer: Answer, size: int) -> _Made:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import CHUNK_SIZE, Body, Headers, RecordedReply, joined_fields
+from strangler.domain.exchange import CHUNK_SIZE, Body, Headers, RecordedReply, joined_field
 from strangler.domain.steps import Result
 from strangler.ports import Bodies
 
@@ -50,7 +50,7 @@ class Recorder:
         self._part = reply_part(attempt)
         self._max = max_reply
         self._on_too_large = on_too_large
-        self._digest = hashlib.sha256()
+        self._digest = hashlib.sha256()  # of the chunks that are cut off
         self._pending = bytearray()
         self._chunks = 0  # that are cut off, stored or not
         self._unstored: dict[int, bytes] = {}
@@ -73,7 +73,6 @@ class Recorder:
         if self.size > self._max:
             await self._turn_live()
             return
-        self._digest.update(data)
         if self.size > CHUNK_SIZE:
             await self._cut()
 
@@ -84,7 +83,8 @@ class Recorder:
             return RecordedReply(self.status, self.reason, self.headers, Body(self.size, b"", None, kept=False))
         if self._chunks == 0:
             data = bytes(self._pending)
-            return RecordedReply(self.status, self.reason, self.headers, Body(self.size, self._digest.digest(), data))
+            digest = hashlib.sha256(data).digest()
+            return RecordedReply(self.status, self.reason, self.headers, Body(self.size, digest, data))
         if self._pending:
             await self._store(bytes(self._pending))
             self._pending.clear()
@@ -110,7 +110,7 @@ class Recorder:
             return
         await self._forget()
         self._chunks, self.size = 0, len(data)
-        self._digest = hashlib.sha256(data)
+        self._digest = hashlib.sha256()
         self._pending += data
         if self.size > CHUNK_SIZE:
             await self._cut()
@@ -127,7 +127,7 @@ class Recorder:
 
     def result(self) -> Result:
         """What the process row says of the reply."""
-        media_type = joined_fields(self.headers).get(b"content-type")
+        media_type = joined_field(self.headers, b"content-type")
         return Result(
             self.status,
             media_type.decode("latin-1") if media_type is not None else None,
@@ -155,6 +155,7 @@ class Recorder:
     async def _store(self, chunk: bytes) -> None:
         index = self._chunks
         self._chunks += 1
+        self._digest.update(chunk)
         try:
             await self._bodies.write_chunk(self._process_id, self._part, index, chunk)
         except StoreUnavailable:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
 from typing import NamedTuple
 
@@ -46,7 +45,7 @@ async def prepared(
         sent = await translated(interpreter, asked)
         method, target, headers = sent.method, sent.target, sent.headers
         if sent.data is not None:
-            body = Body(len(sent.data), hashlib.sha256(sent.data).digest(), sent.data)
+            body = Body(len(sent.data), b"", sent.data)  # it is not stored as a body, so nobody asks for its digest
     if interpreter.looks_into_reply:
         # A reply that is looked into has to come in plain bytes.
         headers = [header for header in headers if header[0].lower() != b"accept-encoding"]
@@ -87,7 +86,9 @@ async def understood(
     reply = Reply(recorder.status, recorder.headers, data)
     work = partial(interpreter.reply, asked, reply, built_in, now)
     try:
-        size = weight(len(data or b""), recorder.headers) + weight(len(asked.data), asked.headers)
+        size = weight(len(data or b""), recorder.headers)
+        if interpreter.needs_request:
+            size += weight(len(asked.data), asked.headers)
         found = await beside(work, size, hooks=interpreter.reply_hooks)
     except TookTooLong as error:
         return Understood(InDoubt(RULE_FAILED), str(error), None)
@@ -98,7 +99,7 @@ async def understood(
 
 def evidence_of_sent(attempt: Attempt, original: RecordedRequest, sent: RecordedRequest, now: int) -> Evidence:
     """What the first attempt sends, without credentials."""
-    secret = _SECRET | {name.lower() for _, name, _ in original.credentials}
+    secret = _SECRET.union(name.lower() for _, name, _ in original.credentials) if original.credentials else _SECRET
     body = sent.body.data if sent.body.data is not None else b""
     headers: list[Header] = [(b":method", sent.method.encode()), (b":target", sent.target)]
     headers += [header for header in sent.headers if header[0].lower() not in secret]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, assert_never
 
-from strangler.domain.exchange import Headers, joined_fields
+from strangler.domain.exchange import Headers, joined_field, joined_fields
 from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Pending, Rejected, Retry
 from strangler.domain.process import Effect
 from strangler.domain.retry import parse_retry_after
@@ -143,9 +143,9 @@ def _outcome(rule: OutcomeRule, reason: str | None, headers: Headers, now: int) 
         case "failed":
             return Failed(reason or SAID_SO, rule.effect or Effect.UNKNOWN, rule.status)
         case "retry":
-            return Retry(reason or SAID_SO, parse_retry_after(joined_fields(headers).get(b"retry-after"), now))
+            return Retry(reason or SAID_SO, parse_retry_after(joined_field(headers, b"retry-after"), now))
         case "pending":
-            return Pending(rule.status, reason, parse_retry_after(joined_fields(headers).get(b"retry-after"), now))
+            return Pending(rule.status, reason, parse_retry_after(joined_field(headers, b"retry-after"), now))
         case "in_doubt":
             return InDoubt(reason or SAID_SO)
         case _:

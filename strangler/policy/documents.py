@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from strangler.domain.exchange import Headers, joined_fields
+from strangler.domain.exchange import Headers, joined_field, joined_fields
 from strangler.policy.measure import Document, Measure
 from strangler.policy.pattern import PathPattern, parse_path
 from strangler.policy.readable import MAX_DOCUMENT, Unparsable, decoded, is_packed, measured_json, media_type, unpacked
@@ -54,9 +54,10 @@ def read_body(data: bytes, headers: Headers, source: Source) -> Read:
         return Read(None)
     if len(data) > MAX_DOCUMENT:
         raise Unparsable(f"it has {len(data)} bytes; at most {MAX_DOCUMENT} are read")
-    fields = joined_fields(headers)
-    data = unpacked(data, fields.get(b"content-encoding", b"").decode("latin-1"))
-    content_type = fields[b"content-type"].decode("latin-1") if b"content-type" in fields else None
+    if (coding := joined_field(headers, b"content-encoding")) is not None:
+        data = unpacked(data, coding.decode("latin-1"))
+    kind = joined_field(headers, b"content-type")
+    content_type = kind.decode("latin-1") if kind is not None else None
     form = source.format or _form_of(media_type(content_type))
     text = decoded(data, content_type, source.charset, xml=form in ("xml", "soap"))
     match form:
@@ -80,7 +81,7 @@ def weight(size: int, headers: Headers) -> int:
     """Bytes that have to be read of a body of ``size`` bytes, at most: nobody knows what is in a packed one."""
     if not size:
         return 0
-    coding = joined_fields(headers).get(b"content-encoding")
+    coding = joined_field(headers, b"content-encoding")
     return MAX_DOCUMENT if coding is not None and is_packed(coding.decode("latin-1")) else size
 
 
@@ -145,19 +146,21 @@ def request_values(
     """A request as expressions see it; of a query parameter that comes twice, the first value.
 
     Args:
-        names: by which expressions enter it; what takes time to make, and is not among them, is left empty.
+        names: by which expressions enter it; what takes time to make, or to measure, and is not among them, is absent.
     """
     path, _, query = asked.target.partition(b"?")
     whole = "@" in names
-    document: dict[str, Any] = {
-        "method": asked.method,
-        "path": path_parameters(paths, path) if whole or "path" in names else {},
-        "query": first_values(query) if query else {},
-        "headers": header_values(asked.headers) if whole or "headers" in names else {},
-        "body": read.body,
-        "caller": {"name": asked.caller} if asked.caller is not None else {},
-        "process": dict(asked.process),
-    }
+    document: dict[str, Any] = {"method": asked.method, "body": read.body}
+    if whole or "path" in names:
+        document["path"] = path_parameters(paths, path)
+    if whole or "query" in names:
+        document["query"] = first_values(query) if query else {}
+    if whole or "headers" in names:
+        document["headers"] = header_values(asked.headers)
+    if whole or "caller" in names:
+        document["caller"] = {"name": asked.caller} if asked.caller is not None else {}
+    if whole or "process" in names:
+        document["process"] = dict(asked.process)
     if read.soap is not None:
         document["soap"] = read.soap.plain()
     return document

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-from strangler.domain.exchange import Headers, joined_fields
+from strangler.domain.exchange import Headers, joined_field, joined_fields
 from strangler.domain.outcome import Failed
 from strangler.domain.process import Effect
 from strangler.domain.retry import parse_retry_after
@@ -52,7 +52,7 @@ class Look(NamedTuple):
 
     def field(self, name: str) -> bytes | None:
         """A header field by its lower-case name."""
-        return joined_fields(self.headers).get(name.encode())
+        return joined_field(self.headers, name.encode())
 
 
 class NotYet(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from strangler.domain.exchange import Fault, FaultKind, Headers, joined_fields
+from strangler.domain.exchange import Fault, FaultKind, Headers, joined_field
 from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Pending, Rejected, Retry
 from strangler.domain.process import Effect
 from strangler.domain.retry import parse_retry_after
@@ -46,11 +46,11 @@ def interpret_reply(
     or 407 speaks of their age and not of the client's right.
     """
     if status in call.retry_on_status:
-        return Retry(REFUSED, parse_retry_after(joined_fields(headers).get(b"retry-after"), now))
+        return Retry(REFUSED, parse_retry_after(joined_field(headers, b"retry-after"), now))
     if status in _CREDENTIAL_STATUSES and deferred_credentials:
         return Failed(CREDENTIALS_EXPIRED, Effect.NONE)
     if call.follow is not None and takes_time(call.follow, status, headers):
-        return Pending(after=parse_retry_after(joined_fields(headers).get(b"retry-after"), now))
+        return Pending(after=parse_retry_after(joined_field(headers, b"retry-after"), now))
     if status < 400:
         return Completed()
     if status < 500:

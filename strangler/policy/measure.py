@@ -50,7 +50,8 @@ class Document:
             TooLarge: it is too deep, or holds too much.
         """
         if self._measure is None:
-            self._measure = measured(self.value, {id(part.value): part.measure for part in self._parts})
+            known = {id(part.value): part.measure for part in self._parts if part.value is not None}
+            self._measure = measured(self.value, known)
         return self._measure
 
 

@@ -163,6 +163,13 @@ class _Request:
         makers = (self._content, self._path, *(template for _, template in self._headers))
         self._names: frozenset[str] = frozenset().union(*(each.names for each in makers if each is not None))
         self._looks_at_body = bool(self._names & {"body", "soap", "@"})
+        self._of_the_body: list[Header] = []
+        if self._content is not None:
+            self._of_the_body.append((b"Content-Type", self._content.content_type))
+            content = translation.content
+            if content.format == "soap" and content.soap_version == "1.1":
+                # SOAP 1.1 section 6.1.1: the field has to be there, and is in quotes.
+                self._of_the_body.append((b"SOAPAction", f'"{content.soap_action}"'.encode()))
 
     def sent(self, asked: Asked, paths: Sequence[str]) -> Sent:
         try:
@@ -171,17 +178,13 @@ class _Request:
             raise Unreadable(str(error)) from None
         try:
             values = Document(request_values(asked, paths, read, self._names), parts=[read.document()])
-            # CGI and WSGI cannot tell such a field of the client from the one that is set.
-            headers = [header for header in asked.headers if alias(header[0].lower()) not in self._set]
-            data = None
+            headers, data = list(asked.headers), None
+            if self._set:
+                # CGI and WSGI cannot tell such a field of the client from the one that is set.
+                headers = [header for header in headers if alias(header[0].lower()) not in self._set]
             if self._content is not None:
                 data = self._content.body(values)
-                headers = [header for header in headers if header[0].lower() not in _OF_THE_BODY]
-                headers.append((b"Content-Type", self._content.content_type))
-                content = self._policy.content
-                if content.format == "soap" and content.soap_version == "1.1":
-                    # SOAP 1.1 section 6.1.1: the field has to be there, and is in quotes.
-                    headers.append((b"SOAPAction", f'"{content.soap_action}"'.encode()))
+                headers = [header for header in headers if header[0].lower() not in _OF_THE_BODY] + self._of_the_body
             headers = _changed(headers, self._policy.remove_headers, self._headers, values)
             return Sent(self._policy.method or asked.method, self._target(asked, values), headers, data)
         except ExpressionError as error:
@@ -217,7 +220,7 @@ class _Response:
     def translated(self, reply: Reply, seen: _Seen) -> Translated:
         values = seen.values(self.names, with_reply=self.looks_at_body)
         status = self._status_of(reply, values)
-        headers, data = [*reply.headers], None
+        headers, data = list(reply.headers), None
         if self._content is not None:
             headers = [header for header in headers if header[0].lower() not in _OF_THE_BODY]
             if seen.asked.method == "HEAD" or status in _BODILESS:
@@ -280,13 +283,13 @@ def _header_templates(headers: Sequence[tuple[str, str]], names: frozenset[str])
 
 
 def _changed(
-    headers: Sequence[Header],
+    headers: list[Header],
     remove: Collection[str],
     templates: Sequence[tuple[bytes, Template]],
     values: Document,
 ) -> list[Header]:
     """The headers without those that fit a term of ``remove``, and with those that are set; an empty one is not."""
-    kept = list(headers)
+    kept = headers
     if remove:
         kept = [
             header
