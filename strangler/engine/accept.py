@@ -132,18 +132,24 @@ class Acceptor:
         beginning = self._beginning(route, Accept(draft), kept, key, None)
 
         def settled(commit: asyncio.Future[Verdict]) -> None:
-            error = commit.exception()
-            if error is not None:
-                beginning.given_back()
+            try:
+                acceptance = self._acceptance(beginning, key, beginning.on_disk(commit.result()))
+            except Exception as error:
+                if commit.exception() is not None:
+                    beginning.given_back()
                 tell(partial(self._unrecorded, submission, key, error))
             else:
-                tell(self._acceptance(beginning, key, beginning.on_disk(commit.result())))
+                tell(acceptance)
 
         asyncio.ensure_future(self._means.store.commit(beginning.commit)).add_done_callback(settled)
         return True
 
-    async def _unrecorded(self, submission: Submission, key: Key | None, error: BaseException) -> Acceptance:
-        """What becomes of what could not be committed: for a key that is known nothing had to be."""
+    async def _unrecorded(self, submission: Submission, key: Key | None, error: Exception) -> Acceptance:
+        """What becomes of what could not be committed: for a key that is known nothing had to be.
+
+        Raises:
+            Exception: ``error``, where it is a defect.
+        """
         if not isinstance(error, StoreUnavailable):
             raise error
         try:

@@ -145,6 +145,16 @@ async def test_a_key_that_is_known_is_joined_though_nothing_can_be_recorded() ->
     assert await begun(world, a_request(b"one", headers=[KEY]), b"one") == Joined(first.process.id)
 
 
+async def test_a_defect_after_the_commit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("a defect")
+
+    world = await a_world(concurrency=1)
+    monkeypatch.setattr(world.notifier, "committed", broken)
+    with pytest.raises(ValueError, match="a defect"):
+        await begun(world)
+
+
 def a_rate() -> Limits:
     return Limits(accepts=Rate(1, 60.0))
 
