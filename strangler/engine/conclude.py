@@ -158,8 +158,8 @@ class Concluder:
         evidence = None
         if recorder is not None and (recorder.original is not None or isinstance(transition, Doubt)):
             evidence = await self._evidence(self._last_attempt(process), recorder, late=False)
-        if isinstance(transition, Finish):
-            [transition] = ended_with(process, [transition], await self._references(process, recorder))
+        if isinstance(transition, Finish) and recorder is not None:
+            transition = await self.told(process, transition, recorder)
         reply = await recorder.finish() if recorder is not None and isinstance(transition, Finish) else None
         return await self.asked(process, transition, evidence, reply)
 
@@ -193,6 +193,11 @@ class Concluder:
             process = current
         self._notifier.committed(change, settled)
         return change.process
+
+    async def told(self, process: Process, end: Finish, recorder: Recorder) -> Finish:
+        """An end as whoever looks for its process finds it: with the references that a whole reply says."""
+        [told] = ended_with(process, [end], await self._references(process, recorder))
+        return told
 
     async def _references(self, process: Process, recorder: Recorder | None) -> dict[str, str]:
         """What the reply says that its process is found by; where the store cannot say, it goes on without."""

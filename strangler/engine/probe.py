@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from strangler.domain.exchange import CHUNK_SIZE, Header, Headers, RecordedReply, RecordedRequest, joined_field
+from strangler.domain.exchange import CHUNK_SIZE, Header, Headers, RecordedRequest, joined_field
 from strangler.domain.process import Process, State
 from strangler.domain.retry import parse_retry_after
-from strangler.domain.steps import Doubt
+from strangler.domain.steps import Doubt, Finish
 from strangler.engine.aside import TookTooLong, beside
 from strangler.engine.conclude import Concluder
 from strangler.engine.failpoint import reach
@@ -70,7 +70,7 @@ class Question(NamedTuple):
 class _Found(NamedTuple):
     finding: Finding
     evidence: Evidence | None
-    reply: RecordedReply | None = None  # what the client gets, where the answer makes one
+    result: Recorder | None = None  # holds what the client gets, where the answer makes something
 
 
 class _Made(NamedTuple):
@@ -102,10 +102,13 @@ class Prober:
         request = await self._means.store.request(process.id)
         if request is None:
             return None  # it was forgotten meanwhile
-        finding, evidence, reply = await self._find_out(route, probe, process, request)
+        finding, evidence, result = await self._find_out(route, probe, process, request)
         reach("after-answer")
         self._tell(process, finding)
         transition = settled(process, finding, probe, self._means.clock.now())
+        reply = await result.finish() if result is not None else None
+        if isinstance(transition, Finish) and result is not None:
+            transition = await self._concluder.told(process, transition, result)
         return await self._concluder.asked(process, transition, evidence, reply)
 
     async def _find_out(self, route: Route, probe: ProbePolicy, process: Process, request: RecordedRequest) -> _Found:
@@ -141,7 +144,7 @@ class Prober:
         into = Recorder(means.bodies, process.id, process.tries, route.call.max_reply, nobody_waits_for_it)
         into.head(*made.head)
         await into.write(made.body)
-        return _Found(Applied(into.result()), evidence, await into.finish())
+        return _Found(Applied(into.result()), evidence, into)
 
     async def _finding(self, probe: ProbePolicy, answer: Answer, size: int) -> Finding:
         """What an answer says.

@@ -9,21 +9,28 @@ from dataclasses import replace
 
 import pytest
 
+from strangler.config.hooks import find_hook
+from strangler.domain.exchange import Fault, FaultKind
 from strangler.domain.process import Process, PublicState, State
+from strangler.policy import conditions
 from strangler.policy.documents import Asked
+from strangler.policy.expressions import RECORDED_NAMES, Template
+from strangler.policy.model import ProbePolicy, ProbeResult
 from strangler.policy.references import References, Sought
+from strangler.policy.rendering import Rendering
 from strangler.policy.translate import Reply as TheirReply
+from strangler.policy.wall import Condition, Content, Formula
 from strangler.ports import Search
 from tests.engine.world import Gate, Reply, World, a_request, a_route
 
 JSON = [(b"Content-Type", b"application/json")]
+SOUGHT = Sought({"policyNumber": "body.policyNumber", "claimNumber": "reply.body.claimNumber"}, ("/claims",))
 
 
 @pytest.fixture
 async def world() -> World:
     route = a_route()
-    sought = Sought({"policyNumber": "body.policyNumber", "claimNumber": "reply.body.claimNumber"}, ("/claims",))
-    promise = replace(route.promise, digest="with references", references=References(sought))
+    promise = replace(route.promise, digest="with references", references=References(SOUGHT))
     world = World(replace(route, promise=promise))
     await world.lease.renew()
     return world
@@ -91,6 +98,23 @@ async def test_a_request_that_says_nothing_is_accepted_all_the_same(world: World
     world.upstream.script = [Reply(200, b'{"claimNumber": "C-17"}', JSON)]
     accepted = await world.accepted(a_request(b"{"))
     assert known(await world.ended(accepted.id)) == {"claimNumber": "C-17"}
+
+
+async def test_what_is_made_of_the_answer_to_a_question_says_them_too() -> None:
+    made = Rendering(Content(body=Formula(text="{claimNumber: reply.body.id}")), find_hook)
+    condition = conditions.Test(Condition(statuses=((200, 200),)), find_hook)
+    template = Template("/claims/{process.id}", RECORDED_NAMES)
+    probe = ProbePolicy(template=template, applied=condition, result=ProbeResult(status=201, body=made))
+    route = a_route(on_in_doubt="probe", probe=probe)
+    world = World(replace(route, promise=replace(route.promise, references=References(SOUGHT))))
+    await world.supervisor.recover()
+    world.upstream.script = [Fault(FaultKind.INTERRUPTED, "connection reset"), Reply(200, b'{"id": "C-17"}', JSON)]
+    accepted = await world.accepted(a_request(b'{"policyNumber": "P-1"}'))
+    lost = await world.until(accepted.id, lambda found: found.tries == 1 and found.owner is None)
+    assert lost.due_at is not None
+    world.clock.instant = lost.due_at
+    world.executor.wake(lost.route, 0)
+    assert known(await world.ended(accepted.id)) == {"policyNumber": "P-1", "claimNumber": "C-17"}
 
 
 async def test_a_late_reply_says_them_too(world: World) -> None:
