@@ -10,10 +10,11 @@ from strangler.config.located import KeyPath, Level
 from strangler.config.scalars import duration_text
 from strangler.config.section import Section
 from strangler.config.wall_advice import of_wall
-from strangler.policy.model import Mode, Route, Table
+from strangler.policy.model import READS, Mode, Route, Table
 from strangler.policy.pattern import matchable
 
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # safe, RFC 9110 section 9.2.1
+_MAY_HAVE_DONE_IT = frozenset({500, 502, 504})
 _NEVER_ROUTED = frozenset({"CONNECT", "TRACE"})
 
 
@@ -53,6 +54,7 @@ def _of_route(route: Route, section: Section, public_url: bool) -> Iterator[Advi
     if not route.records:
         return
     yield from _repeated(route)
+    yield from _left_idle(route, section)
     yield from _probed(route)
     for keys, text, level in of_access(route):
         yield Advice(keys, text, level)
@@ -107,6 +109,26 @@ def _repeated(route: Route) -> Iterator[Advice]:
             f"a {unsafe[0]} of which nobody knows what it did is repeated; does the upstream take repeats? "
             "forward_idempotency_key lets it see them",
         )
+    for status in sorted(route.call.retry_on_status & _MAY_HAVE_DONE_IT) if unsafe else ():
+        yield Advice(
+            ("call", "retry_on"),
+            f"{status} does not say that nothing was done: a {unsafe[0]} may be done again and again",
+        )
+
+
+def _left_idle(route: Route, section: Section) -> Iterator[Advice]:
+    """What was written, and comes to nothing beside the rest."""
+    call, methods = route.call, route.match.methods
+    not_repeated = bool(methods) and not methods & READS and call.on_in_doubt in (None, "review", "fail")
+    if not_repeated and (call.attempts or 1) > 1:
+        yield Advice(("call", "attempts"), "has no effect: what may have been done is not repeated (on_in_doubt)")
+    if call.backoff.initial > call.backoff.max:
+        yield Advice(("call", "backoff", "initial"), "has no effect: it is longer than max")
+    for key in ("window", "derive_anonymous"):
+        if section.given("accept", "idempotency", key) and route.accept.idempotency.derive is None:
+            yield Advice(("accept", "idempotency", key), "has no effect: no key is derived")
+    if route.rollout is not None and route.rollout.by == "caller" and not route.access.identity:
+        yield Advice(("rollout", "by"), "has no effect: without access.identity nobody is told apart")
 
 
 def _probed(route: Route) -> Iterator[Advice]:

@@ -45,6 +45,15 @@ def test_a_sound_policy_gets_no_advice(tmp_path: Path) -> None:
             "routes[0].call.circuit.within: 5 calls that run out of time (1m, 4 at once) do not end within 30s",
         ),
         ("rollout: {mode: async, percent: 5}", "async", "rollout.mode: has no effect: it is the route's mode already"),
+        (
+            "call: {retry_on: [not_sent, 500]}",
+            "async",
+            "call.retry_on: 500 does not say that nothing was done: a POST may be",
+        ),
+        ("call: {attempts: 3}", "async", "call.attempts: has no effect: what may have been done is not repeated"),
+        ("call: {backoff: {initial: 2m}}", "async", "call.backoff.initial: has no effect: it is longer than max"),
+        ("accept: {idempotency: {window: 1m}}", "async", "idempotency.window: has no effect: no key is derived"),
+        ("accept: {idempotency: {derive_anonymous: true}}", "async", "derive_anonymous: has no effect: no key is"),
         ("rollout: {mode: compat, percent: 0}", "async", "rollout.percent: has no effect: nobody is in it"),
         ("on_store_failure: passthrough", "async", "on_store_failure: has no effect: only compat can let"),
     ],
@@ -58,6 +67,19 @@ def test_what_is_unwise_is_a_warning_in_its_place(tmp_path: Path, keys: str, mod
 def test_repeats_that_the_upstream_can_see_are_no_matter(tmp_path: Path) -> None:
     keys = "call: {attempts: 2, on_in_doubt: retry, forward_idempotency_key: Idempotency-Key}"
     assert advice(tmp_path, one_route(QUIET + keys)) == []
+
+
+def test_what_is_safe_to_repeat_is_repeated_without_advice(tmp_path: Path) -> None:
+    for keys in ("call: {attempts: 5, retry_on: [500, 502, 504]}", "call: {attempts: 2, on_in_doubt: retry}"):
+        assert advice(tmp_path, one_route(QUIET + keys, methods="[GET, HEAD]")) == []
+    assert advice(tmp_path, one_route(QUIET + "call: {retry_on: [not_sent, 429, 503, 409]}")) == []
+
+
+def test_a_rollout_by_callers_whom_nobody_tells_apart(tmp_path: Path) -> None:
+    keys = "public_url: 'https://a.example'\nrollout: {mode: compat, percent: 5}\naccess: {identity: []}"
+    (found,) = advice(tmp_path, one_route(keys))
+    assert "warning: routes[0].rollout" in found
+    assert "has no effect: without access.identity nobody is told apart" in found
 
 
 def test_bearer_tokens_as_identity_are_a_warning_also_by_default(tmp_path: Path) -> None:
