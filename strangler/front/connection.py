@@ -23,11 +23,10 @@ from strangler.front.response import respond
 from strangler.front.socket_end import SocketEnd
 from strangler.front.upstream_head import UpstreamFields
 from strangler.policy.forwarding import VIA_NAME
-from strangler.policy.upstreams import Upstream
 from strangler.ports import Handle, Passthrough
 from strangler.wire.body import ChunkedBody, LengthBody
 from strangler.wire.malformed import Malformed
-from strangler.wire.request_head import ALLOWED, RequestFields, RequestHead
+from strangler.wire.request_head import ALLOWED, RequestHead
 
 LINGER = 5.0
 """Seconds for which a client may go on sending what nobody reads any more; closing at once would make its kernel throw
@@ -52,7 +51,7 @@ class ClientConnection(SocketEnd):
         self.peer = Peer("", 0)
         self.trusted = False
         self.pinned = Pinned()
-        self.last_fields: tuple[RequestFields, Upstream, UpstreamFields] | None = None
+        self.last_fields: UpstreamFields | None = None  # how the fields of the last one that passed through went
         self._state: _State = "idle"
         self._heads = HeadBuffer(desk.settings.max_head)
         self._exchange: Exchange | None = None
@@ -282,7 +281,7 @@ class ClientConnection(SocketEnd):
         return Request(
             head.method,
             head.target,
-            fields.headers,
+            head.lines.headers,
             self.peer,
             NO_BODY,
             has_body=fields.has_body,

@@ -6,7 +6,14 @@ import re
 
 from strangler.wire.body import ChunkedBody, LengthBody
 from strangler.wire.malformed import Malformed, bad
-from strangler.wire.request_head import RequestFields, RequestHead, parse_request_line, request_head
+from strangler.wire.request_head import (
+    FieldLines,
+    RequestFields,
+    RequestHead,
+    find_noted,
+    parse_request_line,
+    request_head,
+)
 
 MAX_REMEMBERED = 2048
 """Bytes of a block of fields that is remembered: programs send the same one with every request of a connection."""
@@ -17,14 +24,15 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 class HeadBuffer:
     """Gathers bytes until a head is whole."""
 
-    __slots__ = ("_fields", "_max_head", "_position", "_searched", "held")
+    __slots__ = ("_fields", "_lines", "_max_head", "_position", "_searched", "held")
 
     def __init__(self, max_head: int) -> None:
         self._max_head = max_head
         self.held = b""  # nothing, where nothing waits to be used
         self._position = 0  # of it all before is used up
         self._searched = 0  # no head ends before it
-        self._fields: RequestFields | None = None  # the last ones
+        self._lines: FieldLines | None = None  # the last ones
+        self._fields: RequestFields | None = None  # and what they say
 
     def __len__(self) -> int:
         return len(self.held) - self._position
@@ -75,20 +83,23 @@ class HeadBuffer:
         self._use_up(end + 4)
         method, target, old, line_end = parse_request_line(data, start)
         try:
-            block, fields = data[line_end : end + 2], self._fields
-            if fields is None or block != fields.block or old != fields.old:
-                fields = self._read_fields(block, old=old)
+            block, lines, fields = data[line_end : end + 2], self._lines, self._fields
+            if fields is None or lines is None or block != lines.block or old != fields.old:
+                lines = FieldLines(block)
+                fields = self._read_fields(lines, old=old)
             if end + 4 - start > self._max_head:  # after the framing: that is judged first
                 self._check_size(line_end - start, end + 4 - start)
-            return request_head(method, target, fields)
+            return request_head(method, target, fields, lines)
         except Malformed as malformed:
             malformed.target = target
             raise
 
-    def _read_fields(self, block: bytes, *, old: bool) -> RequestFields:
-        fields = RequestFields(block, old=old)
-        if len(block) <= MAX_REMEMBERED:
-            self._fields = fields
+    def _read_fields(self, lines: FieldLines, *, old: bool) -> RequestFields:
+        found, fields = find_noted(lines.block), self._fields
+        if fields is None or found != fields.found or old != fields.old:
+            fields = RequestFields(found, old=old)
+        if len(lines.block) <= MAX_REMEMBERED:
+            self._lines, self._fields = lines, fields
         return fields
 
     def _use_up(self, end: int) -> None:

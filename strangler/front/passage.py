@@ -70,14 +70,12 @@ class Passage:
 
     def start(self, body: bytes, complete: bool, *, expect: bool = True) -> None:
         """Begin, with what has arrived of the body, framed as it came."""
-        head, last = self._head, self._connection.last_fields
-        if expect and last is not None and last[0] is head.fields and last[1] is self._way.upstream:
-            fields = last[2]
-        else:
+        head, fields, upstream = self._head, self._connection.last_fields, self._way.upstream
+        if not expect or fields is None or fields.fields is not head.fields or fields.upstream is not upstream:
             fields = self._upstream_fields(expect=expect)
         self._asked = fields.upgrade
-        target = upstream_target(head.target, self._way.rewrite, self._way.upstream)
-        self._first = b"%b %b HTTP/1.1%b%b" % (head.method.encode("ascii"), target, fields.data, body)
+        target = upstream_target(head.target, self._way.rewrite, upstream)
+        self._first = b"%b %b HTTP/1.1%b%b" % (head.method.encode("ascii"), target, fields.of(head.lines), body)
         self._sent = complete
         if head.fields.expects_continue and expect and not body and not complete:
             self._continue = asyncio.get_running_loop().call_later(CONTINUE_AFTER, self._invite)
@@ -231,11 +229,11 @@ class Passage:
     # Inside.
 
     def _upstream_fields(self, *, expect: bool) -> UpstreamFields:
-        connection, fields, upstream = self._connection, self._head.fields, self._way.upstream
-        data = upstream_fields(fields, upstream, connection.peer, trusted=connection.trusted, expect=expect)
-        if expect and len(data.data) <= MAX_REMEMBERED:
-            connection.last_fields = (fields, upstream, data)
-        return data
+        connection, head, upstream = self._connection, self._head, self._way.upstream
+        fields = upstream_fields(head.fields, upstream, connection.peer, trusted=connection.trusted, expect=expect)
+        if expect and len(head.lines.block) <= MAX_REMEMBERED:
+            connection.last_fields = fields
+        return fields
 
     def _borrow(self, *, fresh: bool) -> None:
         upstream, connection = self._way.upstream, self._connection

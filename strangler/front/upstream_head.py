@@ -2,22 +2,60 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from strangler.domain.exchange import Header, Peer
+from strangler.front.head_buffer import MAX_REMEMBERED
 from strangler.policy.forwarding import alias, forwarding_fields, owned
 from strangler.policy.upstreams import Upstream
 from strangler.wire.fields import HOP_BY_HOP, cut, list_items, nominated, without
-from strangler.wire.request_head import RequestFields
+from strangler.wire.request_head import FieldLines, RequestFields
 
 _USUAL = frozenset({b"keep-alive", b"close", b"upgrade", b"te"})
 
 
-class UpstreamFields(NamedTuple):
-    """What goes upstream after the request line."""
+class UpstreamFields:
+    """How the fields of a request go upstream: the same for all requests of a connection whose fields say the same."""
 
-    data: bytes  # with the CRLF before it and the empty line behind it
-    upgrade: frozenset[bytes]  # the protocols that it asks for, lower case
+    __slots__ = ("_data", "_dropped", "_host", "_lines", "_more", "_nominated", "fields", "upgrade", "upstream")
+
+    def __init__(
+        self,
+        fields: RequestFields,
+        upstream: Upstream,
+        *,
+        upgrade: frozenset[bytes],
+        host: bytes | None,
+        dropped: list[bytes],
+        nominated: frozenset[bytes],
+        more: list[Header],
+    ) -> None:
+        self.fields = fields
+        self.upstream = upstream
+        self.upgrade = upgrade  # the protocols that it asks for, lower case
+        self._host = host  # the line that gives way to the upstream's own
+        self._dropped = dropped  # lines
+        self._nominated = nominated  # names of lines that go beside these
+        self._more = b"".join([b"%b: %b\r\n" % field for field in more])
+        self._lines: FieldLines | None = None  # the last ones
+        self._data = b""  # and as what they went
+
+    def of(self, lines: FieldLines) -> bytes:
+        """What goes upstream after the request line, with the CRLF before it and the empty line behind it."""
+        if lines is self._lines:
+            return self._data
+        data = self._rewritten(lines.block)
+        if len(lines.block) <= MAX_REMEMBERED:
+            self._lines, self._data = lines, data
+        return data
+
+    def _rewritten(self, block: bytes) -> bytes:
+        if self._host is not None:
+            ours = b"\r\nHost: %b\r\n" % self.upstream.authority.encode()
+            block = block.replace(self._host + b"\r\n", ours, 1)
+        if self._dropped:
+            block = cut(block, self._dropped)
+        if self._nominated:
+            block = without(block, self._nominated)
+        return b"%b%b\r\n" % (block, self._more)
 
 
 def upgrades(fields: RequestFields, upstream: Upstream) -> frozenset[bytes]:
@@ -32,11 +70,12 @@ def upgrades(fields: RequestFields, upstream: Upstream) -> frozenset[bytes]:
 def upstream_fields(
     fields: RequestFields, upstream: Upstream, peer: Peer, *, trusted: bool, expect: bool = True
 ) -> UpstreamFields:
-    """The fields with which a request goes upstream. ``expect``: the client's expectation goes along."""
+    """How the fields of a request go upstream. ``expect``: the client's expectation goes along."""
     ours = owned(upstream.forward)
     asked = upgrades(fields, upstream)
     earlier: dict[bytes, bytes] = {}
-    block, dropped = fields.block, []
+    host: bytes | None = None
+    dropped: list[bytes] = []
     for line, key, value in fields.noted:
         if key in ours:
             earlier[key] = earlier[key] + b", " + value if key in earlier else value
@@ -46,18 +85,17 @@ def upstream_fields(
                 dropped.append(line)
         elif key == b"host":
             if upstream.host_header == "upstream":
-                block = block.replace(line + b"\r\n", b"\r\nHost: %b\r\n" % upstream.authority.encode(), 1)
+                host = line
         elif (key == b"expect" and (fields.old or not expect)) or alias(key) in ours:
             dropped.append(line)
-    if dropped:
-        block = cut(block, dropped)
+    names: frozenset[bytes] = frozenset()
     if fields.connection is not None and not _USUAL.issuperset(fields.options):
-        block = without(block, nominated(fields.connection))
+        names = nominated(fields.connection)
     more = forwarding_fields(earlier, fields.host or b"", peer, upstream.forward, trusted=trusted)
     if fields.host is None:
         more.insert(0, (b"Host", upstream.authority.encode()))
     more += _connection_fields(fields, asked)
-    return UpstreamFields(b"".join((block, *[b"%b: %b\r\n" % field for field in more], b"\r\n")), asked)
+    return UpstreamFields(fields, upstream, upgrade=asked, host=host, dropped=dropped, nominated=names, more=more)
 
 
 def _connection_fields(fields: RequestFields, asked: frozenset[bytes]) -> list[Header]:

@@ -61,21 +61,14 @@ Search = re.Pattern[bytes]
 
 
 def search(names: Iterable[bytes]) -> Search:
-    """What finds the lines of some names (patterns of names, lower case), for `noted`."""
+    """What finds the lines of some names (patterns of names, lower case) in a sound block: ``findall`` gives a `Line`
+    for each, in order, with its name as it came and the white space after its value."""
     # Told apart by their initials first, which the machine of `re` does at once where no case is to be ignored.
     rests: dict[bytes, list[bytes]] = {}
     for name in sorted(names):
         rests.setdefault(name[:1], []).append(name[1:])
     known = b"|".join(b"[%b%b](?i:%b)" % (one, one.upper(), b"|".join(rest)) for one, rest in rests.items())
     return re.compile(rb"(\r\n(%b):[\t ]*([^\r]*))" % known)
-
-
-def noted(block: bytes, names: Search) -> list[Line]:
-    """The lines of a sound block that ``names`` finds, in order: one pass, however many other lines there are."""
-    found: list[Line] = []
-    for line, name, value in names.findall(block):
-        found.append((line, name.lower(), value.rstrip(b" \t")))
-    return found
 
 
 def check_block(block: bytes) -> None:

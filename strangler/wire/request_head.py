@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from strangler.domain.exchange import Header
-from strangler.wire.fields import FORWARDING, HOP_BY_HOP, TOKEN, check_block, list_items, noted, parse_block, search
+from strangler.wire.fields import FORWARDING, HOP_BY_HOP, TOKEN, Line, check_block, list_items, parse_block, search
 from strangler.wire.malformed import Malformed, bad
 
 # The target may hold raw octets over 0x7F: old clients send them and old servers take them. A fragment has no place.
@@ -24,18 +24,46 @@ ALLOWED = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 """What ``Allow`` says of a method that is served nowhere."""
 
 
+class FieldLines:
+    """The field lines of a request as they came. ``block`` is a CRLF and those lines, each with its CRLF."""
+
+    __slots__ = ("_headers", "block")
+
+    def __init__(self, block: bytes) -> None:
+        self.block = block
+        self._headers: list[Header] | None = None
+
+    def headers(self) -> list[Header]:
+        """All fields as (name, value); parsed when they are first asked for."""
+        if self._headers is None:
+            self._headers = parse_block(self.block)
+        return self._headers
+
+
+def find_noted(block: bytes) -> list[Line]:
+    """The lines that a proxy has to look at, in order: one pass, however many other lines there are.
+
+    Raises:
+        Malformed: the block is not sound.
+    """
+    check_block(block)
+    return _NOTED.findall(block)
+
+
 class RequestFields:
-    """What the field lines of a request say. ``block`` is a CRLF and those lines, each with its CRLF, as they came;
-    of them ``noted`` are those that a proxy has to look at."""
+    """What the field lines of a request say to a proxy, by those that it has to look at: ``found`` are these as
+    `find_noted` gives them, ``noted`` with names in lower case and values without white space around them.
+
+    The same for all requests in which these lines are the same, whatever else they say.
+    """
 
     __slots__ = (
-        "_headers",
-        "block",
         "chunked",
         "connection",
         "content_length",
         "expects_continue",
         "expects_more",
+        "found",
         "has_body",
         "host",
         "keep_alive",
@@ -48,16 +76,14 @@ class RequestFields:
         "via",
     )
 
-    def __init__(self, block: bytes, *, old: bool) -> None:
-        """Parse the fields of a request of HTTP/1.0 (``old``) or 1.1.
+    def __init__(self, found: list[Line], *, old: bool) -> None:
+        """Read the lines of a request of HTTP/1.0 (``old``) or 1.1.
 
         Raises:
             Malformed: it is refused; the code says with which status.
         """
-        check_block(block)
-        self.block = block
-        self._headers: list[Header] | None = None
-        self.noted = noted(block, _NOTED)
+        self.found = found
+        self.noted: list[Line] = [(line, name.lower(), value.rstrip(b" \t")) for line, name, value in found]
         self.old = old
         self.host: bytes | None = None
         self.connection: bytes | None = None  # all Connection lines joined
@@ -74,12 +100,6 @@ class RequestFields:
         self._note()
         self._settle_connection()
         self._check_host()
-
-    def headers(self) -> list[Header]:
-        """All fields as (name, value); parsed when they are first asked for."""
-        if self._headers is None:
-            self._headers = parse_block(self.block)
-        return self._headers
 
     def _note(self) -> None:
         codings: bytes | None = None
@@ -159,6 +179,7 @@ class RequestHead:
     method: str
     target: bytes  # origin form, or "*"
     fields: RequestFields
+    lines: FieldLines
 
 
 def parse_request_line(data: bytes, start: int = 0) -> tuple[bytes, bytes, bool, int]:
@@ -176,7 +197,7 @@ def parse_request_line(data: bytes, start: int = 0) -> tuple[bytes, bytes, bool,
     return method, target, version == b"1.0", match.end() - 2
 
 
-def request_head(method: bytes, target: bytes, fields: RequestFields) -> RequestHead:
+def request_head(method: bytes, target: bytes, fields: RequestFields, lines: FieldLines) -> RequestHead:
     """Put line and fields together: the target reduced to its origin form.
 
     Raises:
@@ -187,7 +208,7 @@ def request_head(method: bytes, target: bytes, fields: RequestFields) -> Request
         target = _origin_form(name, target, fields.host)
     if fields.expects_more:
         raise Malformed("expectation-failed", "The only expectation that can be met is 100-continue.")
-    return RequestHead(name, target, fields)
+    return RequestHead(name, target, fields, lines)
 
 
 def _other_method(method: bytes) -> str:

@@ -16,7 +16,7 @@ from strangler.wire.body import ChunkedBody, last_chunk
 from strangler.wire.fields import cut
 from strangler.wire.malformed import Malformed
 from strangler.wire.reply_head import ReplyHead, find_reply_head
-from strangler.wire.request_head import RequestFields
+from strangler.wire.request_head import FieldLines, RequestFields, find_noted
 
 NAMES = (
     *("Connection", "Keep-Alive", "Proxy-Connection", "TE", "Transfer-Encoding", "Upgrade", "Content-Length", "Host"),
@@ -144,12 +144,37 @@ def test_a_request_goes_upstream_as_line_by_line(
     of_lines: list[bytes], upstream: Upstream, old: bool, trusted: bool
 ) -> None:
     try:
-        fields = RequestFields(block(of_lines), old=old)
+        fields = RequestFields(find_noted(block(of_lines)), old=old)
     except Malformed:
         return
-    assert fields.headers() == [parsed(line) for line in of_lines]
-    out = upstream_fields(fields, upstream, PEER, trusted=trusted)
-    assert out.data == block(upstream_lines(of_lines, upstream, old=old, trusted=trusted)) + b"\r\n"
+    lines = FieldLines(block(of_lines))
+    assert lines.headers() == [parsed(line) for line in of_lines]
+    out = upstream_fields(fields, upstream, PEER, trusted=trusted).of(lines)
+    assert out == block(upstream_lines(of_lines, upstream, old=old, trusted=trusted)) + b"\r\n"
+
+
+OTHERS = st.sampled_from(
+    [b"X-A: 1", b"x-a:2", b"X_A: 3", b"Cookie: a=b", b"Cookie: Host: x", b"T: x", b"Te-: 1", b"Trailer:"]
+)
+
+
+@given(lines(), st.lists(st.tuples(st.integers(0, 9), OTHERS), max_size=6), st.sampled_from(UPSTREAMS), st.booleans())
+@example([b"Host: h", b"X-A: 1", b"Connection: x-a"], [(0, b"x-a:2"), (3, b"T: x")], PLAIN, False)
+def test_requests_that_say_the_same_go_upstream_alike_whatever_else_they_say(
+    of_lines: list[bytes], others: list[tuple[int, bytes]], upstream: Upstream, old: bool
+) -> None:
+    try:
+        fields = RequestFields(find_noted(block(of_lines)), old=old)
+    except Malformed:
+        return
+    another = [line for line in of_lines if find_noted(block([line]))]
+    for position, line in others:
+        another.insert(position, line)
+    assert find_noted(block(another)) == fields.found
+    made = upstream_fields(fields, upstream, PEER, trusted=False)
+    for sent in (of_lines, another, of_lines):
+        out = made.of(FieldLines(block(sent)))
+        assert out == block(upstream_lines(sent, upstream, old=old, trusted=False)) + b"\r\n"
 
 
 def client_lines(given: list[bytes], status: int, *, old: bool, keep: bool) -> list[bytes]:

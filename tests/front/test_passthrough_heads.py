@@ -88,6 +88,26 @@ async def test_hop_by_hop_fields_and_nominated_ones_are_dropped_both_ways() -> N
         assert answered == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Kept: yes"
 
 
+async def test_of_requests_in_a_row_each_goes_on_with_its_own_fields() -> None:
+    usual = b"Host: h\r\nConnection: X-Gone\r\n"
+    rows = (b"X-A: 1\r\nX-Gone: 1\r\n", b"X-A: 2\r\n", b"x-gone: 3\r\nX-A: 3\r\n", b"X-A: 2\r\n")
+    async with Scene(forward=SILENT) as scene:
+        client = await scene.send(b"GET /0 HTTP/1.1\r\nHost: h\r\n\r\n")
+        upstream = await scene.legacy.accept()
+        await upstream.head()
+        upstream.send(OK)
+        assert await client.reply()
+        for line in rows:
+            client.send(b"GET / HTTP/1.1\r\n%b%b\r\n" % (usual, line))
+            kept = next(one for one in line.split(b"\r\n") if one.startswith(b"X-A"))
+            assert await upstream.head() == b"GET / HTTP/1.1\r\nHost: h\r\n" + kept
+            upstream.send(OK)
+            assert await client.reply()
+        # What a proxy looks at is looked at anew where it differs.
+        client.send(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: X-A\r\nX-A: 2\r\nX-Gone: 4\r\n\r\n")
+        assert await upstream.head() == b"GET / HTTP/1.1\r\nHost: h\r\nX-Gone: 4"
+
+
 async def test_connection_cannot_name_away_what_the_request_needs() -> None:
     async with Scene() as scene:
         received, _, _ = await exchange(

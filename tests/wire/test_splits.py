@@ -87,7 +87,7 @@ def read_requests(pieces: list[bytes]) -> list[tuple[str, bytes, list[Any], byte
             head = buffer.next()
             if head is None:
                 break
-            seen.append((head.method, head.target, head.fields.headers(), b""))
+            seen.append((head.method, head.target, head.lines.headers(), b""))
             if head.fields.has_body:
                 chunked, length = head.fields.chunked, head.fields.content_length
                 body = ChunkedBody(decoding=False) if chunked else LengthBody(length or 0)
