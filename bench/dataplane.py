@@ -47,7 +47,7 @@ REQUEST = (
 )
 REPLY = (
     b"HTTP/1.1 200 OK\r\nServer: legacy\r\nDate: Sun, 22 Nov 2026 10:00:00 GMT\r\nContent-Type: application/json\r\n"
-    b"Content-Length: 100\r\nConnection: keep-alive\r\n\r\n" + b"x" * 100
+    b"Content-Length: 100\r\nConnection: keep-alive\r\nX-Number: %d\r\n\r\n" + b"x" * 100
 )
 
 
@@ -102,18 +102,18 @@ class NoTokens:
 
 
 def exchanges(direct: Direct, upstream: Upstream, *, alike: bool) -> Callable[[int], None]:
-    """A loop over exchanges. ``alike``: every request has the same fields."""
+    """A loop over exchanges. ``alike``: every request has the same fields, and so has every reply."""
     links = OneUpstream(upstream)
     connection = ClientConnection(Desk(direct, links, telemetry(), Settings()))
     connection.connection_made(cast(asyncio.Transport, Transport()))
-    requests = [REQUEST % (0 if alike else number) for number in range(16)]
+    requests, replies = ([head % (0 if alike else number) for number in range(16)] for head in (REQUEST, REPLY))
     link = links.link
 
     def run(count: int) -> None:
         for number in range(count):
             connection.data_received(requests[number & 15])
             if not link.reusable:
-                link.data_received(REPLY)
+                link.data_received(replies[number & 15])
 
     return run
 
@@ -174,7 +174,7 @@ async def main() -> None:
             found = cost(exchanges(way, upstream, alike=alike))
             print(
                 f"{found.seconds * 1e6:6.1f} us {found.calls:6.1f} calls {found.instructions:7.0f} instructions"
-                f"  {name}, requests with {fields}"
+                f"  {name}, {fields}"
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from strangler.wire.body import ChunkedBody, LengthBody
+from strangler.wire.fields import MAX_REMEMBERED
 from strangler.wire.malformed import Malformed, bad
 from strangler.wire.request_head import (
     FieldLines,
@@ -14,9 +15,6 @@ from strangler.wire.request_head import (
     parse_request_line,
     request_head,
 )
-
-MAX_REMEMBERED = 2048
-"""Bytes of a block of fields that is remembered: programs send the same one with every request of a connection."""
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from strangler.domain.problem import problem
 from strangler.front.client_head import client_head, interim_head, switches_to, upgrade_head
-from strangler.front.head_buffer import MAX_REMEMBERED
 from strangler.front.response import CONTINUE
 from strangler.front.tunnel import Tunnel
 from strangler.front.upstream_head import UpstreamFields, upstream_fields
 from strangler.policy.forwarding import upstream_target
 from strangler.ports import Failure, Link, Passthrough, Trouble, Wait
 from strangler.wire.body import chunk, last_chunk
+from strangler.wire.fields import MAX_REMEMBERED
 from strangler.wire.malformed import Malformed
 from strangler.wire.reply_head import CHUNKED, UNTIL_CLOSE, ReplyHead
 from strangler.wire.request_head import RequestHead

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from strangler.domain.exchange import Header, Peer
-from strangler.front.head_buffer import MAX_REMEMBERED
 from strangler.policy.forwarding import alias, forwarding_fields, owned
 from strangler.policy.upstreams import Upstream
-from strangler.wire.fields import HOP_BY_HOP, cut, list_items, nominated, without
+from strangler.wire.fields import HOP_BY_HOP, MAX_REMEMBERED, cut, list_items, nominated, without
 from strangler.wire.request_head import FieldLines, RequestFields
 
 _USUAL = frozenset({b"keep-alive", b"close", b"upgrade", b"te"})

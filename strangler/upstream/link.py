@@ -7,6 +7,7 @@ from typing import Literal, Protocol, cast
 
 from strangler.ports import Failure, Receiver, Trouble
 from strangler.wire.body import ChunkedBody, LengthBody
+from strangler.wire.fields import MAX_REMEMBERED
 from strangler.wire.malformed import Malformed
 from strangler.wire.reply_head import CHUNKED, UNTIL_CLOSE, ReplyHead, find_reply_head
 
@@ -46,6 +47,7 @@ class UpstreamLink(asyncio.Protocol):
         self._receiver: Receiver | None = None
         self._phase: _Phase = "idle"
         self._body: LengthBody | ChunkedBody | None = None
+        self._last: tuple[bytes, ReplyHead] | None = None  # the last head, as it came and read
         self._begin = b""  # of a head whose end has not come yet
         self._silent = True
         self._keep = False  # it can be used again after this exchange
@@ -189,7 +191,7 @@ class UpstreamLink(asyncio.Protocol):
     def _take_head(self, receiver: Receiver, data: bytes) -> None:
         while True:
             try:
-                found = find_reply_head(data)
+                found = self._found(data)
             except Malformed as malformed:
                 self._fail(Trouble.GARBAGE, f"the reply is not well formed: {malformed.detail}")
                 return
@@ -211,6 +213,15 @@ class UpstreamLink(asyncio.Protocol):
                 return
         self._begin = b""
         self._begin_body(receiver, head, data[start:] if len(data) > start else b"")
+
+    def _found(self, data: bytes) -> tuple[ReplyHead, int] | None:
+        """See `find_reply_head`. The same bytes as last time, to the end of a head, are the same head."""
+        if self._last is not None and data.startswith(self._last[0]):
+            return self._last[1], len(self._last[0])
+        found = find_reply_head(data)
+        if found is not None and found[1] <= MAX_REMEMBERED:
+            self._last = data[: found[1]], found[0]
+        return found
 
     def _begin_body(self, receiver: Receiver, head: ReplyHead, rest: bytes) -> None:
         if head.status == 101:

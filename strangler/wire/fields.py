@@ -16,6 +16,9 @@ TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _NAME = re.compile(TOKEN + rb"++")
 _CONTROLS = bytes(range(9)) + b"\x0b\x0c" + bytes(range(14, 32)) + b"\x7f"  # all but TAB, CR and LF
 
+MAX_REMEMBERED = 2048
+"""Bytes of a head, or of its fields, that a connection remembers: programs say the same again and again."""
+
 HOP_BY_HOP = frozenset(
     {
         b"connection",

@@ -108,6 +108,34 @@ async def test_of_requests_in_a_row_each_goes_on_with_its_own_fields() -> None:
         assert await upstream.head() == b"GET / HTTP/1.1\r\nHost: h\r\nX-Gone: 4"
 
 
+async def test_of_replies_in_a_row_each_is_read_as_it_is_however_alike_they_begin() -> None:
+    usual = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
+    rows = (
+        (b"GET", usual + b"\r\nab", b"ab"),
+        (b"GET", usual + b"\r\ncd", b"cd"),
+        (b"HEAD", usual + b"\r\n", b""),
+        (b"GET", usual + b"X-A: 1\r\n\r\nef", b"ef"),
+        (b"GET", b"HTTP/1.1 100 Continue\r\n\r\n" + usual + b"\r\ngh", b"gh"),
+        (b"GET", b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n" + b"i" * 20, b"i" * 20),
+        (b"GET", usual + b"\r\njk", b"jk"),
+    )
+    async with Scene() as scene:
+        client = await scene.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        upstream = await scene.legacy.accept()
+        await upstream.head()
+        upstream.send(OK)
+        assert await client.reply()
+        for method, sent, body in rows:
+            client.send(method + b" / HTTP/1.1\r\nHost: h\r\n\r\n")
+            await upstream.head()
+            upstream.send(sent)
+            if b" 100 " in sent:
+                assert await client.head() == b"HTTP/1.1 100 Continue"
+            reply = await client.reply(to_head=method == b"HEAD")
+            assert sent.endswith(reply.head + b"\r\n\r\n" + body)
+            assert reply.body == body
+
+
 async def test_connection_cannot_name_away_what_the_request_needs() -> None:
     async with Scene() as scene:
         received, _, _ = await exchange(
