@@ -51,7 +51,7 @@ def test_every_line_has_the_fields_of_the_table_and_no_other() -> None:
     process = a_process(caller_name="broker-a")
     doubted = process._replace(state=State.IN_DOUBT)
     with heard as telemetry:
-        answered = {"decision": "async", "process": process, "sent": 1, "detail": "refused"}
+        answered = {"decision": "async", "process": process, "sent": 1, "detail": "refused", "code": "wait-over"}
         telemetry.answered(a_request(), "submit-claim", 202, 0.1, **answered)
         ended = process._replace(effect="applied")
         telemetry.attempt_ended(ended, an_attempt(AttemptOutcome.INTERRUPTED, detail="cut"))
