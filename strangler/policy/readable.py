@@ -6,6 +6,7 @@ import codecs
 import json
 import re
 import zlib
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -133,6 +134,7 @@ def media_type(content_type: str | None) -> str:
     return (content_type or "").partition(";")[0].strip().lower()
 
 
+@lru_cache(maxsize=32)
 def is_charset(name: str) -> bool:
     """Whether a text encoding of that name is known."""
     try:
