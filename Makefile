@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# JOBS=2 runs two tests at once: most wait for other programs, and with one at a time a core is idle.
+PYTEST := $(BIN)/python -m pytest $(if $(JOBS),-n $(JOBS) --dist worksteal)
 READY  := $(VENV)/.ready
 
 .PHONY: demo test test-slow check format bench compiled clean
@@ -12,10 +14,10 @@ demo: $(READY)
 	$(BIN)/strangler demo
 
 test: check
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -115,7 +115,7 @@ async def test_a_channel_drops_a_client_that_sends_but_reads_nothing() -> None:
     async def upgrades(request: Request) -> Upgrade:
         return Upgrade(b"websocket", [], tells_and_listens)
 
-    async with Scene(settings={"body_idle_timeout": 0.1}) as scene:
+    async with Scene(settings={"body_idle_timeout": 0.5}) as scene:
         scene.ours[b"/ours"] = upgrades
         client = await scene.send(ASK)
         await client.head()

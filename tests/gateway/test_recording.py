@@ -350,8 +350,8 @@ async def test_a_refusal_is_a_problem_document_with_its_errors_and_the_clients_c
 @pytest.mark.parametrize(
     ("coding", "body", "status"),
     [
-        (b"gzip", gzip.compress(b'{"amount": 1}'), 202),
-        (b"gzip", gzip.compress(b"{}"), 422),
+        (b"gzip", gzip.compress(b'{"amount": 1}', mtime=0), 202),
+        (b"gzip", gzip.compress(b"{}", mtime=0), 422),
         (b"gzip", b'{"amount": 1}', 400),
         (b"br", b'{"amount": 1}', 400),
     ],

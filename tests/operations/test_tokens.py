@@ -25,6 +25,11 @@ VIEWER, OPERATOR, OTHER = make_token(), make_token(), make_token()
 FILE = entry_line("viola", Role.VIEWER, VIEWER) + entry_line("otto", Role.OPERATOR, OPERATOR)
 
 
+def named(value: object) -> str | None:
+    """A token in the name of a test, which is the same each time; None: as pytest says."""
+    return {VIEWER: "viewer", OPERATOR: "operator", OTHER: "other"}.get(str(value))
+
+
 def write(path: Path, text: str) -> None:
     """In place of what is there, as an editor does it."""
     draft = path.with_suffix(".new")
@@ -159,6 +164,7 @@ DRAIN = {"why": "a test"}
         ("POST", "/-/reload", VIEWER, 403),
         ("POST", "/-/reload", OPERATOR, 200),
     ],
+    ids=named,
 )
 async def test_from_this_machine_reading_is_open_and_a_change_needs_a_token(
     desk: Desk, method: str, path: str, token: str | None, expected: int
@@ -186,7 +192,7 @@ FROM_ELSEWHERE: list[tuple[str, str, str | None, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "token", "expected"), FROM_ELSEWHERE)
+@pytest.mark.parametrize(("method", "path", "token", "expected"), FROM_ELSEWHERE, ids=named)
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
 async def test_who_comes_through_a_proxy_on_this_machine_is_not_on_this_machine(
     desk: Desk, method: str, path: str, token: str | None, expected: int, header: str

@@ -221,7 +221,7 @@ async def test_once_the_head_has_come_the_rest_changes_nothing(sender: HttpCallb
 async def test_a_body_that_never_ends_does_not_turn_an_answer_into_none(sender: HttpCallbackSender) -> None:
     async with listening(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart") as there:
         url = f"http://127.0.0.1:{there.port}/"
-        found = await sender.send(a_receiver(url, timeout=0.2), a_message(url))
+        found = await sender.send(a_receiver(url, timeout=1.0), a_message(url))
     assert isinstance(found, Answered)
     assert (found.status, found.head) == (200, b"part")
 
