@@ -113,8 +113,6 @@ class Acceptor:
         route, request = submission.route, submission.request
         if len(data) > min(route.accept.max_body, CHUNK_SIZE):
             return False
-        now = self._means.clock.now()
-        body = Body(len(data), hashlib.sha256(data).digest(), data)
         try:
             self._refusals.check_head(submission)
             given = given_key(request, route.accept.idempotency)
@@ -123,8 +121,10 @@ class Acceptor:
         idempotency = route.accept.idempotency
         if given is None and (idempotency.required or idempotency.derive is not None):
             return False
-        if self._capacity.obstacle(submission, body, None) is not None:
+        if self._capacity.obstacle(submission, len(data), None) is not None:
             return False
+        now = self._means.clock.now()
+        body = Body(len(data), hashlib.sha256(data).digest(), data)
         caller = identify(request, route.access, self._identity_key)
         key = key_of_client(request, route, caller, body, given) if given is not None else None
         process_id = self._means.ids.process_id(now)
@@ -141,7 +141,7 @@ class Acceptor:
             else:
                 tell(acceptance)
 
-        asyncio.ensure_future(self._means.store.commit(beginning.commit)).add_done_callback(settled)
+        asyncio.ensure_future(beginning.submit()).add_done_callback(settled)
         return True
 
     async def _unrecorded(self, submission: Submission, key: Key | None, error: Exception) -> Acceptance:
@@ -213,7 +213,7 @@ class Acceptor:
                 references = await found_in_request(self._means.bodies, route.promise.references, draft, kept)
             ready = await self._ready(route, draft, kept, wall) if (wall := route.promise.wall) is not None else None
             limit = await self._limited(submission, route.limits.accepts) if route.limits.accepts is not None else None
-            if (obstacle := self._capacity.obstacle(submission, body, pieces)) is not None:
+            if (obstacle := self._capacity.obstacle(submission, body.size, pieces)) is not None:
                 raise Stop((await self._judged(key) if key is not None else None) or obstacle)
         except BaseException:
             await self._discard(body, process_id)
@@ -332,9 +332,7 @@ class Acceptor:
         """Commit the acceptance."""
         beginning = self._beginning(submission.route, accepted, kept, key, ready)
         try:
-            verdict = await uninterrupted(
-                self._means.store.commit(beginning.commit), beginning.on_disk, beginning.given_back
-            )
+            verdict = await uninterrupted(beginning.submit(), beginning.on_disk, beginning.given_back)
         except StoreUnavailable:
             await self._discard(kept.body, accepted.draft.id)
             if key is not None and (known := await self._judged(key)) is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from strangler.domain.exchange import RecordedRequest
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.steps import Accept, Claim
@@ -18,8 +20,8 @@ from strangler.ports import Commit, Committed, Verdict
 
 
 class Beginning:
-    """Takes a slot, or else a place in the queue, when it is made. What `commit` comes to goes to `on_disk`; where it
-    fails, `given_back` is called: once, whoever still waits for it.
+    """Takes a slot, or else a place in the queue, when it is made. What `submit` comes to goes to `on_disk`; where
+    it fails later, `given_back` is called: once, whoever still waits for it.
 
     Args:
         key: under what a repeat is recognised, if at all.
@@ -38,6 +40,7 @@ class Beginning:
         key: Key | None = None,
         ready: Ready | None = None,
     ) -> None:
+        self._store = means.store
         self._executor = executor
         self._notifier = notifier
         self._lane = lane
@@ -59,7 +62,15 @@ class Beginning:
         record = KeyRecord(key.scope, key.lookup, key.fingerprint, draft.id) if key is not None else None
         self._change = change
         self.process = change.process
-        self.commit = Commit(change, request=kept, key=record, attempt=self._attempt, evidence=sent)
+        self._commit = Commit(change, request=kept, key=record, attempt=self._attempt, evidence=sent)
+
+    def submit(self) -> Awaitable[Verdict]:
+        """Have it committed."""
+        try:
+            return self._store.commit(self._commit)
+        except BaseException:
+            self.given_back()
+            raise
 
     def on_disk(self, verdict: Verdict) -> Verdict:
         """The store has judged: what was committed is told, and called for or queued."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from strangler.domain.exchange import Body
 from strangler.engine.execute import Executor
 from strangler.engine.lanes import Lanes
 from strangler.engine.means import Means
@@ -29,8 +28,8 @@ class Capacity:
         self._draining = draining
         self._overloaded = overloaded
 
-    def obstacle(self, submission: Submission, body: Body, pieces: list[bytes] | None) -> Acceptance | None:
-        """Why no new work can be taken, if so."""
+    def obstacle(self, submission: Submission, size: int, pieces: list[bytes] | None) -> Acceptance | None:
+        """Why no new work with a body of so many bytes can be taken, if so."""
         route = submission.route
         lane = self._lanes.of(route.name)
         if self._draining():
@@ -45,7 +44,7 @@ class Capacity:
         waiting, waiting_bytes = lane.waiting + lane.coming, lane.waiting_bytes + lane.coming_bytes
         if waiting >= route.call.queue:
             return Refused("overloaded", f"{waiting} requests wait for the upstream", lane.retry_after(route.call))
-        if waiting_bytes + body.size > route.accept.queue_bytes:
+        if waiting_bytes + size > route.accept.queue_bytes:
             return Refused("overloaded", f"{waiting_bytes} bytes wait for the upstream", lane.retry_after(route.call))
         return None
 

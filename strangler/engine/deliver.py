@@ -252,13 +252,13 @@ class Deliverer:
             self._wakes.at(lane, lane.not_before)
             return
         while lane.room(min(receiver.concurrency, _OF_ONE_LANE)):
-            if self._full:
-                self._crowded[lane.name] = lane
-                return
             if not lane.ready:
                 if lane.unknown and not lane.stocking:
                     lane.begin_stocking()
                     self._spawn(self._stock(lane))
+                return
+            if self._full:
+                self._crowded[lane.name] = lane  # an empty one might be forgotten, and stand here for another
                 return
             if receiver.rate is not None and (later := lane.pass_at(receiver.rate, self._means.clock.now())):
                 self._wakes.at(lane, later)

@@ -273,6 +273,7 @@ class Executor:
                 await self._concluder.overdue(process)
                 return None
             if process.unresolved and await self._concluder.withdrawn(process):
+                self.wake(lane.route, now)  # if somebody was quicker, it is still due
                 return None
             request = await means.store.request(process.id)
             if request is None:

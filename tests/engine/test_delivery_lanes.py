@@ -131,6 +131,21 @@ async def test_lanes_that_wait_for_others_take_turns_and_only_whose_turn_it_is_i
     assert len(looked) <= 3 * len(begun.sender.sent)
 
 
+async def test_only_lanes_that_have_something_to_send_wait_for_others(
+    begun: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strangler.engine.deliver._AT_ONCE", 1)
+    gate = Gate()
+    begun.sender.scripts["broker-a"] = [gate]
+    await begun.process()
+    await gate.reached.wait()
+    begun.deliverer.told(["broker-a"])
+    await begun.until(lambda: not begun.deliverer._lanes["broker-a"].stocking)
+    assert not begun.deliverer._crowded, "the lane may be forgotten before its turn comes, and made anew"
+    gate.open.set()
+    await begun.settled()
+
+
 async def test_lanes_in_which_nothing_is_to_be_sent_are_forgotten(begun: Telling) -> None:
     begun.partners()
     for number in range(5):

@@ -9,9 +9,9 @@ import pytest
 
 from strangler.domain.exchange import CHUNK_SIZE, AttemptOutcome, Fault, FaultKind
 from strangler.domain.process import Effect, PublicState, State
-from strangler.domain.steps import Claim, Resume
+from strangler.domain.steps import Claim, Report, Resume
 from strangler.domain.transitions import apply
-from strangler.ports import Commit, ExceptionQuery, Outgoing, ReplySink
+from strangler.ports import Commit, ExceptionQuery, Outgoing, ReplySink, Verdict
 from tests.engine.world import COMPAT, Gate, Reply, World, a_request, a_route
 
 NOT_SENT = Fault(FaultKind.NOT_SENT, "connection refused")
@@ -156,6 +156,28 @@ async def test_a_stricter_review_of_today_wins_over_a_repeat_that_was_to_come() 
     assert len(world.upstream.sent) == 1
     (opened,) = await world.store.exceptions.page(ExceptionQuery("open", process_id=process.id))
     assert opened.kind == "in_doubt"
+
+
+async def test_a_repeat_is_withdrawn_although_somebody_told_meanwhile_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(a_route(on_in_doubt="retry", attempts=2))
+    await world.lease.renew()
+    world.upstream.script = [LOST]
+    accepted = await world.accepted()
+    waiting = await world.until(accepted.id, lambda process: process.state is State.WAITING)
+    world.load(a_route(on_in_doubt="review", attempts=2))
+    commit, told = world.store.commit, []
+
+    def quicker(one: Commit) -> asyncio.Future[Verdict]:
+        if not told and one.change is not None and one.change.process.state is State.IN_DOUBT:
+            told.append(commit(Commit(apply(waiting, Report("ASSESSING"), world.clock.now()))))
+        return commit(one)
+
+    monkeypatch.setattr(world.store, "commit", quicker)
+    await world.due(accepted.id)
+    process = await world.until(accepted.id, lambda process: process.state is State.IN_DOUBT)
+    assert (process.reason, len(told)) == ("repeat-withdrawn", 1)
 
 
 async def test_a_repeat_that_a_person_ordered_is_no_matter_of_the_policy() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -13,8 +13,19 @@ from strangler.domain.exchange import CHUNK_SIZE, Request
 from strangler.domain.process import State
 from strangler.engine.accept import straight
 from strangler.engine.submission import Acceptance, Accepted, Joined, Refused, Submission
-from strangler.policy.model import AcceptPolicy, IdempotencyPolicy, Limits, Rate, Route
+from strangler.policy.model import (
+    AcceptPolicy,
+    AccessPolicy,
+    AuthorizePolicy,
+    IdempotencyPolicy,
+    JwtPolicy,
+    Limits,
+    Rate,
+    Route,
+)
 from strangler.policy.receivers import CallbackPolicy
+from strangler.policy.references import References
+from strangler.policy.translate import Interpreter
 from strangler.store.ledger import Ledger
 from tests.engine.world import ASYNC, Gate, World, a_request, a_route
 
@@ -145,6 +156,22 @@ async def test_a_key_that_is_known_is_joined_though_nothing_can_be_recorded() ->
     assert await begun(world, a_request(b"one", headers=[KEY]), b"one") == Joined(first.process.id)
 
 
+async def test_what_cannot_even_be_handed_to_the_store_takes_neither_slot_nor_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("a defect")
+
+    world = await a_world(concurrency=1)
+    monkeypatch.setattr(world.store, "commit", broken)
+    with pytest.raises(ValueError, match="a defect"):
+        begin(world, a_request(), b"", pytest.fail)
+    with pytest.raises(ValueError, match="a defect"):
+        await world.submit(a_request())
+    lane = world.lanes.of(world.route.name)
+    assert (lane.running, lane.coming, lane.coming_bytes) == (0, 0, 0)
+
+
 async def test_a_defect_after_the_commit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ValueError("a defect")
@@ -167,5 +194,15 @@ def test_a_route_is_straight_unless_something_is_to_be_waited_for_or_reported() 
         replace(usual, accept=AcceptPolicy(schema={})),
         replace(usual, callbacks=CallbackPolicy(receivers=())),
         replace(usual, limits=a_rate()),
+        replace(usual, access=AccessPolicy(authorize=AuthorizePolicy(path="/may"))),
+        replace(
+            usual,
+            access=AccessPolicy(
+                identity=("jwt:sub",),
+                jwt=JwtPolicy(jwks="https://id.example/keys", issuer="https://id.example", audience=("claims",)),
+            ),
+        ),
+        replace(usual, promise=replace(usual.promise, references=cast(References, object()))),
+        replace(usual, promise=replace(usual.promise, wall=cast(Interpreter, object()))),
     ]
     assert [straight(route) for route in others] == [False] * len(others)

@@ -113,6 +113,7 @@ def test_a_recorded_route_is_handled_and_knows_where_it_would_pass_on_to(switch:
         ("wait: 5s", b"", False),
         ("cors: {origins: ['https://app.example']}", b"", False),
         ("accept: {enforce: report}", b"", False),
+        ("access: {authorize: {path: /may}}", b"", False),
     ],
 )
 def test_what_is_told_202_at_once_can_be_begun_without_a_task(
