@@ -17,8 +17,8 @@ from strangler.config.variables import SecretText
 from strangler.domain.errors import OperatorError
 from strangler.domain.exchange import Headers, joined_fields
 from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Pending, Rejected, Retry
+from strangler.policy.charset import codec_of, said_charset
 from strangler.policy.model import CallPolicy
-from strangler.policy.readable import is_charset
 from strangler.runtime.trial import Message, Trial, attempt
 
 _REQUEST_LINE = re.compile(r"([A-Z]{1,20}) (/\S*)(?: HTTP/1\.[01])?")
@@ -162,6 +162,6 @@ def _message(headers: Headers, body: bytes, secret: frozenset[bytes] = frozenset
         yield f"  {name.decode('latin-1')}: {'a secret' if name.lower() in secret else value.decode('latin-1')}"
     yield ""
     content_type = joined_fields(headers).get(b"content-type", b"").decode("latin-1")
-    charset = content_type.partition("charset=")[2].partition(";")[0].strip(' "') or "utf-8"
-    for line in body.decode(charset if is_charset(charset) else "latin-1", "replace").splitlines():
+    codec = codec_of(said_charset(content_type) or "utf-8") or "latin-1"
+    for line in body.decode(codec, "replace").splitlines():
         yield f"  {line}"

@@ -13,6 +13,7 @@ from strangler.config.paths import build_path
 from strangler.config.schema import policy_schema, with_defaults
 from strangler.config.section import Context, Section
 from strangler.domain.process import Effect
+from strangler.policy.charset import codec_of
 from strangler.policy.conditions import Test
 from strangler.policy.expressions import (
     RECORDED_NAMES,
@@ -24,7 +25,7 @@ from strangler.policy.expressions import (
     multiselect,
 )
 from strangler.policy.own_errors import PROBLEM_NAMES, media_type_of
-from strangler.policy.readable import Unparsable, is_charset
+from strangler.policy.readable import Unparsable
 from strangler.policy.translate import Interpreter
 from strangler.policy.wall import (
     Condition,
@@ -270,7 +271,7 @@ class _Builder:
         return tuple(values["headers"]["set"].items())
 
     def _charset(self, keys: KeyPath, name: str | None) -> str | None:
-        if name is not None and not is_charset(name):
+        if name is not None and codec_of(name) is None:
             self._section.complain(keys, f"no charset is known by the name {name}")
         return name
 

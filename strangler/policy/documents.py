@@ -8,9 +8,19 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from strangler.domain.exchange import Headers, joined_field, joined_fields
+from strangler.policy.charset import said_charset
 from strangler.policy.measure import Document, Measure
 from strangler.policy.pattern import PathPattern, parse_path
-from strangler.policy.readable import MAX_DOCUMENT, Unparsable, decoded, is_packed, measured_json, media_type, unpacked
+from strangler.policy.readable import (
+    MAX_DOCUMENT,
+    Unparsable,
+    decoded,
+    is_packed,
+    known_codec,
+    measured_json,
+    media_type,
+    unpacked,
+)
 from strangler.policy.target import normal
 from strangler.policy.wall import Format, Source
 from strangler.policy.xml_reading import Envelope, read_xml
@@ -72,7 +82,7 @@ def read_body(data: bytes, headers: Headers, source: Source) -> Read:
                 raise Unparsable("it is no SOAP message")
             return read
         case "form":
-            return Read(_form(text, _form_charset(source, content_type)))
+            return Read(_form(text, source.charset or said_charset(content_type) or "utf-8"))
         case "text":
             return Read(text)
 
@@ -99,23 +109,14 @@ def _form_of(kind: str) -> Format:
     )
 
 
-def _form_charset(source: Source, content_type: str | None) -> str:
-    if source.charset is not None:
-        return source.charset
-    _, _, parameters = (content_type or "").partition(";")
-    name, _, value = parameters.strip().partition("=")
-    return value.strip('" ') if name.strip().lower() == "charset" else "utf-8"
-
-
 def _form(text: str, charset: str) -> dict[str, Any]:
+    codec = known_codec(charset)
     try:
         pairs = parse_qsl(
-            text.strip(), keep_blank_values=True, encoding=charset, errors="strict", max_num_fields=_MAX_FIELDS
+            text.strip(), keep_blank_values=True, encoding=codec, errors="strict", max_num_fields=_MAX_FIELDS
         )
     except UnicodeDecodeError as error:
         raise Unparsable(f"it is not {charset} at byte {error.start} of a value") from None
-    except LookupError:
-        raise Unparsable(f"its charset {charset[:40]!r} is not known") from None
     except ValueError:
         raise Unparsable(f"more than {_MAX_FIELDS} fields") from None
     found: dict[str, Any] = {}

@@ -6,11 +6,11 @@ import codecs
 import json
 import re
 import zlib
-from functools import lru_cache
 from typing import Any
 
 import orjson
 
+from strangler.policy.charset import codec_of, said_charset
 from strangler.policy.measure import Measure, TooLarge, measured
 
 MAX_DOCUMENT = 16 * 1024 * 1024
@@ -125,22 +125,12 @@ def whole_text(text: str) -> str:
 
 _HALVES = re.compile("[\ud800-\udfff]")
 _BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-_CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
 _XML_DECLARATION = re.compile(rb"^\s*<\?xml[^>]{0,200}?\sencoding\s*=\s*[\"']([A-Za-z][A-Za-z0-9._-]{0,40})[\"']")
 
 
 def media_type(content_type: str | None) -> str:
     """The media type of a ``Content-Type``, in small letters and without parameters; empty where there is none."""
     return (content_type or "").partition(";")[0].strip().lower()
-
-
-@lru_cache(maxsize=32)
-def is_charset(name: str) -> bool:
-    """Whether a text encoding of that name is known."""
-    try:
-        return bool(codecs.lookup(name)._is_text_encoding)
-    except LookupError:
-        return False
 
 
 def decoded(data: bytes, content_type: str | None, charset: str | None, *, xml: bool) -> str:
@@ -154,12 +144,25 @@ def decoded(data: bytes, content_type: str | None, charset: str | None, *, xml: 
         Unparsable: it is not in that charset, or nobody knows the charset.
     """
     name, text = _named(data, content_type, charset, xml=xml)
-    if not is_charset(name):
-        raise Unparsable(f"its charset {name[:40]!r} is not known")
+    codec = known_codec(name)
     try:
-        return text.decode(name)
+        return text.decode(codec)
     except UnicodeDecodeError as error:
         raise Unparsable(f"it is not {name} at byte {error.start}") from None
+    except UnicodeError:  # some codecs say no more
+        raise Unparsable(f"it is not {name}") from None
+
+
+def known_codec(charset: str) -> str:
+    """Python's codec for a charset.
+
+    Raises:
+        Unparsable: nobody knows the charset.
+    """
+    codec = codec_of(charset)
+    if codec is None:
+        raise Unparsable(f"its charset {charset[:40]!r} is not known")
+    return codec
 
 
 def _named(data: bytes, content_type: str | None, charset: str | None, *, xml: bool) -> tuple[str, bytes]:
@@ -168,8 +171,8 @@ def _named(data: bytes, content_type: str | None, charset: str | None, *, xml: b
             return name, data[len(mark) :]
     if charset is not None:
         return charset, data
-    found = _CHARSET.search(content_type or "")
-    if found is not None:
-        return found[1], data
+    said = said_charset(content_type)
+    if said is not None:
+        return said, data
     declared = _XML_DECLARATION.match(data) if xml else None
     return (declared[1].decode("ascii") if declared is not None else "utf-8"), data

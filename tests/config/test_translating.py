@@ -138,6 +138,7 @@ def test_a_promised_function_that_is_gone_fails_when_it_is_called() -> None:
         ("translate: {request: {template: latin.xml, format: xml}}", "is not UTF-8"),
         ("translate: {request: {body: body, charset: klingon}}", "no charset is known by the name klingon"),
         ("translate: {request: {body: body, charset: zlib}}", "no charset is known by the name zlib"),
+        ("translate: {request: {body: body, charset: punycode}}", "no charset is known by the name punycode"),
         ("translate: {request: {path: '/a b'}}", "expected a path such as"),
         ("translate: {request: {path: '/ä'}}", "percent-encoded"),
         ("translate: {request: {method: post}}", "expected a method in capitals"),
