@@ -89,7 +89,7 @@ class HeadBuffer:
                 self._check_size(line_end - start, end + 4 - start)
             return request_head(method, target, fields, lines)
         except Malformed as malformed:
-            malformed.target = target
+            malformed.target = target if target[:1] == b"/" else None  # an absolute one may hold a password
             raise
 
     def _read_fields(self, lines: FieldLines, *, old: bool) -> RequestFields:

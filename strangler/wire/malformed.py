@@ -7,7 +7,7 @@ class Malformed(Exception):
     """A message breaks the grammar of HTTP, or can be read in two ways.
 
     ``code`` is a name from `strangler.domain.problem.TITLES`, ``detail`` a sentence for whoever sent it, ``target``
-    what was asked for, where that much could be read.
+    what path was asked for, where that much could be read.
     """
 
     def __init__(self, code: str, detail: str, target: bytes | None = None) -> None:

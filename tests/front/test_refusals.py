@@ -188,6 +188,11 @@ async def test_a_refusal_is_told_by_the_clients_correlation_id(request_line: byt
         ),
         (b"GET /x?a HTTP/1.1\r\n\r\n", ("", b"/x", "", 400, "bad-request"), "Host is missing."),
         (b"nonsense\r\n\r\n", ("", b"", "", 400, "bad-request"), "The request line is not well formed."),
+        (
+            b"GET http://user:s3cret@example.org/a HTTP/1.1\r\nHost: example.org\r\n\r\n",
+            ("", b"", "", 400, "bad-request"),
+            "The request target names another host than Host does.",
+        ),
     ],
 )
 async def test_what_the_front_refuses_has_a_line_of_the_log(
@@ -197,7 +202,8 @@ async def test_what_the_front_refuses_has_a_line_of_the_log(
         scene.told.access_log = "all"
         scene.ours[b"/nowhere"] = problem("no-route", "nobody")
         client = await scene.send(data)
-        assert (await client.reply()).status == line[3]
+        reply = await client.reply()
+        assert (reply.status, b"s3cret" in reply.body) == (line[3], False)
         assert (scene.told.lines, scene.told.details) == ([line], [detail])
 
 
