@@ -20,8 +20,9 @@ from strangler.operations.metrics import Counts, Exposition
 from strangler.ports import DeliveryTotal, InFlight
 
 _REVIEW = (State.IN_DOUBT, False)
-_WAITING = (State.RECEIVED, State.WAITING, State.FOLLOWING)
 """In doubt, and only a person can settle it."""
+_WAITING = (State.RECEIVED, State.WAITING, State.FOLLOWING)
+"""To be sent, or asked about."""
 
 
 class Telemetry:
