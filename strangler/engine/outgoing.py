@@ -5,7 +5,7 @@ from __future__ import annotations
 from strangler.domain.exchange import Header, RecordedRequest
 from strangler.domain.process import Process
 from strangler.domain.tracing import attempt_name, child
-from strangler.policy.forwarding import alias, upstream_target
+from strangler.policy.forwarding import read_by_cgi, upstream_target
 from strangler.policy.model import Route
 from strangler.ports import Bodies, Outgoing
 
@@ -51,16 +51,15 @@ def upstream_headers(process: Process, recorded: RecordedRequest, route: Route, 
 def set_header(headers: list[Header], name: bytes, value: bytes) -> list[Header]:
     """The headers with one field of that name, in the place of the first that was there, and none that CGI and WSGI
     cannot tell from it."""
-    lower = name.lower()
+    lower, read = name.lower(), read_by_cgi(name)
     result: list[Header] = []
     done = False
     for header in headers:
-        given = header[0].lower()
-        if given == lower:
+        if header[0].lower() == lower:
             if not done:
                 result.append((header[0], value))
                 done = True
-        elif alias(given) != lower:
+        elif read_by_cgi(header[0]) != read:
             result.append(header)
     if not done:
         result.append((name, value))

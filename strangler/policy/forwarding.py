@@ -70,5 +70,10 @@ def alias(name: bytes) -> bytes | None:
     return name.replace(b"_", b"-") if b"_" in name else None
 
 
+def read_by_cgi(name: bytes) -> bytes:
+    """A field's name as CGI and WSGI read it: two that are the same to them are one field."""
+    return name.lower().replace(b"_", b"-")
+
+
 def _extended(earlier: bytes | None, value: bytes) -> bytes:
     return value if not earlier else earlier + b", " + value

@@ -13,7 +13,7 @@ from strangler.policy.conditions import Rules, Test
 from strangler.policy.documents import Asked, Read, read_body, reply_values, request_values
 from strangler.policy.expressions import RECORDED_NAMES, REPLY_NAMES, Expression, ExpressionError, Template
 from strangler.policy.formula import Compiled, FindHook
-from strangler.policy.forwarding import alias
+from strangler.policy.forwarding import read_by_cgi
 from strangler.policy.interpret import rule_of
 from strangler.policy.measure import Document
 from strangler.policy.readable import Unparsable
@@ -159,7 +159,7 @@ class _Request:
         self._path = Template(translation.path, RECORDED_NAMES) if translation.path is not None else None
         self._headers = _header_templates(translation.set_headers, RECORDED_NAMES)
         self.has_hooks = self._content is not None and self._content.has_hooks
-        self._set = frozenset(name.lower() for name, _ in self._headers)
+        self._set = frozenset(read_by_cgi(name) for name, _ in self._headers)
         makers = (self._content, self._path, *(template for _, template in self._headers))
         self._names: frozenset[str] = frozenset().union(*(each.names for each in makers if each is not None))
         self._looks_at_body = bool(self._names & {"body", "soap", "@"})
@@ -180,8 +180,8 @@ class _Request:
             values = Document(request_values(asked, paths, read, self._names), parts=[read.document()])
             headers, data = list(asked.headers), None
             if self._set:
-                # CGI and WSGI cannot tell such a field of the client from the one that is set.
-                headers = [header for header in headers if alias(header[0].lower()) not in self._set]
+                # No field of the client is taken for one that is set.
+                headers = [header for header in headers if read_by_cgi(header[0]) not in self._set]
             if self._content is not None:
                 data = self._content.body(values)
                 headers = [header for header in headers if header[0].lower() not in _OF_THE_BODY] + self._of_the_body

@@ -479,6 +479,16 @@ async def test_no_field_of_a_client_is_taken_for_one_of_ours_by_who_reads_unders
     assert dict(sent)[b"X-Service"] == b"strangler"
 
 
+@pytest.mark.parametrize("name", ["X_Tenant_Id", "X_Tenant-Id", "X-Tenant_Id", "X-Tenant-Id"])
+async def test_no_dash_or_underscore_lets_a_field_of_a_client_pass_for_one_that_is_set(name: str) -> None:
+    world = await a_world(set_headers=((name, "ours"),))
+    spelled = (b"X-Tenant-Id", b"x_tenant-id", b"X-TENANT_ID", b"X_Tenant_Id", b"X-Tenant")
+    request = a_request(headers=[(each, b"evil") for each in spelled])
+    await world.ended((await world.accepted(request)).id)
+    sent = [(each.lower(), value) for each, value in world.upstream.sent[0].headers if b"enant" in each.lower()]
+    assert sorted(sent) == sorted([(name.lower().encode(), b"ours"), (b"x-tenant", b"evil")])
+
+
 async def test_how_long_its_parts_are_kept_is_written_down_with_it(world: World) -> None:
     kept = replace(world.route.process, retain=90.0, retain_bodies=30.0, retain_history=60.0, retain_deliveries=1.5)
     world.load(replace(world.route, process=kept))
