@@ -129,6 +129,15 @@ class Recording:
         submission = Submission(request, route, parameters, decision, self._base_of(request, route))
         return await self._answer(submission, await self._acceptor.known(submission), started)
 
+    async def unclear(
+        self, route: Route, parameters: Mapping[str, str], decision: Decision, request: Request
+    ) -> Answer | PassOn:
+        """Refuse a request whose path can be read in two ways."""
+        started = time.perf_counter()
+        submission = Submission(request, route, parameters, decision, self._base_of(request, route))
+        answer = problem("ambiguous-target", "the path holds a % that encodes nothing, or an encoded NUL")
+        return self._finished(submission, correlated(answer, correlation_id(request)), None, started)
+
     async def _answer(self, submission: Submission, acceptance: Acceptance, started: float) -> Answer | PassOn:
         process: Process | None = None
         match acceptance:

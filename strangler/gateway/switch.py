@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 
 from strangler.domain.exchange import Answer, PassOn, Request, Upgrade
-from strangler.domain.problem import code_of, located, problem
+from strangler.domain.problem import code_of, problem
 from strangler.engine.accept import straight
 from strangler.engine.admission import Admission
 from strangler.engine.identity import claimed, source_value
@@ -18,7 +18,6 @@ from strangler.policy import prefer
 from strangler.policy.decide import Decision, decide
 from strangler.policy.match import Matched, Matcher, ResourcePath
 from strangler.policy.model import Mode, Rollout, Route, Table
-from strangler.policy.own_errors import in_form
 from strangler.policy.target import clear
 from strangler.ports import Direction, Handle, Passthrough
 
@@ -107,19 +106,18 @@ class Switch:
             value = client_value(request, route, route.rollout) if route.rollout is not None else None
             decision = decide(route, prefer.parse(wishes), value)
         respond = self._recording.record
+        begin = None
         if decision.mode is Mode.PASSTHROUGH:
             if not self._may_be_known(request, route):
                 return passthrough
             respond = self._recording.look_up
         elif not clear(request.path):
-            unclear = problem("ambiguous-target", "the path holds a % that encodes nothing, or an encoded NUL")
-            return unclear if route.errors is None else in_form(located(unclear, request.target), route.errors)
+            respond = self._recording.unclear
+        elif route.name in self._straight and decision.accepts_202 and not decision.wait:
+            begin = partial(self._recording.begin, route, matched.parameters, decision)
         answer: Callable[[Request], Awaitable[Answer | PassOn]] = partial(respond, route, matched.parameters, decision)
         if self._cors.serves(route.name):
             answer = partial(self._shared, route.name, answer)
-        begin = None
-        if route.name in self._straight and decision.accepts_202 and not decision.wait:
-            begin = partial(self._recording.begin, route, matched.parameters, decision)
         return Handle(answer, passthrough, route.name, begin)
 
     async def _shared(

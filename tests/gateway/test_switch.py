@@ -40,11 +40,11 @@ def switch(tmp_path: Path) -> Switch:
     return a_switch(tmp_path, POLICY)
 
 
-def a_switch(folder: Path, policy: str, remembered: frozenset[str] = frozenset()) -> Switch:
+def a_switch(folder: Path, policy: str, remembered: frozenset[str] = frozenset(), world: World | None = None) -> Switch:
     file = folder / "routes.yaml"
     file.write_text(policy)
     table = load_policy([file], {}).table
-    world = World()
+    world = world or World()
     switch = Switch(recording_of(world), served, Cors(), world.admission, Silent())  # type: ignore[arg-type]
     switch.load(table, compile_table(table), remembered)
     return switch
@@ -143,6 +143,51 @@ def test_what_no_route_serves_is_404_without_a_default_and_goes_through_with_one
 def test_a_target_of_two_readings_is_refused_where_one_of_them_is_recorded(switch: Switch) -> None:
     answer = way(switch, "POST", b"/x/../claims")
     assert (answer.status, json.loads(answer.body)["code"]) == (400, "ambiguous-target")
+
+
+UNCLEAR = """
+upstreams:
+  claims: {url: "http://127.0.0.1:8081"}
+routes:
+  - name: submit
+    match: {path: "/claims/{id}", methods: [POST]}
+    upstream: claims
+    mode: async
+    FORM
+"""
+
+
+@pytest.mark.parametrize(
+    ("form", "kind", "status"),
+    [
+        ("", b"application/problem+json", 400),
+        ("errors: soap11", b"text/xml; charset=utf-8", 500),
+        ("errors: text", b"text/plain; charset=utf-8", 400),
+        ("cors: {origins: ['https://app.example']}", b"application/problem+json", 400),
+    ],
+)
+@pytest.mark.parametrize("path", [b"/claims/%zz", b"/claims/a%00b"])
+async def test_a_path_that_is_not_clear_is_refused_as_its_route_refuses(
+    tmp_path: Path, form: str, kind: bytes, status: int, path: bytes
+) -> None:
+    world = World()
+    world.instrument.access_log = "all"
+    switch = a_switch(tmp_path, UNCLEAR.replace("FORM", form), world=world)
+    headers = [(b"X-Correlation-ID", b"c-1"), ASKS[0]]
+    request = a_request(None, method="POST", target=path, headers=headers)
+    direction = switch.direct(request)
+    assert isinstance(direction, Handle)
+    assert (direction.route, direction.begin) == ("submit", None)
+    answer = await direction.respond(request)
+    assert isinstance(answer, Answer)
+    assert isinstance(answer.body, bytes)
+    fields = dict(answer.headers)
+    assert (answer.status, fields[b"Content-Type"], fields[b"X-Correlation-ID"]) == (status, kind, b"c-1")
+    assert b"ambiguous-target" in answer.body
+    assert (b"Access-Control-Allow-Origin" in fields) is form.startswith("cors")
+    [(fact, values)] = world.instrument.told
+    assert (fact, values[1:3], values[-1]) == ("answered", ("submit", status), "ambiguous-target")
+    assert not world.upstream.sent
 
 
 def test_a_rollout_goes_by_what_the_caller_presents(switch: Switch) -> None:
