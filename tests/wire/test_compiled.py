@@ -14,7 +14,7 @@ import pytest
 
 from tests.deploy.material import ROOT
 
-SUITES = ("domain", "front", "gateway", "policy", "upstream", "wire")
+SUITES = ("domain", "engine", "front", "gateway", "policy", "upstream", "wire")
 COMPILER = (sysconfig.get_config_var("CC") or "cc").split()[0]
 
 EACH_IS_COMPILED = """
@@ -33,16 +33,32 @@ def compiled_modules() -> list[str]:
     raise AssertionError
 
 
-def run(folder: Path, *arguments: str, **environment: str) -> None:
+def python(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Python with that folder before all others."""
     command = [sys.executable, *arguments]
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | environment
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> None:
+    """The same where it has to go well."""
+    done = python(folder, *arguments, **environment)
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
 
 
 def test_what_is_to_be_compiled_is_there() -> None:
     assert [path for path in compiled_modules() if not (ROOT / path).is_file()] == []
+
+
+def test_an_editable_installation_is_never_compiled(tmp_path: Path) -> None:
+    for name in ("setup.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    done = python(tmp_path, "setup.py", "editable_wheel", STRANGLER_COMPILE="1")
+    assert done.returncode != 0
+    assert done.stderr.splitlines() == [
+        "STRANGLER_COMPILE: an editable installation would run what was compiled, whatever is edited"
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pyproject.toml", "setup.py"]
 
 
 @pytest.mark.slow
