@@ -30,7 +30,8 @@ from strangler.store.ids import id_bytes
 from strangler.store.open import open_store
 from strangler.store.sealing import AesGcmSealer
 from strangler.store.sqlite import statements as sql
-from strangler.store.sqlite.rows import Written, pack_headers
+from strangler.store.sqlite.packing import pack_headers
+from strangler.store.sqlite.rows import Written
 from strangler.store.sqlite.statements import NULL, Row
 from strangler.store.sqlite.store import SqliteStore
 

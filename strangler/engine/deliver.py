@@ -20,9 +20,9 @@ from strangler.domain.transitions import Change
 from strangler.engine.callback_message import Messages
 from strangler.engine.delivery_lanes import IN_HAND, DeliveryLane, Ready, reaches
 from strangler.engine.delivery_pauses import Pauses, held
-from strangler.engine.delivery_wakes import Wakes
 from strangler.engine.instrument import Instrument
 from strangler.engine.receptions import Attempt, alive, peace, step_of, taken
+from strangler.engine.wakes import Wakes
 from strangler.policy.receivers import Receiver
 from strangler.ports import (
     CallbackSender,
@@ -138,7 +138,7 @@ class Deliverer:
                 del self._lanes[name]
         for name, due_at in next_due.items():
             if due_at > now:
-                self._wakes.at(self._lane(name), due_at)
+                self._wake(self._lane(name), due_at)
             else:
                 lane = self._lane(name)
                 lane.timed = True
@@ -194,7 +194,7 @@ class Deliverer:
         # A receiver with one URL has one lane without origin.
         meant = (receiver, lane_of(receiver, url))
         rested = (
-            name for name, lane in self._lanes.items() if lane.receiver == receiver and (not url or name in meant)
+            name for name, lane in self._lanes.items() if lane.receiver == receiver and (url is None or name in meant)
         )
         self.call_again({*released, *rested})
         return known
@@ -231,8 +231,13 @@ class Deliverer:
             lane.timed = True
         return lane
 
-    def _woken(self, lane: DeliveryLane) -> None:
-        """A lane's instant has come."""
+    def _wake(self, lane: DeliveryLane, due_at: int) -> None:
+        """Look into a lane at an instant, if not before."""
+        if self._wakes.at(lane.name, due_at):
+            lane.timed = True  # the later one is not forgotten
+
+    def _woken(self, name: str) -> None:
+        lane = self._lane(name)
         lane.unknown = lane.timed = True
         self._pump(lane)
 
@@ -249,7 +254,7 @@ class Deliverer:
                 self._means.instrument.note("receiver_unknown", "warning", receiver=lane.receiver, lane=lane.name)
             return
         if lane.not_before > self._means.clock.now():
-            self._wakes.at(lane, lane.not_before)
+            self._wake(lane, lane.not_before)
             return
         while lane.room(min(receiver.concurrency, _OF_ONE_LANE)):
             if not lane.ready:
@@ -261,7 +266,7 @@ class Deliverer:
                 self._crowded[lane.name] = lane  # an empty one might be forgotten, and stand here for another
                 return
             if receiver.rate is not None and (later := lane.pass_at(receiver.rate, self._means.clock.now())):
-                self._wakes.at(lane, later)
+                self._wake(lane, later)
                 return
             ready = lane.take()
             self._calls += 1
@@ -278,12 +283,12 @@ class Deliverer:
                 lane.timed = False
                 later = (await self._means.deliveries.next_due(now)).get(lane.name)
                 if later is not None:
-                    self._wakes.at(lane, later)
+                    self._wake(lane, later)
         except StoreUnavailable:
-            self._wakes.at(lane, now + 1000)
+            self._wake(lane, now + 1000)
         except Exception as error:
             self._means.instrument.failed("deliver", error)
-            self._wakes.at(lane, now + _AFTER_DEFECT)
+            self._wake(lane, now + _AFTER_DEFECT)
         finally:
             lane.unknown = lane.unknown or len(due) >= wanted
             lane.stock(due)
@@ -294,11 +299,11 @@ class Deliverer:
         try:
             await self._send(lane, receiver, ready)
         except StoreUnavailable:
-            self._wakes.at(lane, self._means.clock.now() + 1000)
+            self._wake(lane, self._means.clock.now() + 1000)
         except Exception as error:
             # A defect of ours must not take the lane with it; the delivery is still due.
             self._means.instrument.failed("deliver", error)
-            self._wakes.at(lane, self._means.clock.now() + _AFTER_DEFECT)
+            self._wake(lane, self._means.clock.now() + _AFTER_DEFECT)
         finally:
             lane.settled(delivery)
             self._in_hand -= 1
@@ -373,7 +378,7 @@ class Deliverer:
                 seconds = (after.ended_at - after.created_at) / 1000
             self._means.instrument.delivery_tried(after, step.attempt, seconds, attempt.trace)
         if after.due_at is not None:
-            self._wakes.at(lane, after.due_at)
+            self._wake(lane, after.due_at)
         elif after.told not in FINAL_STATES:
             lane.unknown = True  # a later one of the same process may have waited for it
         if step.pauses is not None:

@@ -25,6 +25,7 @@ from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Outcomes
 from strangler.engine.probe import Prober
+from strangler.engine.wakes import Wakes
 from strangler.policy.model import Route
 from strangler.ports import Commit, Gate, Shut, Slots, Stale
 
@@ -69,7 +70,7 @@ class Executor:
         self._slots = slots if slots is not None else AllSlots()
         self._gate = gate if gate is not None else OpenGate()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._wakes: dict[str, tuple[int, asyncio.TimerHandle]] = {}
+        self._wakes = Wakes(means.clock, self.look)
         self._draining = False
 
     # What acceptance asks.
@@ -140,9 +141,7 @@ class Executor:
         Returns how many calls were given up.
         """
         self._draining = True
-        for _, handle in self._wakes.values():
-            handle.cancel()
-        self._wakes.clear()
+        self._wakes.stop()
         if not self._tasks:
             return 0
         _, left = await asyncio.wait(self._tasks, timeout=timeout)
@@ -154,21 +153,7 @@ class Executor:
 
     def wake(self, route: str, due_at: int) -> None:
         """Look for due processes of a route at an instant; of several wishes the earliest counts."""
-        if self._draining:
-            return
-        known = self._wakes.get(route)
-        if known is not None:
-            if known[0] <= due_at:
-                return
-            known[1].cancel()
-        seconds = max(0.0, (due_at - self._means.clock.now()) / 1000)
-        self._wakes[route] = (due_at, asyncio.get_running_loop().call_later(seconds, self._woken, route))
-
-    def _woken(self, route: str) -> None:
-        del self._wakes[route]
-        lane = self._lanes.of(route)
-        lane.stocked = True
-        self._pump(lane)
+        self._wakes.at(route, due_at)
 
     def _pump(self, lane: Lane) -> None:
         route = self._means.route_of(lane.route)

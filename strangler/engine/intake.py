@@ -12,7 +12,7 @@ from strangler.domain import tracing
 from strangler.domain.exchange import CHUNK_SIZE, Body, Header, RecordedRequest, Request
 from strangler.engine.outgoing import REQUEST_PART
 from strangler.policy import prefer
-from strangler.policy.forwarding import alias, forwarding_fields, owned
+from strangler.policy.forwarding import forwarding_fields, owned, read_by_cgi
 from strangler.policy.model import Route
 from strangler.policy.upstreams import Forward
 from strangler.ports import Bodies, Ids
@@ -170,7 +170,7 @@ def recorded(
             if lower in owned_by_us:
                 earlier[lower] = earlier[lower] + b", " + value if lower in earlier else value
             continue
-        if b"_" in lower and alias(lower) in ours:
+        if b"_" in lower and read_by_cgi(lower) in ours:
             continue
         if lower in secret:
             credentials.append((position, name, value))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from strangler.domain.exchange import Header, Peer
-from strangler.policy.forwarding import alias, forwarding_fields, owned
+from strangler.policy.forwarding import forwarding_fields, owned, read_by_cgi
 from strangler.policy.upstreams import Upstream
 from strangler.wire.fields import HOP_BY_HOP, MAX_REMEMBERED, cut, list_items, nominated, without
 from strangler.wire.request_head import FieldLines, RequestFields
@@ -14,7 +14,18 @@ _USUAL = frozenset({b"keep-alive", b"close", b"upgrade", b"te"})
 class UpstreamFields:
     """How the fields of a request go upstream: the same for all requests of a connection whose fields say the same."""
 
-    __slots__ = ("_data", "_dropped", "_host", "_lines", "_more", "_nominated", "fields", "upgrade", "upstream")
+    __slots__ = (
+        "_data",
+        "_dropped",
+        "_host",
+        "_lines",
+        "_more",
+        "_nominated",
+        "_own_host",
+        "fields",
+        "upgrade",
+        "upstream",
+    )
 
     def __init__(
         self,
@@ -30,7 +41,8 @@ class UpstreamFields:
         self.fields = fields
         self.upstream = upstream
         self.upgrade = upgrade  # the protocols that it asks for, lower case
-        self._host = host  # the line that gives way to the upstream's own
+        self._host = host  # the line that gives way to the upstream's own, each with its line ends
+        self._own_host = b"\r\nHost: %b\r\n" % upstream.authority.encode()
         self._dropped = dropped  # lines
         self._nominated = nominated  # names of lines that go beside these
         self._more = b"".join([b"%b: %b\r\n" % field for field in more])
@@ -48,8 +60,7 @@ class UpstreamFields:
 
     def _rewritten(self, block: bytes) -> bytes:
         if self._host is not None:
-            ours = b"\r\nHost: %b\r\n" % self.upstream.authority.encode()
-            block = block.replace(self._host + b"\r\n", ours, 1)
+            block = block.replace(self._host, self._own_host, 1)
         if self._dropped:
             block = cut(block, self._dropped)
         if self._nominated:
@@ -84,8 +95,8 @@ def upstream_fields(
                 dropped.append(line)
         elif key == b"host":
             if upstream.host_header == "upstream":
-                host = line
-        elif (key == b"expect" and (fields.old or not expect)) or alias(key) in ours:
+                host = line + b"\r\n"
+        elif (key == b"expect" and (fields.old or not expect)) or read_by_cgi(key) in ours:
             dropped.append(line)
     names: frozenset[bytes] = frozenset()
     if fields.connection is not None and not _USUAL.issuperset(fields.options):

@@ -65,11 +65,6 @@ def owned(forward: Forward) -> frozenset[bytes]:
     )
 
 
-def alias(name: bytes) -> bytes | None:
-    """What a server that takes ``_`` for ``-`` reads for a name; None where that is the same."""
-    return name.replace(b"_", b"-") if b"_" in name else None
-
-
 def read_by_cgi(name: bytes) -> bytes:
     """A field's name as CGI and WSGI read it: two that are the same to them are one field."""
     return name.lower().replace(b"_", b"-")

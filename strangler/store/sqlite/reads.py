@@ -16,6 +16,7 @@ from strangler.store.ids import id_bytes
 from strangler.store.sealing import Sealer
 from strangler.store.sqlite import rows
 from strangler.store.sqlite.connection import Connection, is_trouble
+from strangler.store.sqlite.packing import open_credentials
 
 _PROCESS = f"SELECT {rows.PROCESS_COLUMNS} FROM process WHERE id = ?"  # noqa: S608
 _TOMBSTONE = f"SELECT {rows.TOMBSTONE_COLUMNS} FROM tombstone WHERE id = ?"  # noqa: S608
@@ -101,7 +102,7 @@ class Reads:
         if key is None or row is None:
             return None
         sealed = self._row(_CREDENTIAL, key)
-        credentials = rows.open_credentials(sealed[0], self._sealer, bytes(key[0])) if sealed is not None else ()
+        credentials = open_credentials(sealed[0], self._sealer, bytes(key[0])) if sealed is not None else ()
         return rows.request_of(row, credentials)
 
     def reply(self, process_id: str) -> tuple[int, RecordedReply] | None:
