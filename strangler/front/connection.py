@@ -358,10 +358,12 @@ class ClientConnection(SocketEnd):
         self._linger()
 
     def _note(self, request: Request, answer: Answer, detail: str = "") -> None:
-        """A line of the access log for what no exchange answers."""
-        instrument = self.desk.instrument
+        """What no exchange answers: a refusal is counted, and it has a line of the access log."""
+        instrument, code = self.desk.instrument, code_of(answer)
+        if code:
+            instrument.refused("", code)
         if instrument.access_log == "all":
-            instrument.answered(request, "", answer.status, 0.0, decision="front", code=code_of(answer), detail=detail)
+            instrument.answered(request, "", answer.status, 0.0, decision="front", code=code, detail=detail)
 
     def _about(self, answer: Answer, head: RequestHead) -> Answer:
         """A problem, with the path of the request that it is about, and with the client's correlation id."""

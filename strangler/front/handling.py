@@ -103,12 +103,16 @@ class Handling:
         except ClientGone:
             return None
         except BodyTimeout:
-            return problem("request-timeout", "The body of the request took too long to arrive.")
+            return self._refusal("request-timeout", "The body of the request took too long to arrive.")
         except BadBody as error:
-            return problem("bad-request", str(error))
+            return self._refusal("bad-request", str(error))
         except Exception as error:
             self._connection.desk.instrument.failed("front", error)
-            return problem("internal-error", "The request could not be answered.")
+            return self._refusal("internal-error", "The request could not be answered.")
+
+    def _refusal(self, name: str, detail: str) -> Answer:
+        self._connection.desk.instrument.refused(self._handle.route, name)
+        return problem(name, detail)
 
     def _pass_on(self, verdict: PassOn) -> None:
         way = self._handle.passthrough

@@ -56,7 +56,9 @@ class Promised:
         handling.start(body)
 
     def _defect(self, error: Exception) -> Answer:
-        self._connection.desk.instrument.failed("front", error)
+        instrument = self._connection.desk.instrument
+        instrument.failed("front", error)
+        instrument.refused(self._handle.route, "internal-error")
         return problem("internal-error", "The request could not be answered.")
 
     # What the connection tells.

@@ -135,8 +135,8 @@ class Recording:
         """Refuse a request whose path can be read in two ways."""
         started = time.perf_counter()
         submission = Submission(request, route, parameters, decision, self._base_of(request, route))
-        answer = problem("ambiguous-target", "the path holds a % that encodes nothing, or an encoded NUL")
-        return self._finished(submission, correlated(answer, correlation_id(request)), None, started)
+        refused = Refused("ambiguous-target", "the path holds a % that encodes nothing, or an encoded NUL")
+        return await self._answer(submission, refused, started)
 
     async def _answer(self, submission: Submission, acceptance: Acceptance, started: float) -> Answer | PassOn:
         process: Process | None = None

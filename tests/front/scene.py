@@ -25,6 +25,7 @@ class Told:
     def __init__(self) -> None:
         self.passed: list[tuple[str, int]] = []
         self.failures: list[BaseException] = []
+        self.refusals: list[tuple[str, str]] = []
         self.news = asyncio.Event()
         self.access_log = "recorded"
         self.lines: list[tuple[str, bytes, str, int, str]] = []
@@ -33,6 +34,9 @@ class Told:
     def answered(self, request: Request, route: str, status: int, seconds: float, **fields: Any) -> None:
         self.lines.append((request.method, request.path, route, status, fields["code"]))
         self.details.append(fields["detail"])
+
+    def refused(self, route: str, code: str) -> None:
+        self.refusals.append((route, code))
 
     def passed_through(self, route: str, status: int, seconds: float) -> None:
         assert seconds >= 0

@@ -257,6 +257,7 @@ async def test_a_handler_that_fails_is_500_and_told() -> None:
         reply = await client.reply()
         assert (reply.status, b"internal-error" in reply.body, b"defect" in reply.body) == (500, True, False)
         assert [type(error) for error in scene.told.failures] == [KeyError]
+        assert scene.told.refusals == [("ours", "internal-error")]
         scene.told.failures.clear()
         upstream = await scene.legacy.accept()
         await upstream.head()

@@ -138,4 +138,5 @@ async def test_a_defect_at_the_beginning_and_one_at_the_end_are_each_answered() 
         tell(breaks)
         assert (await client.reply()).status == 500
         assert [type(error) for error in scene.told.failures] == [ValueError, ValueError]
+        assert [code for _, code in scene.told.refusals] == ["internal-error"] * 2
         scene.told.failures.clear()

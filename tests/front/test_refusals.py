@@ -249,6 +249,7 @@ async def test_more_clients_than_allowed_are_turned_away() -> None:
         reply = await second.reply()
         assert (reply.status, json.loads(reply.body)["code"]) == (503, "overloaded")
         assert reply.field("Retry-After") == b"1"
+        assert scene.told.refusals == [("", "overloaded")]
         await second.gone()
         first.send(G + b"\r\n")
         upstream = await scene.legacy.accept()

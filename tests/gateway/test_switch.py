@@ -185,7 +185,8 @@ async def test_a_path_that_is_not_clear_is_refused_as_its_route_refuses(
     assert (answer.status, fields[b"Content-Type"], fields[b"X-Correlation-ID"]) == (status, kind, b"c-1")
     assert b"ambiguous-target" in answer.body
     assert (b"Access-Control-Allow-Origin" in fields) is form.startswith("cors")
-    [(fact, values)] = world.instrument.told
+    refused, (fact, values) = world.instrument.told
+    assert refused == ("refused", ("submit", "ambiguous-target"))
     assert (fact, values[1:3], values[-1]) == ("answered", ("submit", status), "ambiguous-target")
     assert not world.upstream.sent
 
