@@ -223,7 +223,8 @@ def _below(schemas: list[Schema], step: str | int) -> list[Schema]:
 def with_defaults(value: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
     """A mapping with the schema's defaults where keys are absent, at every depth.
 
-    A mapping within it that lacks a required key is left out: that one has been told of, and means nothing without.
+    A mapping within it that lacks a required key is left out: that one has been told of, and means nothing without. So
+    is one that is ``off``, which is how a route does without what `route_defaults` says.
     """
     filled = dict(value)
     for key, below in resolved(schema)["properties"].items():
@@ -235,6 +236,8 @@ def with_defaults(value: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
                 filled[key] = with_defaults(filled[key], below)
             else:
                 del filled[key]
+        elif "properties" in below and filled.get(key) == "off":
+            del filled[key]
     return filled
 
 

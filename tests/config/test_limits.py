@@ -49,7 +49,7 @@ def test_every_key_of_a_circuit_arrives(tmp_path: Path) -> None:
         ("limits: {accept: 10/s}", "limits.accept: unknown key"),
         ("call: {circuit: {failures: 0}}", "call.circuit.failures: expected a whole number from 1 to 1000"),
         ("call: {circuit: {open: 0s}}", "call.circuit.open: expected a duration"),
-        ("call: {circuit: on}", "call.circuit: expected a mapping"),
+        ("call: {circuit: on}", "call.circuit: expected a mapping, or off"),
     ],
 )
 def test_what_is_wrong_with_them_is_said(tmp_path: Path, keys: str, said: str) -> None:
