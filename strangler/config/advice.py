@@ -10,6 +10,7 @@ from strangler.config.located import KeyPath, Level
 from strangler.config.scalars import duration_text
 from strangler.config.section import Section
 from strangler.config.wall_advice import of_wall
+from strangler.policy.forwarding import read_by_cgi
 from strangler.policy.model import READS, Mode, Route, Table
 from strangler.policy.pattern import matchable
 
@@ -56,6 +57,7 @@ def _of_route(route: Route, section: Section, public_url: bool) -> Iterator[Advi
     yield from _repeated(route)
     yield from _left_idle(route, section)
     yield from _probed(route)
+    yield from _read_alike(route)
     for keys, text, level in of_access(route):
         yield Advice(keys, text, level)
     yield from _times(route)
@@ -144,6 +146,25 @@ def _probed(route: Route) -> Iterator[Advice]:
         )
     if not probe.template.names:
         yield Advice(("call", "probe", "path"), "asks the same of every process; expected {EXPR} in it")
+
+
+def _read_alike(route: Route) -> Iterator[Advice]:
+    """Headers for the upstream that are two here, and one to a program behind CGI or WSGI."""
+    call, wall = route.call, route.promise.wall
+    given: list[tuple[KeyPath, tuple[tuple[str, str], ...]]] = [(("call",), call.set_headers)]
+    if call.follow is not None:
+        given.append((("call", "follow"), call.follow.set_headers))
+    if call.probe is not None:
+        given.append((("call", "probe"), call.probe.set_headers))
+    if wall is not None and wall.wall.request is not None:
+        given.append((("translate", "request"), wall.wall.request.set_headers))
+    for keys, headers in given:
+        seen: dict[bytes, str] = {}
+        for name, _ in headers:
+            first = seen.setdefault(read_by_cgi(name.encode()), name)
+            if first != name:
+                text = f"the same header as {first} to CGI and WSGI: one of the two is lost"
+                yield Advice((*keys, "headers", "set", name), text)
 
 
 def _times(route: Route) -> Iterator[Advice]:

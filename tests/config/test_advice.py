@@ -56,6 +56,27 @@ def test_a_sound_policy_gets_no_advice(tmp_path: Path) -> None:
         ("accept: {idempotency: {derive_anonymous: true}}", "async", "derive_anonymous: has no effect: no key is"),
         ("rollout: {mode: compat, percent: 0}", "async", "rollout.percent: has no effect: nobody is in it"),
         ("on_store_failure: passthrough", "async", "on_store_failure: has no effect: only compat can let"),
+        (
+            "call: {headers: {set: {X-Svc: a, X_Svc: b}}}",
+            "async",
+            "routes[0].call.headers.set.X_Svc: the same header as X-Svc to CGI and WSGI: one of the two is lost",
+        ),
+        (
+            "call: {follow: {headers: {set: {X_A: a, X-A: b}}}}",
+            "async",
+            "call.follow.headers.set.X-A: the same header as X_A",
+        ),
+        (
+            "call: {on_in_doubt: probe, probe: {path: '/{process.id}', applied: {status: 200}, "
+            "absent: {status: 404}, headers: {set: {X-A: a, X_A: b}}}}",
+            "async",
+            "call.probe.headers.set.X_A: the same header as X-A",
+        ),
+        (
+            "translate: {request: {headers: {set: {X-A: a, X_A: b}}}}",
+            "async",
+            "translate.request.headers.set.X_A: the same header as X-A",
+        ),
     ],
 )
 def test_what_is_unwise_is_a_warning_in_its_place(tmp_path: Path, keys: str, mode: str, said: str) -> None:
