@@ -29,25 +29,25 @@ class Messages:
         self._pauses = pauses
         self._promise_of = promise_of
 
-    async def of(self, receiver: Receiver, delivery: Delivery, ended: Process | None, now: int) -> Message | None:
+    async def of(self, receiver: Receiver, delivery: Delivery, told: Process | None, now: int) -> Message | None:
         """The message of an attempt that begins now; None: the process is forgotten, or the receiver has no URL.
 
-        ``ended`` is the process as it is told, where it has ended: then nothing has to be read.
+        ``told`` is the process as it is told, where that is at hand: then it has not to be read.
 
         Raises:
             StoreUnavailable: the process cannot be read.
         """
         url = delivery.url if delivery.url is not None else receiver.url
-        process = ended if ended is not None else await self._told(delivery)
+        process = told if told is not None else await self._told(delivery)
         if process is None or url is None:
             return None
         promise = self._promise_of(process.promise)
         policy = promise.process if promise is not None else ProcessPolicy(type=process.type)
         kind = callback_type(process.type, delivery.told)
         reply = await self._reply(process) if receiver.payload == "result" else None
-        told = self._pauses.shown(process, delivery.created_at)
+        shown = self._pauses.shown(process, delivery.created_at)
         # The client's key is nobody else's business.
-        document = status_document(told, policy, may_cancel=False, key=False)
+        document = status_document(shown, policy, may_cancel=False, key=False)
         return Message(
             webhook_id=delivery.id,
             url=url,

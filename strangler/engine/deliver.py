@@ -277,8 +277,10 @@ class Deliverer:
         """Fill a lane from the store, and see when the next one falls due."""
         now, wanted = self._means.clock.now(), lane.wanted
         due: Sequence[Delivery] = ()
+        processes: Mapping[str, Process] = {}
         try:
             due = await self._means.deliveries.due(lane.name, now, wanted)
+            processes = await self._means.deliveries.processes({one.process_id for one in lane.news(due)})
             if lane.timed and len(due) < wanted:
                 lane.timed = False
                 later = (await self._means.deliveries.next_due(now)).get(lane.name)
@@ -291,7 +293,7 @@ class Deliverer:
             self._wake(lane, now + _AFTER_DEFECT)
         finally:
             lane.unknown = lane.unknown or len(due) >= wanted
-            lane.stock(due)
+            lane.stock(due, processes)
         self._pump(lane)
 
     async def _deliver(self, lane: DeliveryLane, receiver: Receiver, ready: Ready) -> None:
@@ -328,7 +330,7 @@ class Deliverer:
             await self.commit(held(delivery, paused, means.clock.now()))
             return
         began_at = means.clock.now()
-        message = await means.messages.of(receiver, delivery, ready.ended, began_at)
+        message = await means.messages.of(receiver, delivery, ready.told, began_at)
         if message is None:
             return  # it was forgotten meanwhile
         reception = await means.sender.send(receiver, message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from strangler.domain.delivery import Delivery, receiver_of_lane
@@ -34,7 +34,7 @@ class Ready(NamedTuple):
     """A delivery that can be sent."""
 
     delivery: Delivery
-    ended: Process | None = None  # the process, where it is at hand as it is told; else it is read when that is sent
+    told: Process | None = None  # the process, where it is at hand as it is told; else it is read when that is sent
 
 
 class DeliveryLane:
@@ -110,13 +110,18 @@ class DeliveryLane:
         """Deliveries to ask the store for: it still has as due what is in hand."""
         return STOCK + len(self._in_hand)
 
-    def stock(self, due: Iterable[Delivery]) -> None:
-        """Take what the store says is due, but for what is known better here."""
+    def news(self, due: Iterable[Delivery]) -> list[Delivery]:
+        """What the store says is due, but for what is known better here."""
+        known = self._ready_keys | self._in_hand | self._settled
+        return [delivery for delivery in due if delivery[:3] not in known]
+
+    def stock(self, due: Iterable[Delivery], processes: Mapping[str, Process]) -> None:
+        """Take what the store says is due; ``processes``, by id, are those that were read of what it tells of."""
+        for delivery in self.news(due):
+            process = processes.get(delivery.process_id)
+            told = process is not None and process.version == delivery.version
+            self._add(delivery[:3], Ready(delivery, process if told else None))
         self.stocking = False
-        for delivery in due:
-            key = delivery[:3]
-            if key not in self._ready_keys and key not in self._in_hand and key not in self._settled:
-                self._add(key, Ready(delivery))
 
     def offer(self, ready: Ready) -> bool:
         """Take one that was committed just now; False: what the store says is due comes first, or there is no room."""

@@ -6,10 +6,11 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from strangler.domain.delivery import Delivery, DeliveryAttempt, DeliveryState
+from strangler.domain.process import Process
 from strangler.ports.exceptions import Closing
 
 DeliveryKey = tuple[str, int, int]
@@ -64,6 +65,11 @@ class Deliveries(Protocol):
     async def due(self, lane: str, now: int, limit: int) -> Sequence[Delivery]:
         """What may be sent in a lane, the longest due first: pending, due, and nothing earlier of the same process and
         subscription is open."""
+        ...
+
+    async def processes(self, process_ids: Collection[str]) -> Mapping[str, Process]:
+        """By id, those of these processes that there are, as they stand: what is going to be told of them is read as
+        one."""
         ...
 
     async def next_due(self, after: int) -> Mapping[str, int]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from strangler.domain.delivery import Delivery, DeliveryAttempt, DeliveryState
+from strangler.domain.process import Process
 from strangler.ports import DeliveryKey, DeliveryQuery, DeliveryStep, DeliveryTotal, ReceiverPause
 
 _COUNTED = (DeliveryState.PENDING, DeliveryState.HELD, DeliveryState.DEAD)
@@ -33,10 +34,12 @@ class MemoryDeliveries:
 
     Args:
         require_open: raises `StoreUnavailable` where the store is closed.
+        process_of: a process that there is; None: there is none.
     """
 
-    def __init__(self, require_open: Callable[[], None]) -> None:
+    def __init__(self, require_open: Callable[[], None], process_of: Callable[[str], Process | None]) -> None:
         self._require_open = require_open
+        self._process_of = process_of
         self._held: dict[str, dict[tuple[int, int], Delivery]] = {}  # by process
         self._pending: dict[DeliveryKey, Delivery] = {}
         self._logs: dict[DeliveryKey, list[DeliveryAttempt]] = {}
@@ -106,6 +109,11 @@ class MemoryDeliveries:
             other.open and other.position == delivery.position and other.version < delivery.version
             for other in self._held[delivery.process_id].values()
         )
+
+    async def processes(self, process_ids: Collection[str]) -> Mapping[str, Process]:
+        """See `Deliveries.processes`."""
+        found = {name: self._process_of(name) for name in process_ids}
+        return {name: process for name, process in found.items() if process is not None}
 
     async def next_due(self, after: int) -> Mapping[str, int]:
         """See `Deliveries.next_due`."""

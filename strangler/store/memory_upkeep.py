@@ -25,7 +25,7 @@ class MemoryUpkeep(MemoryStanding):
         self._tombstones: dict[str, Tombstone] = {}
         self._keys: dict[tuple[str, str], KeyRecord] = {}
         self.exceptions = MemoryExceptions(self._route_of, self._keep_on)
-        self.deliveries = MemoryDeliveries(self._require_open)
+        self.deliveries = MemoryDeliveries(self._require_open, self._process_of)
         self._chunks: dict[str, dict[tuple[str, int], bytes]] = {}
         self._leases: dict[str, Lease] = {}
         self._waiting: dict[str, Process] = {}  # those that are due some time
@@ -173,6 +173,10 @@ class MemoryUpkeep(MemoryStanding):
     def _route_of(self, process_id: str | None) -> str:
         entry = self._entries.get(process_id) if process_id is not None else None
         return entry.process.route if entry is not None else ""
+
+    def _process_of(self, process_id: str) -> Process | None:
+        entry = self._entries.get(process_id)
+        return entry.process if entry is not None else None
 
     def _keep_on(self, process_id: str, at: int) -> None:
         entry = self._entries.get(process_id)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 
@@ -106,22 +107,66 @@ async def test_of_what_is_committed_here_the_process_is_not_read_again() -> None
     telling = Telling(here=True)
     telling.receiver()
     await telling.deliverer.begin()
-    read: list[str] = []
-    process = telling.store.process
-
-    async def noted(process_id: str) -> Process | Tombstone | None:
-        read.append(process_id)
-        return await process(process_id)
-
-    telling.store.process = noted  # type: ignore[method-assign]
+    read = reads_of(telling)
     telling.sender.scripts["broker-a"] = [answer(500), OK]
     ended = await telling.process()
     await telling.settled()
     assert read == []
     await telling.pass_(5)
-    assert read == [ended.id]
+    assert read == [{ended.id}]
     first, second = telling.sender.to("broker-a")
     assert first.body == second.body
+
+
+def reads_of(telling: Telling) -> list[object]:
+    """What is read of processes from now on: an id each, or those that are read as one."""
+    read: list[object] = []
+    process, processes = telling.store.process, telling.store.deliveries.processes
+
+    async def one(process_id: str) -> Process | Tombstone | None:
+        read.append(process_id)
+        return await process(process_id)
+
+    async def several(process_ids: Collection[str]) -> Mapping[str, Process]:
+        read.append({*process_ids})
+        return await processes(process_ids)
+
+    telling.store.process = one  # type: ignore[method-assign]
+    telling.store.deliveries.processes = several  # type: ignore[method-assign]
+    return read
+
+
+async def test_the_processes_of_what_is_found_due_are_read_as_one(telling: Telling) -> None:
+    processes = await telling.processes(5)
+    read = reads_of(telling)
+    await telling.deliverer.begin()
+    await telling.settled()
+    assert read == [{process.id for process in processes}]
+    assert [message.subject for message in telling.sender.to("broker-a")] == [process.id for process in processes]
+
+
+async def test_a_process_that_went_on_is_told_as_it_was_although_it_is_read_with_others(telling: Telling) -> None:
+    early = Subscription("broker-a", None, FINAL_STATES | {PublicState.PROCESSING})
+    change = apply(None, Accept(telling._draft((early,))), NOON).then(Claim("w"), NOON)
+    await telling.store.commit(Commit(change))
+    await telling.store.commit(Commit(apply(change.process, Finish(State.COMPLETED, Effect.APPLIED), NOON)))
+    await telling.deliverer.begin()
+    await telling.settled()
+    states = [json.loads(message.body)["data"]["state"] for message in telling.sender.to("broker-a")]
+    assert states == ["processing", "completed"]
+
+
+async def test_processes_that_cannot_be_read_as_one_are_read_by_themselves(telling: Telling) -> None:
+    async def broken(process_ids: Collection[str]) -> Mapping[str, Process]:
+        raise ValueError("one of them is no process")
+
+    telling.store.deliveries.processes = broken  # type: ignore[method-assign]
+    telling.instrument.failed = lambda where, error: telling.instrument.told.append((where, (error,)))  # type: ignore[attr-defined]
+    await telling.processes(3)
+    await telling.deliverer.begin()
+    await telling.settled()
+    assert len(await telling.all(DeliveryState.DELIVERED)) == 3
+    assert [where for where, _ in telling.instrument.told if where == "deliver"] == ["deliver"]
 
 
 async def test_nothing_that_is_committed_here_overtakes_what_the_store_had_before() -> None:

@@ -109,6 +109,14 @@ async def test_what_is_due_comes_by_lane_the_longest_due_first(store: Store) -> 
     assert [*await store.deliveries.due("nobody", NOON + 25, 10)] == []
 
 
+async def test_the_processes_that_are_told_of_are_read_as_one(store: Store) -> None:
+    told = [await ended(store, TO_A, at=NOON + number) for number in range(70)]
+    assert await store.deliveries.processes({process.id for process in told}) == {one.id: one for one in told}
+    forgotten = make.draft().id
+    assert await store.deliveries.processes([told[3].id, forgotten]) == {told[3].id: told[3]}
+    assert await store.deliveries.processes([]) == {}
+
+
 async def test_the_next_instant_is_told_for_every_lane(store: Store) -> None:
     assert await store.deliveries.next_due(-1) == {}
     await ended(store, TO_A, TO_B, at=NOON + 20)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from strangler.domain.delivery import Delivery, DeliveryAttempt, DeliveryState, Tried, receiver_of_lane
+from strangler.domain.process import Process
 from strangler.ports import DeliveryKey, DeliveryQuery, DeliveryTotal, ReceiverPause
 from strangler.store.ids import asked_id, id_bytes, is_id
 from strangler.store.sqlite.connection import Connection
@@ -68,6 +69,9 @@ def _run(sql: str, values: Sequence[Any], connection: Connection) -> None:
 Write = Callable[[str, tuple[Any, ...]], Awaitable[None]]
 """Has `action` done by the one who writes."""
 
+There = Callable[[Sequence[bytes]], Awaitable[Sequence[Process]]]
+"""The processes that there are of some keys."""
+
 
 class SqliteDeliveries:
     """See `Deliveries`.
@@ -75,16 +79,22 @@ class SqliteDeliveries:
     Args:
         scan: where the work that is due is looked for.
         browse: where people look around, who may wait.
+        there: reads processes by their keys.
     """
 
-    def __init__(self, scan: Look, browse: Look, write: Write) -> None:
+    def __init__(self, scan: Look, browse: Look, there: There, write: Write) -> None:
         self._scan = scan
         self._browse = browse
+        self._there = there
         self._write = write
 
     async def due(self, lane: str, now: int, limit: int) -> Sequence[Delivery]:
         """See `Deliveries.due`."""
         return await self._list(self._scan, _DUE, (lane, now, limit))
+
+    async def processes(self, process_ids: Collection[str]) -> Mapping[str, Process]:
+        """See `Deliveries.processes`."""
+        return {process.id: process for process in await self._there([bytes(id_bytes(name)) for name in process_ids])}
 
     async def next_due(self, after: int) -> Mapping[str, int]:
         """See `Deliveries.next_due`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -254,13 +254,14 @@ class SqliteReader:
         """The processes that a scan names and that are still what it looked for."""
         return await self._still(await self._scan(scan), still)
 
-    async def _still(self, keys: Iterable[bytes], still: Callable[[Process], bool]) -> list[Process]:
+    async def _still(self, keys: Sequence[bytes], still: Callable[[Process], bool]) -> list[Process]:
         """The processes of these keys that are still what was looked for."""
-        found = []
-        for number, key in enumerate(keys, 1):
-            process = self._reads.by_key(key)
-            if process is not None and still(process):
-                found.append(process)
-            if number % _BREATH == 0:
-                await asyncio.sleep(0)
+        return [process for process in await self._there(keys) if still(process)]
+
+    async def _there(self, keys: Sequence[bytes]) -> list[Process]:
+        """The processes of these keys that there are, in any order."""
+        found: list[Process] = []
+        for start in range(0, len(keys), _BREATH):
+            found += self._reads.by_keys(keys[start : start + _BREATH])
+            await asyncio.sleep(0)
         return found

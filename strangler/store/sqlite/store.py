@@ -71,7 +71,7 @@ class SqliteStore(SqliteReader):
         self._closing: asyncio.Future[None] | None = None
         self._forgetting = Forgetting()
         self.exceptions = SqliteExceptions(self._look, self._browse, self._write_exception)
-        self.deliveries = SqliteDeliveries(self._look, self._browse, self._write_pause)
+        self.deliveries = SqliteDeliveries(self._look, self._browse, self._there, self._write_pause)
 
     def _write_exception(self, name: str, values: Sequence[Any]) -> asyncio.Future[bool]:
         """Change the exception queue; see `exceptions.action`."""
