@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -229,10 +229,11 @@ class Policies(PolicyInForce):
         """
         async with self._loading:
             assert self.loaded is not None
+            before = self.loaded.table
             try:
                 loaded = await asyncio.to_thread(self.read)
                 self._seen = loaded.stamps
-                reason = refusal(self.loaded.table, loaded.table, explicit=explicit)
+                reason = refusal(before, loaded.table, explicit=explicit)
                 if reason is not None:
                     return self._refused([{"detail": reason}])
                 await self._enforce(loaded)
@@ -244,6 +245,7 @@ class Policies(PolicyInForce):
             except StoreUnavailable as error:
                 return self._refused([{"detail": f"its promises cannot be kept now: {error}"}])
             warnings = [str(warning) for warning in loaded.warnings]
+            warnings += self._told_of_keys_left(name for name in before.routes if name not in loaded.table.routes)
             return Reloaded(loaded.table.revision, len(loaded.table.routes), warnings)
 
     async def watch(self) -> None:
@@ -254,6 +256,16 @@ class Policies(PolicyInForce):
             return self._seen
 
         await watch(self._paths, self._seen, reload)
+
+    def _told_of_keys_left(self, gone: Iterable[str]) -> Iterator[str]:
+        """Keys are a route's, by its name: a repeat that falls on another one, or on none, is a new request there."""
+        for name in gone:
+            if self.may_have_processes(name):
+                text = (
+                    "it left the policy: repeats with keys that it knows are new requests; as passthrough it knows them"
+                )
+                self._instrument.note("route_left", "warning", route=name, detail=text)
+                yield f"route {name}: {text}"
 
     def _refused(self, errors: list[dict[str, str]]) -> ReloadRefused:
         self._instrument.policy_refused("\n".join(error["detail"] for error in errors))

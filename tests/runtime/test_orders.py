@@ -11,6 +11,7 @@ import pytest
 from strangler.domain.errors import StoreUnavailable
 from strangler.engine.gates import Gatekeeper
 from strangler.engine.pauses import Pauses
+from strangler.operations.application import Reloaded
 from strangler.policy.match import Matcher
 from strangler.policy.model import Mode, Table
 from strangler.policy.standing import ModeOrder, Order
@@ -79,7 +80,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.store, self.clock, self.switch = SlowStore(), FakeClock(), Switch()
-        path = folder / "policy.yaml"
+        self.path = path = folder / "policy.yaml"
         path.write_text(POLICY)
         self.told = told = Silent()
         self.policies = Policies([path], {}, 15.0, True, self.store, told, self.clock, lambda: None)
@@ -168,3 +169,28 @@ async def test_what_is_over_is_gone_after_the_next_start(place: Place) -> None:
     await place.begin()
     assert await place.store.orders() == []
     assert place.switch.modes()["claims"] is Mode.ASYNC
+
+
+async def test_a_route_that_left_the_policy_with_keys_that_clients_may_repeat_is_told_of(place: Place) -> None:
+    await place.begin()
+    place.path.write_text(POLICY.replace("name: claims", "name: demands").replace("name: quotes", "name: offers"))
+    found = await place.policies.reload()
+    assert isinstance(found, Reloaded)
+    [warning] = [text for text in found.warnings if "left the policy" in text]
+    assert warning.startswith("route claims: ")  # quotes never recorded
+    assert [values[:3] for fact, values in place.told.told if fact == "note"] == [("route_left", "warning", "claims")]
+    found = await place.policies.reload()
+    assert isinstance(found, Reloaded)
+    assert not [text for text in found.warnings if "left the policy" in text]
+
+
+async def test_a_route_that_left_after_it_had_gone_back_to_passthrough_is_told_of_too(place: Place) -> None:
+    await place.begin()
+    place.path.write_text(POLICY.replace(", mode: async", ""))
+    found = await place.policies.reload()
+    assert isinstance(found, Reloaded)
+    assert not [text for text in found.warnings if "left the policy" in text]
+    place.path.write_text(POLICY.replace("name: claims", "name: demands"))
+    found = await place.policies.reload()
+    assert isinstance(found, Reloaded)
+    assert [text.partition(":")[0] for text in found.warnings if "left the policy" in text] == ["route claims"]
