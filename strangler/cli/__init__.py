@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TextIO
 
 from strangler.domain.errors import AskFailed, OperatorError
 
@@ -42,6 +43,7 @@ _INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says, and return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter is told its number
     parser = argparse.ArgumentParser(
@@ -66,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = modules[parsed.verb].run(parsed)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever reads has had enough, as `head` has; what is still to be written at the end goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever reads has had enough, as `head` has.
+        _write_no_more()
         return 0
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -77,4 +79,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OperatorError as error:
         print(error, file=sys.stderr)
         return 2
+    except OSError as error:
+        # A full disk behind the output, a folder that went from under the shell.
+        _write_no_more()
+        print(f"strangler {parsed.verb}: {error.strerror or error}", file=sys.stderr)
+        return 1
     return code
+
+
+def _write_no_more() -> None:
+    """What is still to be written at the end goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _nowhere() -> TextIO:
+    """In place of an output that was closed before the start (`>&-`)."""
+    return open(os.devnull, "w", encoding="utf-8")
