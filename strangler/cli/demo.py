@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import signal
 import sys
 import time
@@ -91,6 +92,7 @@ def attempts(url: str, operations_url: str, store: str) -> list[tuple[str, str]]
     """What to try, and the command for it."""
     key = "-H 'X-Api-Key: me'"
     claim = '{"policyNumber": "P-1003", "amount": 9000}'
+    program = "strangler" if shutil.which("strangler") else f"{sys.executable} -m strangler"
     return [
         (
             "hand in a claim that takes 12 seconds: 202, and a Location",
@@ -103,7 +105,7 @@ def attempts(url: str, operations_url: str, store: str) -> list[tuple[str, str]]
         ("what the legacy system has registered", f"curl {url}/claims"),
         (
             "what a support agent sees; `processes show ID` tells all of one",
-            f"strangler processes list --since 1h --store {store}",
+            f"{program} processes list --since 1h --store {store}",
         ),
         ("what is measured", f"curl {operations_url}/metrics"),
     ]

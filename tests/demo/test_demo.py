@@ -108,14 +108,17 @@ def test_the_story_is_told_to_its_end(brief_demo: Demo, tmp_path: Path) -> None:
 def test_what_it_invites_to_try_works_and_ctrl_c_ends_everything(demo: Demo, tmp_path: Path) -> None:
     told = demo.until("Ctrl-C ends everything")
     parts = demo.parts()
-    commands = re.findall(r"^  (curl (?:.*\\\n)*.*)$", told, re.MULTILINE)
+    commands = re.findall(r"^  ((?:curl|strangler|\S+ -m strangler) (?:.*\\\n)*.*)$", told, re.MULTILINE)
 
-    answers = [subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True) for command in commands]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    answers = [
+        subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environ, capture_output=True) for command in commands
+    ]
     demo.program.send_signal(signal.SIGINT)
     code = demo.end()
 
-    assert [answer.returncode for answer in answers] == [0] * 7
-    submitted, listed, document, asked, passed, registered, measured = (answer.stdout for answer in answers)
+    assert [answer.returncode for answer in answers] == [0] * 8
+    submitted, listed, document, asked, passed, registered, found, measured = (answer.stdout for answer in answers)
     assert submitted.startswith(b"HTTP/1.1 202 ")
     assert b'"type":"ClaimSubmission"' in listed.replace(b" ", b"")
     assert document == b""
@@ -123,6 +126,7 @@ def test_what_it_invites_to_try_works_and_ctrl_c_ends_everything(demo: Demo, tmp
     assert asked.startswith(b"HTTP/1.1 202 ")
     assert passed.startswith(b"HTTP/1.1 200 ")
     assert b"C-0006" in registered
+    assert b"submit-claim" in found
     assert b"# TYPE strangler_" in measured
     assert code == 0
     assert len(parts) == 2
