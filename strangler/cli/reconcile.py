@@ -10,6 +10,7 @@ from typing import Any
 
 from strangler.cli.asking import Ops, add_json_argument, add_ops_arguments
 from strangler.cli.showing import print_json, print_table, short_time
+from strangler.domain.errors import AskFailed
 
 _LOOK_EVERY = 0.2  # seconds
 
@@ -36,8 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.report:
         report = ops.get("/reconciliation").get("report")
         if report is None:
-            print("there was no run since the server started")
-            return 1
+            raise AskFailed("there was no run since the server started")
     else:
         report = _followed(ops, {"bodies": arguments.bodies, "why": arguments.why})
     if arguments.json:

@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _add(arguments: argparse.Namespace) -> int:
     path = Path(arguments.file)
     if not is_name(arguments.name):
-        raise OperatorError("NAME: expected up to 64 letters, digits and . _ @ + -, as in alice or ci-smoke")
+        raise OperatorError("NAME: expected up to 64 letters, digits, spaces and . _ @ + -, as in alice or ci-smoke")
     text = _text(path)
     if any(entry.name == arguments.name for entry in parse(text, str(path))):
         raise OperatorError(f"{path}: there is a token of this name; delete its line first, or take another name")

@@ -30,10 +30,14 @@ class Shell:
 
     async def __call__(self, *words: str | int) -> tuple[int, str]:
         """The exit code, and what was said."""
+        code, out, err = await self.apart(*words)
+        return code, out + err
+
+    async def apart(self, *words: str | int) -> tuple[int, str, str]:
+        """The exit code, what was said, and what was said of errors."""
         self._capture.readouterr()
         code = await asyncio.to_thread(main, [*map(str, words), "--store", self._desk.store_url])
-        said = self._capture.readouterr()
-        return code, said.out + said.err
+        return code, *self._capture.readouterr()
 
 
 @pytest.fixture
@@ -113,7 +117,11 @@ async def test_a_process_is_resolved_and_repeated_by_its_id_or_url(desk: Desk, s
 
 
 async def test_reconciliation_says_what_it_found_and_how_it_ended(desk: Desk, shell: Shell) -> None:
-    assert (await shell("reconcile", "--report"))[0] == 1
+    assert await shell.apart("reconcile", "--report", "--json") == (
+        1,
+        "",
+        "there was no run since the server started\n",
+    )
     process_id = await desk.submit()
     await desk.settled(process_id)
     code, said = await shell("reconcile", "--bodies", "--why", "the disk was full")

@@ -111,7 +111,7 @@ def _entry(one: Any) -> Entry:
         raise ValueError("expected name, role and sha256, and nothing else")
     name, role, digest = one["name"], one["role"], one["sha256"]
     if not isinstance(name, str) or not is_name(name):
-        raise ValueError(f"name: expected up to 64 letters, digits and . _ @ + -, and not {LOCAL}")
+        raise ValueError(f"name: expected up to 64 letters, digits, spaces and . _ @ + -, and not {LOCAL}")
     if not isinstance(role, str) or role not in _ROLES:
         raise ValueError("role: expected viewer or operator")
     if not isinstance(digest, str) or _DIGEST.fullmatch(digest) is None:
