@@ -17,8 +17,8 @@ from strangler.policy.readable import (
     decoded,
     is_packed,
     known_codec,
-    measured_json,
     media_type,
+    read_json,
     unpacked,
 )
 from strangler.policy.target import normal
@@ -44,7 +44,7 @@ class Read(NamedTuple):
 
     body: Any  # None: there is none
     soap: Envelope | None = None
-    measure: Measure | None = None  # of the body; None: nobody has measured it
+    measure: Measure | None = None  # of the body, at most; None: nobody has measured it
 
     def document(self) -> Document:
         """The body alone."""
@@ -72,7 +72,7 @@ def read_body(data: bytes, headers: Headers, source: Source) -> Read:
     text = decoded(data, content_type, source.charset, xml=form in ("xml", "soap"))
     match form:
         case "json":
-            value, measure = measured_json(text)
+            value, measure = read_json(text)
             return Read(value, measure=measure)
         case "xml":
             return Read(*read_xml(text, lists=source.lists, namespaces=source.namespaces))

@@ -86,7 +86,7 @@ class Expression:
         """
         document = Document.of(document)
         measure = _measure(document)
-        if (measure.values + measure.letters // _TEXT) * self._copies > MAX_WORK:
+        if self._takes_long(measure) and self._takes_long(_measure(Document(document.value))):
             raise ExpressionError(f"{self.text[:100]} would take too long over a document of this size")
         try:
             value = self._find(document.value)
@@ -96,6 +96,9 @@ class Expression:
         if measure.values * self._growth.times > MAX_VALUES or measure.depth + self._growth.levels > MAX_DEPTH:
             _measure(Document(value))
         return value
+
+    def _takes_long(self, measure: Measure) -> bool:
+        return (measure.values + measure.letters // _TEXT) * self._copies > MAX_WORK
 
     def is_plain(self, document: Document) -> bool:
         """Whether no number in its value over a document is other than `Measure.plain` says."""

@@ -1,4 +1,5 @@
-"""How large a plain document is: found before anything recursive looks at it, and once however many expressions do."""
+"""How large a plain document is, or can be: found before anything recursive looks at it, and once however many
+expressions do."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ from typing import Any, NamedTuple
 
 MAX_DEPTH = 100  # of nested mappings and lists, in a document or a result
 MAX_VALUES = 200_000  # in a document or a result
+_SHORT = 64 * 1024  # characters of a text, and
+_FEW = MAX_DEPTH // 2  # brackets that open in it, up to which nobody needs to know more than what it holds at most
 
 
 class TooLarge(ValueError):
@@ -17,7 +20,6 @@ class Measure(NamedTuple):
     """What a document holds."""
 
     values: int  # it itself, and all in it
-    names: int  # in its mappings
     letters: int  # of its texts, names not counted
     depth: int  # of a scalar: 1
     plain: bool  # no fraction in it is so large or so small that it may be written with an exponent, or not at all
@@ -27,6 +29,7 @@ class Document:
     """A plain value that expressions look at.
 
     Args:
+        measure: what it holds at most; None: it is measured when somebody asks.
         parts: documents that stand in it, each measured at most once for all in which it stands.
     """
 
@@ -44,7 +47,7 @@ class Document:
 
     @property
     def measure(self) -> Measure:
-        """What it holds.
+        """What it holds, or more.
 
         Raises:
             TooLarge: it is too deep, or holds too much.
@@ -53,6 +56,14 @@ class Document:
             known = {id(part.value): part.measure for part in self._parts if part.value is not None}
             self._measure = measured(self.value, known)
         return self._measure
+
+
+def most(text: str) -> Measure | None:
+    """What a document can hold that was read from a JSON text and is `Measure.plain`; None: it has to be measured."""
+    brackets = text.count("[") + text.count("{")
+    if len(text) > _SHORT or brackets > _FEW:
+        return None
+    return Measure(len(text) // 2 + 1, len(text), brackets + 1, True)  # between two values there is a character
 
 
 def measured(document: Any, known: Mapping[int, Measure] | None = None) -> Measure:
@@ -64,7 +75,7 @@ def measured(document: Any, known: Mapping[int, Measure] | None = None) -> Measu
     Raises:
         TooLarge: it is too deep, or holds too much.
     """
-    values, names, letters, deepest, plain = 1, 0, 0, 1, True
+    values, letters, deepest, plain = 1, 0, 1, True
     level = [document]
     for depth in range(1, MAX_DEPTH + 1):
         below: list[Any] = []
@@ -75,14 +86,10 @@ def measured(document: Any, known: Mapping[int, Measure] | None = None) -> Measu
                 letters += len(value)
             elif kind is dict or kind is list:
                 if known and (part := known.get(id(value))) is not None:
-                    values += part.values - 1
-                    names, letters, plain = names + part.names, letters + part.letters, plain and part.plain
+                    values, letters, plain = values + part.values - 1, letters + part.letters, plain and part.plain
                     deepest = max(deepest, depth + part.depth - 1)
-                elif kind is dict:
-                    names += len(value)
-                    below += value.values()
                 else:
-                    below += value
+                    below += value.values() if kind is dict else value
                 if len(below) > MAX_VALUES:
                     raise TooLarge(f"more than {MAX_VALUES} values")
             elif kind is float and plain:
@@ -97,4 +104,4 @@ def measured(document: Any, known: Mapping[int, Measure] | None = None) -> Measu
         deepest = MAX_DEPTH + 1
     if deepest > MAX_DEPTH:
         raise TooLarge(f"nested more than {MAX_DEPTH} deep")
-    return Measure(values, names, letters, max(deepest, depth), plain)
+    return Measure(values, letters, max(deepest, depth), plain)

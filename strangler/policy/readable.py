@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from strangler.policy.charset import codec_of, said_charset
-from strangler.policy.measure import Measure, TooLarge, measured
+from strangler.policy.measure import Measure, most
 
 MAX_DOCUMENT = 16 * 1024 * 1024
 """Bytes of a body that an expression may look into; a longer one is not read."""
@@ -82,27 +82,32 @@ def parse_json(data: bytes | str) -> Any:
 
 
 _READ_TWICE = 1024 * 1024  # characters of a text up to which it may be; of a longer one there is never a second value
-_SPACE_BEFORE_COLON = re.compile(r":(?<=[ \t\n\r]:)")  # spelled so that it jumps from colon to colon
+_ODD_NUMBER = re.compile(rb"e(?<=[0-9]e)[-+]?[0-9]+(?:[],}]|\Z)")  # written with an exponent; jumps from e to e
 
 
-def measured_json(text: str) -> tuple[Any, Measure | None]:
-    """The value of a JSON text, and what it holds; None: that was not needed to find it.
+def read_json(text: str) -> tuple[Any, Measure | None]:
+    """The value of a JSON text, and what it holds at most, where its text alone says enough of that.
 
     Raises:
         Unparsable: as `parse_json`.
     """
-    # orjson takes the last of two members of one name, and an integer of more than 64 bits for a fraction. Where no
-    # space stands before a colon, each member has a quote right before one; then there are as many names as such
-    # quotes only if no name stands twice in one object.
-    if len(text) <= _READ_TWICE and _SPACE_BEFORE_COLON.search(text) is None:
+    # orjson takes the last of two members of one name, and an integer of more than 64 bits for a fraction. So what it
+    # read is written again: a member that was dropped lacks its colon there, and no string has one more unless it was
+    # escaped; a fraction that has become of an integer has an exponent.
+    if len(text) <= _READ_TWICE and "\\u003" not in text:
         try:
             value = orjson.loads(text)
-            measure = measured(value)
-        except (orjson.JSONDecodeError, TooLarge):
+            written = orjson.dumps(value)
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
             return parse_json(text), None  # which takes what orjson does not, and says what is wrong in our words
-        if measure.plain and measure.names == text.count('":'):
-            return value, measure
+        if text.count(":") == written.count(b":") and not _has_odd_numbers(written):
+            return value, most(text)
     return parse_json(text), None
+
+
+def _has_odd_numbers(written: bytes) -> bool:
+    """Whether a fraction is not `Measure.plain`, by how orjson writes it."""
+    return b"0.0000" in written or _ODD_NUMBER.search(written) is not None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

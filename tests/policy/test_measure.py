@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from strangler.policy.evaluation import function_of
 from strangler.policy.expression_tree import growth
-from strangler.policy.expressions import Expression, ExpressionError
+from strangler.policy.expressions import MAX_COPIES, MAX_WORK, Expression, ExpressionError
 from strangler.policy.formula import Hook
-from strangler.policy.measure import MAX_DEPTH, MAX_VALUES, Document, TooLarge, measured
-from strangler.policy.readable import Unparsable, measured_json, parse_json
+from strangler.policy.measure import MAX_DEPTH, MAX_VALUES, Document, Measure, TooLarge, measured
+from strangler.policy.readable import Unparsable, parse_json, read_json
 from strangler.policy.rendering import Rendering
 from strangler.policy.wall import Content, Formula
 from tests.policy.test_evaluation import EXPRESSIONS
@@ -128,11 +128,17 @@ def test_json_is_read_alike_whether_it_is_measured_or_not(value: Any, colon: str
 @pytest.mark.parametrize("space", [" ", "\n", "\t", "\r"])
 def test_a_name_that_stands_twice_is_found_also_where_space_stands_before_a_colon(space: str) -> None:
     with pytest.raises(Unparsable, match="twice"):
-        measured_json(f'{{"a"{space}: 1, "a": 1}}')
+        read_json(f'{{"a"{space}: 1, "a": 1}}')
 
 
 @pytest.mark.parametrize(
-    "text", ["1e400", "[-0, -0.0]", '{"a": 1, "a": 1}', "[1", "NaN", "", " ", "\ufeff1", "{'a': 1}"]
+    "text",
+    [
+        *("1e400", "[-1e309]", "[-0, -0.0]", "[1", "NaN", "", " ", "\ufeff1", "{'a': 1}", "[" * 300 + "]" * 300),
+        *('{"a": 1, "a": 1}', '{"a": 1, "a": "\\u003a"}', '{"a": 1, "a": "\\u003A"}', '{"a": 1, "\\u0061": 2}'),
+        *("18446744073709551616", "[18446744073709551616, 1]", '{"a": -9223372036854775809}', "1E2", "[1e16, 1e-5]"),
+        *('["3e5,", 1]', '["0.00001"]', "[0.00001, 100.00005]"),
+    ],
 )
 def test_odd_json_is_read_alike_whether_it_is_measured_or_not(text: str) -> None:
     assert read(text, measure=True) == read(text, measure=False)
@@ -152,20 +158,49 @@ def test_what_is_wrong_with_a_text_is_told_in_words_for_its_author(text: str, wr
 def read(text: str, *, measure: bool) -> str:
     """What a text of JSON says, to the letter, or what is wrong with it."""
     try:
-        return repr(measured_json(text)[0] if measure else parse_json(text))
+        return repr(read_json(text)[0] if measure else parse_json(text))
     except Unparsable as error:
         return str(error)
 
 
-def test_what_is_measured_while_it_is_read_is_not_measured_again() -> None:
-    value, measure = measured_json('{"at": "2026-11-22T08:15:00Z", "amounts": [1.5, -2, 0.0]}')
+def test_what_a_short_text_of_json_holds_is_not_counted() -> None:
+    value, measure = read_json('{"at": "2026-11-22T08:15:00Z", "amounts": [1.5, -2, 0.0]}')
     assert measure is not None
-    assert measure == measured(value)
+    assert at_least(measure, measured(value))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(MEMBERS, st.sampled_from([":", ": "]))
+@example([[], [0] * 9, nested(20)], ":")
+@example(list(range(9)), ":")
+def test_a_text_of_json_holds_no_more_than_is_said_of_it(value: Any, colon: str) -> None:
+    try:
+        document, measure = read_json(spelled(value, colon).replace(", ", ","))
+    except Unparsable:
+        return
+    assert measure is None or at_least(measure, measured(document))
+
+
+def at_least(most: Measure, found: Measure) -> bool:
+    """Whether nothing that was found is more than what there can be at most."""
+    return all(one >= other for one, other in zip(most[:3], found[:3], strict=True)) and found.plain >= most.plain
+
+
+@pytest.mark.parametrize("text", [f'["{"x" * 64 * 1024}"]', f"[{'[], ' * MAX_DEPTH}0]"])
+def test_what_a_text_may_hold_too_much_of_is_measured(text: str) -> None:
+    assert read_json(text)[1] is None
+
+
+def test_nothing_is_refused_for_what_a_document_may_hold_and_does_not() -> None:
+    value, measure = read_json(f'["{"x" * 60_000}"]')
+    assert measure is not None
+    assert measure.values * MAX_COPIES > MAX_WORK
+    assert len(Expression(f"[{', '.join(['@'] * MAX_COPIES)}]").evaluate(Document(value, measure))) == MAX_COPIES
 
 
 def test_of_a_long_text_there_is_never_a_second_value() -> None:
     text = f'["{"x" * 1024 * 1024}"]'
-    value, measure = measured_json(text)
+    value, measure = read_json(text)
     assert measure is None
     assert value == json.loads(text)
 
