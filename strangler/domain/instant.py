@@ -1,9 +1,13 @@
-"""Instants as text: RFC 3339 (section 5.6) in UTC with milliseconds; as numbers milliseconds since the Unix epoch."""
+"""Instants as text: RFC 3339 (section 5.6) in UTC with milliseconds; as numbers milliseconds since the Unix epoch.
+
+And HTTP-dates, which are only read here.
+"""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
@@ -48,3 +52,14 @@ def from_text(text: str) -> int:
     day, time, fraction, offset = found.groups()
     whole = datetime.fromisoformat(f"{day}T{time}{'+00:00' if offset in 'Zz' else offset}")
     return (whole - _EPOCH) // timedelta(milliseconds=1) + int((fraction or "0").ljust(3, "0")[:3])
+
+
+def from_http_date(text: str) -> int | None:
+    """The instant that an HTTP-date names, in any of its three forms (RFC 9110 section 5.6.7); None: it names none."""
+    try:
+        named = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    # The form of asctime names no zone, and means UTC all the same.
+    moment = named if named.tzinfo is not None else named.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)

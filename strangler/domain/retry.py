@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Literal
+
+from strangler.domain.instant import from_http_date
 
 Jitter = Literal["full", "equal", "none"]
 
@@ -44,8 +45,5 @@ def parse_retry_after(value: bytes | None, now: int) -> float | None:
     text = value.strip().decode("latin-1")
     if text.isascii() and text.isdigit():
         return float(text[:9])
-    try:
-        at = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return max(0.0, at.timestamp() - now / 1000)
+    at = from_http_date(text)
+    return max(0.0, (at - now) / 1000) if at is not None else None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import NamedTuple
 
 from strangler.domain.exchange import Request
+from strangler.domain.instant import from_http_date
 
 _ENTITY_TAG = re.compile(rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 _LIST_OF_TAGS = re.compile(rb"[ \t,]*(?:%b(?:[ \t]*,[ \t,]*|[ \t]*$))+" % _ENTITY_TAG.pattern)
@@ -110,11 +110,6 @@ def _still_the_same(field: bytes | None, tag: bytes | None, modified: bytes | No
     return modified is not None and field == modified.strip(b" \t")
 
 
-def _date(field: bytes | None) -> float | None:
-    """An HTTP-date as seconds since the epoch; None: it is none."""
-    if field is None:
-        return None
-    try:
-        return parsedate_to_datetime(field.decode("ascii")).timestamp()
-    except ValueError:
-        return None
+def _date(field: bytes | None) -> int | None:
+    """The instant that a field names; None: it is not there, or names none."""
+    return from_http_date(field.decode("latin-1")) if field is not None else None

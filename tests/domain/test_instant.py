@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -44,3 +45,37 @@ def test_what_rfc_3339_allows_is_read(text: str, at: int) -> None:
 def test_what_is_no_instant_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         instant.from_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("Sat, 21 Nov 2026 10:00:00 GMT", 1_795_255_200_000),
+        ("Saturday, 21-Nov-26 10:00:00 GMT", 1_795_255_200_000),
+        ("Sat Nov 21 10:00:00 2026", 1_795_255_200_000),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", LAST - 999 + 86_340_000),
+        ("Sat, 21 Nov 99999999999999999999 10:00:00 GMT", None),
+        ("Sat, 21 Nov 2026 10:00:00 +99999999999999999999", None),
+        ("yesterday", None),
+        ("", None),
+    ],
+)
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_each_form_of_an_http_date_is_read_as_utc_wherever_we_are(
+    text: str, at: int | None, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert instant.from_http_date(text) == at
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@given(st.lists(st.sampled_from(["Sat,", "21", "Nov", "2026", "10:00:00", "GMT", "+9999", "9" * 30, "²", "-", ":"])))
+def test_no_text_is_too_strange_to_be_no_http_date(words: list[str]) -> None:
+    at = instant.from_http_date(" ".join(words))
+
+    assert at is None or isinstance(at, int)

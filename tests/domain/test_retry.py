@@ -34,12 +34,17 @@ def test_the_upstreams_retry_after_is_a_lower_bound() -> None:
         (b" 0 ", 0.0),
         (b"Sun, 22 Nov 2026 12:00:30 GMT", 30.0),
         (b"Sun, 22 Nov 2026 11:00:00 GMT", 0.0),
+        (b"Sunday, 22-Nov-26 12:00:30 GMT", 30.0),
+        (b"Sun Nov 22 12:00:30 2026", 30.0),
+        (b"9" * 400, 999_999_999.0),
         (b"soon", None),
         (b"-5", None),
         (b"1.5", None),
         (b"", None),
         (None, None),
         ("٣".encode(), None),
+        (b"\xb2", None),
+        (b"Sun, 22 Nov 99999999999999999999 12:00:00 GMT", None),
     ],
 )
 def test_seconds_and_dates_are_understood_and_all_else_says_nothing(value: bytes | None, seconds: float | None) -> None:
