@@ -84,10 +84,10 @@ def judge(record: KeyRecord | None, request_fingerprint: bytes, now: int) -> Jud
 
 
 def key_expiry(process: Process, now: int) -> int | None:
-    """When the key of a process that has just ended lapses; it is ``now`` where nothing happened: the key is released.
+    """When the key of a process that ended at ``now`` lapses; at once where nothing happened: the key is released.
 
-    None while the process is not final, or has no key.
+    None: it has no key.
     """
-    if not process.final or process.key_lookup is None:
+    if process.key_lookup is None:
         return None
     return now if process.effect is Effect.NONE else now + process.key_life

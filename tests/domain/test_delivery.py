@@ -125,7 +125,9 @@ def test_the_name_of_a_delivery_is_one_that_webhooks_take_and_leads_back_to_it()
     delivery = a_delivery(version=12, position=3)
     assert "." not in delivery.id
     assert parse_delivery_id(delivery.id) == (PROCESS, 12, 3)
-    for text in ("", "x", PROCESS, f"{PROCESS}-1", f"{PROCESS}-1-", f"{PROCESS}--1", f"{PROCESS}-1-²"):
+    assert parse_delivery_id(f"{PROCESS}-999999999-1") == (PROCESS, 999_999_999, 1)
+    strange = (f"{PROCESS}-1", f"{PROCESS}-1-", f"{PROCESS}--1", f"{PROCESS}-1-²", f"{PROCESS}-9999999999-1", "-1-1")
+    for text in ("", "x", PROCESS, *strange):
         assert parse_delivery_id(text) is None, text
 
 
@@ -184,7 +186,7 @@ def test_a_fault_of_our_own_uses_up_nothing() -> None:
     for number in range(100):
         delivery = apply(delivery, Spared("no file descriptor", NOON + number), NOON)
     assert (delivery.state, delivery.attempts, delivery.tries) == (DeliveryState.PENDING, 11, 111)
-    assert delivery.due_at == NOON + 99
+    assert (delivery.due_at, delivery.reason) == (NOON + 99, "no file descriptor")
 
 
 def test_what_is_held_waits_for_its_release_and_goes_on_where_it_was() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +23,7 @@ from strangler.domain.steps import (
     Finish,
     Follow,
     Postpone,
+    Probed,
     Report,
     Result,
     Resume,
@@ -62,6 +64,7 @@ ALL: list[Transition] = [
     Doubt("x", settling=True),
     Doubt("x", settling=False),
     Resume(NOON),
+    Probed(NOON, "x"),
     Follow(NOON, "/jobs/1", NOON + 9, "202"),
     Report("ASSESSING", "with the assessor"),
     DONE,
@@ -89,6 +92,38 @@ def test_only_what_the_table_knows_happens(state: State, transition: Transition)
     except IllegalTransition:
         return
     assert change.process.state in TABLE[state][type(transition)]
+
+
+ASKED = Doubt("lost", settling=True, due_at=NOON + 9)
+LEFT = Doubt("lost", settling=False)
+
+
+@pytest.mark.parametrize(
+    ("before", "refused"),
+    [
+        ((ACCEPT, CLAIM, Postpone(NOON + 9, "refused")), LEFT),
+        ((ACCEPT, CLAIM, ASKED), ASKED),
+        ((ACCEPT, CLAIM, LEFT), LEFT),
+        ((ACCEPT, CLAIM, LEFT), ASKED),
+        ((ACCEPT, CLAIM, LEFT), Probed(NOON + 9, "x")),
+        ((ACCEPT, CLAIM), replace(LEFT, due_at=NOON + 9)),
+        (TO_EACH_STATE[State.FOLLOWING], ASKED),
+    ],
+)
+def test_a_doubt_begins_where_something_may_have_been_done_and_goes_from_settling_to_a_person_and_never_back(
+    before: tuple[Transition, ...], refused: Transition
+) -> None:
+    process, _ = walk(*before)
+    with pytest.raises(IllegalTransition):
+        apply(process, refused, NOON)
+
+
+def test_how_often_the_upstream_was_asked_counts_for_each_attempt_in_doubt_anew() -> None:
+    asked, _ = walk(ACCEPT, CLAIM, ASKED, Probed(NOON + 20, "x"), Probed(NOON + 30, "x"))
+    assert asked.probes == 2
+    again = apply(apply(asked, Resume(NOON + 30, absent=True), NOON).process, CLAIM, NOON).process
+    assert apply(again, ASKED, NOON).process.probes == 0
+    assert apply(asked, LEFT, NOON).process.probes == 2  # the same attempt still
 
 
 def test_what_was_sent_and_is_unresolved_can_neither_be_cancelled_nor_expire() -> None:
@@ -202,6 +237,38 @@ def test_a_removed_event_shows(index: int) -> None:
     assert tale([*HISTORY[:index], *HISTORY[index + 1 :]])[0] is not None
 
 
+def resealed(events: list[Event]) -> list[Event]:
+    """The events in a hash chain of their own, as somebody would forge it who knows how."""
+    head, forged = b"", []
+    for event in events:
+        head = chain(head, event.content.encode())
+        forged.append(event._replace(digest=head))
+    return forged
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"from":"received"', '"from":"waiting"', "event 2 starts from waiting, the one before ended in received"),
+        ('"to":"processing"', '"to":"waiting"', "event 2: no transition leads from received to waiting"),
+        ('"sequence":2', '"sequence":3', "event 2 belongs to another process or place"),
+        ('"id":"01a3185c', '"id":"01a3185d', "event 2 belongs to another process or place"),
+    ],
+)
+def test_an_event_that_cannot_have_been_shows_even_if_the_chain_was_mended(old: str, new: str, told: str) -> None:
+    accepted, claimed = HISTORY[:2]
+    edited = claimed._replace(content=claimed.content.replace(old, new))
+    assert tale(resealed([accepted, claimed]))[0] is None
+    assert tale(resealed([accepted, edited])) == (told, None)
+
+
+@pytest.mark.parametrize("edit", [('"effect":"applied"', '"effect":"perhaps"'), ('"reason":', '"excuse":')])
+def test_an_event_with_what_no_event_holds_is_not_read(edit: tuple[str, str]) -> None:
+    *before, end = HISTORY
+    with pytest.raises(ValueError):
+        tale(resealed([*before, end._replace(content=end.content.replace(*edit))]))
+
+
 def test_a_history_that_is_cut_off_no_longer_ends_in_the_head_of_its_process() -> None:
     process, events = walk(ACCEPT, CLAIM, DONE)
     assert tale(events[:-1])[0] is None
@@ -302,6 +369,10 @@ class Life(RuleBasedStateMachine):
         assert (self.process.owner is not None) == (self.process.state is State.PROCESSING)
         due = (State.RECEIVED, State.WAITING, State.FOLLOWING)
         assert (self.process.due_at is not None) == (self.process.state in due)
+
+    @invariant()
+    def only_what_is_in_doubt_is_being_settled(self) -> None:
+        assert not self.process.settling or self.process.state is State.IN_DOUBT
 
     @invariant()
     def attempts_that_may_have_had_an_effect_are_counted(self) -> None:
