@@ -32,6 +32,8 @@ def tale(events: Iterable[Event]) -> tuple[str | None, Process | None]:
         content = orjson.loads(event.content)
         if (content["id"], content["sequence"]) != (event.process_id, event.sequence):
             return f"event {event.sequence} belongs to another process or place", None
+        if (content["version"], content["at"]) != (event.version, event.at):
+            return f"event {event.sequence} is found under another version or instant than it tells", None
         if content["from"] != state:
             told = f"event {event.sequence} starts from {content['from']}, the one before ended in {state}"
             return told, None

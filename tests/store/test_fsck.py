@@ -171,6 +171,15 @@ def test_an_event_that_was_edited_is_found(url: str, processes: Processes, numbe
     )
 
 
+@pytest.mark.parametrize("change", ["version = version + 1", "at = at + 1"])
+def test_an_event_that_is_found_where_it_does_not_belong_is_found(url: str, processes: Processes, change: str) -> None:
+    # Streams and histories are read by these columns; the chain is over the content alone.
+    process = processes["finished"]
+    tamper(url, f"UPDATE event SET {change} WHERE process_id = ? AND sequence = 3", id_bytes(process.id))
+    wrong = "event 3 is found under another version or instant than it tells"
+    assert found(url) == (process.id, f"its history is broken: {wrong}")
+
+
 def test_an_event_that_was_removed_from_the_middle_is_found(url: str, processes: Processes) -> None:
     process = processes["late"]
     tamper(url, "DELETE FROM event WHERE process_id = ? AND sequence = 2", id_bytes(process.id))
