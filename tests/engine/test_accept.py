@@ -9,12 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from strangler.domain.exchange import CHUNK_SIZE, Header, RecordedRequest
+from strangler.domain.errors import StoreUnavailable
+from strangler.domain.exchange import CHUNK_SIZE, Header, RecordedRequest, Request
 from strangler.domain.process import Effect, State
 from strangler.engine.submission import Accepted, Joined, Pass, Refused, Submission
 from strangler.policy.decide import Decision
 from strangler.policy.model import AcceptPolicy, IdempotencyPolicy, Mode
-from tests.engine.world import ASYNC, COMPAT, Reply, World, a_request, a_route
+from tests.engine.world import ASYNC, COMPAT, Gate, Reply, World, a_request, a_route
 
 SCHEMA = {
     "type": "object",
@@ -240,6 +241,17 @@ async def test_two_at_once_under_one_key_become_one_process() -> None:
     assert await count(world) == 1
 
 
+@pytest.mark.parametrize("concurrency", [1, 0])
+async def test_who_comes_second_under_one_key_takes_neither_slot_nor_place(concurrency: int) -> None:
+    world = await a_world(concurrency=concurrency)
+    world.upstream.script = [gate := Gate()]
+    await asyncio.gather(*(world.submit(keyed(b"k-1")) for _ in range(3)))  # type: ignore[arg-type]
+    lane = world.lanes.of(world.route.name)
+    assert (lane.running, lane.coming, lane.coming_bytes) == (concurrency, 0, 0)
+    gate.open.set()
+    await world.executor.drain(5.0)
+
+
 async def test_a_key_lapses_only_some_time_after_the_end() -> None:
     world = await a_world(accepting(idempotency=IdempotencyPolicy(ttl=60.0)))
     first = await world.accepted(keyed(b"k-1"))  # type: ignore[arg-type]
@@ -349,6 +361,24 @@ async def test_a_key_that_is_no_key_passes_through_untouched() -> None:
     assert await known(await a_world(), keyed(b"two words")) == Pass()
 
 
+@pytest.mark.parametrize("fails", ["key", "read_chunk"])
+async def test_what_passes_through_passes_while_the_store_cannot_tell_its_key(
+    fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable(*_: object) -> None:
+        raise StoreUnavailable("the disk is gone")
+
+    world = await a_world()
+    await world.accepted(large())
+    monkeypatch.setattr(world.store, fails, unavailable)
+    verdict = await known(world, request := large())
+    assert isinstance(verdict, Pass)
+    passed = [*verdict.read]
+    while piece := await request.body.read():
+        passed.append(piece)
+    assert b"".join(passed) == b"x" * (3 * CHUNK_SIZE)
+
+
 # ── What is recorded ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -443,14 +473,37 @@ async def test_a_body_of_any_length_goes_upstream_whole(world: World, extra: int
     assert hashlib.sha256(data).digest() == sent.body.digest
 
 
-async def test_chunks_of_a_refused_body_are_discarded() -> None:
-    world = await a_world(accepting(max_body=2 * CHUNK_SIZE))
-    request = a_request(b"x" * (3 * CHUNK_SIZE), pieces=12)
+def large(key: bytes = b"k-1", byte: bytes = b"x") -> Request:
+    """A request whose body fills three chunks, and whose length nobody knows before it is there."""
+    request = a_request(byte * (3 * CHUNK_SIZE), headers=[(b"Idempotency-Key", key)], pieces=12)
     request.content_length = None
-    verdict = await world.submit(request)
-    assert isinstance(verdict, Refused)
-    with world.store.ledgers() as ledgers:
-        assert [*ledgers.strays()] == []
+    return request
+
+
+@pytest.mark.parametrize("policy", [{"max_body": 2 * CHUNK_SIZE}, {"schema": SCHEMA}], ids=["too large", "no JSON"])
+async def test_chunks_of_a_refused_body_are_discarded(policy: dict[str, object]) -> None:
+    world = await a_world(accepting(**policy))
+    assert isinstance(await world.submit(large()), Refused)
+    assert world.store.written
+    assert world.store.kept_of() == set()
+
+
+async def test_chunks_of_a_body_that_could_not_be_recorded_are_discarded() -> None:
+    world = await a_world()
+    world.store.refuses = lambda commit: commit.request is not None
+    assert isinstance(await world.submit(large()), Refused)
+    assert world.store.written
+    assert world.store.kept_of() == set()
+
+
+async def test_chunks_of_a_body_that_came_twice_are_kept_once() -> None:
+    world = await a_world(concurrency=1)
+    verdicts = await asyncio.gather(*(world.submit(large()) for _ in range(3)))
+    [first] = [verdict.process for verdict in verdicts if isinstance(verdict, Accepted)]
+    assert await world.submit(large()) == await known(world, large()) == Joined(first.id)
+    assert isinstance(await world.submit(large(byte=b"y")), Refused)
+    assert len({process_id for process_id, _, _ in world.store.written}) == 6
+    assert world.store.kept_of() == {first.id}
 
 
 async def test_what_the_policy_sets_and_removes_is_set_and_removed_on_the_way_upstream() -> None:

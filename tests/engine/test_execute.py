@@ -36,6 +36,10 @@ async def test_the_claim_is_on_disk_before_the_call_starts(world: World) -> None
     process = await world.accepted()
     await gate.reached.wait()
     assert (await world.process(process.id)).state is State.PROCESSING
+    with world.store.ledgers() as ledgers:
+        ledger = ledgers.one(process.id)
+    assert ledger is not None
+    assert [(attempt.number, attempt.ended_at) for attempt in ledger.attempts] == [(1, None)]
     gate.open.set()
     await world.ended(process.id)
 

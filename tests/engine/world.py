@@ -118,6 +118,15 @@ class FlakyStore(MemoryStore):
         self.refused = asyncio.Event()
         self.slow: Callable[[Commit], bool] = lambda commit: False
         self.flushed = asyncio.Event()
+        self.written: list[tuple[str, str, int]] = []
+
+    def write_chunk(self, process_id: str, part: str, index: int, data: bytes) -> asyncio.Future[None]:
+        self.written.append((process_id, part, index))
+        return super().write_chunk(process_id, part, index, data)
+
+    def kept_of(self) -> set[str]:
+        """The processes of which chunks are kept."""
+        return {place[0] for place in self.written if self.chunk(*place) is not None}
 
     def commit(self, commit: Commit) -> asyncio.Future[Verdict]:
         if self.refuses(commit):
