@@ -10,52 +10,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 from strangler.domain.delivery import FINAL_STATES, Delivery, DeliveryState, alone, lane_of
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.process import Process
 from strangler.domain.transitions import Change
-from strangler.engine.callback_message import Messages
+from strangler.engine.delivery_ends import End, Ends
 from strangler.engine.delivery_lanes import IN_HAND, DeliveryLane, Ready, reaches
+from strangler.engine.delivery_means import DeliveryMeans
 from strangler.engine.delivery_pauses import Pauses, held
-from strangler.engine.instrument import Instrument
-from strangler.engine.receptions import Attempt, alive, peace, step_of, taken
+from strangler.engine.receptions import Attempt, alive, peace, taken
 from strangler.engine.wakes import Wakes
 from strangler.policy.receivers import Receiver
-from strangler.ports import (
-    CallbackSender,
-    Clock,
-    Commit,
-    Deliveries,
-    DeliveryStep,
-    DeliveryTotal,
-    Ids,
-    Ours,
-    ProcessStore,
-    ReceiverPause,
-    Stale,
-)
+from strangler.ports import Commit, DeliveryStep, DeliveryTotal, Ours, ReceiverPause
 
-_STORE_BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _AFTER_DEFECT = 30_000  # milliseconds until what a defect of ours kept from being sent is tried again
 _LOOK_EVERY = 5.0  # seconds between two looks at all lanes
 _AT_ONCE = 2000  # callbacks under way in all lanes: callers may name many origins, and each takes a file descriptor …
 _OF_ONE_LANE = _AT_ONCE // 2  # … and no lane takes them all
-
-
-class DeliveryMeans(NamedTuple):
-    """What delivering works with."""
-
-    store: ProcessStore
-    deliveries: Deliveries
-    sender: CallbackSender
-    clock: Clock
-    ids: Ids
-    instrument: Instrument
-    receivers: Callable[[], Mapping[str, Receiver]]  # of today's policy, by name
-    messages: Messages
 
 
 class Deliverer:
@@ -65,6 +40,7 @@ class Deliverer:
         self._means = means
         self._lanes: dict[str, DeliveryLane] = {}
         self._pauses = Pauses(means.deliveries, means.clock, means.instrument, self.commit, self.busy)
+        self._ends = Ends(means, self._spawn, self._committed, self._alone)
         self._wakes = Wakes(means.clock, self._woken)
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls = 0
@@ -151,13 +127,15 @@ class Deliverer:
         """
         self._going = False
         self._wakes.stop()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
-        cut_off = [*self._tasks]
-        for task in cut_off:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._tasks:  # those that are under way begin others: what was taken is committed
+                    await asyncio.wait(self._tasks)
+        cut_off, left = self._in_hand, [*self._tasks]
+        for task in left:
             task.cancel()
-        await asyncio.gather(*cut_off, return_exceptions=True)
-        return len(cut_off)
+        await asyncio.gather(*left, return_exceptions=True)
+        return cut_off
 
     # What operators do; `redrive` has the rest.
 
@@ -212,15 +190,7 @@ class Deliverer:
 
     async def commit(self, commit: Commit) -> bool:
         """Commit; while the store cannot, try again. False: the delivery is no longer what the step starts from."""
-        tries = 0
-        while True:
-            try:
-                return not isinstance(await self._means.store.commit(commit), Stale)
-            except StoreUnavailable as error:
-                if tries == 0:
-                    self._means.instrument.note("delivery_held_back", "error", reason=str(error))
-                await asyncio.sleep(_STORE_BACKOFF[min(tries, len(_STORE_BACKOFF) - 1)])
-                tries += 1
+        return await self._ends.commit(commit)
 
     # Lanes.
 
@@ -242,8 +212,13 @@ class Deliverer:
         self._pump(lane)
 
     def _pump(self, lane: DeliveryLane) -> None:
+        while (taken_on := self._take(lane)) is not None:
+            self._spawn(self._work(lane, *taken_on))
+
+    def _take(self, lane: DeliveryLane) -> tuple[Receiver, Ready] | None:
+        """What is to be sent next, and to whom. None: nothing now; what stands in the way has it looked for again."""
         if not self._going or not (lane.ready or lane.unknown) or lane.name in self._crowded:
-            return
+            return None
         receiver = self._means.receivers().get(lane.receiver)
         if receiver is None or not reaches(receiver, lane.name):
             # Nothing is lost: it waits for a policy that knows the receiver again.
@@ -252,26 +227,24 @@ class Deliverer:
             if not lane.warned:
                 lane.warned = True
                 self._means.instrument.note("receiver_unknown", "warning", receiver=lane.receiver, lane=lane.name)
-            return
+            return None
         if lane.not_before > self._means.clock.now():
             self._wake(lane, lane.not_before)
-            return
-        while lane.room(min(receiver.concurrency, _OF_ONE_LANE)):
-            if not lane.ready:
-                if lane.unknown and not lane.stocking:
-                    lane.begin_stocking()
-                    self._spawn(self._stock(lane))
-                return
-            if self._full:
-                self._crowded[lane.name] = lane  # an empty one might be forgotten, and stand here for another
-                return
-            if receiver.rate is not None and (later := lane.pass_at(receiver.rate, self._means.clock.now())):
-                self._wake(lane, later)
-                return
-            ready = lane.take()
+        elif not lane.room(min(receiver.concurrency, _OF_ONE_LANE)):
+            pass  # a call that ends, or an end that is on disk, makes some
+        elif not lane.ready:
+            if not lane.stocking:
+                lane.begin_stocking()
+                self._spawn(self._stock(lane))
+        elif self._full:
+            self._crowded[lane.name] = lane  # an empty one might be forgotten, and stand here for another
+        elif receiver.rate is not None and (later := lane.pass_at(receiver.rate, self._means.clock.now())):
+            self._wake(lane, later)
+        else:
             self._calls += 1
             self._in_hand += 1
-            self._spawn(self._deliver(lane, receiver, ready))
+            return receiver, lane.take()
+        return None
 
     async def _stock(self, lane: DeliveryLane) -> None:
         """Fill a lane from the store, and see when the next one falls due."""
@@ -286,76 +259,105 @@ class Deliverer:
                 later = (await self._means.deliveries.next_due(now)).get(lane.name)
                 if later is not None:
                     self._wake(lane, later)
-        except StoreUnavailable:
-            self._wake(lane, now + 1000)
         except Exception as error:
-            self._means.instrument.failed("deliver", error)
-            self._wake(lane, now + _AFTER_DEFECT)
+            self._went_wrong(lane, error)
         finally:
             lane.unknown = lane.unknown or len(due) >= wanted
             lane.stock(due, processes)
         self._pump(lane)
 
-    async def _deliver(self, lane: DeliveryLane, receiver: Receiver, ready: Ready) -> None:
-        delivery = ready.delivery
-        try:
-            await self._send(lane, receiver, ready)
-        except StoreUnavailable:
-            self._wake(lane, self._means.clock.now() + 1000)
-        except Exception as error:
-            # A defect of ours must not take the lane with it; the delivery is still due.
-            self._means.instrument.failed("deliver", error)
-            self._wake(lane, self._means.clock.now() + _AFTER_DEFECT)
-        finally:
-            lane.settled(delivery)
-            self._in_hand -= 1
-            self._hung_up(lane, delivery)
+    async def _work(self, lane: DeliveryLane, receiver: Receiver, ready: Ready) -> None:
+        """Send one after the other, as long as there is something to send, and room for a call."""
+        taken_on: tuple[Receiver, Ready] | None = receiver, ready
+        while taken_on is not None:
+            await self._deliver(lane, *taken_on)
+            taken_on = self._take(lane)
 
-    def _hung_up(self, lane: DeliveryLane, delivery: Delivery) -> None:
-        """The call for a delivery is over, now or before: another one may begin."""
-        self._calls -= lane.hung_up(delivery)
+    async def _deliver(self, lane: DeliveryLane, receiver: Receiver, ready: Ready) -> None:
+        gathered = False
+        try:
+            gathered = await self._send(lane, receiver, ready)
+        except Exception as error:
+            self._went_wrong(lane, error)
+        finally:
+            if not gathered:
+                self._settled(lane, ready.delivery)
+            lane.hung_up()
+            self._calls -= 1
+            self._let_in()
+
+    def _went_wrong(self, lane: DeliveryLane, error: Exception) -> None:
+        wait = 1_000
+        if not isinstance(error, StoreUnavailable):
+            # A defect of ours must not take the lane with it; what was to be sent is still due.
+            self._means.instrument.failed("deliver", error)
+            wait = _AFTER_DEFECT
+        self._wake(lane, self._means.clock.now() + wait)
+
+    def _settled(self, lane: DeliveryLane, delivery: Delivery) -> None:
+        lane.settled(delivery)
+        self._in_hand -= 1
+
+    def _let_in(self, *lanes: DeliveryLane) -> None:
+        """There may be room: for lanes that wait for others, then for these."""
         while self._crowded and not self._full:
             self._pump(self._crowded.popitem(last=False)[1])
-        self._pump(lane)
+        for lane in lanes:
+            self._pump(lane)
 
     @property
     def _full(self) -> bool:
         """Whether all lanes together have no room for one more call."""
         return self._calls >= _AT_ONCE or self._in_hand >= IN_HAND * _AT_ONCE
 
-    async def _send(self, lane: DeliveryLane, receiver: Receiver, ready: Ready) -> None:
+    async def _send(self, lane: DeliveryLane, receiver: Receiver, ready: Ready) -> bool:
+        """One attempt. True: it was taken, and its end is gathered; the next call does not wait for the disk."""
         means, delivery = self._means, ready.delivery
         paused = self._pauses.of(delivery)
         if paused is not None:
             await self.commit(held(delivery, paused, means.clock.now()))
-            return
+            return False
         began_at = means.clock.now()
         message = await means.messages.of(receiver, delivery, ready.told, began_at)
         if message is None:
-            return  # it was forgotten meanwhile
+            return False  # it was forgotten meanwhile
         reception = await means.sender.send(receiver, message)
         spare = lane.spare() if isinstance(reception, Ours) else 0
         chance = 0.0 if taken(reception) else means.ids.chance()
         attempt = Attempt(receiver, began_at, reception, chance, spare, message.traceparent)
         self._observe(lane, attempt)
         if taken(reception):
-            # The rest is ours to do: the next call does not wait for the disk.
-            self._hung_up(lane, delivery)
-        commit = await self._concluded(delivery, attempt)
-        if commit is not None and commit.delivery is not None:
-            await self._follow(lane, commit.delivery, attempt)
+            self._ends.gather(lane, delivery, attempt)
+            return True
+        await self._conclude(lane, delivery, attempt)
+        return False
 
-    async def _concluded(self, delivery: Delivery, attempt: Attempt) -> Commit | None:
-        """Commit what came of an attempt, however long the store takes. None: somebody else has settled it."""
-        while True:
-            commit = step_of(delivery, attempt, self._means.clock.now())
-            if await self.commit(commit):
-                return commit
-            found = await self._means.deliveries.log(delivery[:3])
-            if found is None or found[0].state is not DeliveryState.PENDING:
-                self._means.instrument.note("delivery_settled_twice", "warning", delivery=delivery.id)
-                return None
-            delivery = found[0]
+    async def _conclude(self, lane: DeliveryLane, delivery: Delivery, attempt: Attempt) -> None:
+        """Commit what came of an attempt, by itself."""
+        step = await self._ends.conclude(delivery, attempt)
+        if step is not None:
+            self._follow(lane, step, attempt)
+            if step.pauses is not None:
+                await self._pauses.paused(step.pauses)
+
+    def _committed(self, ends: Sequence[End]) -> None:
+        for end in ends:
+            try:
+                self._follow(end.lane, end.step, end.attempt)
+            except Exception as error:
+                self._went_wrong(end.lane, error)
+            self._settled(end.lane, end.step.before)
+        self._let_in(*{id(end.lane): end.lane for end in ends}.values())
+
+    async def _alone(self, end: End) -> None:
+        """An end was not committed with the others."""
+        try:
+            await self._conclude(end.lane, end.step.before, end.attempt)
+        except Exception as error:
+            self._went_wrong(end.lane, error)
+        finally:
+            self._settled(end.lane, end.step.before)
+        self._let_in(end.lane)
 
     def _observe(self, lane: DeliveryLane, attempt: Attempt) -> None:
         """What an attempt says of its receiver."""
@@ -367,11 +369,12 @@ class Deliverer:
             if lane.narrowed is not narrow:
                 event = "receiver_narrowed" if lane.narrowed else "receiver_widened"
                 self._means.instrument.note(event, "warning" if lane.narrowed else "info", lane=lane.name)
+                self._pump(lane)
         wait = attempt.spare or peace(attempt)
         if wait:
             lane.not_before = max(lane.not_before, now + wait)
 
-    async def _follow(self, lane: DeliveryLane, step: DeliveryStep, attempt: Attempt) -> None:
+    def _follow(self, lane: DeliveryLane, step: DeliveryStep, attempt: Attempt) -> None:
         """What follows from a step that is on disk."""
         after = step.after
         if step.attempt is not None:
@@ -383,8 +386,6 @@ class Deliverer:
             self._wake(lane, after.due_at)
         elif after.told not in FINAL_STATES:
             lane.unknown = True  # a later one of the same process may have waited for it
-        if step.pauses is not None:
-            await self._pauses.paused(step.pauses)
 
     async def _resettle(self) -> None:
         try:

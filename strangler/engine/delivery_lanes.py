@@ -71,14 +71,14 @@ class DeliveryLane:
         self._full_at: float | None = None  # milliseconds: when the whole of its rate is there again
         self._ready: deque[Ready] = deque()
         self._ready_keys: set[DeliveryKey] = set()
-        self._calls: set[DeliveryKey] = set()
+        self._calls = 0
         self._in_hand: set[DeliveryKey] = set()
         self._settled: set[DeliveryKey] = set()  # since the store was last asked
 
     def room(self, concurrency: int) -> bool:
         """Whether one more call may begin."""
         width = 1 if self.narrowed else concurrency
-        return len(self._calls) < width and len(self._in_hand) < IN_HAND * width
+        return self._calls < width and len(self._in_hand) < IN_HAND * width
 
     @property
     def narrowed(self) -> bool:
@@ -147,16 +147,12 @@ class DeliveryLane:
         key = taken.delivery[:3]
         self._ready_keys.discard(key)
         self._in_hand.add(key)
-        self._calls.add(key)
+        self._calls += 1
         return taken
 
-    def hung_up(self, delivery: Delivery) -> bool:
-        """The call for one that was taken is over; False: it was before."""
-        key = delivery[:3]
-        if key not in self._calls:
-            return False
-        self._calls.discard(key)
-        return True
+    def hung_up(self) -> None:
+        """The call for one that was taken is over."""
+        self._calls -= 1
 
     def settled(self, delivery: Delivery) -> None:
         """What became of one that was taken is on disk, or is not going to be."""

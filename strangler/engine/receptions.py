@@ -44,18 +44,25 @@ class Attempt(NamedTuple):
     trace: str | None = None  # the traceparent that was sent
 
 
-def step_of(delivery: Delivery, attempt: Attempt, now: int) -> Commit:
-    """What an attempt makes of a delivery, to be committed as one: the delivery, its log, what a person has to see."""
+def step_of(delivery: Delivery, attempt: Attempt, now: int) -> DeliveryStep:
+    """What an attempt makes of a delivery, with its line of the log."""
     reception = attempt.reception
     after = apply(delivery, _transition(attempt, now), now)
-    pauses = opens = None
+    pauses = None
     if isinstance(reception, Answered) and reception.status == GONE:
         pauses = ReceiverPause(delivery.receiver, delivery.url, now, "receiver", "it answered 410 Gone")
-        opens = OpenException(delivery.process_id, "receiver_gone", now, _who(delivery) + " answered 410", delivery.id)
+    return DeliveryStep(delivery, after, _line(after, attempt, now), pauses)
+
+
+def commit_of(step: DeliveryStep, now: int) -> Commit:
+    """A step, to be committed as one with what a person has to see of it."""
+    after, opens = step.after, None
+    if step.pauses is not None:
+        opens = OpenException(after.process_id, "receiver_gone", now, _who(after) + " answered 410", after.id)
     elif after.state is DeliveryState.DEAD:
-        detail = f"{_who(delivery)} was not told after {after.attempts} attempts; the last one: {after.reason}"
-        opens = OpenException(delivery.process_id, "dead_delivery", now, detail, delivery.id)
-    return Commit(None, opens=opens, delivery=DeliveryStep(delivery, after, _line(after, attempt, now), pauses))
+        detail = f"{_who(after)} was not told after {after.attempts} attempts; the last one: {after.reason}"
+        opens = OpenException(after.process_id, "dead_delivery", now, detail, after.id)
+    return Commit(None, opens=opens, delivery=step)
 
 
 def peace(attempt: Attempt) -> int | None:

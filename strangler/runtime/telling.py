@@ -5,7 +5,8 @@ from __future__ import annotations
 from strangler.channels.callbacks.sender import HttpCallbackSender
 from strangler.config.system import SystemIds
 from strangler.engine.callback_message import Messages
-from strangler.engine.deliver import Deliverer, DeliveryMeans
+from strangler.engine.deliver import Deliverer
+from strangler.engine.delivery_means import DeliveryMeans
 from strangler.engine.pauses import Pauses
 from strangler.engine.redrive import Redriver
 from strangler.operations.telemetry import Telemetry

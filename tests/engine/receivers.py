@@ -12,7 +12,8 @@ from strangler.domain.retry import Backoff
 from strangler.domain.steps import Accept, Claim, Finish, Result
 from strangler.domain.transitions import Change, apply
 from strangler.engine.callback_message import Messages
-from strangler.engine.deliver import Deliverer, DeliveryMeans
+from strangler.engine.deliver import Deliverer
+from strangler.engine.delivery_means import DeliveryMeans
 from strangler.engine.pauses import Pauses
 from strangler.engine.redrive import Redriver
 from strangler.policy.callback_url import parse_allowed_origin
@@ -83,6 +84,7 @@ class FakeSender:
 
     async def send(self, receiver: Receiver, message: Message) -> Reception:
         self.sent.append((receiver.name, message))
+        await asyncio.sleep(0)  # no answer comes before others were asked
         script = self.scripts.get(message.url) or self.scripts.get(receiver.name) or [OK]
         step = script.pop(0) if len(script) > 1 else script[0]
         return await step(message) if callable(step) else step

@@ -9,11 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 import pytest
 
 from strangler.domain.delivery import FINAL_STATES, Delivery, DeliveryState, Subscription
+from strangler.domain.errors import InternalError
 from strangler.domain.process import Effect, Process, PublicState, State, Tombstone
 from strangler.domain.steps import Accept, Claim, Finish
 from strangler.domain.transitions import Change, apply
 from strangler.engine.delivery_lanes import STOCK
-from strangler.ports import Commit, Message, Reception
+from strangler.ports import Commit, Message, Reception, Verdict
 from tests.engine.receivers import OK, PAUSE, TO_A, TO_B, Gate, Telling, answer
 from tests.engine.world import NOON
 
@@ -53,7 +54,7 @@ async def test_a_drain_ends_what_is_under_way_and_begins_nothing(begun: Telling)
 async def test_what_came_of_an_attempt_is_held_until_the_store_takes_it(
     begun: Telling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("strangler.engine.deliver._STORE_BACKOFF", (0.0,))
+    monkeypatch.setattr("strangler.engine.delivery_ends._STORE_BACKOFF", (0.0,))
     process = await begun.process()
     begun.store.refuses = lambda commit: commit.delivery is not None
     await begun.store.refused.wait()
@@ -118,6 +119,13 @@ async def test_of_what_is_committed_here_the_process_is_not_read_again() -> None
     assert first.body == second.body
 
 
+def defects_of(telling: Telling) -> list[str]:
+    """Where defects are told of from now on."""
+    defects: list[str] = []
+    telling.instrument.failed = lambda where, error: defects.append(where)  # type: ignore[attr-defined]
+    return defects
+
+
 def reads_of(telling: Telling) -> list[object]:
     """What is read of processes from now on: an id each, or those that are read as one."""
     read: list[object] = []
@@ -161,12 +169,12 @@ async def test_processes_that_cannot_be_read_as_one_are_read_by_themselves(telli
         raise ValueError("one of them is no process")
 
     telling.store.deliveries.processes = broken  # type: ignore[method-assign]
-    telling.instrument.failed = lambda where, error: telling.instrument.told.append((where, (error,)))  # type: ignore[attr-defined]
+    defects = defects_of(telling)
     await telling.processes(3)
     await telling.deliverer.begin()
     await telling.settled()
     assert len(await telling.all(DeliveryState.DELIVERED)) == 3
-    assert [where for where, _ in telling.instrument.told if where == "deliver"] == ["deliver"]
+    assert defects == ["deliver"]
 
 
 async def test_nothing_that_is_committed_here_overtakes_what_the_store_had_before() -> None:
@@ -204,7 +212,7 @@ async def test_a_defect_of_ours_takes_no_lane_with_it(begun: Telling) -> None:
         raise RuntimeError("a defect")
 
     begun.sender.scripts["broker-a"] = [broken, OK]
-    begun.instrument.failed = lambda where, error: begun.instrument.told.append((where, (error,)))  # type: ignore[attr-defined]
+    defects = defects_of(begun)
     first = await begun.process()
     await begun.settled()
     second = await begun.process()
@@ -213,7 +221,7 @@ async def test_a_defect_of_ours_takes_no_lane_with_it(begun: Telling) -> None:
     await begun.deliverer.look()
     await begun.settled()
     assert (await begun.one(first)).state is DeliveryState.DELIVERED
-    assert [where for where, _ in begun.instrument.told if where == "deliver"] == ["deliver"]
+    assert defects == ["deliver"]
 
 
 async def test_the_answer_of_a_scan_that_is_late_sends_nothing_twice(begun: Telling) -> None:
@@ -264,6 +272,68 @@ async def test_a_call_does_not_wait_for_the_end_of_the_one_before_it_to_be_on_di
     await begun.settled()
     assert [message.subject for message in begun.sender.to("broker-a")] == [first.id, second.id]
     assert len(await begun.all(DeliveryState.DELIVERED)) == 2
+
+
+async def test_what_is_taken_while_ends_are_on_their_way_to_the_disk_is_committed_as_one_behind_them(
+    begun: Telling,
+) -> None:
+    begun.receiver(concurrency=3)
+    asked: list[Commit] = []
+    begun.store.slow = lambda commit: ends(commit) and not asked.append(commit)
+    await begun.processes(6)
+    await begun.until(lambda: len(begun.sender.sent) == 6)
+    await idle()
+    first = len(asked)
+    assert 1 <= first < 6
+    begun.store.flushed.set()
+    await begun.until(lambda: len(asked) > first)
+    assert len(asked) == 6
+    await begun.settled()
+    assert len(await begun.all(DeliveryState.DELIVERED)) == 6
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_an_end_that_cannot_be_stored_harms_no_other_one(
+    begun: Telling, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    begun.receiver(concurrency=3)
+    defects = defects_of(begun)
+    processes = await begun.processes(3)
+    commit = begun.store.commit
+
+    def broken(step: Commit) -> asyncio.Future[Verdict]:
+        if step.delivery is None or step.delivery.before.process_id != processes[1].id:
+            return commit(step)
+        if at_once:
+            raise InternalError("it cannot be stored")
+        failed: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        failed.set_exception(InternalError("it cannot be stored"))
+        return failed
+
+    monkeypatch.setattr(begun.store, "commit", broken)
+    await begun.until(lambda: len(begun.sender.sent) == 3)
+    await begun.settled()
+    assert [one.process_id for one in await begun.all(DeliveryState.PENDING)] == [processes[1].id]
+    assert len(await begun.all(DeliveryState.DELIVERED)) == 2
+    assert defects == ["deliver"]
+    monkeypatch.undo()
+    await begun.pass_(30)
+    assert len(await begun.all(DeliveryState.DELIVERED)) == 3
+
+
+async def test_a_defect_in_telling_of_an_end_keeps_no_other_one_in_hand(begun: Telling) -> None:
+    begun.receiver(concurrency=1)
+    defects = defects_of(begun)
+
+    def broken(*values: object) -> None:
+        if not defects:
+            raise RuntimeError("a defect")
+
+    begun.instrument.delivery_tried = broken  # type: ignore[attr-defined]
+    await begun.processes(6)
+    await begun.settled()
+    assert len(await begun.all(DeliveryState.DELIVERED)) == 6
+    assert defects == ["deliver"]
 
 
 async def test_no_more_than_twice_the_calls_at_once_are_in_hand(begun: Telling) -> None:
@@ -349,7 +419,7 @@ async def test_what_was_taken_when_it_was_killed_is_told_again_and_nothing_is_lo
 async def test_a_store_that_refuses_ends_holds_back_what_is_sent_and_gets_them_all(
     begun: Telling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("strangler.engine.deliver._STORE_BACKOFF", (0.0,))
+    monkeypatch.setattr("strangler.engine.delivery_ends._STORE_BACKOFF", (0.0,))
     begun.receiver(concurrency=2)
     begun.store.refuses = ends
     processes = await begun.processes(10)
