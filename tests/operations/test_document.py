@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from strangler.operations.logs import CAPACITY
 from tests.operations.desk_stage import a_desk
 from tests.operations.samples import Heard, a_process, a_request, an_attempt
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs" / "operations.md").read_text()
 
 
 def table(heading: str) -> list[list[str]]:
@@ -78,6 +80,18 @@ def test_every_line_has_the_fields_of_the_table_and_no_other() -> None:
         written[row[0].strip("`")] = fields
     elsewhere = {"library", "lines_dropped"}  # test_logs.py
     assert {event: names for event, names in written.items() if event not in elsewhere} == told
+
+
+def test_every_event_that_the_code_notes_is_in_the_document() -> None:
+    noted = {
+        call.args[0].value
+        for file in (ROOT / "strangler").rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text()))
+        if isinstance(call, ast.Call) and getattr(call.func, "attr", getattr(call.func, "id", "")) == "note"
+        if call.args and isinstance(call.args[0], ast.Constant)
+    }
+    assert len(noted) > 30
+    assert sorted(event for event in noted if f"`{event}`" not in DOCUMENT) == []
 
 
 @pytest.fixture
