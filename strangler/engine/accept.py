@@ -15,10 +15,10 @@ from strangler.domain.steps import Accept
 from strangler.engine.admission import Admission
 from strangler.engine.beginning import Beginning
 from strangler.engine.capacity import Capacity, passes_without_store
-from strangler.engine.content import Schemas
+from strangler.engine.content import JsonBody, Schemas
 from strangler.engine.execute import Executor
 from strangler.engine.identity import caller_name, identify
-from strangler.engine.intake import TooLarge, names, read_body, recorded, whole_body
+from strangler.engine.intake import TooLarge, names, read_body, recorded
 from strangler.engine.keys import Key, Keys, given_key, given_lookup, key_of_client, key_scope
 from strangler.engine.lanes import Lanes
 from strangler.engine.limits import client_of
@@ -181,9 +181,11 @@ class Acceptor:
             body = await read_body(request, self._means.bodies, process_id, route.accept.max_body, pieces)
             if isinstance(body, TooLarge):
                 return Pass(tuple(pieces))
-            data = await whole_body(body, self._means.bodies, process_id)
-            await self._discard(body, process_id)
-            key = await self._keys.key(request, route, submission.parameters, caller, body, data, given)
+            content = JsonBody(request, body, self._means.bodies, process_id)
+            try:
+                key = await self._keys.key(request, route, submission.parameters, caller, body, content, given)
+            finally:
+                await self._discard(body, process_id)
             if key is None:
                 return Pass(tuple(pieces))
             known = await self._judged(key)
@@ -205,8 +207,10 @@ class Acceptor:
         process_id = self._means.ids.process_id(now)
         body = await self._read(submission, process_id, pieces)
         try:
-            key = await self._checked(submission, caller, body, process_id)
-            told = await self._subscribed(submission, route.callbacks, body, process_id) if route.callbacks else None
+            content = JsonBody(request, body, self._means.bodies, process_id)
+            key = await self._checked(submission, caller, body, content)
+            told = await self._subscribed(submission, route.callbacks, content) if route.callbacks else None
+            del content  # what was parsed of a large body is much larger
             draft, kept = self._drafted(submission, caller, body, key, process_id, now, told)
             references = None
             if route.promise.references is not None:
@@ -241,7 +245,7 @@ class Acceptor:
             raise AssertionError("unreachable")
         return body
 
-    async def _checked(self, submission: Submission, caller: str | None, body: Body, process_id: str) -> Key | None:
+    async def _checked(self, submission: Submission, caller: str | None, body: Body, content: JsonBody) -> Key | None:
         """What can be judged once the body is there; a known key comes before all that could refuse."""
         route, request = submission.route, submission.request
         accept = route.accept
@@ -256,9 +260,7 @@ class Acceptor:
             )
         if given is None and accept.idempotency.derive is None and accept.schema is None:
             return None
-        looks = accept.schema is not None or accept.idempotency.derive not in (None, "fingerprint")
-        data = await whole_body(body, self._means.bodies, process_id) if looks else b""
-        key = await self._keys.key(request, route, submission.parameters, caller, body, data, given)
+        key = await self._keys.key(request, route, submission.parameters, caller, body, content, given)
         # Where nothing is going to refuse, the commit itself tells of a key that is taken, and spares a read of each.
         may_refuse = (
             accept.schema is not None
@@ -270,8 +272,7 @@ class Acceptor:
             raise Stop(verdict)
         if accept.schema is not None:
             try:
-                coding = request.field(b"content-encoding")
-                violations = await self._schemas.violations(route.name, accept.schema, data, coding)
+                violations = await self._schemas.violations(route.name, accept.schema, content)
             except Unparsable as error:
                 self._refusals.refuse(route, "bad-request", f"the body is not readable JSON: {error}")
             else:
@@ -279,15 +280,12 @@ class Acceptor:
                     self._refusals.refuse(route, "invalid-request", sentence(violations), violations)
         return key
 
-    async def _subscribed(
-        self, submission: Submission, policy: CallbackPolicy, body: Body, process_id: str
-    ) -> str | None:
+    async def _subscribed(self, submission: Submission, policy: CallbackPolicy, content: JsonBody) -> str | None:
         """Who is to be told, as it is kept with the process; None: nobody."""
         route, request = submission.route, submission.request
         name, receivers = caller_name(request, route.access), self._receivers()
         try:
-            read = partial(whole_body, body, self._means.bodies, process_id)
-            named = await named_url(policy, request, submission.parameters, name, read)
+            named = await named_url(policy, request, submission.parameters, name, content)
             return subscribed(policy, receivers, named, name)
         except CallbackNotAllowed as error:
             self._refusals.refuse(route, "callback-not-allowed", str(error))

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from strangler.engine.content import PARSED_HERE
+PARSED_HERE = 64 * 1024
+"""Bytes up to which a body is looked into on the event loop; a longer one in a thread."""
 
 HOOK_TIMEOUT = 30.0
 """Seconds after which a function of Python that a policy names counts as failed."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from strangler.domain.exchange import Body, Request
 from strangler.domain.idempotency import fingerprint, parse_key
-from strangler.engine.content import parsed_for_expressions
+from strangler.engine.aside import beside
+from strangler.engine.content import JsonBody
 from strangler.engine.identity import caller_name
 from strangler.policy.documents import first_values
 from strangler.policy.expressions import REQUEST_NAMES, Expression, ExpressionError
@@ -74,13 +76,13 @@ class Keys:
         parameters: Mapping[str, str],
         caller: str | None,
         body: Body,
-        data: bytes,
+        content: JsonBody,
         given: str | None,
     ) -> Key | None:
         """The key of a request; None: it has none, and every repeat is another request.
 
         Args:
-            data: the bytes of ``body``, where ``derive`` is an expression.
+            content: of ``body``, for an expression to derive a key from.
             given: the client's own key; it beats a derived one.
         """
         policy = route.accept.idempotency
@@ -94,10 +96,11 @@ class Keys:
         if policy.derive == "fingerprint":
             return Key(scope, f"fingerprint:{same.hex()}", None, same, window)
         assert policy.derive is not None
-        value = await parsed_for_expressions(data, request.field(b"content-encoding"))
-        document = request_document(request, parameters, value, caller_name(request, route.access))
+        parsed = await content.for_expressions()
+        document = request_document(request, parameters, parsed.value, caller_name(request, route.access))
+        evaluate = partial(self._expression(policy.derive).evaluate, document)
         try:
-            value = self._expression(policy.derive).evaluate(document)
+            value = await beside(evaluate, parsed.size, hooks=False)
         except ExpressionError:
             return None
         if not _can_be_key(value):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 
 from strangler.domain.delivery import write_subscriptions
 from strangler.domain.exchange import Request
-from strangler.engine.content import parsed_for_expressions
+from strangler.engine.aside import beside
+from strangler.engine.content import JsonBody
 from strangler.engine.keys import request_document
 from strangler.policy.expressions import ExpressionError
 from strangler.policy.receivers import CallbackNotAllowed, CallbackPolicy, Receiver, subscriptions
@@ -17,7 +19,7 @@ async def named_url(
     request: Request,
     parameters: Mapping[str, str],
     caller_name: str | None,
-    read: Callable[[], Awaitable[bytes]],
+    content: JsonBody,
 ) -> str | None:
     """The URL that a caller names; None: none. The body is only read where the policy looks for it there.
 
@@ -28,9 +30,10 @@ async def named_url(
         return value.decode("latin-1")
     if policy.body is None:
         return None
-    body = await parsed_for_expressions(await read(), request.field(b"content-encoding"))
+    parsed = await content.for_expressions()
+    document = request_document(request, parameters, parsed.value, caller_name)
     try:
-        found = policy.body.evaluate(request_document(request, parameters, body, caller_name))
+        found = await beside(partial(policy.body.evaluate, document), parsed.size, hooks=False)
     except ExpressionError as error:
         raise CallbackNotAllowed(f"the callback cannot be read from the body: {error}") from None
     if found is None or found == "":

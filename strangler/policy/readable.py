@@ -66,13 +66,24 @@ def parse_json(data: bytes | str) -> Any:
     """
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
-        if text.startswith("\ufeff"):
-            raise Unparsable("it begins with a byte order mark, which is no part of JSON")
+    except UnicodeDecodeError as error:
+        raise Unparsable(f"it is not UTF-8 at byte {error.start}") from None
+    return read_json(text)[0]
+
+
+def standard_json(text: str) -> Any:
+    """What `parse_json` finds, by the standard library alone: slower, it takes whatever is JSON, and what it refuses it
+    refuses in our words.
+
+    Raises:
+        Unparsable: as `parse_json`.
+    """
+    if text.startswith("\ufeff"):
+        raise Unparsable("it begins with a byte order mark, which is no part of JSON")
+    try:
         return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
     except RecursionError:
         raise Unparsable("it is nested too deeply") from None
-    except UnicodeDecodeError as error:
-        raise Unparsable(f"it is not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
         raise Unparsable(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
     except Unparsable:
@@ -99,10 +110,10 @@ def read_json(text: str) -> tuple[Any, Measure | None]:
             value = orjson.loads(text)
             written = orjson.dumps(value)
         except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-            return parse_json(text), None  # which takes what orjson does not, and says what is wrong in our words
+            return standard_json(text), None
         if text.count(":") == written.count(b":") and not _has_odd_numbers(written):
             return value, most(text)
-    return parse_json(text), None
+    return standard_json(text), None
 
 
 def _has_odd_numbers(written: bytes) -> bool:

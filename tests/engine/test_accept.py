@@ -361,22 +361,25 @@ async def test_a_key_that_is_no_key_passes_through_untouched() -> None:
     assert await known(await a_world(), keyed(b"two words")) == Pass()
 
 
-@pytest.mark.parametrize("fails", ["key", "read_chunk"])
+@pytest.mark.parametrize(("fails", "headers"), [("key", [(b"Idempotency-Key", b"k-1")]), ("read_chunk", [])])
 async def test_what_passes_through_passes_while_the_store_cannot_tell_its_key(
-    fails: str, monkeypatch: pytest.MonkeyPatch
+    fails: str, headers: list[Header], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def unavailable(*_: object) -> None:
         raise StoreUnavailable("the disk is gone")
 
-    world = await a_world()
-    await world.accepted(large())
+    body = b'"' + b"x" * 3 * CHUNK_SIZE + b'"'
+    derived = IdempotencyPolicy(derive="body", derive_anonymous=True)
+    world = await a_world(accepting(idempotency=derived))
+    process = await world.accepted(a_request(body, headers=headers, pieces=12))
+    assert await known(world, a_request(body, headers=headers, pieces=12)) == Joined(process.id)
     monkeypatch.setattr(world.store, fails, unavailable)
-    verdict = await known(world, request := large())
+    verdict = await known(world, request := a_request(body, headers=headers, pieces=12))
     assert isinstance(verdict, Pass)
     passed = [*verdict.read]
     while piece := await request.body.read():
         passed.append(piece)
-    assert b"".join(passed) == b"x" * (3 * CHUNK_SIZE)
+    assert b"".join(passed) == body
 
 
 # ── What is recorded ─────────────────────────────────────────────────────────────────────────────────────────────────

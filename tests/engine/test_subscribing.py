@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +11,13 @@ import pytest
 from strangler.domain.delivery import FINAL_STATES, Subscription, read_subscriptions
 from strangler.domain.exchange import Fault, FaultKind
 from strangler.domain.process import PublicState
+from strangler.engine import content, keys
+from strangler.engine.aside import PARSED_HERE
 from strangler.engine.submission import Joined, Refused
 from strangler.policy.callback_url import parse_allowed_origin
 from strangler.policy.expressions import Expression
-from strangler.policy.model import AcceptPolicy, AccessPolicy
+from strangler.policy.model import AcceptPolicy, AccessPolicy, IdempotencyPolicy
+from strangler.policy.readable import parse_json
 from strangler.policy.receivers import CallbackPolicy, Receiver
 from strangler.ports import DeliveryQuery
 from tests.engine.world import COMPAT, World, a_request, a_route
@@ -131,6 +135,47 @@ async def test_a_url_may_stand_in_the_body(world: World) -> None:
     refused = await world.submit(from_partner(None, body=b'{"reply_to": 7}'))
     assert isinstance(refused, Refused)
     assert refused.name == "callback-not-allowed"
+
+
+async def test_a_body_is_parsed_once_however_many_look_into_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[bytes] = []
+
+    def parse(data: bytes) -> Any:
+        parsed.append(data)
+        return parse_json(data)
+
+    monkeypatch.setattr(content, "parse_json", parse)
+    derived = IdempotencyPolicy(derive="body.claim", derive_anonymous=True)
+    accept = AcceptPolicy(schema={"required": ["claim"]}, idempotency=derived)
+    with_callbacks(world, accept, header=None, body=Expression("body.reply_to"))
+    body = b'{"claim": 7, "reply_to": "%s"}' % URL
+    process = await world.accepted(from_partner(None, body=body))
+    assert process.key_lookup == "derived:7"
+    assert process.subscriptions is not None
+    assert read_subscriptions(process.subscriptions)[1].url == URL.decode()
+    assert parsed == [body]
+    refused = await world.submit(from_partner(None, body=b"no json"))
+    assert isinstance(refused, Refused)
+    assert parsed == [body, b"no json"]
+
+
+async def test_what_is_looked_for_in_a_large_body_is_looked_for_beside_the_loop(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    class Noting(Expression):
+        def evaluate(self, document: Any) -> Any:
+            threads.append(threading.current_thread())
+            return super().evaluate(document)
+
+    monkeypatch.setattr(keys, "Expression", Noting)
+    accept = AcceptPolicy(idempotency=IdempotencyPolicy(derive="body.claim", derive_anonymous=True))
+    with_callbacks(world, accept, header=None, body=Noting("body.reply_to"))
+    for length, here in ((0, True), (PARSED_HERE, False)):
+        threads.clear()
+        await world.accepted(from_partner(None, body=b'{"claim": %d, "text": "%s"}' % (length, b"x" * length)))
+        assert [thread is threading.current_thread() for thread in threads] == [here, here]
 
 
 async def test_where_both_name_a_url_the_header_does(world: World) -> None:

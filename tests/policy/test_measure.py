@@ -15,7 +15,7 @@ from strangler.policy.expression_tree import growth
 from strangler.policy.expressions import MAX_COPIES, MAX_WORK, Expression, ExpressionError
 from strangler.policy.formula import Hook
 from strangler.policy.measure import MAX_DEPTH, MAX_VALUES, Document, Measure, TooLarge, measured
-from strangler.policy.readable import Unparsable, parse_json, read_json
+from strangler.policy.readable import Unparsable, read_json, standard_json
 from strangler.policy.rendering import Rendering
 from strangler.policy.wall import Content, Formula
 from tests.policy.test_evaluation import EXPRESSIONS
@@ -158,7 +158,7 @@ def test_what_is_wrong_with_a_text_is_told_in_words_for_its_author(text: str, wr
 def read(text: str, *, measure: bool) -> str:
     """What a text of JSON says, to the letter, or what is wrong with it."""
     try:
-        return repr(read_json(text)[0] if measure else parse_json(text))
+        return repr(read_json(text)[0] if measure else standard_json(text))
     except Unparsable as error:
         return str(error)
 
