@@ -9,6 +9,7 @@ import pytest
 
 from strangler.config.load import load_policy
 from strangler.domain.problem import TITLES
+from strangler.policy import conditions, follow, follow_up, interpret, probe, translate
 from strangler.policy.model import Mode
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +48,16 @@ def test_the_http_contract_names_every_problem_and_its_status() -> None:
     named = {code: int(status) for status, codes in table for code in re.findall(r"`([a-z-]+)`", codes)}
 
     assert named == {code: status for code, (status, _) in TITLES.items()}
+
+
+def test_the_http_contract_names_every_reason_of_ours() -> None:
+    document = (ROOT / "docs/http.md").read_text()
+    modules = (conditions, follow, follow_up, interpret, probe, translate)
+    words = {value for module in modules for name, value in vars(module).items() if name.isupper()}
+    reasons = {word for word in words if isinstance(word, str) and re.fullmatch(r"[a-z]+(-[a-z]+)+", word)}
+
+    assert {"worker-lost", "deadline-passed", "follow-nowhere", "probe-not-asked"} <= reasons
+    assert sorted(reason for reason in reasons if f"`{reason}`" not in document) == []
 
 
 def test_every_dependency_is_accounted_for_with_its_lower_bound() -> None:
