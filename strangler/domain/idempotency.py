@@ -48,6 +48,15 @@ def parse_key(value: bytes) -> str | None:
     return key.decode("ascii")
 
 
+def sought_key(text: str) -> str:
+    """A key that somebody looks for, as its process shows it. In quotes, as it may stand in a header, it is the same.
+
+    Raises:
+        KeySyntaxError: it begins with a quote, and is no quoted string.
+    """
+    return parse_key(text.encode("ascii", "replace")) or "" if text.startswith('"') else text
+
+
 def fingerprint(method: str, path: bytes, query: bytes | None, content_type: bytes | None, digest: bytes) -> bytes:
     """SHA-256 over what makes two requests the same request; ``digest`` is the SHA-256 of the body."""
     hasher = hashlib.sha256()

@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 from strangler.domain import instant
 from strangler.domain.exchange import Answer, Header, Request
-from strangler.domain.idempotency import KeySyntaxError, parse_key
+from strangler.domain.idempotency import sought_key
 from strangler.domain.problem import SOURCE, problem
 from strangler.domain.process import Process, PublicState
 from strangler.engine.document import status_word
@@ -148,17 +148,6 @@ def _limit(value: str) -> int:
     return int(value)
 
 
-def _key(value: str) -> str:
-    """The key as its process shows it: quoted, as it may stand in the request's header, it is the same key."""
-    if not value.startswith('"'):
-        return value
-    try:
-        key = parse_key(value.encode("ascii", "replace"))
-    except KeySyntaxError as error:
-        raise ValueError(str(error)) from None
-    return key or ""
-
-
 def _cursor(value: str) -> str:
     if _ID.fullmatch(value) is None:
         raise ValueError('expected what a rel="next" link gave')
@@ -168,7 +157,7 @@ def _cursor(value: str) -> str:
 _FIELDS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "state": ("state", _state),
     "correlationId": ("correlation_id", str),
-    "idempotencyKey": ("key", _key),
+    "idempotencyKey": ("key", sought_key),
     "createdAfter": ("created_after", _instant),
     "createdBefore": ("created_before", _instant),
     "limit": ("limit", _limit),

@@ -41,6 +41,7 @@ async def test_a_process_is_found_by_all_that_people_know_of_it(desk: Desk) -> N
         ({"correlationId": "order-17"}, [one]),
         ({"correlationId": rejected["correlationId"]}, [other]),
         ({"idempotencyKey": "key-1"}, [one]),
+        ({"idempotencyKey": '"key-1"'}, [one]),  # as it may stand in the header
         ({"reference": "P-1003"}, [one]),
         ({"reference": "policyNumber=P-7"}, [other]),
         ({"reference": "claimNumber=P-7"}, []),
@@ -357,5 +358,7 @@ async def test_what_a_person_says_is_text_on_one_line(desk: Desk, text: str) -> 
     ):
         told = await desk.ask("POST", path, body=body, token=desk.token)
         assert (told.status, told.code) == (400, "bad-request"), path
+        if text:
+            assert told.document["detail"].endswith(": expected text on one line"), path
     said = {"status": " waiting for Zoë 🙂 "}
     assert (await desk.ask("POST", f"/processes/{one}/progress", body=said)).status == 200

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from strangler.domain.exchange import Body
+from strangler.domain.idempotency import sought_key
 from strangler.domain.process import Process, PublicState, State, Tombstone
 from strangler.engine.document import status_word
 from strangler.operations.api import exporting, views
@@ -153,6 +154,10 @@ def _exporting(sources: Sources) -> Endpoint:
 # ── What is asked for ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _read_key(value: str) -> str:
+    return sought_key(read_text(1000)(value))
+
+
 def _read_reference(value: str) -> tuple[str | None, str]:
     name, equals, text = value.partition("=")
     found = (name, text) if equals and name else (None, value)
@@ -180,7 +185,7 @@ _FILTERS = (
         read=_read_reference,
     ),
     Parameter(name="correlationId", about="the correlation id", schema=TEXT, read=read_text(1000)),
-    Parameter(name="idempotencyKey", about="the key as the client gave it", schema=TEXT, read=read_text(1000)),
+    Parameter(name="idempotencyKey", about="the key as the client gave it", schema=TEXT, read=_read_key),
     Parameter(name="text", about="is in the reason; needs createdAfter", schema=TEXT, read=read_text()),
 )
 

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from aiohttp import web
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import Answer, Header
 from strangler.domain.problem import problem
 from strangler.operations.api.admission import admit
 from strangler.operations.api.endpoint import Asked, Done, Endpoint, Refusal, Stream, Text, Told
-from strangler.operations.api.schemas import is_id
+from strangler.operations.api.schemas import LINE, is_id
 from strangler.operations.api.tokens import Tokens
 from strangler.ports import Audit, Command
 
@@ -114,7 +114,7 @@ async def _body(request: web.Request, validator: Draft202012Validator) -> Mappin
     except (ValueError, RecursionError):
         raise _Refused(Refusal("bad-request", "expected a JSON object as the body")) from None
     errors = [
-        {"pointer": "".join(f"/{part}" for part in error.absolute_path), "detail": error.message[:500]}
+        {"pointer": "".join(f"/{part}" for part in error.absolute_path), "detail": _wrong(error)}
         for error in sorted(validator.iter_errors(found), key=lambda error: [str(part) for part in error.absolute_path])
     ]
     if errors:
@@ -123,6 +123,12 @@ async def _body(request: web.Request, validator: Draft202012Validator) -> Mappin
         raise _Refused(Refusal("bad-request", f"{where}: {first['detail']}", errors[:_MOST_ERRORS]))
     assert isinstance(found, Mapping)
     return found
+
+
+def _wrong(error: ValidationError) -> str:
+    if error.validator == "pattern" and error.validator_value == LINE["pattern"]:
+        return "expected text on one line"
+    return error.message[:500]
 
 
 def _no_number(text: str) -> float:
