@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from functools import lru_cache
 from typing import Any
 
 from strangler.domain import instant
@@ -26,7 +27,12 @@ _LEFT_OUT = frozenset(
 
 def callback_type(process_type: str, state: PublicState) -> str:
     """``ClaimSubmission.completed``; what the specification does not take in a type becomes ``_``."""
-    return f"{_NOT_TAKEN.sub('_', process_type)}.{state}"
+    return f"{_taken(process_type)}.{state}"
+
+
+@lru_cache(maxsize=1024)
+def _taken(process_type: str) -> str:
+    return _NOT_TAKEN.sub("_", process_type)
 
 
 def callback_body(kind: str, occurred_at: int, document: bytes, reply: RecordedReply | None = None) -> bytes:

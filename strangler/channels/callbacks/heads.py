@@ -59,4 +59,4 @@ def _attribute(value: str) -> str:
 
 def _one_line(value: str) -> str:
     """A value that came from a client, as far as it may stand in a header field."""
-    return _UNFIT.sub("?", value)
+    return value if value.isascii() and value.isprintable() else _UNFIT.sub("?", value)
