@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from strangler.domain.exchange import Headers, joined_field, joined_fields
 from strangler.policy.charset import said_charset
+from strangler.policy.expression_tree import REPLY_FIELDS
 from strangler.policy.measure import Document, Measure
 from strangler.policy.pattern import PathPattern, parse_path
 from strangler.policy.readable import (
@@ -175,9 +176,12 @@ def first_values(query: bytes) -> dict[str, str]:
     return values
 
 
-def reply_values(status: int, headers: Headers, read: Read) -> dict[str, Any]:
-    """A reply as expressions see it."""
-    document: dict[str, Any] = {"status": status, "headers": header_values(headers), "body": read.body}
+def reply_values(status: int, headers: Headers, read: Read, names: Collection[str] = ALL_NAMES) -> dict[str, Any]:
+    """A reply as expressions see it; ``names`` as for `request_values`."""
+    document: dict[str, Any] = {"status": status}
+    if "@" in names or REPLY_FIELDS in names:
+        document["headers"] = header_values(headers)
+    document["body"] = read.body
     if read.soap is not None:
         document["soap"] = read.soap.plain()
     return document

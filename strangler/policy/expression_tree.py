@@ -24,6 +24,11 @@ _CHAINED = frozenset(
     }
 )
 
+_REPLY = {"type": "field", "value": "reply", "children": []}
+
+REPLY_FIELDS = "reply.headers"
+"""The header fields of a reply: hardly any expression asks for them, and they are more than the rest of its head."""
+
 
 def copies(tree: Tree, given: int) -> int:
     """How many copies of a document an expression makes at most, when it is given so many.
@@ -106,18 +111,25 @@ def wrong_call(tree: Tree) -> str | None:
 
 
 def first_names(tree: Tree) -> Iterator[str]:
-    """The names by which an expression enters the document."""
+    """The names by which an expression enters the document; beside "reply", `REPLY_FIELDS` if it may see them."""
     waiting = [tree]
     while waiting:
         node = waiting.pop()
+        children = node["children"]
         if node["type"] == "field":
             yield node["value"]
+            if node["value"] == "reply":
+                yield REPLY_FIELDS
         elif node["type"] in ("current", "identity"):
             yield "@"
         elif node["type"] == "expref":
             continue
+        elif node["type"] == "subexpression" and children[0] == _REPLY and children[1]["type"] == "field":
+            yield "reply"
+            if children[1]["value"] == "headers":
+                yield REPLY_FIELDS
         else:
-            children = node["children"][:1] if node["type"] in _CHAINED else node["children"]
+            children = children[:1] if node["type"] in _CHAINED else children
             waiting.extend(child for child in children if isinstance(child, Mapping))
 
 

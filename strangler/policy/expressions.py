@@ -15,7 +15,7 @@ import jmespath
 from jmespath.exceptions import JMESPathError, LexerError, ParseError
 
 from strangler.policy.evaluation import Tree, function_of
-from strangler.policy.expression_tree import copies, first_names, growth, wrong_call
+from strangler.policy.expression_tree import REPLY_FIELDS, copies, first_names, growth, wrong_call
 from strangler.policy.measure import MAX_DEPTH, MAX_VALUES, Document, Measure, TooLarge
 
 MAX_TEXT = 16 * 1024  # characters of an expression
@@ -72,9 +72,9 @@ class Expression:
                 f"makes up to {self._copies:.0e} copies of its document; {MAX_COPIES} are taken"
             )
         self.names = frozenset(first_names(tree))
-        """By which it enters the document; "@": as a whole."""
+        """By which it enters the document, see `first_names`; "@": as a whole."""
         if names is not None:
-            for name in sorted(self.names - {"@"}):
+            for name in sorted(self.names - {"@", REPLY_FIELDS}):
                 if name not in names:
                     raise ExpressionSyntaxError(f"begins with {name}; it can begin with {', '.join(sorted(names))}")
 

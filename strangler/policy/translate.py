@@ -261,7 +261,7 @@ class _Seen:
         read = read_body(self.asked.data, self.asked.headers, source) if looks else Read(None)
         replied, body = self._reply_read() if with_reply else (Read(None), Document(None))
         values = request_values(self.asked, self._wall.paths, read, names)
-        values["reply"] = reply_values(self._reply.status, self._reply.headers, replied)
+        values["reply"] = reply_values(self._reply.status, self._reply.headers, replied, names)
         return Document(values, parts=[read.document(), body])
 
     def _reply_read(self) -> tuple[Read, Document]:

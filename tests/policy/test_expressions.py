@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from strangler.policy.documents import Read, reply_values
 from strangler.policy.expressions import (
+    REPLY_NAMES,
     REQUEST_NAMES,
     Expression,
     ExpressionError,
@@ -158,3 +160,32 @@ def test_what_would_make_another_path_of_it_is_an_error(expression: str) -> None
 def test_what_is_wrong_with_a_template_is_said_when_it_is_compiled(template: str) -> None:
     with pytest.raises(ExpressionSyntaxError):
         Template(template, REQUEST_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("text", "sees"),
+    [
+        ("reply.body.status", False),
+        ("{a: reply.status, b: reply.body[].{n: headers}}", False),
+        ("body.reply.headers", False),
+        ("map(&reply.headers, reply.body.list)", False),
+        ('reply.headers."x-a"', True),
+        ("{a: reply.status, b: not_null(reply.headers.x)}", True),
+        ("reply.{a: headers}", True),
+        ("(reply).headers", True),
+        ("reply | headers", True),
+        ("reply.*", True),
+        ("keys(reply)", True),
+        ("[reply, `1`]", True),
+        ("@.reply.headers", True),
+        ("reply.body || reply.headers", True),
+    ],
+)
+def test_the_fields_of_a_reply_are_there_for_an_expression_that_may_see_them(text: str, sees: bool) -> None:
+    expression = Expression(text, REPLY_NAMES)
+    read, headers = Read({"status": None, "list": [{"reply": {"headers": 7}}]}), [(b"X-A", b"a")]
+    whole = {"body": {}, "reply": reply_values(200, headers, read)}
+    given = {"body": {}, "reply": reply_values(200, headers, read, expression.names)}
+    assert ("headers" in given["reply"]) is sees
+    assert expression.evaluate(given) == expression.evaluate(whole)
+    assert [*whole["reply"]] == ["status", "headers", "body"]
