@@ -76,12 +76,20 @@ class AesGcmSealer:
         self._nonces = iter(())
 
 
+_MISSING = (
+    "{store} is there, and its key is not: under a new one no caller would find its processes, and what they repeat "
+    "with a known key would be done twice. Give the key that it was written with, as --identity-key or in {key}; if it "
+    "is lost for good, put another one there (openssl rand -hex 32)"
+)
+
+
 def load_identity_key(setting: str | bytes | None, store_path: Path | None) -> bytes:
     """The identity key: what ``--identity-key`` holds (the content of a file, its line end is cut), else the one beside
-    the store, which is made if there is none; without a store it is new each time.
+    the store, which is made with it; without a store it is new each time.
 
     Raises:
-        OperatorError: the key is too short, or its file cannot be read or written.
+        OperatorError: the key is too short, its file cannot be read or written, or the store was written under one that
+            is not here: callers would be strangers to their processes, and a known key of theirs a new one.
     """
     if setting is not None:
         key = (setting.encode() if isinstance(setting, str) else setting).rstrip(b"\r\n")
@@ -94,6 +102,8 @@ def load_identity_key(setting: str | bytes | None, store_path: Path | None) -> b
     try:
         return _read(path)
     except FileNotFoundError:
+        if store_path.exists() and store_path.stat().st_size:
+            raise OperatorError(_MISSING.format(store=store_path, key=path)) from None
         try:
             return _make(path)
         except OSError as error:

@@ -348,6 +348,19 @@ def test_the_identity_key_is_made_once_beside_the_store(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
+def test_no_second_identity_key_is_made_for_a_store_that_is_there(tmp_path: Path) -> None:
+    store, file = tmp_path / "s.db", tmp_path / "s.db.identity-key"
+    store.write_bytes(b"SQLite format 3\0")
+    with pytest.raises(OperatorError, match="is there, and its key is not"):
+        load_identity_key(None, store)
+    assert not file.exists()
+    file.write_text("ab" * KEY_BYTES + "\n")
+    assert load_identity_key(None, store) == b"\xab" * KEY_BYTES
+    file.unlink()
+    store.write_bytes(b"")  # somebody else's `touch`
+    assert len(load_identity_key(None, store)) == KEY_BYTES
+
+
 def test_a_given_identity_key_is_taken_without_its_line_end(tmp_path: Path) -> None:
     assert load_identity_key("0123456789abcdef\n", tmp_path / "s.db") == b"0123456789abcdef"
     assert load_identity_key(b"\xff" * 16, tmp_path / "s.db") == b"\xff" * 16
