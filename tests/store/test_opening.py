@@ -15,7 +15,7 @@ from strangler.domain.errors import OperatorError
 from strangler.ports import Committed, Lease
 from strangler.store.ids import id_bytes
 from strangler.store.memory import MemoryStore
-from strangler.store.open import open_store, store_path
+from strangler.store.open import open_ledgers, open_store, store_path
 from strangler.store.sealing import KEY_BYTES, AesGcmSealer, load_identity_key
 from strangler.store.sqlite import library as library_module
 from strangler.store.sqlite.connection import open_reader, open_writer
@@ -269,6 +269,9 @@ async def test_a_file_of_a_newer_release_is_refused(tmp_path: Path, clock: FakeC
     )
     with pytest.raises(OperatorError, match="newer release"):
         open_store(url_of(tmp_path), SEALER, clock)
+    # What it may hold is not known here, so that nobody here can say that all is well.
+    with pytest.raises(OperatorError, match="newer release"), open_ledgers(url_of(tmp_path)):
+        pass
 
 
 async def test_a_schema_that_somebody_changed_is_refused(tmp_path: Path, clock: FakeClock) -> None:

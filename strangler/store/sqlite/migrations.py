@@ -7,7 +7,7 @@ the owner's lock, because `Migrations.apply` is not made for two that start at o
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -43,9 +43,7 @@ def migrate(connection: Connection, path: Path) -> None:
     _require_ours(connection, path)
     database = Database(connection.raw, recursive_triggers=False, execute_plugins=False)
     migrations = _migrations()
-    applied = {migration.name for migration in migrations.applied(database)}
-    if unknown := sorted(applied - {Path(name).stem for name in _FILES}):
-        raise OperatorError(f"{path} was written by a newer release (it has {unknown[-1]}); use that one")
+    _refuse_newer([migration.name for migration in migrations.applied(database)], path)
     migrations.apply(database)
     _require_schema(connection, path)
 
@@ -59,6 +57,13 @@ def require_current(connection: Connection, path: Path) -> None:
     if connection.row("PRAGMA application_id") != (APPLICATION_ID,):
         raise OperatorError(f"{path} is not a store of strangler")
     _require_schema(connection, path)
+    applied = connection.rows("SELECT name FROM _sqlite_migrations WHERE migration_set = ?", (_SET,))
+    _refuse_newer([name for (name,) in applied], path)
+
+
+def _refuse_newer(applied: Iterable[str], path: Path) -> None:
+    if unknown := sorted(set(applied) - {Path(name).stem for name in _FILES}):
+        raise OperatorError(f"{path} was written by a newer release (it has {unknown[-1]}); use that one")
 
 
 def _migrations() -> Migrations:
