@@ -197,6 +197,19 @@ async def test_a_receiver_that_says_no_is_well_all_the_same(begun: Telling) -> N
     assert [name for name, _ in begun.instrument.told if name == "note"] == []
 
 
+async def test_a_receiver_that_says_no_again_is_called_as_widely_as_before(
+    begun: Telling,
+) -> None:
+    begun.receiver(concurrency=3)
+    gate = Gate(answer(404))
+    begun.sender.scripts["broker-a"] = [*[answer(500)] * NARROWED_AFTER, answer(404), gate]
+    await begun.processes(NARROWED_AFTER + 10)
+    await begun.until(lambda: gate.waiting == 3)
+    gate.open.set()
+    await begun.settled()
+    assert gate.most == 3
+
+
 async def test_what_is_told_of_one_process_is_told_in_order(begun: Telling) -> None:
     both = Subscription("broker-a", None, FINAL_STATES | {PublicState.PROCESSING})
     begun.sender.scripts["broker-a"] = [answer(500), OK]
