@@ -68,10 +68,10 @@ class HeadBuffer:
             Malformed: it is refused.
         """
         data, start = self.held, self._position
-        if data.startswith(b"\r\n", start):  # RFC 9112 section 2.2: old clients send one after a body
+        while data.startswith(b"\r\n", start):  # RFC 9112 section 2.2: old clients send one after a body
             start += 2
-            if start == len(data):
-                self._use_up(start)
+            self._use_up(start)  # here: those that come in pieces are forgotten, too
+            if not self.held:
                 return None
         end = data.find(b"\r\n\r\n", max(start, self._searched - 3))
         if end < 0:

@@ -67,6 +67,7 @@ REQUESTS = [
     b"POST /b?c HTTP/1.1\r\nHost: h\r\nContent-Length: 7\r\nX-A: b\r\n\r\n\r\n\r\nabc",
     b"PUT /d HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n0\r\nX-T: 1\r\n\r\n",
     b"\r\nHEAD / HTTP/1.0\r\n\r\n",
+    b"\r\n\r\n\r\nHEAD /e HTTP/1.1\r\nHost: h\r\n\r\n",
     b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",
 ]
 
