@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from bench.accepts import checked
 from bench.dataplane import telemetry
-from bench.machine import SERVER_CORE, Program, free_port, python
+from bench.machine import SERVER_CORE, Program, python
 from bench.report import median
 from bench.subject import Strangler, directory, submission, upstream
 from strangler.config.system import SystemClock, SystemIds
@@ -34,6 +34,7 @@ from strangler.store.sqlite.packing import pack_headers
 from strangler.store.sqlite.rows import Written
 from strangler.store.sqlite.statements import NULL, Row
 from strangler.store.sqlite.store import SqliteStore
+from tests.harness.waiting import free_port
 
 ROUNDS, SECONDS = 5, 2.0
 DAY = 86_400_000

@@ -38,13 +38,6 @@ def on_core(*cores: int) -> Iterator[None]:
         os.sched_setaffinity(0, usual)
 
 
-def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Program:
     """An OS process that listens on a port; ends with the `with` block.
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.machine import LOAD_CORE, ROOT, SERVER_CORE, Program, free_port, python
+from bench.machine import LOAD_CORE, ROOT, SERVER_CORE, Program, python
+from tests.harness.waiting import free_port
 
 NGINX = """
 daemon off; master_process off; worker_processes 1; pid {path}/{name}.pid; error_log {path}/{name}.log;

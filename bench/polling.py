@@ -13,9 +13,9 @@ from typing import NamedTuple
 import aiohttp
 from aiohttp import web
 
-from bench.machine import free_port
 from bench.report import Row, Settings
 from bench.subject import Strangler, directory
+from tests.harness.waiting import free_port
 
 MEDIAN, P99 = 4.0, 30.0  # seconds that the upstream takes
 _SIGMA = math.log(P99 / MEDIAN) / 2.326

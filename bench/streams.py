@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 from bench.accepts import checked
 from bench.followers import Heard
-from bench.machine import LOAD_CORE, ROOT, Program, free_port, get, load, on_core, python
+from bench.machine import LOAD_CORE, ROOT, Program, get, load, on_core, python
 from bench.report import MIB, Row, Settings
 from bench.subject import Strangler, directory, submission
+from tests.harness.waiting import free_port
 
 WITHIN = 1.0  # seconds in which all of them end
 

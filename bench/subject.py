@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bench.machine import LOAD_CORE, SERVER_CORE, Program, free_port, get, python
+from bench.machine import LOAD_CORE, SERVER_CORE, Program, get, python
+from tests.harness.waiting import free_port
 
 POLICY = """
 upstreams:

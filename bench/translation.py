@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.accepts import checked
-from bench.machine import LOAD_CORE, Program, free_port, python
+from bench.machine import LOAD_CORE, Program, python
 from bench.report import Pair, Row, Settings, compared, mebibytes
 from bench.subject import Strangler, directory
+from tests.harness.waiting import free_port
 
 POLICY = """
 upstreams: {{legacy: {{url: "http://127.0.0.1:{upstream}"}}}}

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from bench import peers
 from bench.load import Seen
-from bench.machine import LOAD_CORE, Program, free_port, get, load, on_core, python
+from bench.machine import LOAD_CORE, Program, get, load, on_core, python
 from bench.pace import REQUEST
 from bench.report import MIB, Row, Settings, compared, mebibytes, median
 from bench.subject import Strangler, directory, reading, upstream
+from tests.harness.waiting import free_port
 
 KIB = 1024
 STEADY = 500  # requests per second

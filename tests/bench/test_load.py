@@ -6,9 +6,10 @@ from pathlib import Path
 
 from bench.baselines import STATUS_DOCUMENT
 from bench.load import Plan, Tally
-from bench.machine import CORES, Program, free_port, get, load, on_core, python
+from bench.machine import CORES, Program, get, load, on_core, python
 from bench.report import Row, compared, table
 from bench.subject import reading, submission
+from tests.harness.waiting import free_port
 
 
 def program(*command: str) -> Program:

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from bench import peers
-from bench.machine import CORES, Program, free_port, get, python
+from bench.machine import CORES, Program, get, python
 from bench.pace import steady
 from bench.transparency import _bounded
 from bench.volume import down, up
 from tests.bench.test_load import program
+from tests.harness.waiting import free_port
 
 
 def test_a_steady_load_measures_each_exchange_once() -> None:

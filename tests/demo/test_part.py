@@ -11,6 +11,7 @@ import pytest
 
 from strangler.demo import part as part_module
 from strangler.demo.part import Part, PartFailed, free_port
+from tests.harness import waiting
 
 Make = Callable[[str], Part]
 
@@ -126,10 +127,8 @@ def test_what_is_not_running_can_be_stopped(make: Make) -> None:
 
 
 def test_the_port_that_is_wished_for_is_taken_where_it_is_free() -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        taken = other.getsockname()[1]
+    taken = waiting.free_port()
+    with socket.create_server(("127.0.0.1", taken)):
         assert free_port(taken) != taken
 
     assert free_port(taken) == taken

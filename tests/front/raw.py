@@ -134,11 +134,3 @@ class RawUpstream:
         end = End(reader, writer)
         self._all.append(end)
         self._ends.put_nowait(end)
-
-
-def refused_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

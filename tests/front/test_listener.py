@@ -12,8 +12,9 @@ import pytest
 from strangler.domain.exchange import Answer, Request
 from strangler.policy.upstreams import Tls
 from tests.front.certificates import Authority
-from tests.front.raw import End, RawUpstream, refused_port
+from tests.front.raw import End, RawUpstream
 from tests.front.scene import Scene
+from tests.harness.waiting import free_port
 
 G = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 OURS = b"GET /ours HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -153,7 +154,7 @@ async def test_an_upstream_behind_a_unix_socket(tmp_path: Path) -> None:
 
 async def test_every_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Scene(host="legacy.test") as scene:
-        dead = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", refused_port()))
+        dead = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", free_port()))
         alive = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", scene.legacy.port))
         asked: list[object] = []
 

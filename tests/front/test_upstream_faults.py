@@ -8,8 +8,9 @@ import json
 
 import pytest
 
-from tests.front.raw import End, refused_port
+from tests.front.raw import End
 from tests.front.scene import Scene
+from tests.harness.waiting import free_port
 
 G = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 P = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"
@@ -25,7 +26,7 @@ async def refusal(client: End) -> tuple[int, str]:
 
 
 async def test_a_refused_connection_is_502_and_the_client_may_go_on() -> None:
-    async with Scene(port=refused_port()) as scene:
+    async with Scene(port=free_port()) as scene:
         client = await scene.send(P + G)
         assert await refusal(client) == (502, "upstream-unreachable")
         assert await refusal(client) == (502, "upstream-unreachable")
@@ -33,7 +34,7 @@ async def test_a_refused_connection_is_502_and_the_client_may_go_on() -> None:
 
 
 async def test_the_log_says_why_and_the_client_only_that() -> None:
-    async with Scene(port=refused_port()) as scene:
+    async with Scene(port=free_port()) as scene:
         scene.told.access_log = "all"
         assert await refusal(await scene.send(G)) == (502, "upstream-unreachable")
         assert scene.told.details == ["the connection to the upstream was refused"]

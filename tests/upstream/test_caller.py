@@ -14,7 +14,8 @@ from strangler.domain.exchange import CHUNK_SIZE, Body, Fault, FaultKind, Header
 from strangler.policy.upstreams import Upstream
 from strangler.ports import Outgoing
 from strangler.upstream import Caller
-from tests.front.raw import PATIENCE, End, RawUpstream, refused_port
+from tests.front.raw import PATIENCE, End, RawUpstream
+from tests.harness.waiting import free_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HOST: Header = (b"Host", b"legacy")
@@ -213,7 +214,7 @@ async def test_a_big_reply_waits_for_a_slow_sink(world: World) -> None:
 
 
 async def test_a_refused_connection_is_not_sent(world: World) -> None:
-    fault = await world.call(outgoing(), Sink(), port=refused_port())
+    fault = await world.call(outgoing(), Sink(), port=free_port())
     assert fault == Fault(FaultKind.NOT_SENT, "the connection to the upstream was refused")
     assert world.asked == 0
 

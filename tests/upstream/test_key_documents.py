@@ -10,7 +10,8 @@ import pytest
 
 from strangler.ports import MAX_KEYS, KeysUnavailable
 from strangler.upstream import Caller, PublishedKeys, key_documents
-from tests.front.raw import RawUpstream, refused_port
+from tests.front.raw import RawUpstream
+from tests.harness.waiting import free_port
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ async def test_what_is_no_answer_is_no_keys(keys: PublishedKeys, answer: bytes, 
 
 async def test_an_issuer_that_is_down_has_no_keys(keys: PublishedKeys) -> None:
     with pytest.raises(KeysUnavailable, match="refused"):
-        await keys.fetch(f"http://127.0.0.1:{refused_port()}/keys")
+        await keys.fetch(f"http://127.0.0.1:{free_port()}/keys")
 
 
 async def test_an_issuer_that_says_nothing_is_not_waited_for_long(
