@@ -65,9 +65,10 @@ def read_body(data: bytes, headers: Headers, source: Source) -> Read:
         return Read(None)
     if len(data) > MAX_DOCUMENT:
         raise Unparsable(f"it has {len(data)} bytes; at most {MAX_DOCUMENT} are read")
-    if (coding := joined_field(headers, b"content-encoding")) is not None:
+    fields = joined_fields(headers)
+    if (coding := fields.get(b"content-encoding")) is not None:
         data = unpacked(data, coding.decode("latin-1"))
-    kind = joined_field(headers, b"content-type")
+    kind = fields.get(b"content-type")
     content_type = kind.decode("latin-1") if kind is not None else None
     form = source.format or _form_of(media_type(content_type))
     text = decoded(data, content_type, source.charset, xml=form in ("xml", "soap"))

@@ -53,7 +53,7 @@ def function_of(tree: Tree) -> Function:
         case "not_expression":
             return _not(function_of(below[0]))
         case "comparator" if tree["value"] in ("eq", "ne"):
-            return _compared(TreeInterpreter.COMPARATOR_FUNC[tree["value"]], *map(function_of, below))
+            return _compared(tree["value"], *map(function_of, below))
         case "function_expression":
             return _call(tree["value"], [function_of(each) for each in below])
     interpreter = TreeInterpreter()
@@ -190,8 +190,16 @@ def _not(inner: Function) -> Function:
     return lambda value: not holds(inner(value))
 
 
-def _compared(compare: Callable[[Any, Any], Any], left: Function, right: Function) -> Function:
-    return lambda value: compare(left(value), right(value))
+def _compared(comparator: str, left: Function, right: Function) -> Function:
+    compare, equal = TreeInterpreter.COMPARATOR_FUNC[comparator], comparator == "eq"
+
+    def compared(value: Any) -> Any:
+        one, other = left(value), right(value)
+        if type(one) is str:
+            return (one == other) is equal  # only numbers and booleans are compared by a rule of their own
+        return compare(one, other)
+
+    return compared
 
 
 def _call(name: str, arguments: Sequence[Function]) -> Function:

@@ -44,7 +44,7 @@ class ExpressionError(ValueError):
 class Expression:
     """A compiled expression."""
 
-    __slots__ = ("_copies", "_find", "_growth", "names", "text")
+    __slots__ = ("_find", "_growth", "_most", "names", "text")
 
     def __init__(self, text: str, names: frozenset[str] | None = None) -> None:
         """Compile ``text``; ``names`` is what it may begin with, None: anything.
@@ -58,7 +58,7 @@ class Expression:
         try:
             tree: Tree = jmespath.compile(text).parsed
             wrong = wrong_call(tree)
-            self._copies = copies(tree, 1)
+            copied = copies(tree, 1)
             self._growth = growth(tree)
             self._find = function_of(tree)
         except (ParseError, LexerError) as error:
@@ -67,10 +67,9 @@ class Expression:
             raise ExpressionSyntaxError("not JMESPath") from None
         if wrong is not None:
             raise ExpressionSyntaxError(wrong)
-        if self._copies > MAX_COPIES:
-            raise ExpressionSyntaxError(
-                f"makes up to {self._copies:.0e} copies of its document; {MAX_COPIES} are taken"
-            )
+        if copied > MAX_COPIES:
+            raise ExpressionSyntaxError(f"makes up to {copied:.0e} copies of its document; {MAX_COPIES} are taken")
+        self._most = MAX_WORK // copied
         self.names = frozenset(first_names(tree))
         """By which it enters the document, see `first_names`; "@": as a whole."""
         if names is not None:
@@ -86,7 +85,7 @@ class Expression:
         """
         document = Document.of(document)
         measure = _measure(document)
-        if self._takes_long(measure) and self._takes_long(_measure(Document(document.value))):
+        if measure.values + measure.letters // _TEXT > self._most and self._takes_long(document.value):
             raise ExpressionError(f"{self.text[:100]} would take too long over a document of this size")
         try:
             value = self._find(document.value)
@@ -97,8 +96,9 @@ class Expression:
             _measure(Document(value))
         return value
 
-    def _takes_long(self, measure: Measure) -> bool:
-        return (measure.values + measure.letters // _TEXT) * self._copies > MAX_WORK
+    def _takes_long(self, document: Any) -> bool:
+        measure = _measure(Document(document))  # for certain, and not what it holds at most
+        return measure.values + measure.letters // _TEXT > self._most
 
     def is_plain(self, document: Document) -> bool:
         """Whether no number in its value over a document is other than `Measure.plain` says."""

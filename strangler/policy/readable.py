@@ -105,7 +105,7 @@ def read_json(text: str) -> tuple[Any, Measure | None]:
     # orjson takes the last of two members of one name, and an integer of more than 64 bits for a fraction. So what it
     # read is written again: a member that was dropped lacks its colon there, and no string has one more unless it was
     # escaped; a fraction that has become of an integer has an exponent.
-    if len(text) <= _READ_TWICE and "\\u003" not in text:
+    if len(text) <= _READ_TWICE and ("\\" not in text or "\\u003" not in text):
         try:
             value = orjson.loads(text)
             written = orjson.dumps(value)
@@ -141,6 +141,7 @@ def whole_text(text: str) -> str:
 
 _HALVES = re.compile("[\ud800-\udfff]")
 _BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_MARKS = tuple(mark for mark, _ in _BYTE_ORDER_MARKS)
 _XML_DECLARATION = re.compile(rb"^\s*<\?xml[^>]{0,200}?\sencoding\s*=\s*[\"']([A-Za-z][A-Za-z0-9._-]{0,40})[\"']")
 
 
@@ -182,9 +183,8 @@ def known_codec(charset: str) -> str:
 
 
 def _named(data: bytes, content_type: str | None, charset: str | None, *, xml: bool) -> tuple[str, bytes]:
-    for mark, name in _BYTE_ORDER_MARKS:
-        if data.startswith(mark):
-            return name, data[len(mark) :]
+    if data.startswith(_MARKS):
+        return next((name, data[len(mark) :]) for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark))
     if charset is not None:
         return charset, data
     said = said_charset(content_type)
