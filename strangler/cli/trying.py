@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, assert_never
@@ -33,7 +34,8 @@ def add_parser(subparsers: Any) -> None:
         description="Shows the route that a request falls on, the decision and its reason, the request as it would go "
         "upstream, and with --reply the rule that decides, the status document and what the client would get. Files "
         "hold a message as on the wire: first line, headers, an empty line, body. Exit codes: 0 shown; 1 the request "
-        "falls on another route, or would be refused; 2 wrong usage, or a policy that does not load.",
+        "falls on another route, or would be refused; 2 wrong usage, or a policy that does not load. Credentials, "
+        "callbacks, limits and room are not looked at.",
     )
     parser.add_argument("route", metavar="ROUTE", help="the name of the route that is meant")
     parser.add_argument("--request", required=True, type=Path, metavar="FILE", help="a request: POST /claims, …")
@@ -63,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     trial = asyncio.run(attempt(table, request, reply))
     for line in told(trial):
         print(line)
+    if trial.route is not None and trial.route.name != arguments.route:
+        print(f"the request falls on {trial.route.name}, not on {arguments.route}", file=sys.stderr)
     return 0 if trial.route is not None and trial.route.name == arguments.route and trial.refusal is None else 1
 
 

@@ -15,7 +15,7 @@ from strangler.domain.steps import Accept
 from strangler.engine.admission import Admission
 from strangler.engine.beginning import Beginning
 from strangler.engine.capacity import Capacity, passes_without_store
-from strangler.engine.content import JsonBody, Schemas
+from strangler.engine.content import JsonBody
 from strangler.engine.execute import Executor
 from strangler.engine.identity import caller_name, identify
 from strangler.engine.intake import TooLarge, names, read_body, recorded
@@ -26,14 +26,13 @@ from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outgoing import REQUEST_PART
 from strangler.engine.referencing import found_in_request
-from strangler.engine.refusals import Refusals, Stop, sentence
+from strangler.engine.refusals import Refusals, Stop
 from strangler.engine.submission import Acceptance, Accepted, Joined, Pass, Refused, Submission, draft_of
 from strangler.engine.subscribing import named_url, subscribed
 from strangler.engine.translating import Ready, prepared
 from strangler.engine.uninterrupted import uninterrupted
 from strangler.policy.limit import Reading
 from strangler.policy.model import Rate, Route
-from strangler.policy.readable import Unparsable
 from strangler.policy.receivers import CallbackNotAllowed, CallbackPolicy, Receiver
 from strangler.policy.translate import Interpreter, Unreadable, Untranslatable
 from strangler.ports import Committed, KeyTaken, Limiter, Verdict
@@ -83,7 +82,6 @@ class Acceptor:
         self._revision = revision
         self._receivers = receivers
         self._refusals = Refusals(means.instrument)
-        self._schemas = Schemas()
         self._keys = Keys()
 
     async def accept(self, submission: Submission) -> Acceptance:
@@ -249,15 +247,7 @@ class Acceptor:
         """What can be judged once the body is there; a known key comes before all that could refuse."""
         route, request = submission.route, submission.request
         accept = route.accept
-        try:
-            given = given_key(request, route.accept.idempotency)
-        except KeySyntaxError as error:
-            self._refusals.refuse(route, "idempotency-key-invalid", str(error))
-            given = None  # the route only reports: a key that is none counts as missing
-        if given is None and accept.idempotency.required:
-            self._refusals.refuse(
-                route, "idempotency-key-missing", f"the header {accept.idempotency.headers[0]} is required"
-            )
+        given = self._refusals.check_key(submission)
         if given is None and accept.idempotency.derive is None and accept.schema is None:
             return None
         key = await self._keys.key(request, route, submission.parameters, caller, body, content, given)
@@ -270,14 +260,7 @@ class Acceptor:
         )
         if key is not None and may_refuse and (verdict := await self._judged(key)) is not None:
             raise Stop(verdict)
-        if accept.schema is not None:
-            try:
-                violations = await self._schemas.violations(route.name, accept.schema, content)
-            except Unparsable as error:
-                self._refusals.refuse(route, "bad-request", f"the body is not readable JSON: {error}")
-            else:
-                if violations:
-                    self._refusals.refuse(route, "invalid-request", sentence(violations), violations)
+        await self._refusals.check_body(route, content)
         return key
 
     async def _subscribed(self, submission: Submission, policy: CallbackPolicy, content: JsonBody) -> str | None:

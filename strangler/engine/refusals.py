@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from strangler.engine.content import Violation
+from strangler.domain.idempotency import KeySyntaxError
+from strangler.engine.content import JsonBody, Schemas, Violation
 from strangler.engine.instrument import Instrument
+from strangler.engine.keys import given_key
 from strangler.engine.submission import Acceptance, Pass, Refused, Submission
 from strangler.policy.model import Route
+from strangler.policy.readable import Unparsable
+
+UNCLEAR = Refused("ambiguous-target", "the path holds a % that encodes nothing, or an encoded NUL")
+"""What a request on a recorded route gets whose path can be read in two ways (`policy.target.clear`)."""
 
 
 class Stop(Exception):
@@ -19,10 +25,11 @@ class Stop(Exception):
 
 
 class Refusals:
-    """What is checked of a head, and what becomes of what is refused."""
+    """What is checked of a submission by itself, and what becomes of what is refused."""
 
     def __init__(self, instrument: Instrument) -> None:
         self._instrument = instrument
+        self._schemas = Schemas()
 
     def check_head(self, submission: Submission) -> None:
         """What can be judged before the body: its length, its type, required headers.
@@ -42,6 +49,39 @@ class Refusals:
         for name in accept.require_headers:
             if not request.field(name.lower().encode()):
                 self.refuse(route, "header-required", f"the header {name} is required")
+
+    def check_key(self, submission: Submission) -> str | None:
+        """The client's own idempotency key.
+
+        Raises:
+            Stop: it is none, or lacks where it is required.
+        """
+        route, policy = submission.route, submission.route.accept.idempotency
+        try:
+            given = given_key(submission.request, policy)
+        except KeySyntaxError as error:
+            self.refuse(route, "idempotency-key-invalid", str(error))
+            given = None  # the route only reports: a key that is none counts as missing
+        if given is None and policy.required:
+            self.refuse(route, "idempotency-key-missing", f"the header {policy.headers[0]} is required")
+        return given
+
+    async def check_body(self, route: Route, content: JsonBody) -> None:
+        """The body against the schema of the route, where it has one.
+
+        Raises:
+            Stop: it does not match.
+        """
+        schema = route.accept.schema
+        if schema is None:
+            return
+        try:
+            violations = await self._schemas.violations(route.name, schema, content)
+        except Unparsable as error:
+            self.refuse(route, "bad-request", f"the body is not readable JSON: {error}")
+        else:
+            if violations:
+                self.refuse(route, "invalid-request", sentence(violations), violations)
 
     def too_large(self, route: Route, pieces: Sequence[bytes] | None) -> None:
         """The body is; ``pieces`` of it were read.

@@ -18,6 +18,7 @@ from strangler.engine.latencies import Latencies
 from strangler.engine.outcomes import Outcomes, Settled
 from strangler.engine.pauses import Pauses
 from strangler.engine.recorder import reply_part
+from strangler.engine.refusals import UNCLEAR
 from strangler.engine.signals import Signals
 from strangler.engine.submission import Acceptance, Accepted, Joined, Pass, Refused, Submission
 from strangler.gateway.access import may_cancel, may_cancel_own
@@ -135,8 +136,7 @@ class Recording:
         """Refuse a request whose path can be read in two ways."""
         started = time.perf_counter()
         submission = Submission(request, route, parameters, decision, self._base_of(request, route))
-        refused = Refused("ambiguous-target", "the path holds a % that encodes nothing, or an encoded NUL")
-        return await self._answer(submission, refused, started)
+        return await self._answer(submission, UNCLEAR, started)
 
     async def _answer(self, submission: Submission, acceptance: Acceptance, started: float) -> Answer | PassOn:
         process: Process | None = None

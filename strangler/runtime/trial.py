@@ -1,27 +1,32 @@
 """Trying a route without calling anything: what would be sent, and what a reply would be taken for.
 
-It goes the way that a recorded request goes, by the same functions: matching, deciding, translating, understanding,
-concluding. What acceptance checks beyond that (`accept`, keys, room) is not tried.
+It goes the way that a recorded request goes, by the same functions: matching, deciding, checking what `accept` says,
+translating, understanding, concluding. Credentials, callbacks, limits and room are not looked at.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from strangler.config.system import SystemClock, SystemIds
 from strangler.domain.exchange import Body, Header, Peer, RecordedReply, RecordedRequest, Request
 from strangler.domain.outcome import Outcome
+from strangler.domain.problem import TITLES
 from strangler.domain.process import Process
 from strangler.domain.steps import Accept, Claim
 from strangler.domain.transitions import apply
 from strangler.engine.conclude import applied
+from strangler.engine.content import JsonBody
 from strangler.engine.document import status_document
+from strangler.engine.instrument import Instrument
 from strangler.engine.intake import KnownAs, names, recorded
 from strangler.engine.outgoing import outgoing
 from strangler.engine.probe import Question, Unaskable, question_about
 from strangler.engine.recorder import LiveReply, Recorder
+from strangler.engine.refusals import UNCLEAR, Refusals, Stop
+from strangler.engine.submission import Acceptance, Pass, Refused, Submission
 from strangler.engine.translating import prepared, understood
 from strangler.gateway.switch import client_value
 from strangler.policy import prefer
@@ -30,6 +35,7 @@ from strangler.policy.follow_up import follow_up
 from strangler.policy.interpret import interpret_reply, rule_of
 from strangler.policy.match import compile_table
 from strangler.policy.model import Mode, Route, Table, on_in_doubt_for
+from strangler.policy.target import clear
 from strangler.policy.translate import Unreadable, Untranslatable
 from strangler.ports import Outgoing
 from strangler.store.memory import MemoryStore
@@ -61,7 +67,9 @@ class Trial(NamedTuple):
 async def attempt(table: Table, request: Message, reply: Message | None) -> Trial:
     """What would become of a request, and of a reply to it."""
     method, _, target = request.first.partition(" ")
-    asked = Request(method, target.encode(), request.headers, Peer("127.0.0.1", 0), _Nothing(), has_body=True)
+    size = len(request.body)
+    peer = Peer("127.0.0.1", 0)
+    asked = Request(method, target.encode(), request.headers, peer, _Nothing(), has_body=size > 0, content_length=size)
     matched = compile_table(table).match_request(asked)
     if matched.ambiguous:
         return Trial(None, refusal="the raw and the normal form of the target fall on different routes")
@@ -72,7 +80,28 @@ async def attempt(table: Table, request: Message, reply: Message | None) -> Tria
     decision = decide(route, prefer.parse(asked.field(b"prefer")), value)
     if decision.mode is Mode.PASSTHROUGH:
         return Trial(route, decision)
-    return await _recorded(asked, request.body, reply, Trial(route, decision))
+    trial = Trial(route, decision)
+    match await _judged(Submission(asked, route, matched.parameters, decision, ""), request.body):
+        case Refused() as refused:
+            return trial._replace(refusal=f"{TITLES[refused.name][0]}: {refused.detail}")
+        case Pass():
+            return trial
+    return await _recorded(asked, request.body, reply, trial)
+
+
+async def _judged(submission: Submission, data: bytes) -> Acceptance | None:
+    """What is refused, or passes through, by what `accept` says; None: it is recorded."""
+    if not clear(submission.request.path):
+        return UNCLEAR
+    refusals, store = Refusals(cast(Instrument, _Unheard())), MemoryStore()
+    try:
+        refusals.check_head(submission)
+        refusals.check_key(submission)
+        body = Body(len(data), hashlib.sha256(data).digest(), data)
+        await refusals.check_body(submission.route, JsonBody(submission.request, body, store, ""))
+    except Stop as stop:
+        return stop.verdict
+    return None
 
 
 async def _recorded(request: Request, data: bytes, reply: Message | None, trial: Trial) -> Trial:
@@ -146,6 +175,13 @@ def _draft(route: Route, request: Request, decision: Decision, process_id: str, 
         retain=round(route.process.retain * 1000),
         promised=decision.accepts_202,
     )
+
+
+class _Unheard:
+    """To whom is told what a route that only reports would refuse."""
+
+    def would_refuse(self, route: str, code: str, detail: str) -> None:
+        """See `Instrument.would_refuse`."""
 
 
 class _Nothing:

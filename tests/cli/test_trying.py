@@ -157,3 +157,40 @@ def test_what_a_reply_comes_to_is_said_in_words(
     (folder / "reply").write_text(head + '{"CODE": "YES", "NR": 7}')
     assert main(["try", "claims", "--request", "request", "--reply", "reply"]) == 0
     assert f"outcome   {said}" in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("accept", "head", "body", "said"),
+    [
+        ("content_types: [text/xml]", "Content-Type: application/json", "{}", "415: application/json was sent; taken"),
+        ("require_headers: [X-Needed]", "Content-Type: application/json", "{}", "400: the header X-Needed is required"),
+        ("max_body: 3B", "Content-Type: application/json", "{  }", "413: at most 3 bytes are taken"),
+        ("idempotency: {required: true}", "X: y", "{}", "400: the header Idempotency-Key is required"),
+        ("{}", 'Idempotency-Key: "a', "{}", "400: expected a quoted string or a token"),
+        ("schema: s.json", "Content-Type: application/json", '{"a": 1}', "422: /a: "),
+    ],
+)
+def test_what_accept_would_refuse_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], accept: str, head: str, body: str, said: str
+) -> None:
+    (folder / "s.json").write_text('{"properties": {"a": {"type": "string"}}}')
+    rules = accept if accept == "{}" else f"{{{accept}}}"
+    plain = POLICY.split("    translate:")[0] + f"    accept: {rules}\n"
+    (folder / "policy.yaml").write_text(plain)
+    (folder / "request").write_text(f"POST /claims HTTP/1.1\nHost: a\n{head}\n\n{body}")
+    assert main(["try", "claims", "--request", "request"]) == 1
+    assert f"refused   {said}" in capsys.readouterr().out
+    (folder / "policy.yaml").write_text(plain.replace("accept: {", "accept: {enforce: report, ").replace(", }", "}"))
+    code = main(["try", "claims", "--request", "request"])
+    shown = capsys.readouterr().out
+    assert (code, "refused" in shown) == (0, False)
+    assert ("sent      as it came" in shown) is ("max_body" in accept)  # it cannot be recorded, so it goes through
+
+
+def test_a_path_that_is_not_clear_and_another_route_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "policy.yaml").write_text(POLICY.replace("path: /claims,", 'path: "/claims/{id}",'))
+    (folder / "request").write_text("POST /claims/%zz HTTP/1.1\nHost: a\n\n")
+    assert main(["try", "claims", "--request", "request"]) == 1
+    assert "refused   400: the path holds a % that encodes nothing" in capsys.readouterr().out
+    assert main(["try", "other", "--request", "request"]) == 1
+    assert capsys.readouterr().err == "the request falls on claims, not on other\n"
