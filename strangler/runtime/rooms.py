@@ -44,7 +44,7 @@ from strangler.operations.telemetry import Telemetry
 from strangler.policy.model import Route
 from strangler.policy.trust import TrustedNetworks
 from strangler.ports import Gate, Limiter, Slots
-from strangler.runtime.listeners import blaming
+from strangler.runtime.listeners import bind, blaming, close
 from strangler.runtime.memory import Memory
 from strangler.runtime.policies import PolicyInForce
 from strangler.store import WorkerStore
@@ -181,6 +181,15 @@ class Rooms:
             streams=self._streams,
             cors=cors,
         )
+
+    def try_to_listen(self) -> None:
+        """Find out whether `listen` could, before anything is called: else calls would be cut off, and in doubt.
+
+        Raises:
+            OperatorError: it could not.
+        """
+        server_tls(self._frame.settings)
+        close(bind(self._frame.settings.listen))
 
     async def listen(self) -> None:
         """Listen where the settings say.

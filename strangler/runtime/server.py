@@ -142,6 +142,7 @@ class Server:
             StoreUnavailable: the store can be neither read nor written.
         """
         await self._operations_listen()
+        self._rooms.try_to_listen()
         await self._rooms.latencies.load()
         await self._orders.begin()
         await self.policies.begin(loaded, self._rooms.switch)
