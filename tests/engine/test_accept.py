@@ -15,7 +15,7 @@ from strangler.domain.process import Effect, State
 from strangler.engine.submission import Accepted, Joined, Pass, Refused, Submission
 from strangler.policy.decide import Decision
 from strangler.policy.model import AcceptPolicy, IdempotencyPolicy, Mode
-from tests.engine.world import ASYNC, COMPAT, Gate, Reply, World, a_request, a_route
+from tests.engine.world import ASYNC, COMPAT, NOON, Gate, Reply, World, a_request, a_route
 
 SCHEMA = {
     "type": "object",
@@ -261,6 +261,16 @@ async def test_a_key_lapses_only_some_time_after_the_end() -> None:
     assert await world.submit(keyed(b"k-1")) == Joined(first.id)  # type: ignore[arg-type]
     world.clock.pass_(2)
     assert (await world.accepted(keyed(b"k-1"))).id != first.id  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("ttl", "ends_at"), [(60.0, NOON + 60_000), (0.0, NOON)])
+async def test_what_a_process_left_is_kept_from_its_end_or_the_lapse_of_its_key(ttl: float, ends_at: int) -> None:
+    world = await a_world(accepting(idempotency=IdempotencyPolicy(ttl=ttl)))
+    process = await world.ended((await world.accepted(keyed(b"k-1"))).id)  # type: ignore[arg-type]
+    with world.store.ledgers() as ledgers:
+        ledger = ledgers.one(process.id)
+    assert ledger is not None
+    assert ledger.retain_until_at == ends_at + process.retain
 
 
 async def test_a_process_without_effect_releases_its_key() -> None:

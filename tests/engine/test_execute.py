@@ -12,7 +12,7 @@ from strangler.domain.process import Effect, PublicState, State
 from strangler.domain.steps import Claim, Report, Resume
 from strangler.domain.transitions import apply
 from strangler.ports import Commit, ExceptionQuery, Outgoing, ReplySink, Verdict
-from tests.engine.world import COMPAT, Gate, Reply, World, a_request, a_route
+from tests.engine.world import COMPAT, NOON, Gate, Reply, World, a_request, a_route
 
 NOT_SENT = Fault(FaultKind.NOT_SENT, "connection refused")
 LOST = Fault(FaultKind.INTERRUPTED, "connection reset")
@@ -82,6 +82,28 @@ async def test_what_was_not_sent_is_repeated_until_it_succeeds_once_a_202_has_le
     process = await world.ended(accepted.id)
     assert (process.state, process.tries, process.attempts) == (State.COMPLETED, 3, 1)
     assert len(world.upstream.sent) == 1
+
+
+async def test_each_attempt_is_kept_with_its_time_and_what_it_came_to(world: World) -> None:
+    first, second = Gate(NOT_SENT), Gate(Reply(201))
+    world.upstream.script = [first, second]
+    accepted = await world.accepted()
+    await first.reached.wait()
+    world.clock.pass_(2)
+    first.open.set()
+    await world.tried_again(accepted.id)
+    again_at = world.clock.now()
+    await second.reached.wait()
+    world.clock.pass_(3)
+    second.open.set()
+    await world.ended(accepted.id)
+    with world.store.ledgers() as ledgers:
+        ledger = ledgers.one(accepted.id)
+    assert ledger is not None
+    assert [(made.started_at, made.ended_at, made.outcome, made.status, made.detail) for made in ledger.attempts] == [
+        (NOON, NOON + 2000, AttemptOutcome.NOT_SENT, None, "connection refused"),
+        (again_at, again_at + 3000, AttemptOutcome.COMPLETED, 201, None),
+    ]
 
 
 async def test_a_refusal_by_status_is_repeated_after_its_retry_after(world: World) -> None:
