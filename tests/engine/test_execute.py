@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from strangler.domain.exchange import CHUNK_SIZE, AttemptOutcome, Fault, FaultKind
+from strangler.domain.exchange import CHUNK_SIZE, Attempt, AttemptOutcome, Fault, FaultKind
 from strangler.domain.process import Effect, PublicState, State
 from strangler.domain.steps import Claim, Report, Resume
 from strangler.domain.transitions import apply
@@ -17,6 +17,13 @@ from tests.engine.world import COMPAT, NOON, Gate, Reply, World, a_request, a_ro
 NOT_SENT = Fault(FaultKind.NOT_SENT, "connection refused")
 LOST = Fault(FaultKind.INTERRUPTED, "connection reset")
 TIMEOUT = Fault(FaultKind.INTERRUPTED, "no whole reply within 60 s", timeout=True)
+
+
+def attempts_of(world: World, process_id: str) -> Sequence[Attempt]:
+    with world.store.ledgers() as ledgers:
+        ledger = ledgers.one(process_id)
+    assert ledger is not None
+    return ledger.attempts
 
 
 async def test_a_process_is_called_once_and_completes_with_the_whole_reply(world: World) -> None:
@@ -36,10 +43,7 @@ async def test_the_claim_is_on_disk_before_the_call_starts(world: World) -> None
     process = await world.accepted()
     await gate.reached.wait()
     assert (await world.process(process.id)).state is State.PROCESSING
-    with world.store.ledgers() as ledgers:
-        ledger = ledgers.one(process.id)
-    assert ledger is not None
-    assert [(attempt.number, attempt.ended_at) for attempt in ledger.attempts] == [(1, None)]
+    assert [(attempt.number, attempt.ended_at) for attempt in attempts_of(world, process.id)] == [(1, None)]
     gate.open.set()
     await world.ended(process.id)
 
@@ -94,13 +98,12 @@ async def test_each_attempt_is_kept_with_its_time_and_what_it_came_to(world: Wor
     await world.tried_again(accepted.id)
     again_at = world.clock.now()
     await second.reached.wait()
+    assert [made.ended_at for made in attempts_of(world, accepted.id)] == [NOON + 2000, None]
     world.clock.pass_(3)
     second.open.set()
     await world.ended(accepted.id)
-    with world.store.ledgers() as ledgers:
-        ledger = ledgers.one(accepted.id)
-    assert ledger is not None
-    assert [(made.started_at, made.ended_at, made.outcome, made.status, made.detail) for made in ledger.attempts] == [
+    attempts = attempts_of(world, accepted.id)
+    assert [(made.started_at, made.ended_at, made.outcome, made.status, made.detail) for made in attempts] == [
         (NOON, NOON + 2000, AttemptOutcome.NOT_SENT, None, "connection refused"),
         (again_at, again_at + 3000, AttemptOutcome.COMPLETED, 201, None),
     ]

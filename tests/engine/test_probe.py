@@ -95,6 +95,15 @@ async def test_nobody_asks_before_the_legacy_side_has_settled_and_clients_see_it
     sound(on)
 
 
+async def test_a_question_that_is_due_is_left_to_who_asks_it() -> None:
+    on = world()
+    process = await lost(on)
+    on.clock.pass_(75)
+    await on.lease.renew()
+    await on.supervisor.look()
+    assert await on.process(process.id) == process
+
+
 async def test_applied_settles_it() -> None:
     on = world()
     process = await asked(on, await lost(on, FOUND))

@@ -17,6 +17,7 @@ from strangler.domain.exchange import CHUNK_SIZE
 from strangler.domain.process import Effect, Process, State
 from strangler.engine import aside
 from strangler.engine.submission import Refused
+from strangler.policy.model import FollowPolicy
 from strangler.ports import Evidence
 from strangler.store.ledger import Ledger
 from tests.config.scene import load_route
@@ -131,6 +132,22 @@ async def test_a_late_reply_is_understood_by_the_rules_of_the_route_and_reaches_
     assert kept is not None
     assert json.loads(kept[1].body.data or b"") == {"claim": "C-9", "asked": "P-1 ä"}
     assert evidence(world)["late_reply"].body == reply
+
+
+async def test_of_what_was_followed_the_last_answer_is_kept_as_it_came_too(tmp_path: Path) -> None:
+    world = await a_world(tmp_path, follow=FollowPolicy())
+    taken, answer = b"<RESULT><CODE>YES</CODE></RESULT>", b"<RESULT><CODE>OK</CODE><NR>C-9</NR></RESULT>"
+    world.upstream.script = [Reply(202, taken, [XML, (b"Location", b"/jobs/17")]), Reply(200, answer, [XML])]
+    accepted = await world.accepted(a_request(BODY))
+    followed = await world.until(accepted.id, lambda found: found.state is State.FOLLOWING)
+    assert followed.due_at is not None
+    world.clock.instant = followed.due_at
+    world.executor.wake(followed.route, 0)
+    process = await ended(world, followed)
+    kept = await world.store.reply(process.id)
+    assert kept is not None
+    assert json.loads(kept[1].body.data or b"") == {"claim": "C-9", "asked": "P-1 ä"}
+    assert answer in [each.body for each in ledger_of(world).evidence if each.source == "reply"]
 
 
 async def test_bodies_that_are_packed_are_translated_as_well(tmp_path: Path) -> None:
