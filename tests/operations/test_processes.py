@@ -339,7 +339,11 @@ NO_LINES = ("", " ", "a\nb", "a\n", "\n", "\x00", "a\x1b[31mb", "a\x7f", "a\x9bb
 
 
 @pytest.mark.parametrize(
-    "body", [{}, *({"why": text} for text in NO_LINES), {"why": 1}, {"why": "x", "more": 1}, b"", b"[]", b"\xff"]
+    "body",
+    [
+        *({}, {"why": 1}, {"why": "x", "more": 1}, b"", b"[]", b"\xff", b'{"why": "x", "why": "y"}', b'{"why": NaN}'),
+        *({"why": text} for text in NO_LINES),
+    ],
 )
 async def test_a_change_without_a_reason_is_not_done(desk: Desk, body: Any) -> None:
     told = await desk.ask("POST", "/drain", body=body, token=desk.token)

@@ -18,6 +18,7 @@ from strangler.operations.api.admission import admit
 from strangler.operations.api.endpoint import Asked, Done, Endpoint, Refusal, Stream, Text, Told
 from strangler.operations.api.schemas import LINE, is_id
 from strangler.operations.api.tokens import Tokens
+from strangler.policy.readable import Unparsable, parse_json
 from strangler.ports import Audit, Command
 
 MAX_BODY = 16 * 1024
@@ -109,9 +110,11 @@ async def _body(request: web.Request, validator: Draft202012Validator) -> Mappin
     if len(data) > MAX_BODY:
         raise _Refused(Refusal("body-too-large", f"at most {MAX_BODY} bytes are taken"))
     try:
-        found = json.loads(data, parse_constant=_no_number)
+        found = parse_json(data)
         json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is no text
-    except (ValueError, RecursionError):
+    except Unparsable as error:
+        raise _Refused(Refusal("bad-request", f"expected a JSON object as the body: {error}")) from None
+    except ValueError:
         raise _Refused(Refusal("bad-request", "expected a JSON object as the body")) from None
     errors = [
         {"pointer": "".join(f"/{part}" for part in error.absolute_path), "detail": _wrong(error)}
@@ -129,10 +132,6 @@ def _wrong(error: ValidationError) -> str:
     if error.validator == "pattern" and error.validator_value == LINE["pattern"]:
         return "expected text on one line"
     return error.message[:500]
-
-
-def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no JSON")
 
 
 # ── What is done ─────────────────────────────────────────────────────────────────────────────────────────────────────
