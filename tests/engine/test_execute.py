@@ -12,7 +12,7 @@ from strangler.domain.process import Effect, PublicState, State
 from strangler.domain.steps import Claim, Report, Resume
 from strangler.domain.transitions import apply
 from strangler.ports import Commit, ExceptionQuery, Outgoing, ReplySink, Verdict
-from tests.engine.world import COMPAT, NOON, Gate, Reply, World, a_request, a_route
+from tests.engine.world import COMPAT, NOON, Gate, Reply, World, a_request, a_route, feed
 
 NOT_SENT = Fault(FaultKind.NOT_SENT, "connection refused")
 LOST = Fault(FaultKind.INTERRUPTED, "connection reset")
@@ -471,6 +471,31 @@ async def test_a_reply_that_is_too_large_completes_by_its_status_and_streams_to_
         assert settled.live.take()
     assert (process.state, process.result_kept) == (State.COMPLETED, False)
     assert b"".join([data async for data in settled.live]) == reply.body
+    await world.executor.drain(5.0)
+    with world.store.ledgers() as ledgers:
+        ledger = ledgers.one(accepted.id)
+    assert ledger is not None
+    assert (list(ledger.exceptions), list(ledger.evidence)) == ([], [])
+
+
+async def test_a_reply_that_is_too_large_and_breaks_off_is_never_taken_for_a_whole_one() -> None:
+    async def broken(request: Outgoing, sink: ReplySink, may_send: Callable[[], bool]) -> Fault | None:
+        await feed(sink, Reply(200, b"x" * 5000))
+        return LOST
+
+    world = World(a_route(max_reply=1000))
+    await world.lease.renew()
+    world.upstream.script = [broken]
+    accepted = await world.accepted(decision=COMPAT)
+    with world.outcomes.interest(accepted.id):
+        await world.ended(accepted.id)
+        settled = world.outcomes.get(accepted.id)
+        assert settled is not None
+        assert settled.live is not None
+        assert settled.live.take()
+    with pytest.raises(ConnectionError):
+        async for _ in settled.live:
+            pass
 
 
 async def test_a_reply_that_is_too_large_ends_in_peace_when_nobody_waits() -> None:
