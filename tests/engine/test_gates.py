@@ -359,6 +359,15 @@ async def test_after_a_restart_one_call_is_let_through_to_see(world: World) -> N
     assert world.gates.state(ROUTE) == GateState()
 
 
+async def test_a_pause_that_ended_before_a_restart_holds_nothing_back_after_it(world: World) -> None:
+    await world.store.begin_pause(ROUTE, NOON)
+    await world.store.end_pause(ROUTE, NOON + 1000)
+    world.restart("worker-2")
+    await world.gates.begin()
+    assert world.gates.state(ROUTE) == GateState()
+    assert world.gates.enter(ROUTE) == 0
+
+
 async def test_a_policy_without_a_circuit_closes_it(world: World) -> None:
     await broken(world)
     process = await world.accepted()

@@ -232,12 +232,20 @@ async def test_where_anyone_may_read_it_is_whom_the_upstream_lets() -> None:
     assert (await scene.ask("GET", process, "/status", (b"Authorization", b"Bearer bob"))).status == 403
 
 
-async def test_what_is_asked_can_be_about_the_process_and_the_request_that_began_it() -> None:
-    path = "/may/{path.id}/{query.kind}/{process.id}/{caller.name}"
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/may/{path.id}/{query.kind}/{process.id}/{caller.name}", "/may/C%2017/b/ID/broker%2Fa"),
+        ("/may/{process.id}/{caller.name}", "/may/ID/broker%2Fa"),
+    ],
+)
+async def test_what_is_asked_can_be_about_the_process_its_caller_and_the_request_that_began_it(
+    path: str, asked: str
+) -> None:
     scene = a_scene(AccessPolicy(authorize=AuthorizePolicy(path=path)))
     process = await scene.process(target=b"/claims/C%2017?kind=b", caller_name="broker/a")
     assert (await scene.ask("GET", process, "/status", ALICE)).status == 200
-    assert scene.upstream.sent[0].target == f"/may/C%2017/b/{process.id}/broker%2Fa".encode()
+    assert scene.upstream.sent[0].target == asked.replace("ID", process.id).encode()
 
 
 async def test_a_whole_document_can_be_looked_into() -> None:
