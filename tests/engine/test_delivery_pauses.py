@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from strangler.domain.delivery import DeliveryState, Subscription
+from strangler.engine import delivery_pauses
 from strangler.ports import DeliveryQuery, ExceptionQuery
 from tests.engine.receivers import OK, PAUSE, TO_A, TO_B, Gate, Telling, answer, named
 from tests.engine.world import NOON
@@ -38,6 +41,34 @@ async def test_a_pause_outlives_a_restart(begun: Telling) -> None:
     await begun.settled()
     assert begun.sender.sent == []
     assert (await begun.one(process)).state is DeliveryState.HELD
+
+
+async def test_a_resume_outlives_a_restart(begun: Telling) -> None:
+    await begun.deliverer.pause(PAUSE)
+    await begun.deliverer.resume("broker-a", None, "ann")
+    begun.restart()
+    await begun.deliverer.begin()
+    process = await begun.process()
+    await begun.settled()
+    assert [*begun.deliverer.pauses] == []
+    assert (await begun.one(process)).state is DeliveryState.DELIVERED
+
+
+async def test_a_pause_that_was_cut_off_is_done_to_its_end_at_the_next_start(
+    begun: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_pauses, "_PAGE", 2)
+    told = await begun.process()
+    await begun.settled()
+    begun.sender.scripts["broker-a"] = [answer(500)]
+    waiting = await begun.processes(5)
+    await begun.settled()
+    await begun.store.deliveries.pause(PAUSE)
+    begun.restart()
+    await begun.deliverer.begin()
+    await begun.settled()
+    assert [(await begun.one(process)).state for process in waiting] == [DeliveryState.HELD] * 5
+    assert (await begun.one(told)).state is DeliveryState.DELIVERED
 
 
 async def test_a_resume_that_was_cut_off_is_done_to_its_end_at_the_next_start(begun: Telling) -> None:
