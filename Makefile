@@ -4,8 +4,11 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# JOBS=2 runs two tests at once: most wait for other programs, and with one at a time a core is idle.
-PYTEST := $(BIN)/python -m pytest $(if $(JOBS),-n $(JOBS) --dist worksteal)
+PYTEST := $(BIN)/python -m pytest
+# JOBS=2 runs two tests at once: most wait for other programs, and with one at a time a core is idle. Short ones are dealt
+# out by halves, so that what a file sets up is set up once; slow ones singly, the longest first (tests/conftest.py).
+SHORT  := $(if $(JOBS),-n $(JOBS) --dist worksteal)
+SLOW   := $(if $(JOBS),-n $(JOBS) --dist loadgroup --no-loadscope-reorder)
 READY  := $(VENV)/.ready
 
 .PHONY: demo test test-slow check format bench compiled clean
@@ -14,10 +17,10 @@ demo: $(READY)
 	$(BIN)/strangler demo
 
 test: check
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" $(SHORT)
 
 test-slow: $(READY)
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow $(SLOW)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

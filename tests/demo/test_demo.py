@@ -14,7 +14,11 @@ from typing import IO
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(180),
+    pytest.mark.xdist_group("demo"),  # one after another: each takes the port that it wishes for, also after a crash
+]
 
 ROOT = Path(__file__).parents[2]
 SPEED = "10"

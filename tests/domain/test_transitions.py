@@ -379,7 +379,7 @@ class Life(RuleBasedStateMachine):
         assert 0 <= self.process.attempts <= self.process.tries == self.process.fence
 
 
-Life.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+Life.TestCase.settings = settings(max_examples=150, stateful_step_count=25)
 test_any_life_keeps_row_and_history_of_one_mind = Life.TestCase
 
 

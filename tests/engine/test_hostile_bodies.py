@@ -82,7 +82,7 @@ async def test_the_reason_of_the_upstream_is_kept_as_far_as_it_is_text(tmp_path:
 async def test_no_body_is_a_defect(tmp_path: Path, what: str) -> None:
     world = await a_world(tmp_path, POLICIES[what])
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
     @given(bodies, bodies)
     def drawn(request: bytes, reply: bytes) -> None:
         tried.append((request, reply))

@@ -204,7 +204,7 @@ async def test_a_part_of_a_stored_reply_is_served(body: bytes) -> None:
     assert answer.length in (None, last - first + 1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, len(LARGE) - 1), st.integers(0, len(LARGE) - 1))
 async def test_every_part_of_a_reply_in_chunks_is_the_right_one(one: int, other: int) -> None:
     scene = Scene()

@@ -6,7 +6,7 @@ import json
 from enum import StrEnum
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from strangler.domain.errors import StoreUnavailable
@@ -78,7 +78,6 @@ def test_controls_and_marks_that_turn_text_are_escaped_in_both_forms(mark: str) 
 VALUES = st.text() | st.binary() | st.floats() | st.integers()
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(["a", "b", "c"]), VALUES, max_size=3))
 def test_whatever_the_fields_hold_a_line_stays_one_line(fields: dict[str, object]) -> None:
     line = Line(AT, "info", "request", fields)

@@ -38,7 +38,6 @@ def explore(document: dict[str, Any], base: str, headers: dict[str, str], known:
 
             @settings(
                 max_examples=examples,
-                deadline=None,
                 database=None,
                 derandomize=True,
                 suppress_health_check=list(HealthCheck),

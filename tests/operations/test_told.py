@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strangler.domain.delivery import Delivery, DeliveryAttempt, Tried
@@ -209,7 +209,7 @@ def tell_all(telemetry: Telemetry, secret: str) -> None:
     logging.getLogger("aiohttp.server").error("Error handling %r", secret, exc_info=error)
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50)
 @given(secrets)
 def test_no_header_body_query_key_or_secret_is_ever_told(secret: str) -> None:
     for form in ("json", "text"):
@@ -226,7 +226,7 @@ def test_no_header_body_query_key_or_secret_is_ever_told(secret: str) -> None:
         assert MARK.encode() not in telemetry.exposition.render()
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50)
 @given(st.binary(max_size=40), st.text(max_size=40))
 def test_what_is_told_of_a_client_cannot_forge_a_line(path: bytes, label: str) -> None:
     for form in ("json", "text"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import jmespath
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from strangler.policy.evaluation import function_of, holds
@@ -66,7 +66,7 @@ def found(evaluate: Any, document: Any) -> str:
 @example("a[?b > c].a | [0]", {"a": [{"a": 1, "b": 2, "c": 1}, {"b": "x", "c": 1}]})
 @example("a[].b", {"a": [{"b": 0}, {"b": ""}, {"b": None}]})
 @example("a[?b != `1`].b", {"a": [{"b": 0}, {"b": ""}, {"b": None}, {"b": True}]})
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=500)
 def test_an_expression_finds_what_the_library_finds(text: str, document: Any) -> None:
     parsed = jmespath.compile(text)
     assert found(function_of(parsed.parsed), document) == found(parsed.search, document)

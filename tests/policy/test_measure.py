@@ -7,7 +7,7 @@ from typing import Any
 
 import jmespath
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from strangler.policy.evaluation import function_of
@@ -36,14 +36,12 @@ def counted(value: Any) -> tuple[int, int]:
     return 1 + sum(count for count, _ in inner), 1 + max((depth for _, depth in inner), default=0)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(VALUES)
 def test_all_values_are_counted_and_so_is_their_depth(value: Any) -> None:
     found = measured(value)
     assert (found.values, found.depth) == counted(value)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(VALUES, VALUES)
 def test_what_was_measured_before_counts_as_much_in_what_it_stands_in(one: Any, other: Any) -> None:
     whole = {"a": [one], "b": other, "c": one}
@@ -64,7 +62,6 @@ def test_a_part_may_be_within_the_bounds_in_what_is_not() -> None:
         _ = Document([wide.value, wide.value, 0, 0], parts=[wide]).measure
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(EXPRESSIONS, VALUES)
 @example("{x: a, y: [b, c]}", {})
 @example("a.*.{x: @, y: [@]}", {"a": {"b": [1]}})
@@ -114,7 +111,6 @@ MEMBERS = st.recursive(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(MEMBERS, st.sampled_from([":", " :", ": ", "\n:", "\t:", "\r:"]))
 @example([["a", 1], ["b", [["c", 1], ["c", 2]]]], ":")
 @example([["a", 'x":'], ["b", 1], ["b", 2]], ":")
@@ -169,7 +165,6 @@ def test_what_a_short_text_of_json_holds_is_not_counted() -> None:
     assert at_least(measure, measured(value))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(MEMBERS, st.sampled_from([":", ": "]))
 @example([[], [0] * 9, nested(20)], ":")
 @example(list(range(9)), ":")
@@ -205,7 +200,6 @@ def test_of_a_long_text_there_is_never_a_second_value() -> None:
     assert value == json.loads(text)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(VALUES)
 @example({"a": [1.5, 2**63, 10**30, "\ud800", 1e-5, 1e22, -0.0, 123456789012345.6]})
 @example(float("nan"))

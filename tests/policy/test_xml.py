@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from strangler.policy.expressions import ExpressionError
@@ -31,7 +31,6 @@ def mappings(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 ELEMENTS = st.recursive(STRIPPED, mappings, max_leaves=20)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ELEMENTS)
 @example({"@a": "\r\n <&>\"'", "a": ["", {"b": ["1", ""]}], "#text": "]]>"})
 def test_what_was_written_is_read_as_it_was(value: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from strangler.runtime.slots import Allotment, LentSlots
@@ -94,7 +94,6 @@ async def _nobody_looks(process_id: str) -> bool:
 ACTS = st.lists(st.tuples(st.sampled_from(["accept", "accept", "end", "hear", "hear", "die"]), st.integers(0, 2)))
 
 
-@settings(deadline=None)
 @given(ACTS, st.integers(1, 7))
 def test_never_are_more_under_way_than_allowed_and_all_that_waits_is_done(
     acts: list[tuple[str, int]], concurrency: int

@@ -22,9 +22,7 @@ T = TypeVar("T")
 # Programs crash here and not the machine: what lies in memory outlives them, and no disk is waited for.
 MEMORY = Path("/dev/shm")
 
-FEW = settings(
-    max_examples=12, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck), database=None
-)
+FEW = settings(max_examples=12, stateful_step_count=30, suppress_health_check=list(HealthCheck), database=None)
 MANY = settings(FEW, max_examples=120, stateful_step_count=60)
 
 
