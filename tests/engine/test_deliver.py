@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ from strangler.domain.process import PublicState
 from strangler.domain.steps import Accept, Claim, Doubt
 from strangler.domain.transitions import apply
 from strangler.ports import Answered, Commit, DeliveryQuery, ExceptionQuery, Forbidden, Unreached
-from tests.engine.receivers import NO_DESCRIPTOR, OK, PAUSE, REFUSED, TRACE, Telling, answer, named
+from tests.engine.receivers import FIVE_SECONDS, NO_DESCRIPTOR, OK, PAUSE, REFUSED, TRACE, Telling, answer, named
 from tests.engine.world import NOON
 
 
@@ -71,6 +72,15 @@ async def test_nothing_is_sent_before_it_begins_and_all_is_sent_then(telling: Te
     await telling.deliverer.begin()
     await telling.settled()
     assert len(telling.sender.sent) == 3
+
+
+async def test_what_was_not_taken_is_sent_again_when_it_is_due_without_a_look_at_all_lanes(begun: Telling) -> None:
+    begun.receiver("broker-a", backoff=replace(FIVE_SECONDS, initial=0.001))
+    begun.sender.scripts["broker-a"] = [answer(500), OK]
+    await begun.process()
+    await begun.settled()
+    begun.clock.pass_(0.001)
+    await begun.until(lambda: len(begun.sender.sent) == 2)
 
 
 async def test_what_was_not_taken_is_sent_again_on_schedule_signed_anew_and_otherwise_the_same(begun: Telling) -> None:

@@ -449,6 +449,21 @@ async def test_a_drain_waits_for_the_ends_of_what_was_taken(begun: Telling) -> N
     assert (await begun.one(process)).state is DeliveryState.DELIVERED
 
 
+async def test_a_drain_waits_for_the_end_of_what_is_taken_while_it_drains(begun: Telling) -> None:
+    begun.store.slow = ends
+    begun.sender.scripts["broker-a"] = [gate := Gate()]
+    process = await begun.process()
+    await gate.reached.wait()
+    draining = asyncio.ensure_future(begun.deliverer.drain(5.0))
+    await idle()
+    gate.open.set()
+    await idle()
+    assert not draining.done()
+    begun.store.flushed.set()
+    assert await draining == 0
+    assert (await begun.one(process)).state is DeliveryState.DELIVERED
+
+
 async def test_what_was_taken_is_neither_held_nor_put_back_before_that_is_on_disk(begun: Telling) -> None:
     begun.store.slow = ends
     process = await begun.process()

@@ -266,6 +266,7 @@ async def test_a_file_of_a_newer_release_is_refused(tmp_path: Path, clock: FakeC
     edit(
         tmp_path,
         "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('strangler', '9999_new', '')",
+        "ALTER TABLE process ADD COLUMN shade TEXT",
     )
     with pytest.raises(OperatorError, match="newer release"):
         open_store(url_of(tmp_path), SEALER, clock)

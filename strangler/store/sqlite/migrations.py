@@ -56,9 +56,10 @@ def require_current(connection: Connection, path: Path) -> None:
     """
     if connection.row("PRAGMA application_id") != (APPLICATION_ID,):
         raise OperatorError(f"{path} is not a store of strangler")
+    if connection.rows("SELECT 1 FROM sqlite_schema WHERE name = '_sqlite_migrations'"):
+        applied = connection.rows("SELECT name FROM _sqlite_migrations WHERE migration_set = ?", (_SET,))
+        _refuse_newer([name for (name,) in applied], path)
     _require_schema(connection, path)
-    applied = connection.rows("SELECT name FROM _sqlite_migrations WHERE migration_set = ?", (_SET,))
-    _refuse_newer([name for (name,) in applied], path)
 
 
 def _refuse_newer(applied: Iterable[str], path: Path) -> None:
