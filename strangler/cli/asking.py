@@ -9,7 +9,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -162,13 +162,19 @@ class Ops:
         return "\n".join(lines)
 
     def _document(self, response: http.client.HTTPResponse) -> Any:
+        def made(members: dict[str, Any]) -> _Object:
+            return _Object(members, lambda name: self._stranger(response.status, f" without {name!r}"))
+
         try:
-            return json.loads(response.read())
+            document = json.loads(response.read(), object_hook=made)
         except ValueError:
             raise AskFailed(self._stranger(response.status)) from None
+        if not isinstance(document, _Object):
+            raise AskFailed(self._stranger(response.status, ", and JSON of something else"))
+        return document
 
-    def _stranger(self, status: int) -> str:
-        return f"{self._place} answered {status}, and no JSON; is it the operations listener of strangler?"
+    def _stranger(self, status: int, how: str = ", and no JSON") -> str:
+        return f"{self._place} answered {status}{how}; is it the operations listener of strangler?"
 
     def _unreached(self, error: Exception) -> str:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
@@ -176,6 +182,21 @@ class Ops:
             f"nobody answers at {self._place}: {reason}\n"
             "Does the server run? `--ops` (or STRANGLER_OPS) says where its operations listen"
         )
+
+
+class _Object(dict[str, Any]):
+    """An object of an answer. Whoever reads a member that it lacks is told who may have answered.
+
+    Args:
+        stranger: says it, by the name of the member.
+    """
+
+    def __init__(self, members: Mapping[str, Any], stranger: Callable[[str], str]) -> None:
+        super().__init__(members)
+        self._stranger = stranger
+
+    def __missing__(self, name: str) -> Any:
+        raise AskFailed(self._stranger(name))
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -105,19 +105,3 @@ def test_callbacks_need_a_public_url_which_can_be_named_as_for_serve(
     assert main(["check", "--public-url", "api.example", policy]) == 2  # as `serve` would say
     assert capsys.readouterr().err.startswith("--public-url: expected an absolute URL")
     assert main(["check", "--strict", "--public-url", "https://api.example", policy]) == 0
-
-
-@pytest.mark.parametrize(
-    ("to", "code", "said"),
-    [
-        (">&-", 0, b""),
-        (">/dev/full", 1, b"strangler check: No space left on device\n"),
-        ("2>&-", 0, b""),
-        (">&- 2>&-", 0, b""),
-    ],
-)
-def test_an_output_that_is_closed_or_full_is_no_defect(tmp_path: Path, to: str, code: int, said: bytes) -> None:
-    policy = write(tmp_path, UPSTREAM + "default: {upstream: legacy}")
-    shell = ["sh", "-c", f'"$0" -m strangler check "$1" {to}', sys.executable, str(policy)]
-    done = subprocess.run(shell, capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (code, said)

@@ -17,10 +17,9 @@ from typing import Any
 import pytest
 
 from strangler.cli import main
-from strangler.cli.asking import Place, parse_place
 from strangler.cli.processes import process_id
 from strangler.cli.showing import safe
-from strangler.domain.errors import OperatorError, StoreUnavailable
+from strangler.domain.errors import StoreUnavailable
 from strangler.operations.api.tokens import Tokens
 from strangler.ports import Found, Search
 from tests.operations.desk_stage import Desk, a_desk
@@ -292,11 +291,22 @@ async def test_nobody_there_is_said_with_what_to_do(run: Run, tmp_path: Path) ->
     assert "--ops" in err
 
 
-@pytest.mark.parametrize("answer", ["200 OK", "302 Found", "404 Not Found"])
-async def test_who_is_no_strangler_is_known(run: Run, answer: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "body", "how"),
+    [
+        ("200 OK", "hello", ", and no JSON"),
+        ("302 Found", "hello", ", and no JSON"),
+        ("404 Not Found", "hello", ", and no JSON"),
+        ("200 OK", "[]", ", and JSON of something else"),
+        ("200 OK", '{"status": "UP"}', " without 'routes'"),
+        ("200 OK", '{"routes": [{}]}', " without 'name'"),
+    ],
+)
+async def test_who_is_no_strangler_is_known(run: Run, answer: str, body: str, how: str) -> None:
     async def stranger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(f"HTTP/1.1 {answer}\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello".encode())
+        head = f"HTTP/1.1 {answer}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        writer.write(f"{head}{body}".encode())
         writer.close()
 
     async with await asyncio.start_server(stranger, "127.0.0.1", 0) as server:
@@ -304,34 +314,13 @@ async def test_who_is_no_strangler_is_known(run: Run, answer: str) -> None:
         code, _, err = await run("routes", "list", "--ops", place)
     assert (code, err) == (
         1,
-        f"{place} answered {answer[:3]}, and no JSON; is it the operations listener of strangler?\n",
+        f"{place} answered {answer[:3]}{how}; is it the operations listener of strangler?\n",
     )
 
 
 async def test_a_unix_socket_is_spoken_to(desk: Desk, run: Run, tmp_path: Path) -> None:
     await desk.server._operations.start_unix(str(tmp_path / "ops.sock"))
     assert (await run("drain", "--why", "x", "--ops", f"unix:{tmp_path}/ops.sock"))[:2] == (0, "it is draining\n")
-
-
-@pytest.mark.parametrize(
-    ("text", "place"),
-    [
-        ("127.0.0.1:9901", Place("127.0.0.1", 9901)),
-        ("http://ops.example", Place("ops.example", 9901)),
-        ("https://ops.example/", Place("ops.example", 443, tls=True)),
-        ("[::1]:9", Place("::1", 9)),
-        ("0.0.0.0:9901", Place("127.0.0.1", 9901)),
-        ("unix:/run/ops", Place(path="/run/ops")),
-    ],
-)
-def test_where_operations_listen(text: str, place: Place) -> None:
-    assert parse_place(text) == place
-
-
-@pytest.mark.parametrize("text", ["", "ftp://x", "http://", "http://x/path", "x:y", "http://x?y"])
-def test_what_is_no_place_is_refused(text: str) -> None:
-    with pytest.raises(OperatorError, match="--ops: expected"):
-        parse_place(text)
 
 
 def test_an_id_is_taken_from_a_url() -> None:

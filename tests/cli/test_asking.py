@@ -1,0 +1,29 @@
+"""Where the command line finds the operations listener."""
+
+from __future__ import annotations
+
+import pytest
+
+from strangler.cli.asking import Place, parse_place
+from strangler.domain.errors import OperatorError
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("127.0.0.1:9901", Place("127.0.0.1", 9901)),
+        ("http://ops.example", Place("ops.example", 9901)),
+        ("https://ops.example/", Place("ops.example", 443, tls=True)),
+        ("[::1]:9", Place("::1", 9)),
+        ("0.0.0.0:9901", Place("127.0.0.1", 9901)),
+        ("unix:/run/ops", Place(path="/run/ops")),
+    ],
+)
+def test_where_operations_listen(text: str, place: Place) -> None:
+    assert parse_place(text) == place
+
+
+@pytest.mark.parametrize("text", ["", "ftp://x", "http://", "http://x/path", "x:y", "http://x?y"])
+def test_what_is_no_place_is_refused(text: str) -> None:
+    with pytest.raises(OperatorError, match="--ops: expected"):
+        parse_place(text)
