@@ -2,8 +2,8 @@
 
 Beyond JSON Schema 2020-12 it has annotations of our own: ``x-expected`` says in words what is expected, ``x-later``
 marks a key, and ``x-later-pattern`` values, whose work has not been done yet, ``x-default`` describes a default that
-depends on other keys, ``x-stored`` marks what is stored with each process and so may hold no secret, ``x-secret``
-what is a secret however it was written.
+depends on other keys, ``x-off`` marks a key that ``off`` undoes, ``x-stored`` marks what is stored with each process
+and so may hold no secret, ``x-secret`` what is a secret however it was written.
 """
 
 from __future__ import annotations
@@ -223,12 +223,14 @@ def _below(schemas: list[Schema], step: str | int) -> list[Schema]:
 def with_defaults(value: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
     """A mapping with the schema's defaults where keys are absent, at every depth.
 
-    A mapping within it that lacks a required key is left out: that one has been told of, and means nothing without. So
-    is one that is ``off``, which is how a route does without what `route_defaults` says.
+    A mapping within it that lacks a required key is left out: that one has been told of, and means nothing without.
+    One that is ``off`` counts as absent, which is how a route does without what `route_defaults` says.
     """
     filled = dict(value)
     for key, below in resolved(schema)["properties"].items():
         below = resolved(below)
+        if "x-off" in below and filled.get(key) == "off":
+            del filled[key]
         if key not in filled and "default" in below:
             filled[key] = below["default"]
         if "properties" in below and isinstance(filled.get(key), Mapping):
@@ -236,8 +238,6 @@ def with_defaults(value: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
                 filled[key] = with_defaults(filled[key], below)
             else:
                 del filled[key]
-        elif "properties" in below and filled.get(key) == "off":
-            del filled[key]
     return filled
 
 

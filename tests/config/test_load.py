@@ -470,27 +470,6 @@ routes:
     assert (routes["other"].mode, routes["other"].call.attempts) == (Mode.PASSTHROUGH, None)
 
 
-def test_a_route_says_off_to_what_its_file_turns_on_for_all(tmp_path: Path) -> None:
-    write(
-        tmp_path,
-        UPSTREAM
-        + """
-receivers: {broker: {url: "https://broker.example/", secrets: [whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw]}}
-route_defaults:
-  upstream: legacy
-  mode: async
-  call: {circuit: {failures: 3}, follow: {every: 5s}}
-  callbacks: {receivers: [broker]}
-routes:
-  - {name: one, match: {path: /one}}
-  - {name: two, match: {path: /two}, call: {circuit: off, follow: off}, callbacks: off}
-""",
-    )
-    routes = load_policy([tmp_path], {}, public_url=True).table.routes
-    assert None not in (routes["one"].call.circuit, routes["one"].call.follow, routes["one"].callbacks)
-    assert (routes["two"].call.circuit, routes["two"].call.follow, routes["two"].callbacks) == (None, None, None)
-
-
 def test_files_and_folders_make_one_table_and_each_file_is_read_once(tmp_path: Path) -> None:
     one = write(tmp_path, UPSTREAM + "default: {upstream: legacy}", "b/one.yaml")
     write(tmp_path, "routes: [{name: two, match: {path: /two}, upstream: legacy}]", "b/deep/two.yml")
