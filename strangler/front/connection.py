@@ -225,7 +225,7 @@ class ClientConnection(SocketEnd):
                 self._refuse(malformed)
                 break
             if found is None:
-                if self._state == "idle" and self._heads.held:
+                if self._state == "idle" and self._heads.begun:
                     self._state = "head"
                     self.watch(self.desk.settings.head_timeout)
                 break

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from strangler.domain.exchange import Answer, BadBody, BodyTimeout, ClientGone, PassOn, Request, Upgrade
 from strangler.domain.problem import problem
+from strangler.engine.instrument import Instrument
 from strangler.front.answer_stream import AnswerStream
 from strangler.front.body import RequestBody, gone
 from strangler.front.channel import ClientChannel
@@ -102,17 +103,9 @@ class Handling:
             return await self._handle.respond(self._request)
         except ClientGone:
             return None
-        except BodyTimeout:
-            return self._refusal("request-timeout", "The body of the request took too long to arrive.")
-        except BadBody as error:
-            return self._refusal("bad-request", str(error))
         except Exception as error:
-            self._connection.desk.instrument.failed("front", error)
-            return self._refusal("internal-error", "The request could not be answered.")
-
-    def _refusal(self, name: str, detail: str) -> Answer:
-        self._connection.desk.instrument.refused(self._handle.route, name)
-        return problem(name, detail)
+            instrument, seconds = self._connection.desk.instrument, monotonic() - self._started
+            return defect(instrument, self._request, self._handle.route, seconds, error)
 
     def _pass_on(self, verdict: PassOn) -> None:
         way = self._handle.passthrough
@@ -143,3 +136,14 @@ class Handling:
             connection.abort(reset=True)
             return
         connection.end(keep=False)
+
+
+def defect(instrument: Instrument, request: Request, route: str, seconds: float, error: Exception) -> Answer:
+    """What a client gets whose handler failed after ``seconds``: told, counted, and with a line of the access log."""
+    code = "internal-error"
+    answer = problem(code, "The request could not be answered.")
+    instrument.failed("front", error)
+    instrument.refused(route, code)
+    if instrument.access_log != "none":
+        instrument.answered(request, route, answer.status, seconds, decision="front", code=code)
+    return answer

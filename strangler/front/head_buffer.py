@@ -17,29 +17,36 @@ from strangler.wire.request_head import (
 )
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 
 
 class HeadBuffer:
     """Gathers bytes until a head is whole."""
 
-    __slots__ = ("_fields", "_lines", "_max_head", "_position", "_searched", "held")
+    __slots__ = ("_empty", "_fields", "_lines", "_max_head", "_position", "_searched", "held")
 
     def __init__(self, max_head: int) -> None:
         self._max_head = max_head
         self.held = b""  # nothing, where nothing waits to be used
         self._position = 0  # of it all before is used up
-        self._searched = 0  # no head ends before it
+        self._searched = 0  # no end of a head begins before it
+        self._empty = 0  # bytes of empty lines since the last head
         self._lines: FieldLines | None = None  # the last ones
         self._fields: RequestFields | None = None  # and what they say
 
     def __len__(self) -> int:
         return len(self.held) - self._position
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is more than what may become an empty line."""
+        return self.held[self._position :] not in (b"", b"\r")
+
     def add(self, data: bytes) -> None:
         """Take more bytes."""
         if self.held:
             self.held = self.held[self._position :] + data
-            self._searched = max(0, self._searched - self._position)
+            self._searched -= self._position
             self._position = 0
         else:
             self.held = data
@@ -68,17 +75,16 @@ class HeadBuffer:
             Malformed: it is refused.
         """
         data, start = self.held, self._position
-        while data.startswith(b"\r\n", start):  # RFC 9112 section 2.2: old clients send one after a body
-            start += 2
-            self._use_up(start)  # here: those that come in pieces are forgotten, too
-            if not self.held:
-                return None
-        end = data.find(b"\r\n\r\n", max(start, self._searched - 3))
+        if data.startswith(b"\r\n", start):  # RFC 9112 section 2.2: old clients send one after a body
+            self._skip_empty_lines()
+            data, start = self.held, self._position
+        end = data.find(b"\r\n\r\n", self._searched)
         if end < 0:
             self._check_begin(data, start)
-            self._searched = len(data)
+            self._searched = max(start, len(data) - 3)
             return None
         self._use_up(end + 4)
+        self._empty = 0
         method, target, old, line_end = parse_request_line(data, start)
         try:
             block, lines, fields = data[line_end : end + 2], self._lines, self._fields
@@ -100,6 +106,13 @@ class HeadBuffer:
             self._lines, self._fields = lines, fields
         return fields
 
+    def _skip_empty_lines(self) -> None:
+        found = _EMPTY_LINES.match(self.held, self._position)
+        assert found is not None, "there may be none"
+        self._empty += found.end() - self._position
+        self._check_size(0, self._empty)
+        self._use_up(found.end())  # here: those that come in pieces are forgotten, too
+
     def _use_up(self, end: int) -> None:
         if end < len(self.held):
             self._position = self._searched = end
@@ -107,7 +120,7 @@ class HeadBuffer:
             self.held, self._position, self._searched = b"", 0, 0
 
     def _check_begin(self, data: bytes, start: int) -> None:
-        if _BARE_LF.search(data, max(start, self._searched)):
+        if _BARE_LF.search(data, self._searched):
             raise bad("A line of the head does not end with CR LF.")
         line_end = data.find(b"\r\n", start)
         size = len(data) - start

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from strangler.domain.exchange import Answer, Request
-from strangler.domain.problem import problem
 from strangler.front.body import RequestBody
-from strangler.front.handling import Handling
+from strangler.front.handling import Handling, defect
 from strangler.ports import Begin, Handle, Said
 from strangler.wire.malformed import Malformed
 from strangler.wire.request_head import RequestHead
@@ -28,6 +28,7 @@ class Promised:
         self._handle = handle
         self._content = content
         self._left = False
+        self._started = monotonic()
 
     def begin(self, begin: Begin) -> bool:
         """Whether it was begun."""
@@ -56,10 +57,8 @@ class Promised:
         handling.start(body)
 
     def _defect(self, error: Exception) -> Answer:
-        instrument = self._connection.desk.instrument
-        instrument.failed("front", error)
-        instrument.refused(self._handle.route, "internal-error")
-        return problem("internal-error", "The request could not be answered.")
+        instrument, seconds = self._connection.desk.instrument, monotonic() - self._started
+        return defect(instrument, self._request, self._handle.route, seconds, error)
 
     # What the connection tells.
 

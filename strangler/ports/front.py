@@ -28,7 +28,8 @@ class Passthrough(NamedTuple):
 Respond = Callable[[Request], Awaitable[Answer | PassOn | Upgrade]]
 """Answers a request. Runs in a task of its own, and is cancelled when the client leaves, at whatever it awaits then:
 what must go on, goes on in a task of the handler's making. A read of the body that is under way raises `ClientGone`
-instead."""
+instead. `BodyTimeout` and `BadBody` are its own to answer. But for `ClientGone`, whatever it raises is a defect, and
+the client gets 500."""
 
 Said = Callable[[], Answer | Respond]
 """Makes the answer to a request that was begun; or yields whoever makes it."""

@@ -33,7 +33,7 @@ class Told:
 
     def answered(self, request: Request, route: str, status: int, seconds: float, **fields: Any) -> None:
         self.lines.append((request.method, request.path, route, status, fields["code"]))
-        self.details.append(fields["detail"])
+        self.details.append(fields.get("detail", ""))
 
     def refused(self, route: str, code: str) -> None:
         self.refusals.append((route, code))

@@ -127,8 +127,7 @@ async def test_no_100_continue_where_the_body_is_there_already() -> None:
         assert (await client.reply()).status == 200
 
 
-async def test_broken_framing_reaches_the_handler_and_the_client() -> None:
-    raised: list[BaseException] = []
+async def test_broken_framing_reaches_the_handler_which_answers() -> None:
     begun = asyncio.Event()
 
     async def reads(request: Request) -> Answer:
@@ -137,8 +136,7 @@ async def test_broken_framing_reaches_the_handler_and_the_client() -> None:
             begun.set()
             return await echo(request)
         except BadBody as error:
-            raised.append(error)
-            raise
+            return problem("bad-request", str(error))
 
     async with Scene() as scene:
         scene.ours[b"/ours"] = reads
@@ -146,25 +144,20 @@ async def test_broken_framing_reaches_the_handler_and_the_client() -> None:
         await begun.wait()
         client.send(b"zz\r\n")
         assert (await client.reply()).status == 400
-        assert len(raised) == 1
         await client.gone()
 
 
-async def test_a_body_that_stops_coming_is_408() -> None:
-    raised: list[BaseException] = []
-
+async def test_a_body_that_stops_coming_is_told_to_the_handler_which_answers() -> None:
     async def reads(request: Request) -> Answer:
         try:
             return await echo(request)
         except BodyTimeout as error:
-            raised.append(error)
-            raise
+            return problem("request-timeout", str(error))
 
     async with Scene(settings={"body_idle_timeout": 0.1}) as scene:
         scene.ours[b"/ours"] = reads
         client = await scene.send(P + b"Content-Length: 10\r\n\r\nhello")
         assert (await client.reply()).status == 408
-        assert len(raised) == 1
         await client.gone()
 
 
@@ -263,6 +256,21 @@ async def test_a_handler_that_fails_is_500_and_told() -> None:
         await upstream.head()
         upstream.send(OK)
         assert (await client.reply()).status == 200
+
+
+@pytest.mark.parametrize("access_log", ["all", "recorded", "none"])
+@pytest.mark.parametrize("error", [KeyError("defect"), BadBody("the handler's to answer")])
+async def test_a_handler_that_fails_has_one_line_of_the_log(error: Exception, access_log: str) -> None:
+    async def fails(request: Request) -> Answer:
+        raise error
+
+    async with Scene() as scene:
+        scene.told.access_log = access_log
+        scene.ours[b"/ours"] = fails
+        assert (await (await scene.send(G)).reply()).status == 500
+        line = ("GET", b"/ours", "ours", 500, "internal-error")
+        assert scene.told.lines == ([line] if access_log != "none" else [])
+        scene.told.failures.clear()
 
 
 async def test_pipelined_requests_of_ours_are_answered_in_order() -> None:

@@ -139,4 +139,5 @@ async def test_a_defect_at_the_beginning_and_one_at_the_end_are_each_answered() 
         assert (await client.reply()).status == 500
         assert [type(error) for error in scene.told.failures] == [ValueError, ValueError]
         assert [code for _, code in scene.told.refusals] == ["internal-error"] * 2
+        assert scene.told.lines == [("POST", b"/ours", "ours", 500, "internal-error")] * 2
         scene.told.failures.clear()
