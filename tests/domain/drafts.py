@@ -1,10 +1,13 @@
-"""A process as it is drafted when its request is accepted."""
+"""A process as it is drafted when its request is accepted, and what becomes of it by some transitions."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from strangler.domain.process import Process
+from strangler.domain.events import Event
+from strangler.domain.process import Effect, Process, State
+from strangler.domain.steps import Accept, Claim, Finish, Result, Transition
+from strangler.domain.transitions import apply
 
 NOON = 1_800_000_000_000
 
@@ -26,3 +29,17 @@ def a_draft(**fields: Any) -> Process:
         promised=True,
     )
     return draft._replace(**fields)
+
+
+ACCEPT, CLAIM = Accept(a_draft()), Claim("worker-1")
+DONE = Finish(State.COMPLETED, Effect.APPLIED, result=Result(200, "text/plain", 4, kept=True))
+
+
+def walk(*transitions: Transition) -> tuple[Process, list[Event]]:
+    """The process after some transitions, one each millisecond, and its history."""
+    process, events = None, []
+    for step, transition in enumerate(transitions):
+        change = apply(process, transition, NOON + step)
+        process, events = change.process, [*events, *change.events]
+    assert process is not None
+    return process, events
