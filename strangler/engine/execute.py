@@ -222,11 +222,8 @@ class Executor:
         try:
             if route is not None and not self._draining and await self._slots.begin_look(process.id):
                 try:
-                    # Another worker may have looked since it was found due.
-                    found = await means.store.process(process.id)
-                    if isinstance(found, Process) and found.sequence == process.sequence:
-                        asks = self._looker if process.state is State.FOLLOWING else self._prober
-                        self._wake_for(await asks.look(route, process))
+                    asks = self._looker if process.state is State.FOLLOWING else self._prober
+                    self._wake_for(await asks.look(route, process))
                 finally:
                     self._slots.end_look(process.id)
         except StoreUnavailable:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
+from strangler.config.hooks import find_hook
 from strangler.domain.exchange import CHUNK_SIZE, Attempt, AttemptOutcome, Fault, FaultKind
 from strangler.domain.process import Effect, PublicState, State
 from strangler.domain.steps import Claim, Report, Resume
 from strangler.domain.transitions import apply
+from strangler.policy.translate import Interpreter
+from strangler.policy.wall import Condition, OutcomeRule, Wall
 from strangler.ports import Commit, ExceptionQuery, Outgoing, ReplySink, Verdict
 from tests.engine.world import COMPAT, NOON, Gate, Reply, World, a_request, a_route, feed
 
 NOT_SENT = Fault(FaultKind.NOT_SENT, "connection refused")
 LOST = Fault(FaultKind.INTERRUPTED, "connection reset")
+ALWAYS_COMPLETED = OutcomeRule(when=Condition(), state="completed")
 TIMEOUT = Fault(FaultKind.INTERRUPTED, "no whole reply within 60 s", timeout=True)
 
 
@@ -478,12 +483,16 @@ async def test_a_reply_that_is_too_large_completes_by_its_status_and_streams_to_
     assert (list(ledger.exceptions), list(ledger.evidence)) == ([], [])
 
 
-async def test_a_reply_that_is_too_large_and_breaks_off_is_never_taken_for_a_whole_one() -> None:
+@pytest.mark.parametrize("wall", [None, Wall(paths=("/claims",), outcome=(ALWAYS_COMPLETED,))])
+async def test_a_reply_that_is_too_large_and_breaks_off_is_never_taken_for_a_whole_one(wall: Wall | None) -> None:
     async def broken(request: Outgoing, sink: ReplySink, may_send: Callable[[], bool]) -> Fault | None:
         await feed(sink, Reply(200, b"x" * 5000))
         return LOST
 
-    world = World(a_route(max_reply=1000))
+    route = a_route(max_reply=1000)
+    if wall is not None:
+        route = replace(route, promise=replace(route.promise, wall=Interpreter(wall, find_hook)))
+    world = World(route)
     await world.lease.renew()
     world.upstream.script = [broken]
     accepted = await world.accepted(decision=COMPAT)

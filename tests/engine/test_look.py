@@ -12,8 +12,9 @@ import pytest
 from strangler.config.hooks import find_hook
 from strangler.domain.exchange import Fault, FaultKind, Header
 from strangler.domain.process import Effect, Process, PublicState, State
-from strangler.domain.steps import Report
+from strangler.domain.steps import Follow, Report, Transition
 from strangler.domain.transitions import apply
+from strangler.engine.lanes import AllSlots
 from strangler.policy import conditions
 from strangler.policy.expressions import Template
 from strangler.policy.follow import TEMPLATE_NAMES
@@ -114,6 +115,35 @@ async def test_a_process_is_followed_on_by_the_next_worker_as_if_nothing_had_hap
     assert (process.state, process.tries) == (State.COMPLETED, 1)
     assert [sent.method for sent in on.upstream.sent] == ["POST", "GET"]
     sound(on)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "asked"),
+    [
+        (Follow(NOON + 60_000, "/jobs/17", NOON + 90_000, "202"), 0),  # another worker has looked
+        (Report("ASSESSING"), 1),
+    ],
+)
+async def test_what_is_told_since_it_was_found_due_keeps_nobody_from_asking_but_another_look_does(
+    meanwhile: Transition, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on = world()
+    process = await following(on, TAKEN, Reply(200, b"decided"))
+    change = apply(process, meanwhile, NOON + 30_000)
+    begun = asyncio.Event()
+
+    async def begin_behind_another(slots: AllSlots, process_id: str) -> bool:
+        await on.store.commit(Commit(change))
+        begun.set()
+        return True
+
+    monkeypatch.setattr(AllSlots, "begin_look", begin_behind_another)
+    on.clock.instant = process.due_at or 0
+    on.executor.wake(process.route, 0)
+    await asyncio.wait_for(begun.wait(), 5.0)
+    await on.executor.drain(5.0)
+    assert len(on.upstream.sent) - 1 == asked
+    assert (await on.process(process.id)).final == bool(asked)
 
 
 @pytest.mark.parametrize("answer", [LOST, Reply(503, b""), Reply(500, b""), Reply(429, b"", [(b"Retry-After", b"60")])])
