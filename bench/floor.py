@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
@@ -104,7 +105,7 @@ async def serve(port: int, store: Path | None) -> None:
     if store is not None:
         opened = open_store(f"sqlite:///{store}", AesGcmSealer(b"k" * 32), SystemClock())
         plain = Handle(recording(cast(SqliteStore, opened)))
-    await Front(lambda request: plain, cast(Any, None), telemetry()).listen("127.0.0.1", port)
+    await Front(lambda request: plain, cast(Any, None), telemetry()).listen(socket.create_server(("127.0.0.1", port)))
     calm_collector()
     await asyncio.Event().wait()
 

@@ -1,7 +1,7 @@
 """The public listener: every public byte passes here.
 
     front = Front(direct, connections, instrument, Settings(max_clients=1000))
-    host, port = await front.listen("127.0.0.1", 8080)      # also unix=PATH, bound=SOCKET, tls=CONTEXT
+    host, port = await front.listen(socket.create_server(("127.0.0.1", 8080)))      # also tls=CONTEXT
     ...
     front.drain()                 # one answer more for each connection, then it is closed
     front.stop_listening()

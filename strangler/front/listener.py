@@ -23,40 +23,18 @@ class Front:
         self._servers: list[asyncio.Server] = []
         self._sweep: asyncio.TimerHandle | None = None
 
-    async def listen(
-        self,
-        host: str = "",
-        port: int = 0,
-        *,
-        unix: str | None = None,
-        bound: socket.socket | None = None,
-        tls: ssl.SSLContext | None = None,
-        reuse_port: bool = False,
-    ) -> tuple[str, int]:
-        """Listen at ``host`` and ``port`` (0: any), at a Unix socket, or on a socket that is bound already.
+    async def listen(self, bound: socket.socket, *, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
+        """Take connections from a socket that is bound, which is the front's from now on.
 
-        Returns the host and port that were bound; a path and 0 for a Unix socket.
-
-        Raises:
-            OSError: the address cannot be bound.
+        Returns the host and port that it is bound to; a path and 0 for a Unix socket.
         """
         if self._sweep is None:
             self._tick()  # the timeouts of the first connections count from it
-        loop, make, share = asyncio.get_running_loop(), self._connection, reuse_port or None
         # A client that does not get on with its handshake holds a socket as one does that sends no head.
         handshake = self._desk.settings.head_timeout if tls is not None else None
-        if unix is not None:
-            server = await loop.create_unix_server(
-                make, unix, ssl=tls, ssl_handshake_timeout=handshake, backlog=BACKLOG
-            )
-        elif bound is not None:
-            server = await loop.create_server(
-                make, sock=bound, ssl=tls, ssl_handshake_timeout=handshake, backlog=BACKLOG
-            )
-        else:
-            server = await loop.create_server(
-                make, host, port, ssl=tls, ssl_handshake_timeout=handshake, backlog=BACKLOG, reuse_port=share
-            )
+        server = await asyncio.get_running_loop().create_server(
+            self._connection, sock=bound, ssl=tls, ssl_handshake_timeout=handshake, backlog=BACKLOG
+        )
         self._servers.append(server)
         name = server.sockets[0].getsockname()
         return (name[0], name[1]) if isinstance(name, tuple) else (str(name), 0)

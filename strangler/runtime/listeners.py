@@ -1,17 +1,20 @@
-"""The listening sockets of several workers: bound once, by the supervisor, and inherited by all of them.
+"""The listening sockets, bound once: by a worker that is alone before it calls anybody, by the supervisor for several.
 
-All workers accept from the same sockets. With a socket each (``SO_REUSEPORT``) the kernel would deal connections out
-blindly: those dealt to a worker that is frozen, crashed or going away would wait or be lost with its socket, and Unix
-sockets know nothing of it. From a shared one whoever is awake takes the next, and it outlives every worker.
+All workers of a supervisor inherit its sockets and accept from the same ones. With a socket each (``SO_REUSEPORT``) the
+kernel would deal connections out blindly: those dealt to a worker that is frozen, crashed or going away would wait or
+be lost with its socket, and Unix sockets know nothing of it. From a shared one whoever is awake takes the next, and it
+outlives every worker.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from strangler.config.settings import Address
 from strangler.domain.errors import OperatorError
@@ -65,15 +68,36 @@ def close(sockets: Sequence[socket.socket]) -> None:
 def _bind_name(host: str, port: int) -> list[socket.socket]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     bound: list[socket.socket] = []
-    for family, kind, protocol, _, name in dict.fromkeys(found):
-        listener = socket.socket(family, kind, protocol)
-        bound.append(listener)
+    missing: OSError | None = None
+    try:
+        for family, kind, protocol, _, name in dict.fromkeys(found):
+            try:
+                bound.append(_bind_at(family, kind, protocol, name))
+            except OSError as error:
+                # A name may well have an address of IPv6 on a machine without it, or where it is switched off.
+                if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                    raise
+                missing = error
+        if missing is not None and not bound:
+            raise missing
+    except BaseException:
+        close(bound)
+        raise
+    return bound
+
+
+def _bind_at(family: int, kind: int, protocol: int, name: Any) -> socket.socket:
+    listener = socket.socket(family, kind, protocol)
+    try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(name)
         _listen(listener)
-    return bound
+    except BaseException:
+        listener.close()
+        raise
+    return listener
 
 
 def bind_path(path: str) -> socket.socket:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from strangler.config.settings import Settings
@@ -44,7 +44,7 @@ from strangler.operations.telemetry import Telemetry
 from strangler.policy.model import Route
 from strangler.policy.trust import TrustedNetworks
 from strangler.ports import Gate, Limiter, Slots
-from strangler.runtime.listeners import bind, blaming, close
+from strangler.runtime.listeners import bind, close
 from strangler.runtime.memory import Memory
 from strangler.runtime.policies import PolicyInForce
 from strangler.store import WorkerStore
@@ -86,6 +86,8 @@ class Rooms:
         self._connections = Connections(max_head=settings.max_head)
         self._caller = Caller(max_head=settings.max_head)
         self._site = Site(settings.public_url, trusted, ())
+        self._tls: ssl.SSLContext | None = None
+        self._bound: list[socket.socket] = []  # ours: until `stop_listening`, nobody else's
         outcomes = Outcomes()
         notifier = self.notifier = Notifier(
             frame.lanes, outcomes, frame.signals, self.latencies, telemetry, frame.deliver
@@ -182,54 +184,46 @@ class Rooms:
             cors=cors,
         )
 
-    def try_to_listen(self) -> None:
-        """Find out whether `listen` could, before anything is called: else calls would be cut off, and in doubt.
-
-        Raises:
-            OperatorError: it could not.
-        """
-        server_tls(self._frame.settings)
-        close(bind(self._frame.settings.listen))
-
-    async def listen(self) -> None:
-        """Listen where the settings say.
+    def bind(self) -> None:
+        """Take the addresses of the settings, before anything is called: else calls would be cut off, and in doubt.
+        From now on nobody else gets them, and clients wait until `listen`.
 
         Raises:
             OperatorError: an address cannot be listened on, a certificate or key cannot be used.
         """
-        settings, telemetry = self._frame.settings, self._frame.telemetry
-        tls = server_tls(settings)
-        listens: list[str] = []
-        for address in settings.listen:
-            if address.path:
-                with blaming(address):
-                    await self._front.listen(unix=address.path)
-                telemetry.note("listen", address=str(address))
-                continue
-            with blaming(address):
-                bound = await self._front.listen(address.host, address.port, tls=tls)
-            listens.append(authority(*bound))
-            telemetry.note("listen", address=listens[-1], tls=tls is not None)
-        self._site = self._site._replace(listens=tuple(listens))
+        self._tls = server_tls(self._frame.settings)
+        self._bound = bind(self._frame.settings.listen)
 
-    async def listen_on(self, listeners: list[socket.socket]) -> None:
+    async def listen(self) -> None:
+        """Serve who comes to the addresses that `bind` took."""
+        await self._serve_on(self._bound, self._tls)
+        for one in self._bound:
+            if one.family == socket.AF_UNIX:
+                self._frame.telemetry.note("listen", address=f"unix:{one.getsockname()}")
+            else:
+                address = authority(*one.getsockname()[:2])
+                self._frame.telemetry.note("listen", address=address, tls=self._tls is not None)
+
+    async def listen_on(self, listeners: Sequence[socket.socket]) -> None:
         """Listen on sockets that somebody else has bound and keeps open.
 
         Raises:
             OperatorError: a certificate or key cannot be used.
         """
-        tls = server_tls(self._frame.settings)
+        await self._serve_on(listeners, server_tls(self._frame.settings))
+
+    async def _serve_on(self, listeners: Sequence[socket.socket], tls: ssl.SSLContext | None) -> None:
         listens: list[str] = []
         for listener in listeners:
             if listener.family == socket.AF_UNIX:
-                await self._front.listen(bound=listener.dup())
+                await self._front.listen(listener.dup())
             else:
-                listens.append(authority(*await self._front.listen(bound=listener.dup(), tls=tls)))
+                listens.append(authority(*await self._front.listen(listener.dup(), tls=tls)))
         self._site = self._site._replace(listens=tuple(listens))
 
     def stop_listening(self) -> None:
         """Take no more connections, and close each one after its next answer."""
-        self._front.stop_listening()
+        self._leave_addresses()
         self._front.drain(idle=False)
 
     async def end_calls(self) -> None:
@@ -244,19 +238,26 @@ class Rooms:
         """Take no more connections, end the streams, and answer what is asked; so many seconds at most."""
         self._streams.end()
         self._front.drain()
-        self._front.stop_listening()
+        self._leave_addresses()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._front.drained()
 
     async def close(self) -> None:
         """Close all connections, and give the lease back."""
+        self._leave_addresses()
         await self._front.close()
         self._admission.close()
         with contextlib.suppress(StoreUnavailable):
             await self._frame.lease.resign()
         self._connections.close()
         self._caller.close()
+
+    def _leave_addresses(self) -> None:
+        # Ours as well as those of the front: in the backlog of one that is left open clients would wait for nobody.
+        self._front.stop_listening()
+        close(self._bound)
+        self._bound = []
 
     def _base_of(self, request: Request, route: Route) -> str:
         return public_base(request, self._site, route_url=route.public_url, hosts=route.match.hosts)

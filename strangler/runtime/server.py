@@ -135,14 +135,14 @@ class Server:
         return self._phase != "starting"
 
     async def start(self, loaded: Loaded) -> None:
-        """Recover what an earlier run left, then listen.
+        """Take the addresses, recover what an earlier run left, then serve whoever waits there.
 
         Raises:
             OperatorError: an address cannot be listened on.
             StoreUnavailable: the store can be neither read nor written.
         """
         await self._operations_listen()
-        self._rooms.try_to_listen()
+        self._rooms.bind()
         await self._rooms.latencies.load()
         await self._orders.begin()
         await self.policies.begin(loaded, self._rooms.switch)

@@ -97,7 +97,7 @@ class Scene:
 
     async def __aenter__(self) -> Self:
         await self.legacy.__aenter__()
-        self.address = await self.front.listen("127.0.0.1", tls=self._tls, bound=self._bound)
+        self.address = await self.front.listen(self._bound or socket.create_server(("127.0.0.1", 0)), tls=self._tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -60,7 +60,9 @@ async def test_who_connected_to_a_bound_socket_before_anybody_served_it_is_serve
 async def test_a_unix_socket_is_listened_on(tmp_path: Path) -> None:
     path = str(tmp_path / "front")
     async with Scene() as scene:
-        assert await scene.front.listen(unix=path) == (path, 0)
+        bound = socket.socket(socket.AF_UNIX)
+        bound.bind(path)
+        assert await scene.front.listen(bound) == (path, 0)
         reader, writer = await asyncio.open_unix_connection(path)
         client = End(reader, writer)
         client.send(G)
@@ -75,7 +77,7 @@ async def test_a_bound_socket_is_listened_on() -> None:
     async with Scene() as scene:
         bound = socket.socket()
         bound.bind(("127.0.0.1", 0))
-        address = await scene.front.listen(bound=bound)
+        address = await scene.front.listen(bound)
         assert address == bound.getsockname()
         reader, writer = await asyncio.open_connection(*address)
         scene.ours[b"/ours"] = Answer(204)

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from strangler.config.settings import Address
+from strangler.config.settings import Address, Settings
 from strangler.config.system import SystemClock
 from strangler.domain.errors import OperatorError
 from strangler.domain.process import State
-from strangler.runtime.listeners import bind
+from strangler.operations.logs import Logs
+from strangler.operations.telemetry import Telemetry
+from strangler.runtime.listeners import bind, close
+from strangler.runtime.policies import read_first
+from strangler.runtime.server import Server
 from strangler.store.ledger import Ledger
+from strangler.store.memory import MemoryStore
 from strangler.store.open import open_ledgers, open_store
 from strangler.store.sealing import AesGcmSealer
+from tests.harness.waiting import eventually, free_port
 from tests.store import builders as make
 from tests.store.test_conformance import done
 
@@ -51,6 +60,134 @@ def test_a_start_says_which_address_is_taken(flags: list[str], taken: str, tmp_p
 def test_a_path_that_cannot_be_listened_on_is_named(path: str) -> None:
     with pytest.raises(OperatorError, match=f"cannot listen on unix:{path}: "):
         bind([Address("", path=path)])
+
+
+def named(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[int, tuple[object, ...]]) -> None:
+    """Have a name stand for these addresses."""
+    found = [(family, socket.SOCK_STREAM, 0, "", address) for family, address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+
+# A family of addresses that no kernel has stands for IPv6 where there is none of it.
+NO_FAMILY = (4242, ("::1", 0, 0, 0))
+
+
+def test_a_name_with_an_address_that_the_machine_does_not_know_is_listened_on_at_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # 192.0.2.1 (RFC 5737) is as ::1 is where IPv6 is switched off: known, and nobody's here.
+    named(monkeypatch, NO_FAMILY, (socket.AF_INET, ("192.0.2.1", 0)), (socket.AF_INET, ("127.0.0.1", 0)))
+    bound = bind([Address("localhost", 8080)])
+    assert [one.getsockname()[0] for one in bound] == ["127.0.0.1"]
+    close(bound)
+
+
+def test_a_name_that_has_no_address_here_cannot_be_listened_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    named(monkeypatch, NO_FAMILY)
+    with pytest.raises(OperatorError, match="cannot listen on localhost:8080: Address family not supported"):
+        bind([Address("localhost", 8080)])
+
+
+def test_when_one_address_of_a_name_is_taken_none_is_kept(monkeypatch: pytest.MonkeyPatch, taken: str) -> None:
+    port = free_port()
+    named(
+        monkeypatch,
+        (socket.AF_INET, ("127.0.0.1", port)),
+        (socket.AF_INET, ("127.0.0.1", int(taken.rpartition(":")[2]))),
+    )
+    with pytest.raises(OperatorError, match="Address already in use") as error:
+        bind([Address("localhost", 8080)])
+    # The error still refers to what failed: whatever is closed by now was closed, and not merely forgotten.
+    socket.create_server(("127.0.0.1", port)).close()
+    assert error.value.__cause__ is not None
+
+
+class Recovering(MemoryStore):
+    """A store that a start gets no further with until it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.let = asyncio.Event(), asyncio.Event()
+
+    async def census(self) -> Any:
+        """What `Store.census` says, when it is let."""
+        self.asked.set()
+        await self.let.wait()
+        return await super().census()
+
+
+@contextlib.asynccontextmanager
+async def starting(tmp_path: Path, listen: str) -> AsyncIterator[tuple[Server, Recovering, asyncio.Task[None]]]:
+    """A server that has begun to start, and recovers."""
+    policy = tmp_path / "routes.yaml"
+    policy.write_text(POLICY)
+    at = Address("", path=listen[5:]) if listen.startswith("unix:") else Address(*split(listen))
+    settings = Settings(listen=(at,), ops=Address("", path=f"{tmp_path}/ops"), store="memory:")
+    telemetry = Telemetry(Logs(lambda data: None), version="0", started_at=0)
+    store = Recovering()
+    server = Server(settings, [policy], {}, store, b"0123456789abcdef", telemetry)
+    found = await server.policies.first(read_first(settings, [policy], {}))
+    task = asyncio.create_task(server.start(found))
+    try:
+        await store.asked.wait()
+        yield server, store, task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await server.close()
+
+
+async def test_while_it_recovers_clients_wait_and_nobody_else_gets_the_address(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    async with starting(tmp_path, address) as (_, store, started):
+        assert not is_free(address)
+        reader, writer = await asyncio.open_connection(*split(address))
+        writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        store.let.set()
+        await started
+        assert (await reader.readline()).startswith(b"HTTP/1.1 502 ")
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_who_ends_while_it_recovers_gives_the_address_back(tmp_path: Path) -> None:
+    path = tmp_path / "front"
+    async with starting(tmp_path, f"unix:{path}"):
+        assert path.exists()
+    assert not path.exists()
+
+
+async def test_a_client_that_comes_during_a_drain_is_refused_while_an_earlier_one_is_answered(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    async with starting(tmp_path, address) as (server, store, started):
+        store.let.set()
+        await started
+        reader, writer = await asyncio.open_connection(*split(address))
+        writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\nGET / HTTP/1.1\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 502 ")
+        drained = asyncio.create_task(server.drain())
+        await eventually(lambda: is_free(address))
+        assert not drained.done()
+        writer.write(b"Host: h\r\n\r\n")
+        assert b"HTTP/1.1 502 " in await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        await drained
+
+
+def split(address: str) -> tuple[str, int]:
+    """Host and port of an address."""
+    host, _, port = address.rpartition(":")
+    return host, int(port)
+
+
+def is_free(address: str) -> bool:
+    """Whether nobody listens there: then clients are refused."""
+    try:
+        close(bind([Address(*split(address))]))
+    except OperatorError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("wrong", ["address", "certificate"])
