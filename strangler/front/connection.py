@@ -362,7 +362,7 @@ class ClientConnection(SocketEnd):
         instrument, code = self.desk.instrument, code_of(answer)
         if code:
             instrument.refused("", code)
-        if instrument.access_log == "all":
+        if instrument.access_log != "none":
             instrument.answered(request, "", answer.status, 0.0, decision="front", code=code, detail=detail)
 
     def _about(self, answer: Answer, head: RequestHead) -> Answer:
