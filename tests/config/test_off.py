@@ -46,7 +46,7 @@ BESIDE = {
     "translate.response": ("translate.reply", {"format": "json"}),
     "call.probe.result": ("call.probe", ASKS),
 }
-"""What stands in `route_defaults` too, so that there is something to see without the key."""
+"""What has to stand there too, so that there is something to see without the key."""
 
 
 def put(into: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
@@ -57,6 +57,14 @@ def put(into: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
         place = place.setdefault(step, {})
     place[last] = value
     return into
+
+
+def beside(key: str) -> dict[str, Any]:
+    """See `BESIDE`."""
+    if key not in BESIDE:
+        return {}
+    place, value = BESIDE[key]
+    return put({}, place, {**value})
 
 
 def loaded(folder: Path, defaults: dict[str, Any], *routes: dict[str, Any]) -> list[Route]:
@@ -75,9 +83,7 @@ def loaded(folder: Path, defaults: dict[str, Any], *routes: dict[str, Any]) -> l
 @pytest.mark.parametrize("key", KEYS)
 def test_a_route_does_without_what_its_file_turns_on_for_all(tmp_path: Path, key: str) -> None:
     on, read = KEYS[key]
-    usual = {"upstream": "legacy", "mode": "async"}
-    for place, value in [BESIDE[key]] if key in BESIDE else []:
-        put(usual, place, {**value})
+    usual = {"upstream": "legacy", "mode": "async", **beside(key)}
     (without,) = loaded(tmp_path, usual, {})
     put(usual, key, on)
     with_it, off = loaded(tmp_path, usual, {}, put({}, key, "off"))
@@ -101,3 +107,10 @@ def test_these_are_the_keys_that_take_it() -> None:
 def test_another_word_is_none(tmp_path: Path, key: str) -> None:
     found = errors(tmp_path, one_route(json.dumps(put({}, key, "on"))[1:-1]))
     assert any(f"routes[0].{key}: expected a mapping" in line and 'or off, found "on"' in line for line in found), found
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_it_stands_in_for_a_variable_that_is_not_here(tmp_path: Path, key: str) -> None:
+    policy = write(tmp_path, one_route(json.dumps(put(beside(key), key, "${env:NOT_HERE}"))[1:-1]))
+    assert load_policy([policy], {}, offline=True).table.routes
+    assert load_policy([policy], {"NOT_HERE": "off"}).table.routes
