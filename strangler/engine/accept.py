@@ -95,10 +95,8 @@ class Acceptor:
             return await self._accept(submission, pieces)
         except Stop as stop:
             return stop.verdict
-        except BodyTimeout:
-            return Refused("request-timeout", "no byte of the body came for too long")
-        except BadBody as error:
-            return Refused("bad-request", f"the framing of the body is broken: {error}")
+        except (BodyTimeout, BadBody) as error:
+            return _unfinished(error)
         except StoreUnavailable as error:
             return self._capacity.without_store(submission, str(error), pieces)
 
@@ -193,7 +191,7 @@ class Acceptor:
         except (Stop, KeySyntaxError, StoreUnavailable):
             return Pass(tuple(pieces))
         except (BodyTimeout, BadBody) as error:
-            return Refused("bad-request", f"the body did not arrive whole: {error}")
+            return _unfinished(error)
 
     async def _accept(self, submission: Submission, pieces: list[bytes] | None) -> Acceptance:
         route, request = submission.route, submission.request
@@ -359,6 +357,12 @@ def straight(route: Route) -> bool:
         or accept.schema is not None
     )
     return not waits and accept.enforce == "on"
+
+
+def _unfinished(error: BodyTimeout | BadBody) -> Refused:
+    if isinstance(error, BodyTimeout):
+        return Refused("request-timeout", "no byte of the body came for too long")
+    return Refused("bad-request", f"the framing of the body is broken: {error}")
 
 
 def _may_pass(submission: Submission) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import CHUNK_SIZE, Header, RecordedRequest, Request
+from strangler.domain.exchange import CHUNK_SIZE, BadBody, BodyTimeout, Header, RecordedRequest, Request
 from strangler.domain.process import Effect, State
 from strangler.engine.submission import Accepted, Joined, Pass, Refused, Submission
 from strangler.policy.decide import Decision
@@ -358,6 +358,24 @@ async def test_a_known_key_is_still_answered_after_the_route_went_back_to_passth
     verdict = await known(world, keyed(b"k-1", b"another body"))
     assert isinstance(verdict, Refused)
     assert verdict.name == "idempotency-key-reused"
+
+
+@pytest.mark.parametrize(
+    ("error", "name"), [(BodyTimeout(), "request-timeout"), (BadBody("no size of a chunk"), "bad-request")]
+)
+async def test_a_repeat_whose_body_does_not_arrive_whole_is_refused_as_on_a_recorded_route(
+    error: Exception, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken() -> bytes:
+        raise error
+
+    world = await a_world()
+    await world.accepted(keyed(b"k-1"))  # type: ignore[arg-type]
+    request = keyed(b"k-1")
+    monkeypatch.setattr(request.body, "read", broken)  # type: ignore[attr-defined]
+    verdict = await known(world, request)
+    assert isinstance(verdict, Refused)
+    assert verdict.name == name
 
 
 async def test_an_unknown_key_passes_with_its_body_unread() -> None:
