@@ -111,11 +111,10 @@ class Acceptor:
             return False
         try:
             self._refusals.check_head(submission)
-            given = given_key(request, route.accept.idempotency)
-        except (Stop, KeySyntaxError):
+            given = self._refusals.check_key(submission)
+        except Stop:
             return False
-        idempotency = route.accept.idempotency
-        if given is None and (idempotency.required or idempotency.derive is not None):
+        if given is None and route.accept.idempotency.derive is not None:
             return False
         if self._capacity.obstacle(submission, len(data), None) is not None:
             return False
