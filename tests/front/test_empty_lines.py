@@ -84,6 +84,10 @@ def taken(pieces: list[bytes]) -> int:
     return count
 
 
+def test_a_head_is_as_long_as_it_is_however_much_came_before_it() -> None:
+    assert taken([REQUEST * MAX_HEAD + REQUEST[:10], REQUEST[10:]]) == MAX_HEAD + 1
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 5000])
 def test_as_many_empty_lines_as_a_head_may_be_long_precede_each_request(size: int) -> None:
     def cut(data: bytes) -> list[bytes]:

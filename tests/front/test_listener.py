@@ -144,6 +144,22 @@ async def test_the_upstream_is_verified_and_gets_our_certificate(authority: Auth
             assert (await client.reply()).status == 200
 
 
+async def test_what_tls_cannot_close_by_half_is_closed_whole(authority: Authority) -> None:
+    ask = G.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    async with RawUpstream(tls=server_context(authority)) as legacy:
+        way = {"scheme": "https", "host": "localhost", "port": legacy.port}
+        async with Scene(**way, tls_=Tls(ca=authority.ca)) as scene:
+            client = await scene.send(ask)
+            upstream = await legacy.accept()
+            await upstream.head()
+            upstream.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n")
+            assert (await client.head()).startswith(b"HTTP/1.1 101 ")
+            client.half_close()
+            assert await upstream.to_end() == b""
+            assert await client.to_end() == b""
+            assert scene.told.passed == [("default", 101)]
+
+
 async def test_an_upstream_behind_a_unix_socket(tmp_path: Path) -> None:
     path = str(tmp_path / "legacy")
     async with RawUpstream(path=path) as legacy, Scene(scheme="unix", socket_path=path, host="") as scene:

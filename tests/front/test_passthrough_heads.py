@@ -108,6 +108,20 @@ async def test_of_requests_in_a_row_each_goes_on_with_its_own_fields() -> None:
         assert await upstream.head() == b"GET / HTTP/1.1\r\nHost: h\r\nX-Gone: 4"
 
 
+@pytest.mark.parametrize(("first", "second"), [(b"1.1", b"1.0"), (b"1.0", b"1.1")])
+async def test_of_requests_in_a_row_each_is_of_its_own_version(first: bytes, second: bytes) -> None:
+    said = {b"1.1": None, b"1.0": b"keep-alive"}
+    async with Scene() as scene:
+        request = b"GET / HTTP/%b\r\nHost: h\r\nConnection: keep-alive\r\n\r\n"
+        client = await scene.send(request % first)
+        upstream = await scene.legacy.accept()
+        for version in (first, second):
+            await upstream.head()
+            upstream.send(OK)
+            assert (await client.reply()).field("Connection") == said[version]
+            client.send(request % second)
+
+
 async def test_of_replies_in_a_row_each_is_read_as_it_is_however_alike_they_begin() -> None:
     usual = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
     rows = (

@@ -101,6 +101,9 @@ HOSTILE: list[tuple[str, bytes, int, str]] = [
     ("NUL in an extension", C + b"5;a\x00\r\nhello\r\n0\r\n\r\n", 400, "bad-request"),
     ("a chunk that is too long", C + b"5\r\nhello!\r\n0\r\n\r\n", 400, "bad-request"),
     ("a chunk ended by LF", C + b"5\r\nhello\n0\r\n\r\n", 400, "bad-request"),
+    ("a chunk that is too long and has no end", C + b"5\r\nhello!", 400, "bad-request"),
+    ("a chunk size that is none and has no end", C + b"5 ", 400, "bad-request"),
+    ("an extension of 1,025 bytes", C + b"5;" + b"a" * 1024 + b"\r\nhello\r\n0\r\n\r\n", 400, "bad-request"),
     ("a long extension", C + b"5;" + b"a" * 1100 + b"\r\nhello\r\n0\r\n\r\n", 400, "bad-request"),
     ("an extension without end", C + b"5;" + b"a" * 9000, 400, "bad-request"),
     ("many extensions", C + b"1;aaaaaaaaaaaaaaaaaaaa\r\nx\r\n" * 60 + b"0\r\n\r\n", 400, "bad-request"),
@@ -110,6 +113,8 @@ HOSTILE: list[tuple[str, bytes, int, str]] = [
     ("a folded trailer", C + b"0\r\nX-A: b\r\n c\r\n\r\n", 400, "bad-request"),
     ("trailers without end", C + b"0\r\n" + b"X-A: b\r\n" * 3000, 400, "bad-request"),
     ("a head of 100 kB", G + b"X-Long: " + b"x" * 100_000 + b"\r\n\r\n", 431, "head-too-large"),
+    ("a head without end", G + b"X-Long: " + b"x" * 100_000, 431, "head-too-large"),
+    ("a target without end", b"GET /" + b"x" * 100_000, 414, "target-too-long"),
     ("10,000 fields", G + b"".join(b"X-%d: y\r\n" % i for i in range(10_000)) + b"\r\n", 431, "head-too-large"),
     ("a target of 100 kB", b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: h\r\n\r\n", 414, "target-too-long"),
 ]

@@ -112,6 +112,52 @@ async def test_a_link_that_was_given_back_is_lent_again_at_once(world: World) ->
     assert second.link.reused
 
 
+async def test_a_link_that_was_given_back_while_it_waited_is_read_again(world: World) -> None:
+    first = await world.lent()
+    upstream = await world.legacy.accept()
+    await world.exchange(first, upstream)
+    assert first.link is not None
+    first.link.pause_reading()
+    first.link.release()
+    second = await world.lent()
+    assert second.link is first.link
+    await world.exchange(second, upstream)
+
+
+class Patient(Waiter):
+    """One whose request may be large, and whose reply may be a part of one."""
+
+    def reply(self, head: ReplyHead, body: bytes, complete: bool) -> None:
+        self.news.set()
+
+    def pause_writing(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("request_", "reply"),
+    [
+        (b"x" * 20_000_000, OK),  # the upstream has not read it
+        (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell"),
+    ],
+)
+async def test_a_link_that_is_given_back_before_its_time_serves_nobody_else(
+    world: World, request_: bytes, reply: bytes
+) -> None:
+    first = Patient()
+    world.connections.borrow(world.upstream, first)
+    await first.heard()
+    upstream = await world.legacy.accept()
+    upstream.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    assert first.link is not None
+    first.link.send(b"POST / HTTP/1.1\r\n\r\n" + request_, first, to_head=False, decode=False)
+    upstream.send(reply)
+    await first.heard()
+    first.link.release()
+    second = await world.lent()
+    assert second.link is not first.link
+
+
 async def test_a_fresh_link_takes_the_place_of_an_idle_one(world: World) -> None:
     first = await world.lent()
     idle = await world.legacy.accept()

@@ -1,0 +1,77 @@
+"""An upstream connection on which NTLM or Negotiate was asked for belongs to one client connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from strangler.front.connection import ClientConnection
+from tests.front.raw import End
+from tests.front.scene import Scene
+
+G = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+async def test_the_link_of_a_negotiated_authentication_belongs_to_its_client() -> None:
+    async with Scene() as scene:
+        first = await scene.send(b"GET / HTTP/1.1\r\nHost: h\r\nAuthorization: NTLM TlRMTVNTUAAB\r\n\r\n")
+        pinned = await scene.legacy.accept()
+        await pinned.head()
+        pinned.send(b"HTTP/1.1 401 No\r\nWWW-Authenticate: NTLM TlRMTVNTUAAC\r\nContent-Length: 0\r\n\r\n")
+        assert (await first.reply()).status == 401
+        second = await scene.send(G)
+        other = await scene.legacy.accept()
+        await other.head()
+        other.send(OK)
+        assert (await second.reply()).status == 200
+        first.send(G)
+        assert (await pinned.head()).startswith(b"GET / ")
+        pinned.send(OK)
+        assert (await first.reply()).status == 200
+        assert scene.legacy.accepted == 2
+        first.close()
+        await pinned.gone()
+
+
+@pytest.fixture
+async def negotiated() -> AsyncIterator[tuple[Scene, End, End]]:
+    """A client to which a link belongs, and the other end of that."""
+    async with Scene() as scene:
+        client = await scene.send(b"GET / HTTP/1.1\r\nHost: h\r\nAuthorization: Negotiate YII\r\n\r\n")
+        upstream = await scene.legacy.accept()
+        await upstream.head()
+        upstream.send(OK)
+        assert (await client.reply()).body == b"ok"
+        yield scene, client, upstream
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_a_client_whose_own_link_has_ended_gets_another(negotiated: tuple[Scene, End, End], how: str) -> None:
+    scene, client, upstream = negotiated
+    (connection,) = scene.front._desk.connections
+    assert isinstance(connection, ClientConnection)
+    (link,) = connection.pinned.values()
+    getattr(upstream, how)()
+    while link.reusable:
+        await asyncio.sleep(0)
+    client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello")
+    other = await scene.legacy.accept()
+    assert (await other.until(b"hello")).startswith(b"POST / ")
+    other.send(OK)
+    assert (await client.reply()).body == b"ok"
+
+
+async def test_a_safe_request_on_a_link_of_its_client_that_turns_out_dead_is_repeated(
+    negotiated: tuple[Scene, End, End],
+) -> None:
+    scene, client, upstream = negotiated
+    client.send(b"GET /again HTTP/1.1\r\nHost: h\r\n\r\n")
+    await upstream.head()
+    upstream.close()
+    other = await scene.legacy.accept()
+    assert (await other.head()).startswith(b"GET /again ")
+    other.send(OK)
+    assert (await client.reply()).body == b"ok"
