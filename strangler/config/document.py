@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from strangler.config.located import Finding, Node, Place, PolicyErrors
+from strangler.config.located import Finding, KeyPath, Node, Place, PolicyErrors, written
 from strangler.config.scalars import is_text, typed
 
 MAX_BYTES = 8 * 1024 * 1024  # of one file
@@ -64,8 +64,8 @@ def read_document(data: bytes, file: str) -> Node:
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, text, file) from None
     if root is None:
-        raise _error(Place(file), "the file is empty; remove it, or write {} if nothing is meant")
-    return _Builder(file).node(root, None)
+        raise _error(Place(file, 1, 1), "the file is empty; remove it, or write {} if nothing is meant")
+    return _Builder(file).node(root)
 
 
 def _decoded(data: bytes, file: str) -> str:
@@ -90,8 +90,8 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str) -> PolicyEr
     return _error(place, f"not YAML: {said}; {_HINT}")
 
 
-def _error(place: Place, text: str) -> PolicyErrors:
-    return PolicyErrors([Finding(place, "", text)])
+def _error(place: Place, text: str, path: KeyPath = ()) -> PolicyErrors:
+    return PolicyErrors([Finding(place, written(path), text)])
 
 
 class _Builder:
@@ -103,63 +103,64 @@ class _Builder:
         self.open: set[int] = set()  # nodes that are being built: one that comes up again holds itself
         self.errors: list[Finding] = []
 
-    def node(self, root: yaml.Node, key_place: Place | None) -> Node:
-        built = self._build(root, key_place)
+    def node(self, root: yaml.Node) -> Node:
+        built = self._build(root, (), None)
         if self.errors:
             raise PolicyErrors(self.errors)
         return built
 
-    def _build(self, node: yaml.Node, key_place: Place | None) -> Node:
+    def _build(self, node: yaml.Node, path: KeyPath, key_place: Place | None) -> Node:
         place = self._place(node)
         self.count += 1
         if self.count > MAX_VALUES:
-            raise _error(place, f"more than {MAX_VALUES} values; an anchor that explodes?")
+            raise _error(place, f"more than {MAX_VALUES} values; an anchor that explodes?", path)
         if isinstance(node, yaml.ScalarNode):
-            return self._scalar(node, place, key_place)
+            return self._scalar(node, path, place, key_place)
         if id(node) in self.open:
-            raise _error(place, "an anchor that holds itself")
+            raise _error(place, "an anchor that holds itself", path)
         if node.tag not in (_PREFIX + "map", _PREFIX + "seq"):
-            self._refuse(place, f"the tag {node.tag} is not taken here")
+            self._refuse(place, path, f"the tag {node.tag} is not taken here")
         self.open.add(id(node))
         value: dict[str, Node] | list[Node]
         if isinstance(node, yaml.MappingNode):
-            value = dict(self._members(node))
+            value = dict(self._members(node, path))
         else:
-            value = [self._build(item, None) for item in node.value]
+            value = [self._build(item, (*path, index), None) for index, item in enumerate(node.value)]
         self.open.discard(id(node))
         return Node(value, place, key_place, flow=bool(getattr(node, "flow_style", False)))
 
-    def _members(self, node: yaml.MappingNode) -> Iterator[tuple[str, Node]]:
+    def _members(self, node: yaml.MappingNode, path: KeyPath) -> Iterator[tuple[str, Node]]:
         seen: dict[str, Place] = {}
         for key_node, value_node in node.value:
             place = self._place(key_node)
             if not isinstance(key_node, yaml.ScalarNode):
-                self._refuse(place, f"a key has to be text; {_HINT}")
+                self._refuse(place, path, f"a key has to be text; {_HINT}")
                 continue
-            key = self._scalar(key_node, place, None).value
+            key = self._scalar(key_node, path, place, None).value
             if not isinstance(key, str):
-                self._refuse(place, f'a key has to be text; write "{key_node.value}" in quotes')
+                self._refuse(place, path, f'a key has to be text; write "{key_node.value}" in quotes')
                 continue
             if key in seen:
-                self._refuse(place, f"the key {key} stands there twice, first at line {seen[key].line}")
+                self._refuse(place, (*path, key), f"the key {key} stands there twice, first at line {seen[key].line}")
                 continue
             seen[key] = place
-            yield key, self._build(value_node, place)
+            yield key, self._build(value_node, (*path, key), place)
 
-    def _scalar(self, node: yaml.ScalarNode, place: Place, key_place: Place | None) -> Node:
+    def _scalar(self, node: yaml.ScalarNode, path: KeyPath, place: Place, key_place: Place | None) -> Node:
         quoted = node.style is not None
         if not is_text(node.value):
-            self._refuse(place, "half of a surrogate pair is no character; write the whole one, as in \\U0001F600")
+            text = "half of a surrogate pair is no character; write the whole one, as in \\U0001F600"
+            self._refuse(place, path, text)
             return Node("", place, key_place)
         if node.tag == _PREFIX + "str":
             return Node(node.value, place, key_place, quoted=True)
         if node.tag == _PLAIN or node.tag in {_PREFIX + name for name in ("null", "bool", "int", "float")}:
             return Node(typed(node.value), place, key_place, quoted=quoted)
-        self._refuse(place, f"the tag {node.tag} is not taken here")
+        self._refuse(place, path, f"the tag {node.tag} is not taken here")
         return Node(None, place, key_place)
 
-    def _refuse(self, place: Place, text: str) -> None:
-        self.errors.append(Finding(place, "", text))
+    def _refuse(self, place: Place, path: KeyPath, text: str) -> None:
+        self.errors.append(Finding(place, written(path), text))
 
     def _place(self, node: yaml.Node) -> Place:
         return Place(self.file, node.start_mark.line + 1, node.start_mark.column + 1)

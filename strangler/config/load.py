@@ -15,7 +15,7 @@ from strangler.config.callback_advice import advise_on_callbacks
 from strangler.config.crosscheck import check_routes
 from strangler.config.document import MAX_BYTES, read_document
 from strangler.config.files import Reading, Stamps, policy_files, why
-from strangler.config.located import Finding, KeyPath, Node, Place, PolicyErrors, Report, nearest
+from strangler.config.located import Finding, KeyPath, Node, Place, PolicyErrors, Report, nearest, told_once
 from strangler.config.receivers import build_receiver
 from strangler.config.routes import build_route
 from strangler.config.schema import (
@@ -117,9 +117,8 @@ def load_policy(
         raise PolicyErrors(errors, reading.stamps)
     advise(table, load.route_sections, load.upstream_sections, public_url)
     advise_on_callbacks(table, load.route_sections, load.receiver_sections)
-    findings = sorted(dict.fromkeys(load.report.findings))
     sources = Sources(load.files, reading.sources)
-    return Loaded(table, tuple(findings), load.promises, reading.stamps, sources, load.holds_secrets)
+    return Loaded(table, told_once(load.report.findings), load.promises, reading.stamps, sources, load.holds_secrets)
 
 
 class _Load:

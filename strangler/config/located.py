@@ -120,12 +120,22 @@ class Finding:
         return _printable(f"{self.place}: {level}{self.path + ': ' if self.path else ''}{self.text}")
 
 
+def told_once(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """In the order of files and lines, and each once.
+
+    What route_defaults says wrong comes up again in every route, at the same key of each; the first is the one to show.
+    """
+    seen: dict[tuple[Finding, str], Finding] = {}
+    for finding in sorted(findings):
+        seen.setdefault((finding, finding.path.rpartition(".")[2]), finding)
+    return tuple(seen.values())
+
+
 class PolicyErrors(OperatorError):
     """A policy does not load. Its text is the full report, all errors of the load with their places."""
 
     def __init__(self, findings: Iterable[Finding], stamps: Mapping[str, Any] | None = None) -> None:
-        # What route_defaults says wrong comes up again in every route; the first is the one to show.
-        self.findings = tuple(sorted(dict.fromkeys(findings)))
+        self.findings = told_once(findings)
         self.stamps = dict(stamps or {})
         """What was read, or looked for, with its stamp: a change of any of it may mend the policy."""
         super().__init__("\n".join(str(finding) for finding in self.findings))

@@ -85,6 +85,8 @@ def _report(error: ValidationError, base: KeyPath, root: Node, report: Report) -
                 if step not in known:
                     report.add(child.named_at, (*path, step), f"unknown key; {_nearest_key(str(step), known)}")
         case "required":
+            if path[:1] == ("route_defaults",):
+                return  # a route may bring what is missing; one that does not is told so itself
             for key in schema["required"]:
                 if isinstance(node.value, dict) and key not in node.value:
                     report.add(node.named_at, (*path, key), "this key is required")

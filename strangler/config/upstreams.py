@@ -15,7 +15,8 @@ from strangler.policy.model import Rewrite
 from strangler.policy.target import normal
 from strangler.policy.upstreams import Forward, Tls, Upstream
 
-_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%25[A-Za-z0-9]+)?")
+# A name of DNS (RFC 1035 section 2.3.4: labels of at most 63 octets, 253 in all), or an address of IPv6.
+_HOST = re.compile(r"(?=.{1,254}\Z)[\w-]{1,63}(\.[\w-]{1,63})*\.?|(?=.*:)[0-9A-Fa-f:.]+(%25[A-Za-z0-9]+)?", re.ASCII)
 
 
 class _Address(NamedTuple):

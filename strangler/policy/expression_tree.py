@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from math import inf
 from typing import NamedTuple
 
@@ -102,7 +103,8 @@ def wrong_call(tree: Tree) -> str | None:
             continue
         name, given = node["value"], len(node["children"])
         if name not in Functions.FUNCTION_TABLE:
-            return f"there is no function {name}()"
+            meant = get_close_matches(name, Functions.FUNCTION_TABLE, n=1)
+            return f"there is no function {name}()" + (f"; did you mean {meant[0]}()?" if meant else "")
         signature = Functions.FUNCTION_TABLE[name]["signature"]
         variadic = bool(signature) and bool(signature[-1].get("variadic"))
         if given < len(signature) or (given > len(signature) and not variadic):

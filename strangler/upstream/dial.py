@@ -36,6 +36,8 @@ class Dialer:
             return Failure(Trouble.TIMEOUT, f"no connection to the upstream within {limit:g} s")
         except socket.gaierror:
             return Failure(Trouble.UNREACHABLE, "the name of the upstream does not resolve")
+        except ValueError:  # UnicodeError is one: of a name that DNS or TLS cannot be asked about
+            return Failure(Trouble.UNREACHABLE, "the name of the upstream is none that can be looked up")
         except ssl.SSLCertVerificationError as error:
             return Failure(Trouble.UNREACHABLE, f"the certificate of the upstream is not taken: {error.verify_message}")
         except ssl.SSLError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -468,6 +469,23 @@ routes:
     assert (routes["two"].call.attempts, routes["two"].call.retry_on_status) == (2, frozenset({503}))
     assert routes["two"].call.backoff == Backoff(initial=9.0, max=10.0)
     assert (routes["other"].mode, routes["other"].call.attempts) == (Mode.PASSTHROUGH, None)
+
+
+def test_a_route_may_bring_what_route_defaults_leave_open(tmp_path: Path) -> None:
+    text = """
+        route_defaults:
+          match: {methods: [POST]}
+          rollout: {mode: compat}
+          call: {on_in_doubt: probe, probe: {applied: {status: 200}}}
+          outcome: [{state: rejected}]
+        routes:
+          - {name: one, match: {path: /one}, upstream: legacy, rollout: {percent: 5}, call: {probe: {path: "/{path}"}}}
+    """
+    route = load(tmp_path, UPSTREAM + textwrap.dedent(text)).table.routes["one"]
+    assert (route.match.paths, route.match.methods) == (("/one",), frozenset({"POST"}))
+    assert route.rollout is not None
+    assert (route.rollout.mode, route.rollout.percent) == (Mode.COMPAT, 5)
+    assert route.call.probe is not None
 
 
 def test_files_and_folders_make_one_table_and_each_file_is_read_once(tmp_path: Path) -> None:

@@ -143,6 +143,9 @@ def test_a_wrong_match(tmp_path: Path, match: str, said: str) -> None:
         ('{url: "http://a:0"}', "its host or port is not one"),
         ('{url: "http://"}', "its host or port is not one"),
         ('{url: "http://a b"}', "its host or port is not one"),
+        ('{url: "http://a..b"}', "its host or port is not one"),
+        (f'{{url: "http://{"x" * 64}.example"}}', "its host or port is not one"),
+        (f'{{url: "http://{"x." * 130}example"}}', "its host or port is not one"),
         ('{url: "http://a?b"}', "expected a URL without query and fragment"),
         ('{url: "http://a/b/../c"}', "expected a base path in normal form"),
         ('{url: "unix:/"}', "expected the path of a socket: unix:/path.sock"),
@@ -272,6 +275,20 @@ def test_all_errors_of_a_load_come_together_in_the_order_of_files_and_lines(tmp_
 )
 def test_a_wrong_file(tmp_path: Path, text: str, said: str) -> None:
     assert said in "\n".join(errors(tmp_path, text))
+
+
+def test_every_key_that_is_missing_is_told_of(tmp_path: Path) -> None:
+    text = (
+        UPSTREAM
+        + "route_defaults: {rollout: {}}\nroutes:\n  - {}\n  - {name: a, match: {path: /a}, upstream: legacy}\n"
+    )
+    assert errors(tmp_path, text) == [
+        "policy.yaml:2:18: routes[0].rollout.mode: this key is required",
+        "policy.yaml:2:18: routes[0].rollout.percent: this key is required",
+        "policy.yaml:4:5: routes[0].name: this key is required",
+        "policy.yaml:4:5: routes[0].match: this key is required",
+        "policy.yaml:4:5: routes[0].upstream: this key is required",
+    ]
 
 
 def test_names_are_unique_over_all_files(tmp_path: Path) -> None:

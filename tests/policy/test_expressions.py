@@ -53,6 +53,7 @@ def test_an_expression_is_evaluated_over_a_document(text: str, value: object) ->
         ("body[?headers == `1`].x | y", None),
         ("sort_by(body.a, &b)", None),
         ("len(body)", "there is no function len()"),
+        ("lenght(body)", "there is no function lenght(); did you mean length()?"),
         ("length(body, body)", "length() takes 1 values, not 2"),
         ("join(',')", "join() takes 2 values, not 1"),
         ("not_null(body.a, body.b, body.c)", None),

@@ -219,6 +219,15 @@ async def test_a_refused_connection_is_not_sent(world: World) -> None:
     assert world.asked == 0
 
 
+@pytest.mark.parametrize("host", ["legacy..example", "x" * 64 + ".example", "legacy\0"])
+async def test_a_name_that_cannot_be_looked_up_is_not_sent(world: World, host: str) -> None:
+    fault = await world.call(outgoing(), Sink(), host=host)
+    assert fault is not None
+    assert fault.kind is FaultKind.NOT_SENT
+    assert fault.reason.startswith("the name of the upstream ")
+    assert world.asked == 0
+
+
 async def test_a_connection_that_does_not_come_about_is_not_sent(world: World) -> None:
     fault = await world.call(outgoing(), Sink(), scheme="https", connect_timeout=0.1)
     assert fault is not None
