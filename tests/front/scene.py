@@ -80,6 +80,7 @@ class Scene:
         self._clients: list[End] = []
         self.front = Front(self._direct, self._connections, self.told, self._settings)  # type: ignore[arg-type]
         self.address = ("", 0)
+        self._defects: list[dict[str, Any]] = []  # what no handler of an error took
 
     @property
     def way(self) -> Passthrough:
@@ -96,6 +97,7 @@ class Scene:
         return ours  # type: ignore[return-value]
 
     async def __aenter__(self) -> Self:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: self._defects.append(context))
         await self.legacy.__aenter__()
         self.address = await self.front.listen(self._bound or socket.create_server(("127.0.0.1", 0)), tls=self._tls)
         return self
@@ -107,6 +109,7 @@ class Scene:
         self._connections.close()
         await self.legacy.__aexit__()
         assert self.told.failures == []
+        assert self._defects == []
 
     async def client(self, **options: Any) -> End:
         reader, writer = await asyncio.open_connection(*self.address, limit=1 << 24, **options)

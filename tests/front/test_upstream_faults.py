@@ -291,12 +291,14 @@ async def test_without_a_free_connection_a_request_waits_and_then_gets_503() -> 
         first = await scene.send(G)
         upstream = await scene.legacy.accept()
         await upstream.head()
-        second = await scene.send(G)
+        second = await scene.send(b"GET /second HTTP/1.1\r\nHost: h\r\n\r\n")
         reply = await second.reply()
         assert (reply.status, json.loads(reply.body)["code"]) == (503, "overloaded")
         assert reply.field("Retry-After") is not None
         upstream.send(OK)
         assert (await first.reply()).status == 200
+        first.send(b"GET /third HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert (await upstream.head()).startswith(b"GET /third ")
 
 
 async def test_a_request_that_waits_gets_the_connection_that_becomes_free() -> None:

@@ -4,101 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
-from strangler.policy.upstreams import Upstream
-from strangler.ports import Failure, Link, Trouble
-from strangler.upstream import Connections
+from strangler.ports import Trouble
 from strangler.upstream.pool import WAITING_PER_CONNECTION, Pool
 from strangler.wire.reply_head import ReplyHead
-from tests.front.raw import PATIENCE, End, RawUpstream
-
-OK = b"HTTP/1.1 204 No Content\r\n\r\n"
-
-
-class Waiter:
-    """Borrows links, and receives what comes on them."""
-
-    def __init__(self) -> None:
-        self.link: Link | None = None
-        self.failure: Failure | None = None
-        self.status = 0
-        self.news = asyncio.Event()
-
-    def lent(self, link: Link) -> None:
-        assert self.link is None
-        self.link = link
-        self.news.set()
-
-    def unavailable(self, failure: Failure) -> None:
-        self.failure = failure
-        self.news.set()
-
-    async def heard(self) -> None:
-        async with asyncio.timeout(PATIENCE):
-            await self.news.wait()
-        self.news.clear()
-
-    def reply(self, head: ReplyHead, body: bytes, complete: bool) -> None:
-        assert complete
-        self.status = head.status
-        self.news.set()
-
-    def data(self, data: bytes, complete: bool) -> None:
-        raise AssertionError
-
-    def interim(self, head: ReplyHead) -> None:
-        raise AssertionError
-
-    def ended(self) -> None:
-        raise AssertionError
-
-    def lost(self, failure: Failure | None) -> None:
-        self.failure = failure
-        self.news.set()
-
-    def pause_writing(self) -> None:
-        raise AssertionError
-
-    def resume_writing(self) -> None:
-        raise AssertionError
-
-
-class World:
-    """Connections to a raw upstream."""
-
-    def __init__(self, legacy: RawUpstream) -> None:
-        self.legacy = legacy
-        self.connections = Connections(max_head=64 * 1024)
-        self.upstream = Upstream(
-            name="legacy", scheme="http", host="127.0.0.1", port=legacy.port, max_connections=1, keepalive=30.0
-        )
-
-    async def lent(self, **options: bool) -> Waiter:
-        waiter = Waiter()
-        self.connections.borrow(self.upstream, waiter, **options)
-        await waiter.heard()
-        assert waiter.failure is None
-        return waiter
-
-    async def exchange(self, waiter: Waiter, upstream: End) -> None:
-        assert waiter.link is not None
-        waiter.link.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", waiter, to_head=False, decode=False)
-        await upstream.head()
-        upstream.send(OK)
-        await waiter.heard()
-        assert waiter.status == 204
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    async with RawUpstream() as legacy:
-        world = World(legacy)
-        yield world
-        world.connections.close()
+from tests.upstream.borrowing import OK, Waiter, World
 
 
 async def test_a_link_that_was_given_back_is_lent_again_at_once(world: World) -> None:
@@ -288,3 +201,54 @@ async def test_who_still_waits_when_all_is_closed_is_told_and_nothing_is_opened_
     holder.link.abort()
     await asyncio.sleep(0)
     assert {task for task in asyncio.all_tasks() if "_open_link" in repr(task) and not task.cancelling()} == set()
+
+
+async def test_when_all_is_closed_what_is_idle_ends_now_and_the_rest_when_it_comes_back(world: World) -> None:
+    world.upstream = replace(world.upstream, max_connections=2)
+    idle, busy = await world.lent(), await world.lent()
+    ends = [await world.legacy.accept() for _ in range(2)]
+    await world.exchange(idle, ends[0])
+    assert idle.link is not None
+    idle.link.release()
+    world.connections.close()
+    await ends[0].gone()
+    await world.exchange(busy, ends[1])
+    assert busy.link is not None
+    busy.link.release()
+    await ends[1].gone()
+
+
+async def test_who_waited_when_the_upstream_changed_gets_a_link_that_works(world: World) -> None:
+    first, second = await world.lent(), Waiter()
+    upstream = await world.legacy.accept()
+    world.connections.borrow(world.upstream, second)
+    other = Waiter()
+    world.connections.borrow(replace(world.upstream, timeout=9.0), other)
+    await other.heard()
+    await world.legacy.accept()
+    await world.exchange(first, upstream)
+    assert first.link is not None
+    first.link.release()
+    await second.heard()
+    await world.exchange(second, await world.legacy.accept())
+
+
+async def test_an_upstream_that_has_no_connection_now_is_not_forgotten(world: World) -> None:
+    quiet, other = world.upstream, replace(world.upstream, name="other")
+    first = await world.lent()
+    end = await world.legacy.accept()
+    assert first.link is not None
+    first.link.abort()
+    await end.gone()
+    for timeout in (8.0, 9.0):
+        world.upstream = replace(other, timeout=timeout)
+        await world.lent()
+        await world.legacy.accept()
+    world.upstream = quiet
+    idle = await world.lent()
+    end = await world.legacy.accept()
+    await world.exchange(idle, end)
+    assert idle.link is not None
+    idle.link.release()
+    world.connections.close()
+    await end.gone()
