@@ -152,9 +152,11 @@ class Recording:
             case Refused():
                 self._instrument.refused(submission.route.name, acceptance.name)
                 answer = _refusal(acceptance, correlation_id(submission.request))
+                _note_deprecation(answer, submission)
             case Barred(name, barred):
                 self._instrument.refused(submission.route.name, name)
                 answer = correlated(barred, correlation_id(submission.request))
+                _note_deprecation(answer, submission)
         return self._finished(submission, answer, process, started)
 
     def _finished(self, submission: Submission, answer: Answer, process: Process | None, started: float) -> Answer:
@@ -197,37 +199,35 @@ class Recording:
         request, route, decision = submission.request, submission.route, submission.decision
         settled = None
         if decision.wait > 0 or not decision.accepts_202:
-            settled = await self._settled(process, decision.wait, fresh=not replayed)
-        if settled is not None and settled.process.final:
+            process, settled = await self._settled(process, decision.wait, fresh=not replayed)
+        if settled is not None and process.final:
             answer = await self._result(settled)
         elif decision.accepts_202:
-            known = settled.process if settled is not None else process
-            answer = self._accepted(request, known, route, own=not replayed)
-        elif settled is not None:
-            answer = _unknown(settled.process)
+            answer = self._accepted(request, process, route, own=not replayed)
         else:
-            answer = _wait_over(process)
+            answer = _unknown(process) if settled is not None else _wait_over(process)
         _note_applied(answer, decision)
         if replayed:
             answer.headers.append((b"Idempotency-Replayed", b"true"))
-        if route.deprecation is not None and not decision.accepts_202:
-            answer.headers.extend(deprecation_headers(route.deprecation))
+        _note_deprecation(answer, submission)
         return answer
 
-    async def _settled(self, process: Process, seconds: float, *, fresh: bool) -> Settled | None:
-        """The process once it ended, or only a person can settle it; None: the wait is over before.
+    async def _settled(self, process: Process, seconds: float, *, fresh: bool) -> tuple[Process, Settled | None]:
+        """The process as it is once it ended, or only a person can settle it; None: the wait was over before.
 
-        ``fresh``: the process is as the store has it, read or written without a pause since.
+        ``fresh``: the process is as the store has it, read or written without a pause since. At the end the store is
+        asked once more: what is told is what is so by now, also where a signal was lost.
         """
-        deadline = time.monotonic() + seconds
+        deadline, over = time.monotonic() + seconds, False
         with self._outcomes.interest(process.id), self._signals.watch(process.id) as watch:
             while True:
                 if not fresh and (found := await self._look(process.id)) is not None:
                     if isinstance(found, Settled):
-                        return found
+                        return found.process, found
                     process = found
-                if not await watch.changed(process.sequence, deadline - time.monotonic()):
-                    return None
+                if over:
+                    return process, None
+                over = not await watch.changed(process.sequence, deadline - time.monotonic())
                 fresh = False
 
     async def _look(self, process_id: str) -> Settled | Process | None:
@@ -299,6 +299,13 @@ class Recording:
 def _note_applied(answer: Answer, decision: Decision) -> None:
     if decision.applied:
         answer.headers.append((b"Preference-Applied", ", ".join(decision.applied).encode()))
+
+
+def _note_deprecation(answer: Answer, submission: Submission) -> None:
+    """Also on a refusal: who is told 202 by no means has to learn it from every answer."""
+    deprecation = submission.route.deprecation
+    if deprecation is not None and not submission.decision.accepts_202:
+        answer.headers.extend(deprecation_headers(deprecation))
 
 
 def deprecation_headers(deprecation: Deprecation) -> list[Header]:

@@ -89,6 +89,13 @@ async def test_an_error_has_a_code_and_says_whether_it_can_be_tried_again(end: F
     assert told["error"] == {"code": code, "message": message}
 
 
+async def test_the_code_of_an_error_is_the_domains_word_for_the_state_where_no_rule_gave_another() -> None:
+    scene = azure(statuses={"rejected": "DECLINED"})
+    process = await scene.process(*SENT, finish(State.REJECTED, Effect.NONE))
+    told = await document(await scene.ask("GET", process, "/status", ALICE))
+    assert (told["domainStatus"], told["error"]["code"]) == ("DECLINED", "DECLINED")
+
+
 async def test_progress_in_the_words_of_the_domain_stands_beside_the_five_words() -> None:
     scene = azure()
     process = await scene.process(*SENT, Report("ASSESSING", "with the assessor"))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from strangler.config.hooks import find_hook
 from strangler.domain.exchange import CHUNK_SIZE, Answer, Fault, FaultKind, PassOn, Request
+from strangler.domain.process import Process, State
+from strangler.engine.signals import Signals, Watch
 from strangler.gateway.acceptance import Recording
 from strangler.policy import conditions
 from strangler.policy.decide import Decision
@@ -35,13 +38,13 @@ from tests.engine.world import ASYNC, COMPAT, IDENTITY_KEY, Reply, World, a_requ
 BASE = "https://public.example"
 
 
-def recording_of(world: World) -> Recording:
-    """The HTTP side of a world."""
+def recording_of(world: World, signals: Signals | None = None) -> Recording:
+    """The HTTP side of a world; ``signals``: what wakes those who wait, if not what the engine announces."""
     return Recording(
         world.acceptor,
         world.store,
         world.store,
-        world.signals,
+        signals or world.signals,
         world.outcomes,
         world.latencies,
         world.clock,
@@ -214,6 +217,47 @@ async def test_an_async_client_whose_wait_is_over_gets_its_202(world: World) -> 
     assert (await world.ended(document(answer)["id"])).final
 
 
+class Lapse(Watch):
+    """A wait during which no signal arrives, and which is over as soon as the process is as the test wants it."""
+
+    def __init__(self, signals: Signals, process_id: str, reached: Callable[[str], Awaitable[Process]]) -> None:
+        super().__init__(signals, process_id)
+        self._reached = partial(reached, process_id)
+
+    async def changed(self, seen: int, timeout: float) -> bool:
+        await self._reached()
+        return False
+
+
+class Deaf(Signals):
+    """Signals that all get lost."""
+
+    def __init__(self, reached: Callable[[str], Awaitable[Process]]) -> None:
+        super().__init__()
+        self._reached = reached
+
+    def watch(self, process_id: str) -> Watch:
+        return Lapse(self, process_id, self._reached)
+
+
+async def test_who_is_told_202_after_a_wait_is_shown_the_process_as_it_is_by_then(world: World) -> None:
+    def refused(process_id: str) -> Awaitable[Process]:
+        return world.until(process_id, lambda process: process.state is State.WAITING)
+
+    world.upstream.script = [Reply(503)]
+    request = a_request(headers=[(b"X-Api-Key", b"mine")])
+    answer = await recording_of(world, Deaf(refused)).record(world.route, {}, ASYNC._replace(wait=60.0), request)
+    assert isinstance(answer, Answer)
+    assert (answer.status, "cancel" in document(answer)["links"]) == (202, True)
+
+
+async def test_a_lost_signal_costs_a_client_that_waits_time_and_not_its_answer(world: World) -> None:
+    recording = recording_of(world, Deaf(world.ended))
+    answer = await recording.record(world.route, {}, COMPAT, a_request())
+    assert isinstance(answer, Answer)
+    assert (answer.status, answer.body) == (200, b"done")
+
+
 async def test_a_compat_client_whose_wait_is_over_is_told_that_the_work_goes_on(world: World) -> None:
     held = Held(Reply())
     world.upstream.script = [held]
@@ -384,6 +428,10 @@ async def test_clients_that_still_wait_are_told_of_the_deprecation(world: World)
     waiting = fields(await ask(world, decision=COMPAT))
     assert (waiting["Deprecation"], waiting["Sunset"]) == ("@1735689600", "Wed, 31 Dec 2025 23:59:59 GMT")
     assert "Deprecation" not in fields(await ask(world))
+    world.draining = True
+    for decision, said in ((COMPAT, True), (ASYNC, False)):
+        refused = await ask(world, decision=decision)
+        assert (document(refused)["code"], "Deprecation" in fields(refused)) == ("draining", said)
 
 
 # ── A route that went back to passthrough ────────────────────────────────────────────────────────────────────────────

@@ -71,7 +71,7 @@ class Azure(Contract):
         if state is PublicState.COMPLETED:
             document["resourceLocation"] = f"{process_url(process)}/result"
         elif state in _CODES:
-            document["error"] = _error(process, state)
+            document["error"] = _error(process, state, policy)
         elif process.reason is not None:
             document["domainReason"] = process.reason
         return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
@@ -90,10 +90,11 @@ class Azure(Contract):
         return ((_REQUEST_ID, value),)
 
 
-def _error(process: Process, state: PublicState) -> dict[str, str]:
+def _error(process: Process, state: PublicState, policy: ProcessPolicy) -> dict[str, str]:
     """``error``: a word of ours or the domain's as the code, and whether it can be tried again."""
     reason = process.reason
-    code = reason if reason is not None and _CODE.fullmatch(reason) else process.status or _CODES[state]
+    word = process.status or policy.statuses.get(state) or _CODES[state]
+    code = reason if reason is not None and _CODE.fullmatch(reason) else word
     said = f"the legacy system answered {process.result_status}" if process.has_result else f"it was {state}"
     if reason is not None and reason != code:
         said = f"{reason}; {said}"
