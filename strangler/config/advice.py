@@ -9,6 +9,7 @@ from strangler.config.access_advice import of_access
 from strangler.config.located import KeyPath, Level
 from strangler.config.scalars import duration_text
 from strangler.config.section import Section
+from strangler.config.unknown import made_up
 from strangler.config.wall_advice import of_wall
 from strangler.policy.forwarding import read_by_cgi
 from strangler.policy.model import READS, Mode, Route, Table
@@ -30,17 +31,20 @@ class Advice(NamedTuple):
 def advise(table: Table, routes: Mapping[str, Section], upstreams: Mapping[str, Section], public_url: bool) -> None:
     """Tell the sections what is unwise; ``public_url`` says whether there is one for all routes."""
     for name, route in table.routes.items():
+        if made_up(routes[name].node):
+            continue
         for advice in _of_route(route, routes[name], public_url):
             routes[name].complain(*advice)
     used = {route.upstream.name for route in table.routes.values()}
     used |= {probe.upstream.name for route in table.routes.values() if (probe := route.call.probe) and probe.upstream}
     if table.default is not None:
         used.add(table.default.upstream.name)
+    known = used <= upstreams.keys() and table.routes.keys() == routes.keys()  # which `check --offline` may not be
     for name, section in upstreams.items():
-        if name not in used:
-            section.complain((), f"no route uses the upstream {name}", "warning")
-        elif table.upstreams[name].scheme == "https" and not table.upstreams[name].tls.verify:
+        if name in used and table.upstreams[name].scheme == "https" and not table.upstreams[name].tls.verify:
             section.complain(("tls", "verify"), "whoever answers is taken for the upstream", "warning")
+        elif name not in used and known:
+            section.complain((), f"no route uses the upstream {name}", "warning")
 
 
 def _of_route(route: Route, section: Section, public_url: bool) -> Iterator[Advice]:

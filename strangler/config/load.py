@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from strangler.config.callback_advice import advise_on_callbacks
 from strangler.config.crosscheck import check_routes
 from strangler.config.document import MAX_BYTES, read_document
 from strangler.config.files import Reading, Stamps, policy_files, why
-from strangler.config.located import Finding, KeyPath, Node, Place, PolicyErrors, Report, nearest, told_once
+from strangler.config.located import Finding, KeyPath, Node, Place, PolicyErrors, Report, below_any, nearest, told_once
 from strangler.config.receivers import build_receiver
 from strangler.config.routes import build_route
 from strangler.config.schema import (
@@ -27,6 +28,7 @@ from strangler.config.schema import (
     with_secrets_marked,
 )
 from strangler.config.section import Context, Section
+from strangler.config.unknown import build_known, made_up, unknown
 from strangler.config.upstreams import build_rewrite, build_upstream
 from strangler.config.variables import Variables
 from strangler.policy.model import Default, Route, Table
@@ -58,7 +60,10 @@ _ALONE: tuple[tuple[str, ...], ...] = (
     ("outcome", "reason"),
     ("callbacks", "body"),
 )
-"""Keys whose values are right or wrong whatever the other keys say."""
+"""Keys of a route whose values are right or wrong whatever the other keys say."""
+
+_ALONE_OF_UPSTREAM: tuple[tuple[str, ...], ...] = (("url",), ("upgrade",))
+_ALONE_OF_RECEIVER: tuple[tuple[str, ...], ...] = (("tls",),)
 
 
 _ANY = Upstream(name="", scheme="http", timeout=0.0)
@@ -188,9 +193,10 @@ class _Load:
         upstreams = dict(self._upstreams())
         receivers = dict(self._receivers())
         routes = dict(self._routes(upstreams))
-        check_routes(routes.values(), self.route_sections)
+        known = [route for name, route in routes.items() if not made_up(self.route_sections[name].node)]
+        check_routes(known, self.route_sections)
         default = self._default(upstreams)
-        if not routes and default is None and not self.report.errors():
+        if not self.route_sections and default is None and not self.report.errors():
             self.report.add(
                 self.documents[0].place, (), "expected routes, or a default: nothing here serves any request"
             )
@@ -210,7 +216,12 @@ class _Load:
                 whole = rest is not None and isinstance(values := rest.plain(), dict) and "url" in values
                 section = Section(node, path, with_defaults(values, schema) if whole else {}, self.report)
                 self.upstream_sections[str(name)] = section
-                upstream = build_upstream(str(name), section, self.context) if whole else None
+                if not whole:
+                    continue
+                make = partial(build_upstream, str(name), context=self.context)
+                upstream = build_known(section, make, _ALONE_OF_UPSTREAM)
+                if upstream is None and unknown(node):
+                    upstream = replace(_ANY, name=str(name))
                 if upstream is not None and not broken:
                     yield str(name), upstream
 
@@ -225,7 +236,8 @@ class _Load:
                 values = {} if broken else with_defaults(node.plain(), schema)
                 section = Section(node, path, values, self.report)
                 self.receiver_sections[str(name)] = section
-                receiver = None if broken else build_receiver(str(name), section, self.context)
+                make = partial(build_receiver, str(name), context=self.context)
+                receiver = None if broken else build_known(section, make, _ALONE_OF_RECEIVER)
                 if receiver is not None:
                     yield str(name), receiver
 
@@ -244,11 +256,17 @@ class _Load:
                     continue
                 section = Section(node, path, with_defaults(values, schema), self.report)
                 self.route_sections[name] = section
-                upstream = self._upstream(values["upstream"], upstreams, section)
-                built = build_route(section, upstream or _ANY, self.context, self._probed(section, upstreams))
-                if self._receivers_known(section) and built is not None and upstream is not None:
-                    self.promises[built.route.promise.digest] = built.promise_text
-                    yield name, built.route
+                route = build_known(section, lambda part: self._route(part, upstreams), _ALONE)
+                if route is not None:
+                    yield name, route
+
+    def _route(self, section: Section, upstreams: Mapping[str, Upstream]) -> Route | None:
+        upstream = self._upstream(section.values["upstream"], upstreams, section)
+        built = build_route(section, upstream or _ANY, self.context, self._probed(section, upstreams))
+        if not self._receivers_known(section) or built is None or upstream is None:
+            return None
+        self.promises[built.route.promise.digest] = built.promise_text
+        return built.route
 
     def _note_name(self, node: Node, path: KeyPath) -> None:
         """A route with errors still holds its name."""
@@ -269,7 +287,7 @@ class _Load:
         section = Section(rest, path, values, Report())
         upstream = self._upstream(values["upstream"], upstreams, section) if "upstream" in values else None
         build_route(section, upstream or _ANY, self.context)
-        self.report.take_over(section.report, path, _ALONE)
+        self.report.take_over(section.report, lambda _, at: below_any(at[len(path) :], _ALONE))
 
     def _default(self, upstreams: Mapping[str, Upstream]) -> Default | None:
         first: Node | None = None
@@ -298,6 +316,8 @@ class _Load:
     def _upstream(
         self, name: str, upstreams: Mapping[str, Upstream], section: Section, keys: KeyPath = ("upstream",)
     ) -> Upstream | None:
+        if section.node.at(keys).unresolved:
+            return _ANY
         # One that is broken, or may stand in a file that could not be read, has been told of already.
         if name not in self.upstream_sections and not self.unread:
             hint = nearest(name, self.upstream_sections)
@@ -307,6 +327,8 @@ class _Load:
     def _receivers_known(self, section: Section) -> bool:
         known = True
         for index, name in enumerate(section.values.get("callbacks", {}).get("receivers", ())):
+            if section.node.at(("callbacks", "receivers", index)).unresolved:
+                continue
             # As with upstreams: one that is broken has been told of already.
             if name not in self.receiver_sections and not self.unread:
                 hint = nearest(name, self.receiver_sections)

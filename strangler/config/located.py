@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -36,6 +36,7 @@ class Node:
     inserted: bool = False  # a variable was inserted into it
     secret: bool = False  # … and that was a secret
     unresolved: bool = False  # … or could not be resolved, which is a note where it is allowed
+    made_up: bool = False  # … and its own text fits nowhere near, so that another value stands in for it
 
     @property
     def named_at(self) -> Place:
@@ -154,12 +155,10 @@ class Report:
         """Note a finding."""
         self._note(Finding(place, written(path), text, level), path)
 
-    def take_over(self, other: Report, base: KeyPath, keys: Iterable[tuple[str, ...]]) -> None:
-        """Note what another report found below ``base`` at these keys or below; numbers of a list do not count."""
-        keys = tuple(keys)
+    def take_over(self, other: Report, wanted: Callable[[Finding, KeyPath], bool]) -> None:
+        """Note what is wanted of what another report found."""
         for finding, path in zip(other.findings, other._paths, strict=True):
-            below = tuple(step for step in path[len(base) :] if isinstance(step, str))
-            if path[: len(base)] == base and any(below[: len(each)] == each for each in keys):
+            if wanted(finding, path):
                 self._note(finding, path)
 
     def errors(self) -> list[Finding]:
@@ -190,6 +189,12 @@ class Report:
         if finding.level == "error":
             self._wrong.add((finding.place.file, path))
             self._broken.update((finding.place.file, path[:length]) for length in range(len(path) + 1))
+
+
+def below_any(path: KeyPath, keys: Iterable[tuple[str, ...]]) -> bool:
+    """Whether a path is at one of these keys, or below; numbers of a list do not count."""
+    named = tuple(step for step in path if isinstance(step, str))
+    return any(named[: len(each)] == each for each in keys)
 
 
 def _printable(text: str) -> str:

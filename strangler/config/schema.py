@@ -186,10 +186,10 @@ def _settled(node: Node, schemas: list[Schema]) -> Node:
         return node
     candidates: list[Any] = [node.value, typed(node.value)]
     if node.unresolved:
-        candidates.extend(_stand_ins(schemas))
-    for value in candidates:
+        candidates.extend(("/" + node.value, *_stand_ins(schemas)))  # a path stays one that no other is
+    for number, value in enumerate(candidates):
         if any(_validator().evolve(schema=schema).is_valid(value) for schema in schemas):
-            return replace(node, value=value)
+            return replace(node, value=value, made_up=number > 2)
     return node
 
 
@@ -201,6 +201,7 @@ def _stand_ins(schemas: list[Schema]) -> Iterator[Any]:
             yield whole["default"]
         yield from whole.get("enum", ())
         yield from (whole.get("minimum", 1), True)
+        yield from _stand_ins(whole.get("anyOf", []))
 
 
 def _below(schemas: list[Schema], step: str | int) -> list[Schema]:

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import count
 
 from strangler.config.files import Reading, why
 from strangler.config.located import KeyPath, Node, Report
@@ -19,7 +20,7 @@ _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MAX_FILE = 64 * 1024  # bytes of an inserted file
 _FORMS = "expected ${env:NAME}, ${env:NAME:-default}, ${file:PATH} or ${secret-env:NAME}; $${ stands for ${"
-_UNRESOLVED = "unresolved"  # stands for what is not known, where that is allowed
+_UNRESOLVED = "unresolved-"  # with a number: stands for what is not known, where that is allowed; no two are equal
 
 
 class SecretText(str):
@@ -42,6 +43,7 @@ class Variables:
         self._environ = environ
         self._reading = reading
         self._offline = offline
+        self._numbers = count(1)
 
     def insert(self, root: Node, report: Report) -> Node:
         """The same values with all variables in their places; what is wrong goes to the report.
@@ -71,7 +73,7 @@ class Variables:
             text, secret = self._inserted(node.value, os.path.dirname(node.place.file))
         except Unresolved as error:
             report.add(node.place, path, str(error), "note" if self._offline else "error")
-            stand_in = _VARIABLE.sub(_UNRESOLVED, node.value)
+            stand_in = _VARIABLE.sub(lambda _: f"{_UNRESOLVED}{next(self._numbers)}", node.value)
             return replace(node, value=stand_in, inserted=True, unresolved=True)
         except ValueError as error:
             report.add(node.place, path, str(error))
