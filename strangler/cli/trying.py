@@ -114,7 +114,7 @@ def told(trial: Trial) -> Iterator[str]:
         return
     yield ""
     yield f"sent to {trial.route.upstream.name}"
-    yield f"  {sent.method} {sent.target.decode('latin-1')}"
+    yield f"  {sent.method} {_path(sent.target, trial.route.upstream.base_path, trial.route.rewrite.add_prefix)}"
     yield from _message(sent.headers, sent.body.data or b"", _secret(trial.route.call))
     if isinstance(trial.asked, str):
         yield ""
@@ -123,7 +123,7 @@ def told(trial: Trial) -> Iterator[str]:
         question = trial.asked.outgoing
         yield ""
         yield f"in doubt  asked of {trial.asked.upstream.name}"
-        yield f"  {question.method} {question.target.decode('latin-1')}"
+        yield f"  {question.method} {_path(question.target, trial.asked.upstream.base_path)}"
         yield from _message(question.headers, b"", _secret(trial.route.call))
     if trial.outcome is not None:
         yield ""
@@ -159,6 +159,15 @@ def _secret(call: CallPolicy) -> frozenset[bytes]:
     """The names of headers, in small letters, that are set to what comes from a secret."""
     headers = call.set_headers + (call.probe.set_headers if call.probe is not None else ())
     return frozenset(name.lower().encode() for name, value in headers if isinstance(value, SecretText))
+
+
+def _path(target: bytes, *prefixes: str) -> str:
+    """A target without the secrets that were put before it."""
+    shown = target.decode("latin-1")
+    for prefix in prefixes:
+        if prefix and isinstance(prefix, SecretText):
+            shown = shown.replace(prefix, "/(a secret)", 1)
+    return shown
 
 
 def _message(headers: Headers, body: bytes, secret: frozenset[bytes] = frozenset()) -> Iterator[str]:

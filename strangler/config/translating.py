@@ -8,7 +8,7 @@ from typing import Any
 
 from strangler.config.files import why
 from strangler.config.hooks import NoHook, find_hook, kept_hook
-from strangler.config.located import KeyPath
+from strangler.config.located import KeyPath, similar
 from strangler.config.paths import build_path
 from strangler.config.schema import policy_schema, with_defaults
 from strangler.config.section import Context, Section
@@ -39,7 +39,7 @@ from strangler.policy.wall import (
     Wall,
 )
 from strangler.policy.xml_reading import read_xml
-from strangler.policy.xml_writing import envelope
+from strangler.policy.xml_writing import document, elements, envelope
 
 _MAX_TEMPLATE = 256 * 1024
 
@@ -95,7 +95,9 @@ def build_errors(section: Section, context: Context) -> ErrorForm | None:
     builder = _Builder(section, context)
     kind = media_type_of(value)
     if kind is None:
-        section.complain(("errors",), "expected problem, soap11, soap12, text or a file .xml, .html or .txt")
+        meant = similar(value, ("problem", "soap11", "soap12", "text"))
+        hint = f"; did you mean {meant}?" if meant else ""
+        section.complain(("errors",), f"expected problem, soap11, soap12, text or a file .xml, .html or .txt{hint}")
         return None
     template = builder.file(("errors",), value)
     if template is None or builder.template(("errors",), template, PROBLEM_NAMES) is None:
@@ -244,7 +246,20 @@ class _Builder:
         )
         if template is not None:
             self._check_template((*keys, "template"), content, template, names)
+        if isinstance(values.get("body"), Mapping) and content.body is not None and content.body.text is not None:
+            self._check_elements((*keys, "body"), form, values["body"])
         return content
+
+    def _check_elements(self, keys: KeyPath, form: str, names: Mapping[str, Any]) -> None:
+        """What makes no XML whatever the values are would only show as errors of clients."""
+        empty = dict.fromkeys(names, "")
+        try:
+            if form == "xml":
+                document(empty, {}, "utf-8")
+            elif form == "soap":
+                elements(empty)
+        except ExpressionError as error:
+            self._section.complain(keys, str(error))
 
     def _check_template(self, keys: KeyPath, content: Content, text: str, names: Names) -> None:
         compiled = self.template(keys, text, names)

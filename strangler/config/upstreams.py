@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from strangler.config.scalars import seconds
 from strangler.config.section import Context, Section
+from strangler.config.variables import part
 from strangler.engine.tls import holds_authorities, holds_own
 from strangler.policy.model import Rewrite
 from strangler.policy.target import normal
@@ -64,7 +65,8 @@ def build_upstream(name: str, section: Section, context: Context) -> Upstream | 
 
 def build_rewrite(values: Mapping[str, str]) -> Rewrite:
     """What is taken from, and put before, a path; a final slash is nobody's."""
-    return Rewrite(strip_prefix=values["strip_prefix"].rstrip("/"), add_prefix=values["add_prefix"].rstrip("/"))
+    added = values["add_prefix"]
+    return Rewrite(strip_prefix=values["strip_prefix"].rstrip("/"), add_prefix=part(added.rstrip("/"), added))
 
 
 def _address(url: str) -> _Address:
@@ -88,7 +90,7 @@ def _address(url: str) -> _Address:
     base = parts.path.rstrip("/")
     if not base.isascii() or " " in base or (base and normal(base.encode()) != base.encode()):
         raise ValueError("expected a base path in normal form: without dot segments, //, or encoded plain letters")
-    return _Address(parts.scheme, host, port or (443 if parts.scheme == "https" else 80), "", base)
+    return _Address(parts.scheme, host, port or (443 if parts.scheme == "https" else 80), "", part(base, url))
 
 
 def build_tls(values: Mapping[str, Any], section: Section, context: Context) -> Tls:

@@ -32,6 +32,11 @@ class SecretText(str):
         return "'…'"
 
 
+def part(text: str, whole: str) -> str:
+    """A part of a text, which is as secret as the whole."""
+    return SecretText(text) if isinstance(whole, SecretText) else text
+
+
 class Unresolved(ValueError):
     """A variable that cannot be resolved here and now; its text says why."""
 

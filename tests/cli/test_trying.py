@@ -134,10 +134,14 @@ def test_a_secret_of_the_policy_is_not_shown(
         "headers: {set: {X-Key: '${secret-env:TOKEN}'}}}"
     )
     call = "call: {headers: {set: {Authorization: 'Bearer ${secret-env:TOKEN}', X-Plain: seen}}, on_in_doubt: probe, "
-    (folder / "policy.yaml").write_text(POLICY.replace("    wait: 2s\n", f"    {call}{probe}}}\n"))
+    rewrite = "rewrite: {add_prefix: '/p/${secret-env:TOKEN}'}"
+    text = POLICY.replace("    wait: 2s\n", f"    {call}{probe}}}\n    {rewrite}\n")
+    (folder / "policy.yaml").write_text(text.replace("127.0.0.1:1", "127.0.0.1:1/base/${secret-env:TOKEN}"))
     assert main(["try", "claims", "--request", "request", "--reply", "reply"]) == 0
     captured = capsys.readouterr()
     assert "hush" not in captured.out + captured.err
+    assert "  POST /(a secret)/(a secret)/" in captured.out
+    assert "  GET /(a secret)/s/" in captured.out
     assert {"  Authorization: a secret", "  X-Key: a secret", "  X-Plain: seen"} <= set(captured.out.splitlines())
 
 

@@ -120,6 +120,7 @@ def test_a_wrong_key_of_a_route(tmp_path: Path, keys: str, said: str) -> None:
         ("{path: []}", "expected a path such as"),
         ("{methods: [GET]}", "routes[0].match.path: this key is required"),
         ("{path: /a, methods: [get]}", 'expected a method in capitals, such as POST, found "get"'),
+        ("{path: /a, methods: ['*']}", 'expected a method in capitals, such as POST, found "*"'),
         ("{path: /a, methods: []}", "expected a list that is not empty"),
         ("{path: /a, methods: POST}", 'expected a list that is not empty, found "POST"'),
         ("{path: /a, hosts: ['a.example:80']}", "expected a host name without a port"),

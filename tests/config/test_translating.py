@@ -132,6 +132,15 @@ def test_a_promised_function_that_is_gone_fails_when_it_is_called() -> None:
         ("translate: {request: {body: body, template: t.xml}}", "expected a body or a template, not both"),
         ("translate: {request: {template: t.xml}}", "JSON is made from `body`"),
         ("translate: {request: {format: xml}}", "expected a body or a template to be written in this format"),
+        (
+            "translate: {request: {body: {a: body, b: body}, format: xml}}",
+            "request.body: expected a mapping of one name",
+        ),
+        (
+            "translate: {response: {body: {1a: reply.body}, format: xml}}",
+            "response.body: '1a' is no name of an element",
+        ),
+        ("translate: {request: {body: {a b: body}, format: soap}}", "request.body: 'a b' is no name of an element"),
         ("translate: {request: {template: none.xml, format: xml}}", "none.xml cannot be read"),
         ("translate: {request: {template: bad.xml, format: xml}}", "it is no XML"),
         ("translate: {request: {template: open.xml, format: xml}}", "is not closed"),
@@ -153,7 +162,11 @@ def test_a_promised_function_that_is_gone_fails_when_it_is_called() -> None:
         ("translate: {request: {body: {python: 'tests.config.test_translating:slow_hook'}}}", "is asynchronous"),
         ("translate: {request: {body: {python: 'tests.config.test_translating:needy_hook'}}}", "with one document"),
         ("translate: {request: {body: {python: 'a b:c'}}}", "expected package.module:function"),
-        ("errors: soap13", "expected problem, soap11, soap12, text or a file"),
+        (
+            "errors: soap13",
+            "expected problem, soap11, soap12, text or a file .xml, .html or .txt; did you mean soap12?",
+        ),
+        ("errors: html", "expected problem, soap11, soap12, text or a file .xml, .html or .txt"),
         ("errors: none.xml", "none.xml cannot be read"),
         ("errors: wrong.html", "begins with body"),
     ],
