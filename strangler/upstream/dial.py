@@ -36,8 +36,6 @@ class Dialer:
             return Failure(Trouble.TIMEOUT, f"no connection to the upstream within {limit:g} s")
         except socket.gaierror:
             return Failure(Trouble.UNREACHABLE, "the name of the upstream does not resolve")
-        except ValueError:  # UnicodeError is one: of a name that DNS or TLS cannot be asked about
-            return Failure(Trouble.UNREACHABLE, "the name of the upstream is none that can be looked up")
         except ssl.SSLCertVerificationError as error:
             return Failure(Trouble.UNREACHABLE, f"the certificate of the upstream is not taken: {error.verify_message}")
         except ssl.SSLError as error:
@@ -47,6 +45,8 @@ class Dialer:
         except OSError as error:
             cause = os.strerror(error.errno) if error.errno else "it was closed while it was being opened"
             return Failure(Trouble.UNREACHABLE, f"no connection to the upstream: {cause}")
+        except ValueError:  # UnicodeError is one (so is the certificate's, above): DNS or TLS cannot be asked about it
+            return Failure(Trouble.UNREACHABLE, "the name of the upstream is none that can be looked up")
 
     async def _connect(self, make: Callable[[], UpstreamLink]) -> UpstreamLink:
         loop = asyncio.get_running_loop()
