@@ -76,6 +76,7 @@ class Scene:
         if "tls_" in upstream:
             upstream["tls"] = upstream.pop("tls_")
         self._upstream = {"name": "legacy", "scheme": "http", "host": "127.0.0.1", **upstream}
+        self._loaded: Upstream | None = None  # the same object for all requests, as where a policy names it
         self._connections = Connections(max_head=self._settings.max_head)
         self._clients: list[End] = []
         self.front = Front(self._direct, self._connections, self.told, self._settings)  # type: ignore[arg-type]
@@ -84,8 +85,14 @@ class Scene:
 
     @property
     def way(self) -> Passthrough:
-        upstream = Upstream(**{"port": self.legacy.port, **self._upstream})
-        return Passthrough(upstream, self.rewrite, "default", self.add_headers)
+        if self._loaded is None:
+            self._loaded = Upstream(**{"port": self.legacy.port, **self._upstream})
+        return Passthrough(self._loaded, self.rewrite, "default", self.add_headers)
+
+    def reload(self, **upstream: Any) -> None:
+        """The policy says of the upstream from now on what it said before, and this."""
+        self._upstream |= upstream
+        self._loaded = None
 
     def _direct(self, request: Request) -> Direction:
         self.seen.append(request)

@@ -48,19 +48,45 @@ async def negotiated() -> AsyncIterator[tuple[Scene, End, End]]:
         yield scene, client, upstream
 
 
-@pytest.mark.parametrize("how", ["close", "reset"])
-async def test_a_client_whose_own_link_has_ended_gets_another(negotiated: tuple[Scene, End, End], how: str) -> None:
-    scene, client, upstream = negotiated
-    (connection,) = scene.front._desk.connections
-    assert isinstance(connection, ClientConnection)
-    (link,) = connection.pinned.values()
-    getattr(upstream, how)()
-    while link.reusable:
-        await asyncio.sleep(0)
+async def served_by_another(scene: Scene, client: End) -> None:
     client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello")
     other = await scene.legacy.accept()
     assert (await other.until(b"hello")).startswith(b"POST / ")
     other.send(OK)
+    assert (await client.reply()).body == b"ok"
+
+
+@pytest.mark.parametrize("how", ["close", "reset", "poison"])
+async def test_a_client_whose_own_link_has_ended_gets_another(negotiated: tuple[Scene, End, End], how: str) -> None:
+    scene, client, upstream = negotiated
+    (connection,) = scene.front._desk.connections
+    assert isinstance(connection, ClientConnection)
+    ((_, link),) = connection.pinned.values()
+    if how == "poison":
+        upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
+    else:
+        getattr(upstream, how)()
+    while link.reusable:
+        await asyncio.sleep(0)
+    await served_by_another(scene, client)
+    await upstream.gone()
+
+
+async def test_a_link_of_one_client_leads_no_longer_to_what_the_upstream_was(
+    negotiated: tuple[Scene, End, End],
+) -> None:
+    scene, client, upstream = negotiated
+    scene.reload(connect_timeout=1.0)
+    await served_by_another(scene, client)
+    await upstream.gone()
+
+
+async def test_a_link_of_one_client_stays_when_its_upstream_is_loaded_again(negotiated: tuple[Scene, End, End]) -> None:
+    scene, client, upstream = negotiated
+    scene.reload()
+    client.send(G)
+    await upstream.head()
+    upstream.send(OK)
     assert (await client.reply()).body == b"ok"
 
 

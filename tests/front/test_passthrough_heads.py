@@ -108,6 +108,22 @@ async def test_of_requests_in_a_row_each_goes_on_with_its_own_fields() -> None:
         assert await upstream.head() == b"GET / HTTP/1.1\r\nHost: h\r\nX-Gone: 4"
 
 
+async def test_of_requests_in_a_row_each_goes_on_as_the_policy_says_by_then() -> None:
+    request = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+    async with Scene() as scene:
+        client = await scene.send(request)
+        upstream = await scene.legacy.accept()
+        for changed in ({}, {"host_header": "upstream"}, {"forward": SILENT}):
+            assert b"\r\nX-Forwarded-For: 127.0.0.1\r\n" in await upstream.head()
+            upstream.send(OK)
+            assert await client.reply()
+            scene.reload(**changed)
+            client.send(request)
+            if changed:
+                upstream = await scene.legacy.accept()
+        assert await upstream.head() == b"GET / HTTP/1.1\r\nHost: 127.0.0.1:%d" % scene.legacy.port
+
+
 @pytest.mark.parametrize(("first", "second"), [(b"1.1", b"1.0"), (b"1.0", b"1.1")])
 async def test_of_requests_in_a_row_each_is_of_its_own_version(first: bytes, second: bytes) -> None:
     said = {b"1.1": None, b"1.0": b"keep-alive"}
