@@ -202,10 +202,14 @@ class Concluder:
     async def _references(self, process: Process, recorder: Recorder | None) -> dict[str, str]:
         """What the reply says that its process is found by; where the store cannot say, it goes on without."""
         promise = self._means.promise_of(process.promise)
-        if promise is None or promise.references is None:
+        references = promise.references if promise is not None else None
+        if references is None or recorder is None or not references.asks_reply:
             return {}
         try:
-            return await found_in_reply(self._means, promise.references, process, recorder)
+            recorded = await self._means.store.request(process.id)
+            if recorded is None:
+                return {}
+            return await found_in_reply(self._means.bodies, references, process, recorded, recorder)
         except StoreUnavailable as error:
             self._means.instrument.note("references_not_read", "warning", process=process.id, reason=str(error))
             return {}

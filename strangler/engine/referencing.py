@@ -12,7 +12,6 @@ from strangler.domain.process import Process
 from strangler.domain.steps import Finish, Transition
 from strangler.engine.aside import beside
 from strangler.engine.intake import whole_body
-from strangler.engine.means import Means
 from strangler.engine.recorder import Recorder
 from strangler.engine.translating import process_values
 from strangler.policy.documents import Asked, weight
@@ -34,19 +33,12 @@ async def found_in_request(
 
 
 async def found_in_reply(
-    means: Means, references: References, process: Process, recorder: Recorder | None
+    bodies: Bodies, references: References, process: Process, recorded: RecordedRequest, recorder: Recorder
 ) -> dict[str, str]:
-    """The references of a whole reply, as the legacy system gave it.
-
-    Raises:
-        StoreUnavailable: the request cannot be read.
-    """
-    if not references.asks_reply or recorder is None or recorder.too_large:
+    """The references of a whole reply, as the legacy system gave it."""
+    if not references.asks_reply or recorder.too_large:
         return {}
-    recorded = await means.store.request(process.id)
-    if recorded is None:
-        return {}
-    asked = await _asked(means.bodies, process, recorded, reads=references.reads_request_again)
+    asked = await _asked(bodies, process, recorded, reads=references.reads_request_again)
     reply = Reply(*recorder.original) if recorder.original is not None else None
     if reply is None:
         reply = Reply(recorder.status, recorder.headers, await recorder.whole())

@@ -21,12 +21,14 @@ from strangler.engine.conclude import applied
 from strangler.engine.content import JsonBody
 from strangler.engine.document import status_document
 from strangler.engine.instrument import Instrument
-from strangler.engine.intake import KnownAs, names, recorded
+from strangler.engine.intake import names, recorded
+from strangler.engine.keys import key_of_client
 from strangler.engine.outgoing import outgoing
 from strangler.engine.probe import Question, Unaskable, question_about
 from strangler.engine.recorder import LiveReply, Recorder
+from strangler.engine.referencing import ended_with, found_in_reply, found_in_request
 from strangler.engine.refusals import UNCLEAR, Refusals, Stop
-from strangler.engine.submission import Acceptance, Pass, Refused, Submission
+from strangler.engine.submission import Acceptance, Pass, Refused, Submission, draft_of
 from strangler.engine.translating import prepared, understood
 from strangler.gateway.switch import client_value
 from strangler.policy import prefer
@@ -81,12 +83,14 @@ async def attempt(table: Table, request: Message, reply: Message | None) -> Tria
     if decision.mode is Mode.PASSTHROUGH:
         return Trial(route, decision)
     trial = Trial(route, decision)
-    match await _judged(Submission(asked, route, matched.parameters, decision, ""), request.body):
+    base = route.public_url or "http://127.0.0.1:8080"
+    submission = Submission(asked, route, matched.parameters, decision, base)
+    match await _judged(submission, request.body):
         case Refused() as refused:
             return trial._replace(refusal=f"{TITLES[refused.name][0]}: {refused.detail}")
         case Pass():
             return trial
-    return await _recorded(asked, request.body, reply, trial)
+    return await _recorded(submission, request.body, reply, trial)
 
 
 async def _judged(submission: Submission, data: bytes) -> Acceptance | None:
@@ -104,18 +108,20 @@ async def _judged(submission: Submission, data: bytes) -> Acceptance | None:
     return None
 
 
-async def _recorded(request: Request, data: bytes, reply: Message | None, trial: Trial) -> Trial:
-    route, decision = trial.route, trial.decision
-    assert route is not None
-    assert decision is not None
+async def _recorded(submission: Submission, data: bytes, reply: Message | None, trial: Trial) -> Trial:
+    route, request = submission.route, submission.request
     clock, ids = SystemClock(), SystemIds()
     now = clock.now()
     store = MemoryStore()
     body = Body(len(data), hashlib.sha256(data).digest(), data)
     known_as = names(request, ids, now)
-    kept = recorded(request, body, route, known_as, decision.honoured, trusted=False)
-    draft = _draft(route, request, decision, ids.process_id(now), known_as, now)
-    process = apply(None, Accept(draft), now).then(Claim("trial"), now).process
+    kept = recorded(request, body, route, known_as, submission.decision.honoured, trusted=False)
+    given = Refusals(cast(Instrument, _Unheard())).check_key(submission)
+    key = key_of_client(request, route, None, body, given) if given is not None else None
+    draft = draft_of(submission, None, body, key, ids.process_id(now), known_as, now, None, None)
+    sought = route.promise.references
+    references = await found_in_request(store, sought, draft, kept) if sought is not None else None
+    process = apply(None, Accept(draft, references), now).then(Claim("trial"), now).process
     wall = route.promise.wall
     sent, seen = kept, None
     if wall is not None:
@@ -139,6 +145,8 @@ async def _recorded(request: Request, data: bytes, reply: Message | None, trial:
         outcome, rule, _ = await understood(wall, seen, recorder, outcome, now)
     on_in_doubt = on_in_doubt_for(route.call.on_in_doubt, process.method)
     transitions = follow_up(process, outcome, route.call, on_in_doubt, now, 0.5, recorder.result())
+    if sought is not None:
+        transitions = ended_with(process, transitions, await found_in_reply(store, sought, process, kept, recorder))
     process = applied(process, transitions, now).process
     return trial._replace(
         outcome=outcome,
@@ -156,25 +164,6 @@ async def _asked(route: Route, store: MemoryStore, process: Process, kept: Recor
         return await question_about(store, route, process, kept, route.promise)
     except Unaskable as error:
         return str(error)
-
-
-def _draft(route: Route, request: Request, decision: Decision, process_id: str, known_as: KnownAs, now: int) -> Process:
-    return Process(
-        id=process_id,
-        route=route.name,
-        type=route.process.type,
-        promise=route.promise.digest,
-        base=route.public_url or "http://127.0.0.1:8080",
-        resource=route.process.resource,
-        method=request.method,
-        correlation_id=known_as.correlation_id,
-        trace=known_as.trace,
-        trace_state=known_as.trace_state,
-        created_at=now,
-        deadline_at=now + round(route.process.deadline * 1000),
-        retain=round(route.process.retain * 1000),
-        promised=decision.accepts_202,
-    )
 
 
 class _Unheard:

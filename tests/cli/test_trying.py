@@ -67,6 +67,28 @@ def test_without_a_reply_it_ends_with_what_would_be_sent(folder: Path, capsys: p
     assert "rule" not in shown
 
 
+def test_the_caller_the_key_and_the_references_are_as_they_would_be(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = (
+        "    access: {name: header:X-Name}\n"
+        "    process: {references: {policy: body.policy, number: reply.body.NR, public: [policy, number]}}\n"
+        "    call: {forward_idempotency_key: X-Key}\n"
+    )
+    policy = POLICY.replace("    wait: 2s\n", keys).replace(
+        "{ANFRAGE: {POLNR: body.policy}}", "{A: {WHO: caller.name, KEY: process.idempotencyKey}}"
+    )
+    (folder / "policy.yaml").write_text(policy)
+    request = (folder / "request").read_text().replace("Host: a\n", 'Host: a\nX-Name: joe\nIdempotency-Key: "k1"\n')
+    (folder / "request").write_text(request)
+    assert main(["try", "claims", "--request", "request", "--reply", "reply"]) == 0
+    shown = capsys.readouterr().out
+    assert "<A><WHO>joe</WHO><KEY>k1</KEY></A>" in shown
+    assert "  X-Key: k1" in shown.splitlines()
+    assert '    "idempotencyKey": "k1",' in shown.splitlines()
+    assert '"policy": "Pü",\n      "number": "7"' in shown
+
+
 def test_a_request_that_falls_elsewhere_is_told_and_fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "request").write_text("GET /other\n\n")
     assert main(["try", "claims", "--request", "request"]) == 1
