@@ -27,8 +27,8 @@ from strangler.engine.wakes import Wakes
 from strangler.policy.receivers import Receiver
 from strangler.ports import Commit, DeliveryStep, DeliveryTotal, Ours, ReceiverPause
 
-_AFTER_DEFECT = 30_000  # milliseconds until what a defect of ours kept from being sent is tried again
-_LOOK_EVERY = 5.0  # seconds between two looks at all lanes
+_AFTER_FAULT = 1_000  # milliseconds until what a fault of the store kept from being sent is tried again
+_LOOK_EVERY = 5.0  # seconds between two looks at all lanes: what a defect of ours left lying is tried again then
 _AT_ONCE = 2000  # callbacks under way in all lanes: callers may name many origins, and each takes a file descriptor …
 _OF_ONE_LANE = _AT_ONCE // 2  # … and no lane takes them all
 
@@ -287,12 +287,11 @@ class Deliverer:
             self._let_in()
 
     def _went_wrong(self, lane: DeliveryLane, error: Exception) -> None:
-        wait = 1_000
-        if not isinstance(error, StoreUnavailable):
-            # A defect of ours must not take the lane with it; what was to be sent is still due.
+        if isinstance(error, StoreUnavailable):
+            self._wake(lane, self._means.clock.now() + _AFTER_FAULT)
+        else:
+            # A defect of ours must not take the lane with it; what was to be sent is still due, and the next look's.
             self._means.instrument.failed("deliver", error)
-            wait = _AFTER_DEFECT
-        self._wake(lane, self._means.clock.now() + wait)
 
     def _settled(self, lane: DeliveryLane, delivery: Delivery) -> None:
         lane.settled(delivery)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 import pytest
 
 from strangler.domain.delivery import FINAL_STATES, Delivery, DeliveryState, Subscription
-from strangler.domain.errors import InternalError
+from strangler.domain.errors import InternalError, StoreUnavailable
 from strangler.domain.process import Effect, Process, PublicState, State, Tombstone
 from strangler.domain.steps import Accept, Claim, Finish
 from strangler.domain.transitions import Change, apply
@@ -207,11 +207,17 @@ async def test_what_the_store_told_of_before_its_commit_was_heard_of_is_sent_onc
     assert [message.subject for message in telling.sender.to("broker-a")] == [process.id]
 
 
-async def test_a_defect_of_ours_takes_no_lane_with_it(begun: Telling) -> None:
-    async def broken(message: Message) -> Reception:
-        raise RuntimeError("a defect")
+def broken_by(error: Exception) -> Callable[[Message], Awaitable[Reception]]:
+    """A call that comes to nothing, by no fault of its receiver."""
 
-    begun.sender.scripts["broker-a"] = [broken, OK]
+    async def broken(message: Message) -> Reception:
+        raise error
+
+    return broken
+
+
+async def test_a_defect_of_ours_takes_no_lane_with_it(begun: Telling) -> None:
+    begun.sender.scripts["broker-a"] = [broken_by(RuntimeError("a defect")), OK]
     defects = defects_of(begun)
     first = await begun.process()
     await begun.settled()
@@ -222,6 +228,46 @@ async def test_a_defect_of_ours_takes_no_lane_with_it(begun: Telling) -> None:
     await begun.settled()
     assert (await begun.one(first)).state is DeliveryState.DELIVERED
     assert defects == ["deliver"]
+
+
+def alarms_of(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Callable[[], None]]]:
+    """What is to be done later from now on: after how many seconds, and what; nothing of it happens by itself."""
+    alarms: list[tuple[float, Callable[[], None]]] = []
+    loop = asyncio.get_running_loop()
+
+    def call_later(seconds: float, act: Callable[..., None], *values: object) -> asyncio.TimerHandle:
+        alarms.append((seconds, lambda: act(*values)))
+        return asyncio.TimerHandle(loop.time() + seconds, act, values, loop)
+
+    monkeypatch.setattr(loop, "call_later", call_later)
+    return alarms
+
+
+async def test_what_a_fault_of_the_store_kept_from_being_sent_is_sent_a_second_later_without_a_look(
+    begun: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alarms = alarms_of(monkeypatch)
+    begun.sender.scripts["broker-a"] = [broken_by(StoreUnavailable("the disk is full")), OK]
+    process = await begun.process()
+    await begun.settled()
+    ((seconds, wake),) = alarms
+    assert seconds == 1.0
+    begun.clock.pass_(seconds)
+    wake()
+    await begun.settled()
+    assert (await begun.one(process)).state is DeliveryState.DELIVERED
+
+
+async def test_what_a_defect_of_ours_kept_from_being_sent_is_left_to_the_next_look(
+    begun: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alarms, defects = alarms_of(monkeypatch), defects_of(begun)
+    begun.sender.scripts["broker-a"] = [broken_by(RuntimeError("a defect")), OK]
+    process = await begun.process()
+    await begun.settled()
+    assert (alarms, defects) == ([], ["deliver"])
+    await begun.pass_(0)
+    assert (await begun.one(process)).state is DeliveryState.DELIVERED
 
 
 async def test_the_answer_of_a_scan_that_is_late_sends_nothing_twice(begun: Telling) -> None:
