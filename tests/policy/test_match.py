@@ -87,27 +87,48 @@ def test_what_leads_nowhere_is_tried_the_other_way() -> None:
     assert winner(*routes, path="/a/b/e") == "prefix"
 
 
-def test_a_named_method_beats_all_methods_and_others_fall_through() -> None:
-    routes = [a_route("any", "/claims"), a_route("post", "/claims", methods={"POST"}), a_route("rest", "/*")]
-    assert winner(*routes, path="/claims", method="POST") == "post"
-    assert winner(*routes, path="/claims", method="GET") == "any"
-    assert winner(routes[1], routes[2], path="/claims", method="GET") == "rest"
+ONE_PATH = pytest.mark.parametrize("path", ["/a/b", "/a/{x}", "/a/*"])
+"""An exact path, a parameter and a prefix, each of which ``/a/b`` falls on."""
+
+
+@ONE_PATH
+def test_a_named_method_beats_all_methods_and_others_fall_through(path: str) -> None:
+    routes = [a_route("any", path), a_route("post", path, methods={"POST"}), a_route("rest", "/*")]
+    assert winner(*routes, path="/a/b", method="POST") == "post"
+    assert winner(*routes, path="/a/b", method="GET") == "any"
+    assert winner(routes[1], routes[2], path="/a/b", method="GET") == "rest"
 
 
 def test_a_method_is_compared_with_its_case() -> None:
     assert winner(a_route("post", "/claims", methods={"POST"}), path="/claims", method="post") is None
 
 
-def test_more_header_and_query_terms_win() -> None:
+@ONE_PATH
+def test_more_header_and_query_terms_win(path: str) -> None:
     routes = [
-        a_route("none", "/a"),
-        a_route("one", "/a", headers={"x-version": "2*"}),
-        a_route("two", "/a", headers={"x-version": "*"}, query={"dry": "*"}),
+        a_route("none", path),
+        a_route("one", path, headers={"x-version": "2*"}),
+        a_route("two", path, headers={"x-version": "*"}, query={"dry": "*"}),
     ]
-    assert winner(*routes, path="/a") == "none"
-    assert winner(*routes, path="/a", fields={b"x-version": b"2.1"}) == "one"
-    assert winner(*routes, path="/a", fields={b"x-version": b"3"}) == "none"
-    assert winner(*routes, path="/a", fields={b"x-version": b"2"}, query=b"dry=") == "two"
+    assert winner(*routes, path="/a/b") == "none"
+    assert winner(*routes, path="/a/b", fields={b"x-version": b"2.1"}) == "one"
+    assert winner(*routes, path="/a/b", fields={b"x-version": b"3"}) == "none"
+    assert winner(*routes, path="/a/b", fields={b"x-version": b"2"}, query=b"dry=") == "two"
+
+
+def test_all_header_and_query_terms_have_to_hold() -> None:
+    route = a_route("r", "/a", headers={"x-version": "2", "x-kind": "car"}, query={"dry": "1", "kind": "car"})
+    both = {b"x-version": b"2", b"x-kind": b"car"}
+    assert winner(route, path="/a", fields=both, query=b"dry=1&kind=car") == "r"
+    for query in (b"dry=1", b"kind=car", b"dry=1&kind=bus", b"dry=2&kind=car"):
+        assert winner(route, path="/a", fields=both, query=query) is None
+    for fields in (
+        {b"x-version": b"2"},
+        {b"x-kind": b"car"},
+        {**both, b"x-kind": b"bus"},
+        {**both, b"x-version": b"3"},
+    ):
+        assert winner(route, path="/a", fields=fields, query=b"dry=1&kind=car") is None
 
 
 def test_the_first_of_several_query_parameters_counts_decoded() -> None:
@@ -131,6 +152,7 @@ def test_a_narrower_host_beats_a_more_specific_path() -> None:
         (b"us.api.example.org", "longer"),
         (b"www.example.org", "ending"),
         (b"example.org", "path"),
+        (b".example.org", "path"),
         (b"elsewhere", "path"),
         (b"", "path"),
     ):
