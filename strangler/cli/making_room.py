@@ -7,18 +7,17 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from strangler.cli.asking import Ops, person
+from strangler.cli.asking import Ops
+from strangler.cli.on_record import on_record, said_why
 from strangler.cli.showing import print_json
-from strangler.config.scalars import is_text, size
+from strangler.config.scalars import size
 from strangler.config.system import SystemClock
-from strangler.domain.errors import OperatorError, StoreUnavailable
-from strangler.operations.api.schemas import is_line
+from strangler.domain.errors import OperatorError
 from strangler.operations.api.shedding import NAME, PATH, note_of
-from strangler.operations.api.tokens import LOCAL, named
-from strangler.ports import Command, Shed
-from strangler.store import Store
+from strangler.ports import Shed
 from strangler.store.open import is_in_use, open_store
 from strangler.store.sealing import AesGcmSealer
 
@@ -32,10 +31,8 @@ def shed(arguments: argparse.Namespace) -> int:
         wanted = size(arguments.free)
     except ValueError as error:
         raise OperatorError(f"--free: {error}") from None
-    if arguments.why is None and not arguments.dry_run:
-        raise OperatorError("--why: say why it is done; it stands in the audit log")
-    if arguments.why is not None and not (is_text(arguments.why) and is_line(arguments.why)):
-        raise OperatorError("--why: expected text on one line, of at most 1000 characters")
+    if arguments.why is not None or not arguments.dry_run:
+        said_why(arguments.why)
     by_server = arguments.ops is not None or is_in_use(arguments.store)
     done = _all(_through_server(arguments) if by_server else _directly(arguments), wanted)
     if arguments.json:
@@ -82,24 +79,9 @@ def _directly(arguments: argparse.Namespace) -> Step:
         try:
             if arguments.dry_run:
                 return await store.sheddable(after, enough)
-            return await _on_record(store, arguments.why, after, enough)
+            act = partial(store.shed, after, enough)
+            return await on_record(store, NAME, PATH, said_why(arguments.why), act, note_of)
         finally:
             await store.close()
 
     return lambda after, enough: asyncio.run(opened(after, enough))
-
-
-async def _on_record(store: Store, why: str, after: str | None, enough: int) -> Shed:
-    """Shed as a server does: on record before it begins, and what it came to."""
-    clock, outcome, detail = SystemClock(), "internal-error", None
-    who = named(LOCAL, person() or "")
-    number = await store.begin_command(Command(clock.now(), who, NAME, PATH, why, None))
-    try:
-        done = await store.shed(after, enough)
-        outcome, detail = "done", note_of(done)
-        return done
-    except StoreUnavailable as error:
-        outcome, detail = "store-unavailable", str(error)
-        raise
-    finally:
-        await store.end_command(number, clock.now(), outcome, detail)

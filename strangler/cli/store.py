@@ -1,4 +1,4 @@
-"""``strangler store``: what fills a store, making room in it, and a copy of it while it is in use."""
+"""``strangler store``: what fills a store, making room in it, a copy of it while it is in use, another identity key."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Any
 
 from strangler.cli.asking import add_json_argument, add_ops_arguments
 from strangler.cli.making_room import shed
+from strangler.cli.rekeying import add_rekey_arguments, rekey
 from strangler.cli.showing import print_fields, print_json, print_table
 from strangler.config.system import SystemClock
 from strangler.domain.errors import AskFailed, OperatorError, StoreUnavailable
 from strangler.store.open import back_up, store_path, usage_of
+from strangler.store.sealing import key_path
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -22,7 +24,7 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 def add_parser(subparsers: Any) -> None:
     """Add the verb to the command line."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "store", help="what fills a store, making room in it, a copy of it while it is in use"
+        "store", help="what fills a store, making room in it, a copy of it while it is in use, another identity key"
     )
     verbs = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     usage = verbs.add_parser(
@@ -56,6 +58,14 @@ def add_parser(subparsers: Any) -> None:
     backup.add_argument("file", type=Path, metavar="FILE", help="the copy: a store of its own")
     _add_store(backup)
     backup.set_defaults(act=_backup)
+    rekeying = verbs.add_parser(
+        "rekey",
+        help="go on under another identity key, where the old one is lost for good",
+        description="Says what is lost with the identity key of a store, and has it known by another one from now on: "
+        "what --identity-key gives, else the one beside it, which is made where it is missing. While nobody serves it.",
+    )
+    add_rekey_arguments(rekeying)
+    rekeying.set_defaults(act=rekey)
 
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
@@ -126,11 +136,12 @@ def _backup(arguments: argparse.Namespace) -> int:
     size = back_up(arguments.store, target)
     print(f"{target}: {people(size)}")
     source = store_path(arguments.store)
-    key = Path(f"{source}.identity-key")
+    assert source is not None, "in memory there is nothing to copy"
+    key = key_path(source)
     if not key.exists():
         print(f"there is no {key}: keep the key of --identity-key with the copy, without it nobody is known again")
         return 0
-    copied = Path(f"{target}.identity-key")
+    copied = key_path(target)
     try:
         descriptor = os.open(copied, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as into, open(key, "rb") as source_file:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -172,9 +172,11 @@ def _flags(environ: Mapping[str, str]) -> tuple[_Flag, ...]:
     )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add all flags. Their values stay text until `read_settings`, which treats flags and variables alike."""
+def add_arguments(parser: argparse.ArgumentParser, only: Collection[str] | None = None) -> None:
+    """Add all flags, or some. Their values stay text until `read_settings`, which treats flags and variables alike."""
     for flag in _flags({}):
+        if only is not None and flag.name not in only:
+            continue
         parser.add_argument(
             f"--{flag.name}",
             metavar=flag.metavar,

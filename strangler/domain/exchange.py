@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
+from strangler.domain.errors import InternalError
+
 Header = tuple[bytes, bytes]
 Headers = Sequence[Header]
 
@@ -201,11 +203,18 @@ class RecordedRequest(NamedTuple):
     method: str
     target: bytes
     headers: Headers  # without those of `credentials`
-    credentials: Sequence[tuple[int, bytes, bytes]]  # (position among all headers, name, value); sealed at rest
+    # (position among all headers, name, value); sealed at rest. None: they are there, and the seal does not open.
+    credentials: Sequence[tuple[int, bytes, bytes]] | None
     body: Body
 
     def all_headers(self) -> list[Header]:
-        """The headers as they came, credentials in their old places."""
+        """The headers as they came, credentials in their old places.
+
+        Raises:
+            InternalError: the credentials do not open: without them it is another request.
+        """
+        if self.credentials is None:
+            raise InternalError("a request was about to be sent without its credentials")
         headers = list(self.headers)
         for position, name, value in sorted(self.credentials):
             headers.insert(position, (name, value))

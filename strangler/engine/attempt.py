@@ -12,12 +12,12 @@ from strangler.engine.conclude import Concluder, ended
 from strangler.engine.look import place_of
 from strangler.engine.means import Means
 from strangler.engine.outcomes import Outcomes
-from strangler.engine.outgoing import outgoing
+from strangler.engine.outgoing import lacks_credentials, outgoing
 from strangler.engine.recorder import LiveReply, Recorder
 from strangler.engine.translating import Ready, keep_sent, prepared, understood
 from strangler.policy.circuit import says_down
 from strangler.policy.documents import Asked
-from strangler.policy.interpret import interpret_fault, interpret_reply
+from strangler.policy.interpret import CREDENTIALS_LOST, interpret_fault, interpret_reply
 from strangler.policy.model import Route, on_in_doubt_for
 from strangler.policy.translate import REQUEST_NOT_TRANSLATED, Interpreter, Understood, Unreadable, Untranslatable
 
@@ -66,6 +66,9 @@ class AttemptUnderWay:
             self._route.call.max_reply,
             self._too_large,
         )
+        if lacks_credentials(self._request, self._route.call):
+            unsent = Fault(FaultKind.NOT_SENT, "its credentials do not open under today's identity key")
+            return await self._conclude(Failed(CREDENTIALS_LOST, Effect.NONE), unsent, None)
         promise = self._means.promise_of(self._process.promise)
         if promise is not None and promise.wall is not None:
             return await self._run_translated(recorder, promise.wall)

@@ -6,19 +6,20 @@ import asyncio
 from collections.abc import Sequence
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import Attempt, AttemptOutcome, Fault, RecordedReply
+from strangler.domain.exchange import Attempt, AttemptOutcome, Fault, RecordedReply, RecordedRequest
 from strangler.domain.idempotency import key_expiry
 from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Pending, Rejected, Retry
-from strangler.domain.process import Process, State
+from strangler.domain.process import Effect, Process, State
 from strangler.domain.steps import Doubt, Finish, Follow, Probed, Result, Resume, Transition
 from strangler.domain.transitions import Change, apply
 from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Settled
+from strangler.engine.outgoing import lacks_credentials
 from strangler.engine.recorder import LiveReply, Recorder
 from strangler.engine.referencing import ended_with, found_in_reply
 from strangler.policy.follow_up import finished, follow_up, overdue, settled_late, stricter, withdrawn
-from strangler.policy.interpret import WORKER_LOST
+from strangler.policy.interpret import CREDENTIALS_LOST, WORKER_LOST
 from strangler.policy.model import CallPolicy, OnInDoubt, on_in_doubt_for
 from strangler.ports import Closing, Commit, End, Evidence, OpenException, Stale, Verdict
 
@@ -54,14 +55,24 @@ def settling(
         expires = key_expiry(process, now)
         end = End(expires, max(now, expires or 0) + process.retain)
         kept = (attempt.number, reply) if attempt is not None and reply is not None else None
-        opens = None
-        if process.state is State.EXPIRED and process.promised:
-            opens = OpenException(process.id, "expired", now, "it was promised, and was not done before its deadline")
+        broken = _broken_promise(process)
+        opens = OpenException(process.id, "expired", now, broken) if broken is not None else None
         return Commit(change, attempt=attempt, reply=kept, end=end, evidence=evidence, opens=opens, closes=closes)
     if process.state is State.IN_DOUBT and not process.settling:
         opens = OpenException(process.id, "in_doubt", now, process.reason or "")
         return Commit(change, attempt=attempt, evidence=evidence, opens=opens)
     return Commit(change, attempt=attempt, evidence=evidence)
+
+
+def _broken_promise(process: Process) -> str | None:
+    """Why what was promised was never done, for people; None: it was, or may have been, or nobody promised it."""
+    if not process.promised:
+        return None
+    if process.state is State.EXPIRED:
+        return "it was promised, and was not done before its deadline"
+    if process.reason == CREDENTIALS_LOST and process.effect is Effect.NONE:
+        return "it was promised, and could not be sent: its credentials do not open under today's identity key"
+    return None
 
 
 def ended(
@@ -259,14 +270,17 @@ class Concluder:
         """
         await self._come_to(process, overdue(process))
 
-    async def withdrawn(self, process: Process) -> bool:
-        """Whether a repeat that is due is not wanted any more; then it is left to a person.
+    async def withdrawn(self, process: Process, request: RecordedRequest) -> bool:
+        """Whether a repeat that is due is not wanted any more, or cannot be made; then it is left to a person.
 
         Raises:
             StoreUnavailable: the store cannot record it now; it is still due then.
         """
         route = self._means.route_of(process.route)
-        doubt = withdrawn(process, self.on_in_doubt(process, route.call)) if route is not None else None
+        doubt = None
+        if route is not None:
+            lost = lacks_credentials(request, route.call)
+            doubt = withdrawn(process, self.on_in_doubt(process, route.call), lost=lost)
         if doubt is not None:
             await self._come_to(process, doubt)
         return doubt is not None

@@ -254,12 +254,12 @@ class Executor:
             if means.pauses.over_at(process, now) <= now:
                 await self._concluder.overdue(process)
                 return None
-            if process.unresolved and await self._concluder.withdrawn(process):
-                self.wake(lane.route, now)  # if somebody was quicker, it is still due
-                return None
             request = await means.store.request(process.id)
             if request is None:
                 return None  # it was forgotten meanwhile
+            if process.unresolved and await self._concluder.withdrawn(process, request):
+                self.wake(lane.route, now)  # if somebody was quicker, it is still due
+                return None
             change = apply(process, Claim(means.lease.owner), now)
             attempt = self.begun(change.process, now)
             verdict = await means.store.commit(Commit(change, attempt=attempt))

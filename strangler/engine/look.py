@@ -15,6 +15,7 @@ from strangler.domain.steps import Doubt, Finish
 from strangler.engine.aside import TookTooLong, beside
 from strangler.engine.conclude import Concluder
 from strangler.engine.means import Means
+from strangler.engine.outgoing import lacks_credentials
 from strangler.engine.question import Answer, headers_for, nobody_waits_for_it, question, short_body, source_of
 from strangler.engine.recorder import Original, Recorder, reply_part
 from strangler.engine.translating import asked_by, process_values, understood
@@ -37,7 +38,7 @@ from strangler.policy.follow import (
 )
 from strangler.policy.follow_up import followed_to_end, looked_after, untold
 from strangler.policy.forwarding import upstream_target
-from strangler.policy.interpret import interpret_end
+from strangler.policy.interpret import CREDENTIALS_LOST, interpret_end
 from strangler.policy.model import FollowPolicy, Route
 from strangler.policy.readable import Unparsable
 
@@ -74,6 +75,8 @@ class Looker:
         request = await self._means.store.request(process.id)
         if request is None or process.follow_target is None:
             return None
+        if lacks_credentials(request, route.call):
+            return await self._concluder.looked(process, self._no_answer(route, process, CREDENTIALS_LOST))
         target, result = process.follow_target, False
         for _ in range(_HOPS):
             recorder = Recorder(

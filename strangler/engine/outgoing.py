@@ -6,11 +6,16 @@ from strangler.domain.exchange import Header, RecordedRequest
 from strangler.domain.process import Process
 from strangler.domain.tracing import attempt_name, child
 from strangler.policy.forwarding import read_by_cgi, upstream_target
-from strangler.policy.model import Route
+from strangler.policy.model import CallPolicy, Route
 from strangler.ports import Bodies, Outgoing
 
 REQUEST_PART = "request"
 """The name of the part under which the chunks of a request lie."""
+
+
+def lacks_credentials(recorded: RecordedRequest, call: CallPolicy) -> bool:
+    """Whether a request goes with its client's credentials, and they do not open any more: then it is not sent."""
+    return recorded.credentials is None and call.credentials == "forward"
 
 
 def outgoing(process: Process, recorded: RecordedRequest, route: Route, bodies: Bodies) -> Outgoing:

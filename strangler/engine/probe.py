@@ -19,6 +19,7 @@ from strangler.engine.conclude import Concluder
 from strangler.engine.failpoint import reach
 from strangler.engine.intake import whole_body
 from strangler.engine.means import Means
+from strangler.engine.outgoing import lacks_credentials
 from strangler.engine.question import (
     Answer,
     headers_for,
@@ -33,6 +34,7 @@ from strangler.engine.translating import process_values
 from strangler.policy.documents import Asked, Read, read_body, request_values, weight
 from strangler.policy.expressions import ExpressionError
 from strangler.policy.follow import is_target
+from strangler.policy.interpret import CREDENTIALS_LOST
 from strangler.policy.model import ProbePolicy, ProbeResult, Promise, Route
 from strangler.policy.probe import (
     CONDITION_FAILED,
@@ -102,6 +104,8 @@ class Prober:
         request = await self._means.store.request(process.id)
         if request is None:
             return None  # it was forgotten meanwhile
+        if probe.upstream is None and lacks_credentials(request, route.call):
+            return await self._concluder.asked(process, Doubt(CREDENTIALS_LOST, settling=False))
         finding, evidence, result = await self._find_out(route, probe, process, request)
         reach("after-answer")
         self._tell(process, finding)

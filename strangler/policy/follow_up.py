@@ -10,6 +10,7 @@ from strangler.domain.process import Effect, Process, State
 from strangler.domain.retry import delay
 from strangler.domain.steps import Doubt, Expire, Finish, Follow, Postpone, Result, Resume, Transition
 from strangler.policy.follow import FOLLOW_OVER, NOWHERE, next_look
+from strangler.policy.interpret import CREDENTIALS_LOST
 from strangler.policy.model import CallPolicy, FollowPolicy, OnInDoubt
 
 DEADLINE_PASSED = "deadline-passed"
@@ -136,11 +137,16 @@ def overdue(process: Process) -> Transition:
     return Expire() if process.cancellable else Doubt(DEADLINE_PASSED, settling=False)
 
 
-def withdrawn(process: Process, on_in_doubt: OnInDoubt) -> Doubt | None:
+def withdrawn(process: Process, on_in_doubt: OnInDoubt, *, lost: bool) -> Doubt | None:
     """What becomes of a repeat that is due and that the policy does not want any more; None: it may begin.
 
     One that a person ordered, or that follows the upstream's word that it did nothing, is no matter of the policy.
+
+    Args:
+        lost: it cannot be made, since the credentials that it goes with do not open.
     """
+    if process.unresolved and lost:
+        return Doubt(CREDENTIALS_LOST, settling=False)
     if process.unresolved and not process.repeated and on_in_doubt == "review":
         return Doubt(REPEAT_WITHDRAWN, settling=False)
     return None

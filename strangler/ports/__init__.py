@@ -68,6 +68,7 @@ from strangler.ports.standing import (
 )
 from strangler.ports.store import (
     Archive,
+    ArchiveKind,
     Backlog,
     Bodies,
     Changes,
@@ -108,6 +109,7 @@ __all__ = [
     "MAX_KEYS",
     "Answered",
     "Archive",
+    "ArchiveKind",
     "Audit",
     "AuditQuery",
     "Backlog",

@@ -243,14 +243,19 @@ class Upkeep(Protocol):
         ...
 
 
-class Archive(Protocol):
-    """Small texts that outlive a restart: promises by digest, latency sketches by route, the last good policy."""
+ArchiveKind = Literal["promise", "latency", "policy", "identity"]
+"""What small texts are about."""
 
-    async def save(self, kind: Literal["promise", "latency", "policy"], name: str, text: str) -> None:
+
+class Archive(Protocol):
+    """Small texts that outlive a restart: promises by digest, latency sketches by route, the last good policy, what the
+    identity key is known by."""
+
+    async def save(self, kind: ArchiveKind, name: str, text: str) -> None:
         """Keep a text under a name; an older one is replaced."""
         ...
 
-    async def load(self, kind: Literal["promise", "latency", "policy"]) -> Mapping[str, str]:
+    async def load(self, kind: ArchiveKind) -> Mapping[str, str]:
         """All texts of a kind by name."""
         ...
 

@@ -33,6 +33,7 @@ from strangler.runtime.rooms import Frame, Rooms
 from strangler.runtime.standing import StandingOrders
 from strangler.runtime.telling import Telling
 from strangler.store import Store
+from strangler.store.known_key import require_known
 
 _SAVE_EVERY = 60.0  # seconds between two savings of the latency sketches
 
@@ -51,6 +52,7 @@ class Server:
     ) -> None:
         self._settings = settings
         self._store = store
+        self._identity_key = identity_key
         self._telemetry = telemetry
         self._phase: Phase = "starting"
         self._tasks: list[asyncio.Task[None]] = []
@@ -138,9 +140,10 @@ class Server:
         """Take the addresses, recover what an earlier run left, then serve whoever waits there.
 
         Raises:
-            OperatorError: an address cannot be listened on.
+            OperatorError: an address cannot be listened on, or the store was written under another identity key.
             StoreUnavailable: the store can be neither read nor written.
         """
+        await require_known(self._store, self._store.location, self._identity_key)
         await self._operations_listen()
         self._rooms.bind()
         await self._rooms.latencies.load()

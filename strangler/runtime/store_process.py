@@ -37,6 +37,7 @@ from strangler.runtime.review import Review
 from strangler.runtime.server import save_latencies
 from strangler.runtime.standing import StandingOrders
 from strangler.runtime.telling import Telling
+from strangler.store.known_key import require_known
 from strangler.store.open import store_path
 from strangler.store.sealing import AesGcmSealer, load_identity_key
 from strangler.store.sqlite.library import choose_library
@@ -91,10 +92,11 @@ class StoreProcess:
         self._begun = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._clock = SystemClock()
+        self._identity_key = given.identity_key or load_identity_key(settings.identity_key, path)
         self._store = SqliteStore(
             path,
             choose_library(),
-            AesGcmSealer(given.identity_key or load_identity_key(settings.identity_key, path)),
+            AesGcmSealer(self._identity_key),
             self._clock,
             on_group_commit=telemetry.group_commit,
             disk_reserve=settings.disk_reserve,
@@ -184,17 +186,18 @@ class StoreProcess:
         """Serve until the supervisor says that it is over.
 
         Raises:
-            OperatorError: the policy does not load.
+            OperatorError: the policy does not load, or the store was written under another identity key.
             StoreUnavailable: the store can be neither read nor written.
         """
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)  # the supervisor says when
         # What the supervisor would take away in the end, whoever outlives it does.
         control.listen(self._line, self._heard, lambda: shutil.rmtree(self._given.folder, ignore_errors=True))
-        await self._operations.start_on(self._ops)
-        address = self._operations.addresses[-1]
-        self._pass.write(address)
-        self._telemetry.note("operations_listen", address=address)
         try:
+            await require_known(self._store, self._store.location, self._identity_key)
+            await self._operations.start_on(self._ops)
+            address = self._operations.addresses[-1]
+            self._pass.write(address)
+            self._telemetry.note("operations_listen", address=address)
             await self._begin()
             server = await asyncio.get_running_loop().create_unix_server(self._hub.guest, sock=self._listener)
             self._line.tell(ready=True)

@@ -36,7 +36,7 @@ class Entry:
             tuple(self.events),
             tuple(self.outbox),
             request._replace(credentials=()) if request is not None else None,
-            request is not None and len(request.credentials) > 0,
+            request is not None and bool(request.credentials),
             self.reply,
             tuple(self.attempts[number] for number in sorted(self.attempts)),
             tuple(self.evidence),

@@ -6,9 +6,9 @@ What it answers is what the SQLite store answers; tests/store/conformance.py hol
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.events import Event
@@ -17,6 +17,7 @@ from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process, State, Tombstone
 from strangler.domain.transitions import Change
 from strangler.ports import (
+    ArchiveKind,
     AuditQuery,
     Carried,
     Changes,
@@ -53,7 +54,7 @@ class MemoryStore(MemoryUpkeep):
     def __init__(self) -> None:
         super().__init__()
         self._commits = Commits()
-        self._archive: dict[str, dict[str, str]] = {"promise": {}, "latency": {}, "policy": {}}
+        self._archive: defaultdict[ArchiveKind, dict[str, str]] = defaultdict(dict)
         self._recorded: list[Recorded] = []
 
     # ProcessStore
@@ -209,12 +210,12 @@ class MemoryStore(MemoryUpkeep):
 
     # Archive
 
-    async def save(self, kind: Literal["promise", "latency", "policy"], name: str, text: str) -> None:
+    async def save(self, kind: ArchiveKind, name: str, text: str) -> None:
         """See `Archive.save`."""
         self._require_open()
         self._archive[kind][name] = text
 
-    async def load(self, kind: Literal["promise", "latency", "policy"]) -> Mapping[str, str]:
+    async def load(self, kind: ArchiveKind) -> Mapping[str, str]:
         """See `Archive.load`."""
         return dict(self._archive[kind])
 

@@ -29,12 +29,8 @@ class Sealer(Protocol):
         """``data`` encrypted and authenticated, for this context (the bytes of a process id) only."""
         ...
 
-    def open(self, sealed: bytes, context: bytes) -> bytes:
-        """What was sealed for this context.
-
-        Raises:
-            OperatorError: another key, another context, or somebody changed it.
-        """
+    def open(self, sealed: bytes, context: bytes) -> bytes | None:
+        """What was sealed for this context; None: under another key, for another context, or somebody changed it."""
         ...
 
 
@@ -56,15 +52,12 @@ class AesGcmSealer:
         nonce = next(self._nonces, None) or self._refill()
         return nonce + self._cipher.encrypt(nonce, data, context)
 
-    def open(self, sealed: bytes, context: bytes) -> bytes:
+    def open(self, sealed: bytes, context: bytes) -> bytes | None:
         """See `Sealer.open`."""
         try:
             return self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], context)
-        except (InvalidTag, ValueError) as error:
-            raise OperatorError(
-                "stored credentials do not open: --identity-key is not the key that they were sealed with, "
-                "or somebody changed them"
-            ) from error
+        except (InvalidTag, ValueError):
+            return None
 
     def _refill(self) -> bytes:
         drawn = os.urandom(_NONCE * _NONCES)
@@ -79,13 +72,21 @@ class AesGcmSealer:
 _MISSING = (
     "{store} is there, and its key is not: under a new one no caller would find its processes, and what they repeat "
     "with a known key would be done twice. Give the key that it was written with, as --identity-key or in {key}; if it "
-    "is lost for good, put another one there (openssl rand -hex 32)"
+    "is lost for good, `strangler store rekey` says what is lost with it"
 )
 
 
-def load_identity_key(setting: str | bytes | None, store_path: Path | None) -> bytes:
+def key_path(store_path: Path) -> Path:
+    """Where the identity key of a store lies that ``--identity-key`` does not give."""
+    return store_path.with_name(store_path.name + ".identity-key")
+
+
+def load_identity_key(setting: str | bytes | None, store_path: Path | None, *, anew: bool = False) -> bytes:
     """The identity key: what ``--identity-key`` holds (the content of a file, its line end is cut), else the one beside
     the store, which is made with it; without a store it is new each time.
+
+    Args:
+        anew: one that is missing is made where the store is there, too: somebody knows what is lost with it.
 
     Raises:
         OperatorError: the key is too short, its file cannot be read or written, or the store was written under one that
@@ -98,11 +99,11 @@ def load_identity_key(setting: str | bytes | None, store_path: Path | None) -> b
         return key
     if store_path is None:
         return secrets.token_bytes(KEY_BYTES)
-    path = store_path.with_name(store_path.name + ".identity-key")
+    path = key_path(store_path)
     try:
         return _read(path)
     except FileNotFoundError:
-        if store_path.exists() and store_path.stat().st_size:
+        if not anew and store_path.exists() and store_path.stat().st_size:
             raise OperatorError(_MISSING.format(store=store_path, key=path)) from None
         try:
             return _make(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
@@ -15,6 +14,7 @@ from strangler.operations.application import Reloaded
 from strangler.policy.match import Matcher
 from strangler.policy.model import Mode, Table
 from strangler.policy.standing import ModeOrder, Order
+from strangler.ports import ArchiveKind
 from strangler.runtime import standing
 from strangler.runtime.policies import Policies
 from strangler.runtime.standing import StandingOrders
@@ -56,7 +56,7 @@ class SlowStore(MemoryStore):
         self.removes = asyncio.Event()
         self.removes.set()
 
-    async def save(self, kind: Literal["promise", "latency", "policy"], name: str, text: str) -> None:
+    async def save(self, kind: ArchiveKind, name: str, text: str) -> None:
         """See `Archive.save`."""
         if kind == "promise" and self.refuses:
             self.refuses -= 1

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from strangler.domain.transitions import Change
-from strangler.ports import Commit, Committed, KeyTaken, Lease, Verdict
+from strangler.ports import ArchiveKind, Commit, Committed, KeyTaken, Lease, Verdict
 from strangler.store.remote.frames import Message
 from strangler.store.remote.link import Link
 from strangler.store.remote.messages import is_there, pack_item, told_of, unpack_verdict
@@ -94,7 +94,7 @@ class RemoteStore(SqliteReader):
         swept: int = await self.link.ask("call", "sweep", (now, limit))
         return swept
 
-    async def save(self, kind: Literal["promise", "latency", "policy"], name: str, text: str) -> None:
+    async def save(self, kind: ArchiveKind, name: str, text: str) -> None:
         """See `Archive.save`."""
         await self.link.ask("call", "save", (kind, name, text))
 

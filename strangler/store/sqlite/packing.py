@@ -50,9 +50,12 @@ def seal_credentials(credentials: Sequence[tuple[int, bytes, bytes]], sealer: Se
     return bytearray(sealer.seal(pack(parts), context))
 
 
-def open_credentials(sealed: bytes, sealer: Sealer, context: bytes) -> tuple[tuple[int, bytes, bytes], ...]:
-    """The credentials that were sealed."""
-    parts = unpack(sealer.open(sealed, context))
+def open_credentials(sealed: bytes, sealer: Sealer, context: bytes) -> tuple[tuple[int, bytes, bytes], ...] | None:
+    """The credentials that were sealed; None: they do not open."""
+    opened = sealer.open(sealed, context)
+    if opened is None:
+        return None
+    parts = unpack(opened)
     return tuple(
         (int(position), name, value) for position, name, value in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
     )

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.events import Event
@@ -18,7 +18,19 @@ from strangler.domain.idempotency import KeyRecord
 from strangler.domain.pause import Pause
 from strangler.domain.process import Process, State, Tombstone
 from strangler.policy.standing import Order
-from strangler.ports import AuditQuery, Backlog, Carried, Changes, Found, InFlight, ListQuery, Recorded, Search, Shed
+from strangler.ports import (
+    ArchiveKind,
+    AuditQuery,
+    Backlog,
+    Carried,
+    Changes,
+    Found,
+    InFlight,
+    ListQuery,
+    Recorded,
+    Search,
+    Shed,
+)
 from strangler.store.desk import sought
 from strangler.store.ids import id_text
 from strangler.store.ledger import Ledgers
@@ -162,7 +174,7 @@ class SqliteReader:
 
     # Archive
 
-    async def load(self, kind: Literal["promise", "latency", "policy"]) -> Mapping[str, str]:
+    async def load(self, kind: ArchiveKind) -> Mapping[str, str]:
         """See `Archive.load`."""
         return await self._scan(partial(self._scans.archive, kind))
 

@@ -308,7 +308,7 @@ def event_of(row: Sequence[Any]) -> Event:
 REQUEST_COLUMNS = "method, target, headers, size, digest, data"
 
 
-def request_of(row: Sequence[Any], credentials: Sequence[tuple[int, bytes, bytes]] = ()) -> RecordedRequest:
+def request_of(row: Sequence[Any], credentials: Sequence[tuple[int, bytes, bytes]] | None = ()) -> RecordedRequest:
     """A recorded request from its columns."""
     method, target, headers, size, digest, data = row
     return RecordedRequest(method, target, unpack_headers(headers), credentials, Body(size, digest, data))

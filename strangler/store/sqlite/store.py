@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from strangler.domain.errors import OperatorError
 from strangler.policy.standing import Order
-from strangler.ports import Clock, Command, Commit, Lease, Shed, Verdict
+from strangler.ports import ArchiveKind, Clock, Command, Commit, Lease, Shed, Verdict
 from strangler.store.ids import first_id, id_bytes
 from strangler.store.retention import ORPHAN_AGE, Part
 from strangler.store.sealing import Sealer
@@ -161,7 +161,7 @@ class SqliteStore(SqliteReader):
 
     # Archive
 
-    async def save(self, kind: Literal["promise", "latency", "policy"], name: str, text: str) -> None:
+    async def save(self, kind: ArchiveKind, name: str, text: str) -> None:
         """See `Archive.save`."""
         await self._write("INSERT OR REPLACE INTO archive (kind, name, text) VALUES (?, ?, ?)", (kind, name, text))
 
