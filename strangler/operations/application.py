@@ -94,15 +94,6 @@ class Operations:
         self.addresses.append(f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}")
         return bound
 
-    async def start_unix(self, path: str) -> None:
-        """Listen on a Unix socket.
-
-        Raises:
-            OSError: the path cannot be listened on.
-        """
-        await web.UnixSite(await self._running(), path).start()
-        self.addresses.append(f"unix:{path}")
-
     async def start_on(self, bound: socket.socket) -> None:
         """Listen on a socket that is bound already."""
         await web.SockSite(await self._running(), bound).start()

@@ -22,6 +22,13 @@ from strangler.domain.errors import OperatorError
 BACKLOG = 1024
 
 
+class _AtPath(socket.socket):
+    """A Unix socket that knows which file its name was when it got it."""
+
+    __slots__ = ("file",)
+    file: tuple[int, int]
+
+
 @contextlib.contextmanager
 def blaming(address: Address) -> Iterator[None]:
     """Say which address it is that cannot be listened on.
@@ -57,11 +64,14 @@ def bind(addresses: Sequence[Address]) -> list[socket.socket]:
 
 
 def close(sockets: Sequence[socket.socket]) -> None:
-    """Listen no more, and take the names of Unix sockets away."""
+    """Listen no more, and take the names of Unix sockets away, unless they are somebody else's by now."""
     for one in sockets:
-        if one.family == socket.AF_UNIX:
+        if isinstance(one, _AtPath):
+            path = one.getsockname()
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(one.getsockname())
+                # As long as the socket is open, no other file is given the number of its.
+                if _file(path) == one.file:
+                    os.unlink(path)
         one.close()
 
 
@@ -106,18 +116,39 @@ def bind_path(path: str) -> socket.socket:
     Raises:
         OSError: the path cannot be listened on.
     """
-    # What an earlier run left is in the way; anything but a socket is somebody else's.
+    # What an earlier run left is in the way; where somebody listens, and anything but a socket, is somebody else's.
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISSOCK(os.stat(path).st_mode):
+            if _somebody_listens(path):
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
             os.unlink(path)
-    listener = socket.socket(socket.AF_UNIX)
+    listener = _AtPath(socket.AF_UNIX)
     try:
         listener.bind(path)
+        listener.file = _file(path)
         _listen(listener)
     except BaseException:
         listener.close()
         raise
     return listener
+
+
+def _somebody_listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)
+        try:
+            client.connect(path)
+        except ConnectionRefusedError:
+            return False
+        except BlockingIOError:  # more clients wait there than may
+            return True
+    return True
+
+
+def _file(path: str) -> tuple[int, int]:
+    """Which file a name is."""
+    found = os.lstat(path)
+    return found.st_dev, found.st_ino
 
 
 def _listen(listener: socket.socket) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import uuid
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from strangler.operations.application import Health, Operations, Phase
 from strangler.operations.telemetry import Telemetry
 from strangler.runtime import desk
 from strangler.runtime.intake import Intake
-from strangler.runtime.listeners import blaming
+from strangler.runtime.listeners import bind_path, blaming, close
 from strangler.runtime.memory import Memory
 from strangler.runtime.policies import Policies
 from strangler.runtime.review import Review
@@ -56,6 +57,7 @@ class Server:
         self._telemetry = telemetry
         self._phase: Phase = "starting"
         self._tasks: list[asyncio.Task[None]] = []
+        self._ops_bound: list[socket.socket] = []  # where operations listen by a name in the file system
         self._intake = Intake()
         clock = SystemClock()
         self._lanes = Lanes()
@@ -184,6 +186,8 @@ class Server:
         await self._rooms.close()
         await self._telling.close()
         await self._store.close()
+        close(self._ops_bound)
+        self._ops_bound = []
         await self._operations.stop()
         self._pass.forget()
 
@@ -211,7 +215,8 @@ class Server:
         ops = self._settings.ops
         with blaming(ops):
             if ops.path:
-                await self._operations.start_unix(ops.path)
+                self._ops_bound = [bind_path(ops.path)]
+                await self._operations.start_on(self._ops_bound[0].dup())
             else:
                 await self._operations.start(ops.host, ops.port)
         address = self._operations.addresses[-1]

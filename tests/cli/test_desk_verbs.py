@@ -22,6 +22,7 @@ from strangler.cli.showing import safe
 from strangler.domain.errors import StoreUnavailable
 from strangler.operations.api.tokens import Tokens
 from strangler.ports import Found, Search
+from strangler.runtime.listeners import bind_path
 from tests.operations.desk_stage import Desk, a_desk
 
 Run = Callable[..., Awaitable[tuple[int, str, str]]]
@@ -319,7 +320,7 @@ async def test_who_is_no_strangler_is_known(run: Run, answer: str, body: str, ho
 
 
 async def test_a_unix_socket_is_spoken_to(desk: Desk, run: Run, tmp_path: Path) -> None:
-    await desk.server._operations.start_unix(str(tmp_path / "ops.sock"))
+    await desk.server._operations.start_on(bind_path(str(tmp_path / "ops.sock")))
     assert (await run("drain", "--why", "x", "--ops", f"unix:{tmp_path}/ops.sock"))[:2] == (0, "it is draining\n")
 
 

@@ -19,6 +19,7 @@ from strangler.operations import progress
 from strangler.operations.api.serving import Backing
 from strangler.operations.api.tokens import Tokens
 from strangler.operations.application import Health, Operations, Phase, Reloaded, ReloadRefused
+from strangler.runtime.listeners import bind_path
 from strangler.store.memory import MemoryStore
 from tests.operations.samples import STARTED_AT, Heard, a_process, parsed, value
 
@@ -265,7 +266,7 @@ async def test_a_client_that_is_gone_already_gets_past_no_door(stage: Stage) -> 
 
 async def test_it_listens_on_a_unix_socket_too_and_is_gone_after_the_stop(stage: Stage, tmp_path: Path) -> None:
     path = str(tmp_path / "ops.sock")
-    await stage.operations.start_unix(path)
+    await stage.operations.start_on(bind_path(path))
     assert stage.operations.addresses == [f"127.0.0.1:{stage.port}", f"unix:{path}"]
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as session:
         async with session.get("http://whatever/healthz") as answer:

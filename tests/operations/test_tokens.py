@@ -19,6 +19,7 @@ from strangler.domain.errors import OperatorError
 from strangler.operations.api.admission import is_local
 from strangler.operations.api.endpoint import Role
 from strangler.operations.api.tokens import LOCAL, Holder, Tokens, digest_of, entry_line, make_token, parse
+from strangler.runtime.listeners import bind_path
 from tests.operations.desk_stage import Desk, a_desk
 
 VIEWER, OPERATOR, OTHER = make_token(), make_token(), make_token()
@@ -240,7 +241,7 @@ async def test_at_a_unix_socket_is_this_machine(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     await desk.begin("http://127.0.0.1:1", "upstreams: {{u: {{url: '{legacy}'}}}}\ndefault: {{upstream: u}}\n")
     path = str(tmp_path / "ops.sock")
-    await desk.server._operations.start_unix(path)
+    await desk.server._operations.start_on(bind_path(path))
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as session:
         async with session.get("http://ops/processes") as answer:
             assert answer.status == 200

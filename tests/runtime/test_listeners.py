@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import subprocess
 import sys
@@ -173,6 +174,61 @@ async def test_a_client_that_comes_during_a_drain_is_refused_while_an_earlier_on
         writer.close()
         await writer.wait_closed()
         await drained
+
+
+def answers(path: Path) -> bool:
+    """Whether somebody listens at a name."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
+def test_a_name_that_somebody_listens_at_is_not_taken_from_him_and_one_that_was_left_is(tmp_path: Path) -> None:
+    path = tmp_path / "front"
+    first = bind([Address("", path=str(path))])
+    with pytest.raises(OperatorError, match=f"cannot listen on unix:{path}: Address already in use"):
+        bind([Address("", path=str(path))])
+    assert answers(path)
+    first[0].close()  # as a crash does it
+    assert path.exists()
+    second = bind([Address("", path=str(path))])
+    assert answers(path)
+    close(second)
+    assert not path.exists()
+
+
+def test_a_name_at_which_as_many_wait_as_may_is_not_taken_either(tmp_path: Path) -> None:
+    path = tmp_path / "front"
+    with socket.socket(socket.AF_UNIX) as busy, contextlib.ExitStack() as waiting:
+        busy.bind(str(path))
+        busy.listen(0)
+        while True:
+            client = waiting.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            if client.connect_ex(str(path)) == errno.EAGAIN:
+                break
+        with pytest.raises(OperatorError, match="Address already in use"):
+            bind([Address("", path=str(path))])
+        assert path.exists()
+
+
+def test_a_name_that_is_somebody_elses_by_now_is_left_to_him(tmp_path: Path) -> None:
+    path = tmp_path / "front"
+    ours = bind([Address("", path=str(path))])
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as theirs:
+        theirs.bind(str(path))
+        theirs.listen()
+        close(ours)
+        assert answers(path)
+
+
+async def test_where_operations_listen_by_a_name_the_same_holds(tmp_path: Path) -> None:
+    path = tmp_path / "ops"
+    async with starting(tmp_path, f"127.0.0.1:{free_port()}"):
+        assert answers(path)
+        with pytest.raises(OperatorError, match="Address already in use"):
+            bind([Address("", path=str(path))])
+    assert not path.exists()
 
 
 def split(address: str) -> tuple[str, int]:
