@@ -14,6 +14,7 @@ START_SECONDS = 30.0
 END_SECONDS = 10.0
 TAIL_LINES = 15
 _POLL = 0.05  # seconds
+_TRIES = 20  # that any port is looked for: one that UDP has free may be taken all the same
 
 
 class PartFailed(Exception):
@@ -106,14 +107,24 @@ class Part:
         return self.log.read_bytes()[begin:].decode("utf-8", "replace")
 
 
-def free_port(wish: int) -> int:
-    """A port on 127.0.0.1 that nothing listens on: the one wished for, or any."""
-    for port in (wish, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
+def take_port(wish: int) -> socket.socket:
+    """A port on 127.0.0.1 that nothing listens on, the one wished for or any, for a part that listens there later.
+
+    What is returned is a UDP socket of that port: as long as it is open, nobody else who takes ports so is given this
+    one, whether somebody listens by then or not.
+
+    Raises:
+        PartFailed: there is none.
+    """
+    for port in (wish, *[0] * _TRIES):
+        taken = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            taken.bind(("127.0.0.1", port))
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(taken.getsockname())
+        except OSError:
+            taken.close()
+        else:
+            return taken
     raise PartFailed("no port is free on 127.0.0.1")

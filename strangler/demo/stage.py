@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from strangler.demo.client import answers
-from strangler.demo.part import Part, free_port
+from strangler.demo.part import Part, take_port
 
 POLICY = Path(__file__).parent / "insurer.yaml"
 """The route policy; in a checkout it is a link to ``routes/insurer.yaml``."""
@@ -24,9 +24,11 @@ class Stage:
         self.policy = POLICY.resolve()
         self.directory = Path(tempfile.mkdtemp(prefix="strangler-demo-"))
         self.store = self.directory / "strangler.db"
-        self.legacy_url, legacy_port = _listener(8081)
-        self.url, port = _listener(8080)
-        self.operations_url, operations_port = _listener(9901)
+        self._ports = [take_port(wish) for wish in (8081, 8080, 9901)]
+        legacy_port, port, operations_port = (taken.getsockname()[1] for taken in self._ports)
+        self.legacy_url, self.url, self.operations_url = (
+            f"http://127.0.0.1:{number}" for number in (legacy_port, port, operations_port)
+        )
         # What is set for a Strangler of the viewer's own is none of ours.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("STRANGLER_")}
         self.legacy = Part(
@@ -61,6 +63,8 @@ class Stage:
     ) -> None:
         self.strangler.stop()
         self.legacy.stop()
+        for taken in self._ports:
+            taken.close()
         if kind is None or issubclass(kind, KeyboardInterrupt):  # else the logs may be wanted
             shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -89,8 +93,3 @@ class Stage:
         """
         self.legacy.check()
         self.strangler.check()
-
-
-def _listener(wish: int) -> tuple[str, int]:
-    port = free_port(wish)
-    return f"http://127.0.0.1:{port}", port

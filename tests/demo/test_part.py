@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from strangler.demo import part as part_module
-from strangler.demo.part import Part, PartFailed, free_port
+from strangler.demo.part import Part, PartFailed, take_port
+from strangler.demo.stage import Stage
 from tests.harness import waiting
 
 Make = Callable[[str], Part]
@@ -127,8 +129,25 @@ def test_what_is_not_running_can_be_stopped(make: Make) -> None:
 
 
 def test_the_port_that_is_wished_for_is_taken_where_it_is_free() -> None:
-    taken = waiting.free_port()
-    with socket.create_server(("127.0.0.1", taken)):
-        assert free_port(taken) != taken
+    wish = waiting.free_port()
+    with socket.create_server(("127.0.0.1", wish)), take_port(wish) as other:
+        assert other.getsockname()[1] != wish
 
-    assert free_port(taken) == taken
+    with take_port(wish) as taken:
+        assert taken.getsockname()[1] == wish
+
+
+def test_a_port_is_given_to_one_of_two_although_nobody_listens_yet() -> None:
+    wish = waiting.free_port()
+    with take_port(wish) as one, take_port(wish) as two:
+        assert one.getsockname()[1] == wish
+        assert two.getsockname()[1] != wish
+        socket.create_server(one.getsockname()).close()  # a part may listen there
+
+
+@pytest.mark.xdist_group("demo")  # these are the ports that demonstrations wish for
+def test_two_stages_at_once_have_six_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with Stage() as one, Stage() as two:
+        urls = {url for stage in (one, two) for url in (stage.legacy_url, stage.url, stage.operations_url)}
+        assert len(urls) == 6
