@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import referencing
@@ -45,12 +46,14 @@ def read_body_schema(name: str, policy_file: str, reading: Reading) -> Mapping[s
         raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(schema, dict):
         raise ValueError(f"{path}: expected a JSON Schema, which is an object")
-    if schema.get("$schema", _DIALECT).removesuffix("#") != _DIALECT:
+    if str(schema.get("$schema", _DIALECT)).removesuffix("#") != _DIALECT:
         raise ValueError(f"{path}: expected a schema of {_DIALECT}, found {schema['$schema']}")
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         raise ValueError(f"{path}: not a JSON Schema, at {_pointer(error.absolute_path)}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deep") from None
     for problem in _problems(schema):
         raise ValueError(f"{path}: {problem}")
     return schema
@@ -60,20 +63,34 @@ def _problems(schema: Mapping[str, Any]) -> Iterator[str]:
     root = DRAFT202012.create_resource(schema)
     resolver = referencing.Registry().with_resource(root.id() or "", root).resolver(root.id() or "")
     waiting: list[tuple[referencing.Resource[Any], Any]] = [(root, resolver)]
+    asked: dict[int, set[int]] = {}  # which schemas a schema asks about the very value that it is asked about
     while waiting:
         resource, resolver = waiting.pop()
         if isinstance(resource.contents, Mapping):
-            yield from _reference_problems(resource.contents, resolver)
+            targets: list[Any] = []
+            yield from _reference_problems(resource.contents, resolver, targets)
             yield from _pattern_problems(resource.contents)
+            asked[id(resource.contents)] = {id(each) for each in (*targets, *_in_place(resource.contents))}
         waiting.extend((below, resolver.in_subresource(below)) for below in resource.subresources())
+    try:
+        TopologicalSorter(asked).prepare()
+    except CycleError:
+        yield "a $ref leads back to where it stands without going deeper into the document, which has no end"
 
 
-def _reference_problems(schema: Mapping[str, Any], resolver: Any) -> Iterator[str]:
+def _in_place(schema: Mapping[str, Any]) -> Iterator[Any]:
+    for keyword in ("allOf", "anyOf", "oneOf"):
+        yield from schema.get(keyword, ())
+    yield from (schema[keyword] for keyword in ("not", "if", "then", "else") if keyword in schema)
+    yield from schema.get("dependentSchemas", {}).values()
+
+
+def _reference_problems(schema: Mapping[str, Any], resolver: Any, targets: list[Any]) -> Iterator[str]:
     for keyword in ("$ref", "$dynamicRef"):
         reference = schema.get(keyword)
         if isinstance(reference, str):
             try:
-                resolver.lookup(reference)
+                targets.append(resolver.lookup(reference).contents)
             except Unresolvable:
                 yield f"{keyword} {reference} leads out of the file, or nowhere; write #/$defs/NAME"
 

@@ -34,6 +34,17 @@ def test_a_schema_is_read_from_beside_the_policy_file(tmp_path: Path) -> None:
         ({"type": "strin"}, "not a JSON Schema, at #/type"),
         ({"properties": {"a": {"minLength": -1}}}, "not a JSON Schema, at #/properties/a/minLength"),
         ({"$schema": "http://json-schema.org/draft-07/schema#"}, "expected a schema of https://json-schema.org/draft/"),
+        ({"$schema": 2020}, "expected a schema of https://json-schema.org/draft/2020-12/schema, found 2020"),
+        ('{"not":' * 500 + "{}" + "}" * 500, "nested too deep"),
+        ({"$ref": "#"}, "leads back to where it stands without going deeper into the document"),
+        ({"anyOf": [{"type": "null"}, {"$ref": "#"}]}, "leads back to where it stands"),
+        (
+            {
+                "items": {"$ref": "#/$defs/a"},
+                "$defs": {"a": {"not": {"$ref": "#/$defs/b"}}, "b": {"$ref": "#/$defs/a"}},
+            },
+            "leads back to where it stands",
+        ),
         ({"$ref": "https://example.org/other"}, "$ref https://example.org/other leads out of the file, or nowhere"),
         ({"items": {"$ref": "other.json"}}, "$ref other.json leads out of the file"),
         ({"items": {"$ref": "file:///etc/passwd"}}, "leads out of the file"),
@@ -48,6 +59,12 @@ def test_what_is_refused_is_said(tmp_path: Path, schema: Any, said: str) -> None
     with pytest.raises(ValueError) as raised:
         read(tmp_path, schema)
     assert said in str(raised.value)
+
+
+def test_a_schema_may_lead_back_to_itself_deeper_in_the_document(tmp_path: Path) -> None:
+    node = {"anyOf": [{"type": "null"}, {"properties": {"next": {"$ref": "#/$defs/node"}}}]}
+    schema = {"$ref": "#/$defs/node", "properties": {"all": {"items": {"$ref": "#"}}}, "$defs": {"node": node}}
+    assert read(tmp_path, schema) == schema
 
 
 def test_words_of_a_schema_in_other_places_are_no_references(tmp_path: Path) -> None:
