@@ -111,10 +111,13 @@ def test_a_wrong_key_of_a_route(tmp_path: Path, keys: str, said: str) -> None:
     [
         ("{path: claims}", "expected a path such as /claims, /claims/{claim_id}/assess or /claims/*"),
         ('{path: "/a/{b}c"}', "a parameter is a whole segment, as in /claims/{claim_id}/assess, not {b}c"),
+        ('{path: "/a/{b"}', "a parameter is a whole segment, as in /claims/{claim_id}/assess, not {b"),
+        ('{path: "/a/b}"}', "a parameter is a whole segment, as in /claims/{claim_id}/assess, not b}"),
         ('{path: "/a/{b}/{b}"}', "the parameter {b} stands there twice"),
         ('{path: "/a*"}', "* stands only at the end, as the last segment: /claims/*"),
         ('{path: "/a/*/b"}', "* stands only at the end"),
         ('{path: "/a?b=c"}', "a path holds no ?; query terms have a key of their own, `query`"),
+        ('{path: "/a#b"}', "a path holds no #"),
         ("{path: [/a, b]}", "routes[0].match.path[1]: expected a path such as"),
         ('{path: ["/a/{x}", "/a/{y}"]}', "routes[0].match.path[1]: the same as /a/{x}"),
         ("{path: []}", "expected a path such as"),

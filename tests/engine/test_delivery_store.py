@@ -15,6 +15,7 @@ from strangler.domain.steps import Accept, Claim, Finish
 from strangler.domain.transitions import Change, apply
 from strangler.engine.delivery_lanes import STOCK
 from strangler.ports import Commit, Message, Reception, Verdict
+from tests.engine.alarms import alarms_of
 from tests.engine.receivers import OK, PAUSE, TO_A, TO_B, Gate, Telling, answer
 from tests.engine.world import NOON
 
@@ -230,19 +231,6 @@ async def test_a_defect_of_ours_takes_no_lane_with_it(begun: Telling) -> None:
     assert defects == ["deliver"]
 
 
-def alarms_of(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Callable[[], None]]]:
-    """What is to be done later from now on: after how many seconds, and what; nothing of it happens by itself."""
-    alarms: list[tuple[float, Callable[[], None]]] = []
-    loop = asyncio.get_running_loop()
-
-    def call_later(seconds: float, act: Callable[..., None], *values: object) -> asyncio.TimerHandle:
-        alarms.append((seconds, lambda: act(*values)))
-        return asyncio.TimerHandle(loop.time() + seconds, act, values, loop)
-
-    monkeypatch.setattr(loop, "call_later", call_later)
-    return alarms
-
-
 async def test_what_a_fault_of_the_store_kept_from_being_sent_is_sent_a_second_later_without_a_look(
     begun: Telling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,10 +238,10 @@ async def test_what_a_fault_of_the_store_kept_from_being_sent_is_sent_a_second_l
     begun.sender.scripts["broker-a"] = [broken_by(StoreUnavailable("the disk is full")), OK]
     process = await begun.process()
     await begun.settled()
-    ((seconds, wake),) = alarms
-    assert seconds == 1.0
-    begun.clock.pass_(seconds)
-    wake()
+    (alarm,) = alarms
+    assert alarm.seconds == 1.0
+    begun.clock.pass_(alarm.seconds)
+    alarm.ring()
     await begun.settled()
     assert (await begun.one(process)).state is DeliveryState.DELIVERED
 

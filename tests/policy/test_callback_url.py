@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from strangler.policy.addresses import forbidden
+from strangler.policy.addresses import forbidden, judge
 from strangler.policy.callback_url import AllowedOrigin, CallbackUrl, parse_allowed_origin, parse_callback_url
 from tests.channels.callbacks.spellings import ADDRESSES, LOOPBACK, PRIVATE, PUBLIC
 
@@ -173,6 +173,31 @@ def test_who_opens_a_translator_does_not_open_what_lies_behind_it(address: str, 
     )
     assert forbidden(ip_address(address)) is not None
     assert forbidden(ip_address(address), opened) == reason
+
+
+def test_networks_open_private_ranges_each_of_them_alone_over_plain_http_too() -> None:
+    networks = (ip_network("10.0.0.0/8"), ip_network("::1/128"), ip_network("::/96"))
+    for text in ("10.1.2.3", "::1"):
+        for plain in (False, True):
+            assert judge(ip_address(text), networks, plain=plain) is None
+    assert judge(ip_address("8.8.8.8"), networks, plain=False) is None
+    assert judge(ip_address("8.8.8.8"), networks, plain=True) == (
+        "outside of `networks`, and plain http is for these only"
+    )
+    assert judge(ip_address("::2"), networks, plain=False) == "one that leads to an address of this network"
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("::1", "a loopback address"),
+        ("169.254.169.254", "where a cloud tells machines their secrets"),
+        ("2001:0:4136:e378:8000:63bf:f7f7:f7f7", "a Teredo address"),
+    ],
+)
+def test_why_an_address_is_forbidden_is_said_of_the_address_itself(address: str, reason: str, plain: bool) -> None:
+    assert judge(ip_address(address), (), plain=plain) == reason
 
 
 @given(st.ip_addresses())

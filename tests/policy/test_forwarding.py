@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from strangler.policy.forwarding import upstream_target
+from strangler.domain.exchange import Peer
+from strangler.policy.forwarding import forwarding_fields, owned, upstream_target
 from strangler.policy.model import Rewrite
-from strangler.policy.upstreams import Upstream
+from strangler.policy.upstreams import Forward, Upstream
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,87 @@ def test_prefix_and_base_path_are_what_changes_of_a_target(
 ) -> None:
     upstream = Upstream(name="legacy", scheme="http", host="legacy", base_path=base)
     assert upstream_target(target, Rewrite(strip_prefix=strip, add_prefix=add), upstream) == sent
+
+
+SAID = {
+    b"x-forwarded-for": b"192.0.2.1",
+    b"x-forwarded-proto": b"https",
+    b"x-forwarded-host": b"public.example",
+    b"forwarded": b"for=192.0.2.1",
+    b"via": b"1.0 fred",
+}
+ALL = Forward(x_forwarded=True, forwarded=True, via=True)
+
+
+@pytest.mark.parametrize(
+    ("trusted", "fields"),
+    [
+        (
+            True,
+            [
+                (b"X-Forwarded-For", b"192.0.2.1, 10.0.0.1"),
+                (b"X-Forwarded-Proto", b"https"),
+                (b"X-Forwarded-Host", b"public.example"),
+                (b"Forwarded", b'for=192.0.2.1, for=10.0.0.1;host="h";proto=http'),
+                (b"Via", b"1.0 fred, 1.1 strangler"),
+            ],
+        ),
+        (
+            False,
+            [
+                (b"X-Forwarded-For", b"10.0.0.1"),
+                (b"X-Forwarded-Proto", b"http"),
+                (b"X-Forwarded-Host", b"h"),
+                (b"Forwarded", b'for=10.0.0.1;host="h";proto=http'),
+                (b"Via", b"1.0 fred, 1.1 strangler"),
+            ],
+        ),
+    ],
+)
+def test_what_a_trusted_peer_says_is_extended_and_of_any_other_replaced(
+    trusted: bool, fields: list[tuple[bytes, bytes]]
+) -> None:
+    assert forwarding_fields(SAID, b"h", Peer("10.0.0.1", 4711), ALL, trusted=trusted) == fields
+
+
+@pytest.mark.parametrize(
+    ("address", "tls", "host", "fields"),
+    [
+        (
+            "",  # of a Unix socket
+            True,
+            b"h",
+            [
+                (b"X-Forwarded-For", b"unknown"),
+                (b"X-Forwarded-Proto", b"https"),
+                (b"X-Forwarded-Host", b"h"),
+                (b"Forwarded", b'for=unknown;host="h";proto=https'),
+            ],
+        ),
+        (
+            "2001:db8::1",
+            False,
+            b"",
+            [
+                (b"X-Forwarded-For", b"2001:db8::1"),
+                (b"X-Forwarded-Proto", b"http"),
+                (b"Forwarded", b'for="[2001:db8::1]";proto=http'),
+            ],
+        ),
+    ],
+)
+def test_what_is_not_known_is_not_made_up_and_an_ipv6_address_is_quoted(
+    address: str, tls: bool, host: bytes, fields: list[tuple[bytes, bytes]]
+) -> None:
+    forward = Forward(x_forwarded=True, forwarded=True, via=False)
+    assert forwarding_fields({}, host, Peer(address, 0, tls=tls), forward, trusted=False) == fields
+
+
+def test_only_the_fields_that_we_set_are_ours() -> None:
+    x_forwarded = {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
+    assert owned(ALL) == {*x_forwarded, b"forwarded", b"via"}
+    assert owned(Forward(x_forwarded=True, forwarded=False, via=False)) == x_forwarded
+    assert owned(Forward(x_forwarded=False, forwarded=True, via=False)) == {b"forwarded"}
+    assert owned(Forward(x_forwarded=False, forwarded=False, via=True)) == {b"via"}
+    silent = Forward(x_forwarded=False, forwarded=False, via=False)
+    assert forwarding_fields(SAID, b"h", Peer("10.0.0.1", 1), silent, trusted=True) == []
