@@ -50,7 +50,7 @@ class Recorder:
         self._part = reply_part(attempt)
         self._max = max_reply
         self._on_too_large = on_too_large
-        self._digest = hashlib.sha256()  # of the chunks that are cut off
+        self._digest: hashlib._Hash  # of the chunks that are cut off; begins with the first of them
         self._pending = bytearray()
         self._chunks = 0  # that are cut off, stored or not
         self._unstored: dict[int, bytes] = {}
@@ -110,7 +110,6 @@ class Recorder:
             return
         await self._forget()
         self._chunks, self.size = 0, len(data)
-        self._digest = hashlib.sha256()
         self._pending += data
         if self.size > CHUNK_SIZE:
             await self._cut()
@@ -155,6 +154,8 @@ class Recorder:
     async def _store(self, chunk: bytes) -> None:
         index = self._chunks
         self._chunks += 1
+        if index == 0:
+            self._digest = hashlib.sha256()
         self._digest.update(chunk)
         try:
             await self._bodies.write_chunk(self._process_id, self._part, index, chunk)

@@ -35,6 +35,7 @@ _FORMS: Mapping[str, Format] = {
     "application/x-www-form-urlencoded": "form",
 }
 _MAX_FIELDS = 10_000
+_SHORT = 256  # bytes of a Content-Type up to which what it says is remembered
 
 ALL_NAMES = frozenset({"@"})
 """What enters a document as a whole."""
@@ -68,10 +69,10 @@ def read_body(data: bytes, headers: Headers, source: Source) -> Read:
     fields = joined_fields(headers)
     if (coding := fields.get(b"content-encoding")) is not None:
         data = unpacked(data, coding.decode("latin-1"))
-    kind = fields.get(b"content-type")
-    content_type = kind.decode("latin-1") if kind is not None else None
-    form = source.format or _form_of(media_type(content_type))
-    text = decoded(data, content_type, source.charset, xml=form in ("xml", "soap"))
+    content_type = fields.get(b"content-type", b"")
+    kind, said = (_said_again if len(content_type) <= _SHORT else _said)(content_type)
+    form = source.format or _form_of(kind)
+    text = decoded(data, said, source.charset, xml=form in ("xml", "soap"))
     match form:
         case "json":
             value, measure = read_json(text)
@@ -84,7 +85,7 @@ def read_body(data: bytes, headers: Headers, source: Source) -> Read:
                 raise Unparsable("it is no SOAP message")
             return read
         case "form":
-            return Read(_form(text, source.charset or said_charset(content_type) or "utf-8"))
+            return Read(_form(text, source.charset or said or "utf-8"))
         case "text":
             return Read(text)
 
@@ -95,6 +96,15 @@ def weight(size: int, headers: Headers) -> int:
         return 0
     coding = joined_field(headers, b"content-encoding")
     return MAX_DOCUMENT if coding is not None and is_packed(coding.decode("latin-1")) else size
+
+
+def _said(content_type: bytes) -> tuple[str, str | None]:
+    """The media type of a ``Content-Type``, and its charset if it says one."""
+    text = content_type.decode("latin-1")
+    return media_type(text), said_charset(text)
+
+
+_said_again = lru_cache(maxsize=64)(_said)
 
 
 def _form_of(kind: str) -> Format:

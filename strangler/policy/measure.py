@@ -58,12 +58,16 @@ class Document:
         return self._measure
 
 
-def most(text: str) -> Measure | None:
-    """What a document can hold that was read from a JSON text and is `Measure.plain`; None: it has to be measured."""
-    brackets = text.count("[") + text.count("{")
-    if len(text) > _SHORT or brackets > _FEW:
+def most(size: int, brackets: int) -> Measure | None:
+    """What a document can hold that is `Measure.plain`; None: it has to be measured.
+
+    Args:
+        size: bytes of its JSON text.
+        brackets: that open in it.
+    """
+    if size > _SHORT or brackets > _FEW:
         return None
-    return Measure(len(text) // 2 + 1, len(text), brackets + 1, True)  # between two values there is a character
+    return Measure(size // 2 + 1, size, brackets + 1, True)  # between two values there is a character
 
 
 def measured(document: Any, known: Mapping[int, Measure] | None = None) -> Measure:

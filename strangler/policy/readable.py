@@ -5,12 +5,13 @@ from __future__ import annotations
 import codecs
 import json
 import re
+import string
 import zlib
 from typing import Any
 
 import orjson
 
-from strangler.policy.charset import codec_of, said_charset
+from strangler.policy.charset import codec_of
 from strangler.policy.measure import Measure, most
 
 MAX_DOCUMENT = 16 * 1024 * 1024
@@ -94,6 +95,8 @@ def standard_json(text: str) -> Any:
 
 _READ_TWICE = 1024 * 1024  # characters of a text up to which it may be; of a longer one there is never a second value
 _ODD_NUMBER = re.compile(rb"e(?<=[0-9]e)[-+]?[0-9]+(?:[],}]|\Z)")  # written with an exponent; jumps from e to e
+_ALIKE = bytes.maketrans(b"23456789[", b"11111111{")
+_LETTERS = string.ascii_letters.replace("e", "").encode()
 
 
 def read_json(text: str) -> tuple[Any, Measure | None]:
@@ -111,13 +114,16 @@ def read_json(text: str) -> tuple[Any, Measure | None]:
             written = orjson.dumps(value)
         except (orjson.JSONDecodeError, orjson.JSONEncodeError):
             return standard_json(text), None
-        if text.count(":") == written.count(b":") and not _has_odd_numbers(written):
-            return value, most(text)
+        marks = written.translate(_ALIKE, _LETTERS)  # half as long, and all that is looked for is still in it
+        if text.count(":") == marks.count(b":") and not _has_odd_numbers(written, marks):
+            return value, most(len(written), marks.count(b"{"))
     return standard_json(text), None
 
 
-def _has_odd_numbers(written: bytes) -> bool:
-    """Whether a fraction is not `Measure.plain`, by how orjson writes it."""
+def _has_odd_numbers(written: bytes, marks: bytes) -> bool:
+    """Whether a fraction is not `Measure.plain`, by how orjson writes it: no digit before an exponent is a zero."""
+    if b"0.0000" not in marks and b"1e" not in marks:
+        return False
     return b"0.0000" in written or _ODD_NUMBER.search(written) is not None
 
 
@@ -150,17 +156,17 @@ def media_type(content_type: str | None) -> str:
     return (content_type or "").partition(";")[0].strip().lower()
 
 
-def decoded(data: bytes, content_type: str | None, charset: str | None, *, xml: bool) -> str:
+def decoded(data: bytes, said: str | None, charset: str | None, *, xml: bool) -> str:
     """The text of a body.
 
     A byte order mark says what it is in (RFC 7303 section 3.2), else ``charset``, which is what the policy knows, else
-    the ``Content-Type``, else an XML declaration, else it is UTF-8. What does not fit what it is said to be in is
-    refused: a guess would change names and sums of money.
+    ``said``, which is what the ``Content-Type`` says, else an XML declaration, else it is UTF-8. What does not fit what
+    it is said to be in is refused: a guess would change names and sums of money.
 
     Raises:
         Unparsable: it is not in that charset, or nobody knows the charset.
     """
-    name, text = _named(data, content_type, charset, xml=xml)
+    name, text = _named(data, said, charset, xml=xml)
     codec = known_codec(name)
     try:
         return text.decode(codec)
@@ -182,12 +188,11 @@ def known_codec(charset: str) -> str:
     return codec
 
 
-def _named(data: bytes, content_type: str | None, charset: str | None, *, xml: bool) -> tuple[str, bytes]:
+def _named(data: bytes, said: str | None, charset: str | None, *, xml: bool) -> tuple[str, bytes]:
     if data.startswith(_MARKS):
         return next((name, data[len(mark) :]) for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark))
     if charset is not None:
         return charset, data
-    said = said_charset(content_type)
     if said is not None:
         return said, data
     declared = _XML_DECLARATION.match(data) if xml else None

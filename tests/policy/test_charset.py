@@ -92,5 +92,5 @@ def test_a_codec_that_does_not_say_where_it_failed_is_answered_like_the_others(m
     monkeypatch.setitem(CODECS, "silent", "undefined")
     codec_of.cache_clear()
     with pytest.raises(Unparsable, match="it is not silent"):
-        decoded(b"a", "text/plain; charset=silent", None, xml=False)
+        decoded(b"a", "silent", None, xml=False)
     codec_of.cache_clear()
