@@ -352,7 +352,7 @@ class ClientConnection(SocketEnd):
         )
         self._note(known, answer, malformed.detail)
         assert isinstance(answer.body, bytes)
-        to_head = head is not None and head.method == "HEAD"
+        to_head = head.method == "HEAD" if head is not None else self._heads.asks_head
         response = respond(answer, to_head=to_head, old=False, keep=False, date=self.desk.date())
         self.write(response.head if response.bodiless else response.head + answer.body)
         self._linger()

@@ -42,6 +42,11 @@ class HeadBuffer:
         """Whether there is more than what may become an empty line."""
         return self.held[self._position :] not in (b"", b"\r")
 
+    @property
+    def asks_head(self) -> bool:
+        """Whether the head that has begun, or was refused, is of a HEAD: what answers it has no content."""
+        return self.held.startswith(b"HEAD ", self._position)
+
     def add(self, data: bytes) -> None:
         """Take more bytes."""
         if self.held:
@@ -72,7 +77,7 @@ class HeadBuffer:
         """The next head, or None while it is incomplete.
 
         Raises:
-            Malformed: it is refused.
+            Malformed: it is refused, and stays where it is.
         """
         data, start = self.held, self._position
         if data.startswith(b"\r\n", start):  # RFC 9112 section 2.2: old clients send one after a body
@@ -83,8 +88,6 @@ class HeadBuffer:
             self._check_begin(data, start)
             self._searched = max(start, len(data) - 3)
             return None
-        self._use_up(end + 4)
-        self._empty = 0
         method, target, old, line_end = parse_request_line(data, start)
         try:
             block, lines, fields = data[line_end : end + 2], self._lines, self._fields
@@ -93,10 +96,13 @@ class HeadBuffer:
                 fields = self._read_fields(lines, old=old)
             if end + 4 - start > self._max_head:  # after the framing: that is judged first
                 self._check_size(line_end - start, end + 4 - start)
-            return request_head(method, target, fields, lines)
+            head = request_head(method, target, fields, lines)
         except Malformed as malformed:
             malformed.target = target if target[:1] == b"/" else None  # an absolute one may hold a password
             raise
+        self._use_up(end + 4)
+        self._empty = 0
+        return head
 
     def _read_fields(self, lines: FieldLines, *, old: bool) -> RequestFields:
         found, fields = find_noted(lines.block), self._fields

@@ -152,6 +152,31 @@ async def test_a_refusal_after_a_head_request_has_a_body() -> None:
         assert json.loads((await client.reply()).body)["code"] == "bad-request"
 
 
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"HEAD / HTTP/1.1\r\n\r\n", 400),
+        (b"\r\nHEAD / HTTP/1.1\r\n\r\n", 400),
+        (b"HEAD / HTTP/2.0\r\nHost: h\r\n\r\n", 505),
+        (b"HEAD / HTTP/1.1\r\nHost: h\r\nExpect: x\r\n\r\n", 417),
+        (b"HEAD / HTTP/1.1\r\nHost: h\r\nVia: 1.1 strangler\r\n\r\n", 508),
+        (b"HEAD / HTTP/1.1\r\nHost: h\r\nX-Long: " + b"x" * 100_000 + b"\r\n\r\n", 431),
+        (b"HEAD /" + b"x" * 100_000, 414),
+        (b"HEAD / HTTP/1.1\r\nHost: h\r\n", 408),
+        (b"GET /ours HTTP/1.1\r\nHost: h\r\n\r\nHEAD / HTTP/1.1\r\n\r\n", 400),
+    ],
+)
+async def test_a_refused_head_request_gets_the_head_of_the_refusal_alone(data: bytes, status: int) -> None:
+    async with Scene(settings={"head_timeout": 0.1}) as scene:
+        scene.ours[b"/ours"] = Answer(200, [], b"x")
+        client = await scene.send(data)
+        if b"/ours" in data:
+            assert (await client.reply()).status == 200
+        reply = await client.reply(to_head=True)
+        assert (reply.status, reply.field("Content-Type")) == (status, b"application/problem+json")
+        assert await client.to_end() == b""
+
+
 async def test_an_empty_line_after_a_request_is_no_begin_of_another() -> None:
     async with Scene(settings={"head_timeout": 0.1, "keepalive": 0.3}) as scene:
         scene.ours[b"/ours"] = Answer(200, [], b"x")
