@@ -72,6 +72,7 @@ class Request:
         "content_length",
         "has_body",
         "method",
+        "old",
         "path",
         "peer",
         "query",
@@ -89,6 +90,7 @@ class Request:
         *,
         has_body: bool = False,
         content_length: int | None = None,
+        old: bool = False,
     ) -> None:
         self.method = method
         self.target = target  # request target as it came, origin form (an absolute form was reduced to it)
@@ -100,6 +102,7 @@ class Request:
         self.body = body
         self.has_body = has_body
         self.content_length = content_length  # None: none was given (chunked, or no body)
+        self.old = old  # it is of HTTP/1.0
         self.verified: dict[Hashable, Claims] = {}  # of its token, by the policy under which it was verified
         self._fields: dict[bytes, bytes] | None = None
 

@@ -159,7 +159,8 @@ class Authorizer:
         earlier = {name: value for name, value in request.fields().items() if name in owned(forward)}
         authority = host if host and upstream.host_header == "preserve" else upstream.authority.encode()
         headers: list[Header] = [(b"Host", authority), (b"Accept-Encoding", b"identity"), *credentials]
-        headers += forwarding_fields(earlier, host, request.peer, forward, trusted=self._trusted(request.peer))
+        trusted = self._trusted(request.peer)
+        headers += forwarding_fields(earlier, host, request.peer, forward, trusted=trusted, old=request.old)
         correlation = request.field(b"x-correlation-id")
         if correlation is not None:
             headers.append((b"X-Correlation-ID", correlation))

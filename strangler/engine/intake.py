@@ -177,7 +177,8 @@ def recorded(
         else:
             plain.append((name, value))
         position += 1
-    plain += forwarding_fields(earlier, fields.get(b"host", b""), request.peer, forward, trusted=trusted)
+    host = fields.get(b"host", b"")
+    plain += forwarding_fields(earlier, host, request.peer, forward, trusted=trusted, old=request.old)
     plain.append((b"X-Correlation-ID", known_as.correlation_id.encode("ascii")))
     plain.append((b"traceparent", known_as.trace.encode("ascii")))
     if known_as.trace_state is not None:

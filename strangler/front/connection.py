@@ -22,7 +22,7 @@ from strangler.front.promised import Promised
 from strangler.front.response import respond
 from strangler.front.socket_end import SocketEnd
 from strangler.front.upstream_head import UpstreamFields
-from strangler.policy.forwarding import VIA_NAME
+from strangler.policy.forwarding import has_been_here
 from strangler.ports import Handle, Passthrough
 from strangler.wire.body import ChunkedBody, LengthBody
 from strangler.wire.malformed import Malformed
@@ -34,8 +34,6 @@ the answer away (RFC 9112 section 9.6)."""
 
 MAX_PIPELINED = 64 * 1024
 """Bytes of requests that may wait behind the one under way."""
-
-_OURSELVES = b"1.1 " + VIA_NAME
 
 
 _State = Literal["idle", "head", "busy", "tunnel", "linger", "closed"]
@@ -249,7 +247,7 @@ class ClientConnection(SocketEnd):
                 return
             self._note_progress(body)
         via = head.fields.via
-        if via is not None and _OURSELVES in [hop.strip() for hop in via.split(b",")]:
+        if via is not None and has_been_here(via):
             self._refuse(Malformed("loop-detected", "The request has been here before."), head)
             return
         self._dispatch(head, body, content)
@@ -286,6 +284,7 @@ class ClientConnection(SocketEnd):
             NO_BODY,
             has_body=fields.has_body,
             content_length=fields.content_length,
+            old=fields.old,
         )
 
     def _handle(

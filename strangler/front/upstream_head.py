@@ -101,7 +101,8 @@ def upstream_fields(
     names: frozenset[bytes] = frozenset()
     if fields.connection is not None and not _USUAL.issuperset(fields.options):
         names = nominated(fields.connection)
-    more = forwarding_fields(earlier, fields.host or b"", peer, upstream.forward, trusted=trusted)
+    host_said = fields.host or b""
+    more = forwarding_fields(earlier, host_said, peer, upstream.forward, trusted=trusted, old=fields.old)
     if fields.host is None:
         more.insert(0, (b"Host", upstream.authority.encode()))
     more += _connection_fields(fields, asked)

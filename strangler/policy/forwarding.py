@@ -10,7 +10,7 @@ from strangler.policy.upstreams import Forward, Upstream
 
 _X_FORWARDED = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
 
-VIA_NAME = b"strangler"
+_VIA_NAME = b"strangler"
 
 
 def upstream_target(target: bytes, rewrite: Rewrite, upstream: Upstream) -> bytes:
@@ -29,12 +29,13 @@ def upstream_target(target: bytes, rewrite: Rewrite, upstream: Upstream) -> byte
 
 
 def forwarding_fields(
-    earlier: Mapping[bytes, bytes], host: bytes, peer: Peer, forward: Forward, *, trusted: bool
+    earlier: Mapping[bytes, bytes], host: bytes, peer: Peer, forward: Forward, *, trusted: bool, old: bool
 ) -> list[Header]:
     """The forwarding fields as they go upstream: from a trusted peer what it says is extended, from any other replaced.
 
     ``earlier``: what the request says in the fields that we own, joined, by lower-case name. A field that equals one of
-    them but for ``_`` (`alias`) is to be dropped: CGI and WSGI cannot tell the two apart.
+    them but for ``_`` (`read_by_cgi`) is to be dropped: CGI and WSGI cannot tell the two apart. ``old``: the request is
+    of HTTP/1.0.
     """
     fields: list[Header] = []
     scheme = b"https" if peer.tls else b"http"
@@ -51,9 +52,14 @@ def forwarding_fields(
         named = b'host="%b";' % host.replace(b'"', b"") if host else b""
         element = b"for=%b;%bproto=%b" % (node, named, scheme)
         fields.append((b"Forwarded", _extended(said.get(b"forwarded"), element)))
-    if forward.via:  # RFC 9110 section 7.6.3: appended, whoever sent it
-        fields.append((b"Via", _extended(earlier.get(b"via"), b"1.1 " + VIA_NAME)))
+    if forward.via:  # RFC 9110 section 7.6.3: appended, whoever sent it, with the version in which it came
+        fields.append((b"Via", _extended(earlier.get(b"via"), (b"1.0 " if old else b"1.1 ") + _VIA_NAME)))
     return fields
+
+
+def has_been_here(via: bytes) -> bool:
+    """Whether one of the hops that ``Via`` names is ours, in whatever version of the protocol it was reached."""
+    return any(hop.split()[1:2] == [_VIA_NAME] for hop in via.split(b","))
 
 
 def owned(forward: Forward) -> frozenset[bytes]:

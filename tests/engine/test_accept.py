@@ -460,6 +460,11 @@ async def test_forwarding_fields_name_the_client_and_replace_what_it_claims(worl
     assert b"X_Forwarded_For" not in values
 
 
+@pytest.mark.parametrize(("old", "via"), [(False, b"1.1 strangler"), (True, b"1.0 strangler")])
+async def test_via_says_in_which_version_the_request_came(world: World, old: bool, via: bytes) -> None:
+    assert dict((await recorded_of(world, a_request(old=old))).headers)[b"Via"] == via
+
+
 async def test_preferences_that_we_honoured_do_not_go_upstream(world: World) -> None:
     decision = Decision(Mode.ASYNC, 0.0, True, ("respond-async",), "")
     kept = await recorded_of(world, a_request(headers=[(b"Prefer", b"respond-async, handling=lenient")]), decision)

@@ -233,6 +233,7 @@ def a_request(
     target: bytes = b"/claims",
     headers: Iterable[Header] = (),
     pieces: int = 1,
+    old: bool = False,
 ) -> Request:
     """A client's request."""
     data = body or b""
@@ -246,6 +247,7 @@ def a_request(
         Pieces(*parts),
         has_body=body is not None,
         content_length=len(data) if body is not None else None,
+        old=old,
     )
 
 

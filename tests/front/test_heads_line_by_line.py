@@ -127,7 +127,7 @@ def upstream_lines(given: list[bytes], upstream: Upstream, *, old: bool, trusted
     out += [] if hosts else [b"Host: " + authority]
     earlier = {name: b", ".join(of(fields, name)) for name in ours if of(fields, name)}
     host = hosts[0] if hosts else b""
-    out += [b"%b: %b" % field for field in forwarding_fields(earlier, host, PEER, forward, trusted=trusted)]
+    out += [b"%b: %b" % field for field in forwarding_fields(earlier, host, PEER, forward, trusted=trusted, old=old)]
     asked = set(items(of(fields, b"upgrade"))) & ({b"websocket"} if upstream.upgrade else set())
     bodiless = not of(fields, b"transfer-encoding") and not any(map(int, of(fields, b"content-length")))
     if asked and b"upgrade" in options and not old and bodiless:

@@ -193,6 +193,12 @@ async def test_what_an_untrusted_peer_says_of_others_is_replaced() -> None:
         )
 
 
+async def test_via_says_in_which_version_the_request_came() -> None:
+    async with Scene() as scene:
+        received, _, _ = await exchange(scene, b"GET / HTTP/1.0\r\nHost: h\r\nVia: 1.1 fred\r\n\r\n")
+        assert received.endswith(b"\r\nVia: 1.1 fred, 1.0 strangler")
+
+
 async def test_what_a_trusted_peer_says_is_extended() -> None:
     trusted = TrustedNetworks([ip_network("127.0.0.0/8")])
     async with Scene(settings={"trusted": trusted}, forward=Forward(forwarded=True)) as scene:
@@ -213,7 +219,7 @@ async def test_of_a_host_that_was_not_named_nothing_is_said() -> None:
         received, _, _ = await exchange(scene, b"GET / HTTP/1.0\r\n\r\n")
         assert received == (
             b"GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n"
-            b"Forwarded: for=127.0.0.1;proto=http\r\nVia: 1.1 strangler" % scene.legacy.port
+            b"Forwarded: for=127.0.0.1;proto=http\r\nVia: 1.0 strangler" % scene.legacy.port
         )
 
 

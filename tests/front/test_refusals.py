@@ -89,6 +89,8 @@ HOSTILE: list[tuple[str, bytes, int, str]] = [
         "bad-request",
     ),
     ("a loop", G + b"Via: 1.1 other, 1.1 strangler\r\n\r\n", 508, "loop-detected"),
+    ("a loop by HTTP/1.0", G + b"Via: 1.0 strangler, 1.1 other\r\n\r\n", 508, "loop-detected"),
+    ("a loop with a comment", G + b"Via: HTTP/1.1 strangler (x)\r\n\r\n", 508, "loop-detected"),
     ("a chunk size that is none", C + b"xyz\r\n\r\n", 400, "bad-request"),
     ("a chunk size with 0x", C + b"0x5\r\nhello\r\n0\r\n\r\n", 400, "bad-request"),
     ("a signed chunk size", C + b"+5\r\nhello\r\n0\r\n\r\n", 400, "bad-request"),
