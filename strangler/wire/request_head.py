@@ -205,7 +205,10 @@ def request_head(method: bytes, target: bytes, fields: RequestFields, lines: Fie
     """
     name = _METHODS.get(method) or _other_method(method)
     if target[0] != 0x2F and not (target == b"*" and name == "OPTIONS"):
-        target = _origin_form(name, target, fields.host)
+        authority, target = _origin_form(name, target, fields.host)
+        if fields.host is None:  # HTTP/1.0 may name it in the target alone, which we cannot pass on
+            lines = FieldLines(b"%bHost: %b\r\n" % (lines.block, authority))
+            fields = RequestFields(find_noted(lines.block), old=fields.old)
     if fields.expects_more:
         raise Malformed("expectation-failed", "The only expectation that can be met is 100-continue.")
     return RequestHead(name, target, fields, lines)
@@ -219,7 +222,8 @@ def _other_method(method: bytes) -> str:
     return method.decode("ascii")
 
 
-def _origin_form(method: str, target: bytes, host: bytes | None) -> bytes:
+def _origin_form(method: str, target: bytes, host: bytes | None) -> tuple[bytes, bytes]:
+    """The authority of an absolute form, and the rest of it as an origin form."""
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None:
         raise bad("The request target is not well formed.")
@@ -228,8 +232,8 @@ def _origin_form(method: str, target: bytes, host: bytes | None) -> bytes:
     if not _HOST.fullmatch(authority) or (host is not None and host.lower() != authority.lower()):
         raise bad("The request target names another host than Host does.")
     if not rest and method == "OPTIONS":
-        return b"*"
-    return rest if rest.startswith(b"/") else b"/" + rest
+        return authority, b"*"
+    return authority, rest if rest.startswith(b"/") else b"/" + rest
 
 
 def _joined(before: bytes | None, value: bytes) -> bytes:

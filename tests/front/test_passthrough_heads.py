@@ -214,6 +214,15 @@ async def test_what_a_trusted_peer_says_is_extended() -> None:
         )
 
 
+async def test_a_host_that_http_1_0_names_in_the_target_alone_goes_along() -> None:
+    async with Scene() as scene:
+        received, _, _ = await exchange(scene, b"GET http://public.example:81/a?b HTTP/1.0\r\nX-A: b\r\n\r\n")
+        assert received == (
+            b"GET /a?b HTTP/1.1\r\nX-A: b\r\nHost: public.example:81\r\nX-Forwarded-For: 127.0.0.1\r\n"
+            b"X-Forwarded-Proto: http\r\nX-Forwarded-Host: public.example:81\r\nVia: 1.0 strangler"
+        )
+
+
 async def test_of_a_host_that_was_not_named_nothing_is_said() -> None:
     async with Scene(forward=Forward(forwarded=True)) as scene:
         received, _, _ = await exchange(scene, b"GET / HTTP/1.0\r\n\r\n")
