@@ -104,7 +104,7 @@ class Process(NamedTuple):
     effect: Effect | None = None
     result_status: int | None = None  # HTTP status of the recorded reply
     result_type: str | None = None  # its Content-Type
-    result_length: int | None = None  # bytes of its body
+    result_length: int | None = None  # bytes of its body; None: no reply, or nobody knows yet how long it gets
     result_kept: bool = False  # the reply's body is stored (a reply over `max_reply` is not)
     follow_target: str | None = None  # where the upstream is asked what became of it, as a request target
     follow_until_at: int | None = None  # until when it is asked; its clock stood still as that of `deadline_at` did

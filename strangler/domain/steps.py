@@ -81,7 +81,7 @@ class Result(NamedTuple):
 
     status: int
     type: str | None
-    length: int
+    length: int | None  # bytes of its body; None: it was not all there, and its head did not say
     kept: bool  # False: the reply was larger than `call.max_reply`
 
 

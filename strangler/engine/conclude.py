@@ -116,7 +116,7 @@ class Concluder:
             target: where the upstream can be asked about what it took; None: nobody knows.
         """
         means = self._means
-        result = recorder.result() if recorder is not None else None
+        result = recorder.result(arriving=live is not None) if recorder is not None else None
         evidence = None
         if recorder is not None and (recorder.original is not None or isinstance(outcome, InDoubt | Pending)):
             evidence = await self._evidence(attempt, recorder, late=False)

@@ -124,13 +124,13 @@ class Recorder:
         if self._live is not None:
             self._live.break_off()
 
-    def result(self) -> Result:
-        """What the process row says of the reply."""
+    def result(self, *, arriving: bool = False) -> Result:
+        """What the process row says of the reply; of one that still arrives, the length that its head declares."""
         media_type = joined_field(self.headers, b"content-type")
         return Result(
             self.status,
             media_type.decode("latin-1") if media_type is not None else None,
-            self.size,
+            declared_length(self.headers) if arriving else self.size,
             kept=not self.too_large,
         )
 
@@ -244,3 +244,11 @@ class LiveReply:
     async def aclose(self) -> None:
         """Whoever took it reads no more."""
         self.abandon()
+
+
+def declared_length(headers: Headers) -> int | None:
+    """The length of the body by the head of its reply, in bytes; None: the head does not say."""
+    for name, value in headers:
+        if name.lower() == b"content-length" and value.isdigit():
+            return int(value)
+    return None

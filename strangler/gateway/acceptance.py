@@ -17,7 +17,7 @@ from strangler.engine.intake import correlation_id
 from strangler.engine.latencies import Latencies
 from strangler.engine.outcomes import Outcomes, Settled
 from strangler.engine.pauses import Pauses
-from strangler.engine.recorder import reply_part
+from strangler.engine.recorder import declared_length, reply_part
 from strangler.engine.refusals import UNCLEAR
 from strangler.engine.signals import Signals
 from strangler.engine.submission import Acceptance, Accepted, Joined, Pass, Refused, Submission
@@ -251,14 +251,15 @@ class Recording:
         process, attempt, reply, live = settled
         url = (b"Strangler-Process", process_url(process).encode())
         if live is not None:
-            return Answer(live.status, [*_unframed(live.headers), url], live, _length(live.headers), live.reason, True)
+            length = declared_length(live.headers)
+            return Answer(live.status, [*_unframed(live.headers), url], live, length, live.reason, True)
         if reply is None or not reply.body.kept:
             return _unreachable(process) if process.reason == UNREACHABLE else no_reply(process)
         body = reply.body
         headers = [*_unframed(reply.headers), url]
         if process.method == "HEAD":
             # A reply to HEAD tells the length of a body that it does not have.
-            return Answer(reply.status, headers, b"", _length(reply.headers), reply.reason, True)
+            return Answer(reply.status, headers, b"", declared_length(reply.headers), reply.reason, True)
         if body.data is not None:
             return Answer(reply.status, headers, body.data, body.size, reply.reason, True)
         return Answer(reply.status, headers, self._chunks(process.id, attempt, reply), body.size, reply.reason, True)
@@ -329,13 +330,6 @@ def _released(process: Process) -> bool:
 def _unframed(headers: Headers) -> list[Header]:
     """The fields as they came. A length stays in its place among them: the front looks whether it is right."""
     return [header for header in headers if header[0].lower() not in _NEVER_AS_IT_CAME]
-
-
-def _length(headers: Headers) -> int | None:
-    for name, value in headers:
-        if name.lower() == b"content-length" and value.isdigit():
-            return int(value)
-    return None
 
 
 def _refusal(refused: Refused, correlation: str | None) -> Answer:

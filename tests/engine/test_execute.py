@@ -483,6 +483,20 @@ async def test_a_reply_that_is_too_large_completes_by_its_status_and_streams_to_
     assert (list(ledger.exceptions), list(ledger.evidence)) == ([], [])
 
 
+@pytest.mark.parametrize("declared", [5000, None])
+async def test_a_reply_that_is_too_large_is_as_long_as_its_head_says_and_not_as_what_came_of_it_by_then(
+    declared: int | None,
+) -> None:
+    world = World(a_route(max_reply=1000))
+    await world.lease.renew()
+    reply = Reply(200, b"x" * 5000, [(b"Content-Length", b"5000")] if declared is not None else [])
+    reply.pieces = 2
+    world.upstream.script = [reply]
+    accepted = await world.accepted()
+    assert (await world.ended(accepted.id)).result_length == declared
+    await world.executor.drain(5.0)
+
+
 @pytest.mark.parametrize("wall", [None, Wall(paths=("/claims",), outcome=(ALWAYS_COMPLETED,))])
 async def test_a_reply_that_is_too_large_and_breaks_off_is_never_taken_for_a_whole_one(wall: Wall | None) -> None:
     async def broken(request: Outgoing, sink: ReplySink, may_send: Callable[[], bool]) -> Fault | None:
