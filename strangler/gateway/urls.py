@@ -148,12 +148,12 @@ def _prefix(request: Request, trusted: TrustedNetworks) -> str:
 
 
 def _items(field: bytes | None) -> list[str]:
-    return [item.strip() for item in _text(field or b"").split(",")] if field else []
+    return [item.strip() for item in _text(field).split(",")] if field else []
 
 
-def _authority(value: bytes | None) -> re.Match[str] | None:
+def _authority(value: bytes) -> re.Match[str] | None:
     """A host and perhaps a port, in small letters; None where it is nothing of the kind."""
-    return _AUTHORITY.fullmatch(_text(value or b"").strip().lower())
+    return _AUTHORITY.fullmatch(_text(value).strip().lower())
 
 
 def _split(address: str, usual: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from strangler.domain.exchange import Header
-from strangler.gateway.access import challenge, foreign_page, may_cancel, may_read, vary
+from strangler.gateway.access import challenge, foreign_page, may_cancel, may_cancel_own, may_read, vary
 from strangler.policy.model import AccessPolicy, AuthorizePolicy
 from tests.gateway.scene import ALICE, BOB, IDENTITY_KEY, Scene, a_promise, a_request
 
@@ -63,6 +63,7 @@ async def test_what_was_submitted_without_identity_is_nobodys_where_only_the_cal
 
     assert await seen_by(ALICE, None, access) == (False, False)
     assert await seen_by(None, None, access) == (False, False)
+    assert not may_cancel_own(await Scene(a_promise(access)).process(by=None), access)
 
 
 async def test_nothing_is_seen_where_there_is_nothing() -> None:
@@ -93,6 +94,20 @@ async def test_a_cookie_counts_only_from_pages_of_our_own_origin_and_those_named
     assert foreign_page(a_request("DELETE", "/", cookie, *headers), process, access, named) is foreign
     assert not foreign_page(a_request("DELETE", "/", cookie, ALICE, *headers), process, access, named)
     assert not foreign_page(a_request("DELETE", "/", *headers), process, access, named)
+
+
+async def test_where_the_upstream_is_asked_a_cookie_that_it_may_know_counts_only_from_such_pages() -> None:
+    process = await Scene().process()
+    cookie, foreign = (b"Cookie", b"session=1"), (b"Origin", b"https://evil.example")
+    asked = AccessPolicy(authorize=AuthorizePolicy(path="/may"))
+
+    def refused(access: AccessPolicy, *headers: Header) -> bool:
+        return foreign_page(a_request("DELETE", "/", *headers), process, access, lambda origin: False)
+
+    assert refused(asked, cookie, foreign)
+    assert refused(asked, cookie)
+    assert not refused(asked, foreign)
+    assert not refused(AccessPolicy(), cookie, foreign)
 
 
 def test_the_challenge_asks_for_what_the_policy_takes() -> None:

@@ -54,6 +54,12 @@ def test_a_host_that_we_are_known_by_is_taken(known: str) -> None:
     assert base(host(known)) == f"http://{known.lower()}"
 
 
+@pytest.mark.parametrize("loopback", ["127.0.0.1:8080", "[::1]:8080"])
+def test_localhost_is_either_loopback_address(loopback: str) -> None:
+    assert base(host("localhost:8080"), listens=(loopback,)) == "http://localhost:8080"
+    assert base(host("evil.example:8080"), listens=(loopback,)) == "http://10.0.0.1:8081"
+
+
 @pytest.mark.parametrize(
     "foreign",
     [
@@ -62,6 +68,7 @@ def test_a_host_that_we_are_known_by_is_taken(known: str) -> None:
         "evil.example#api.example.org",
         "api.example.org@evil.example",
         "api.example.org:6666",
+        "evil.example:8080",
         "api.example.org:",
         "tenants.example.org",
         "127.0.0.1:9090",
@@ -155,6 +162,13 @@ def test_behind_two_proxies_of_ours_the_outer_one_has_the_word() -> None:
 
     assert base(*told, peer=PROXY) == "https://public.example"
     assert base((b"Forwarded", forwarded), peer=PROXY) == "https://public.example"
+
+
+@pytest.mark.parametrize("inner", [b"10.0.0.8", b'"10.0.0.8:99"', b'"[fd00::8]"', b'"[fd00::8]:99"'])
+def test_an_outer_proxy_of_ours_is_known_by_the_address_that_the_inner_one_says(inner: bytes) -> None:
+    forwarded = b"for=192.0.2.7;host=public.example, for=%b;host=inner.example" % inner
+
+    assert base((b"Forwarded", forwarded), peer=PROXY) == "http://public.example"
 
 
 def test_a_value_that_the_outer_proxy_alone_wrote_is_taken() -> None:
