@@ -67,24 +67,6 @@ async def test_what_came_of_an_attempt_is_held_until_the_store_takes_it(
     assert len(begun.sender.sent) == 1
 
 
-async def test_a_store_that_cannot_take_an_end_is_asked_ever_more_seldom_and_that_is_said_once(
-    begun: Telling, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alarms = alarms_of(monkeypatch)
-    begun.store.refuses = lambda commit: commit.delivery is not None
-    process = await begun.process()
-    for number in range(1, 8):
-        await begun.until(lambda number=number: len(alarms) == number)
-        begun.store.refuses = lambda commit, number=number: commit.delivery is not None and number < 7  # type: ignore[misc]
-        alarms[-1].ring()
-    await begun.settled()
-    assert [alarm.seconds for alarm in alarms] == [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 5.0]
-    assert [values for name, values in begun.instrument.told if name == "note"] == [
-        ("delivery_held_back", "error", "the disk is full")
-    ]
-    assert (await begun.one(process)).state is DeliveryState.DELIVERED
-
-
 async def test_a_signal_that_was_lost_costs_delay_and_nothing_else(begun: Telling) -> None:
     begun.committed = lambda change: None  # type: ignore[method-assign]
     process = await begun.process()
