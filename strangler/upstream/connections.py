@@ -30,7 +30,6 @@ class Connections:
         """Close all connections that are idle, and the others when they come back; open no more."""
         for pool in self._living:
             pool.abandon()
-        self._pools.clear()
 
     def _renew(self, pool: Pool | None, upstream: Upstream) -> Pool:
         if pool is not None and pool.upstream == upstream:

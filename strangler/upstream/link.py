@@ -252,7 +252,7 @@ class UpstreamLink(asyncio.Protocol):
         body = self._body
         assert body is not None
         content = self._content(body, data)
-        if content is not None and (content or body.complete):
+        if content is not None:
             receiver.data(content, body.complete)
 
     def _content(self, body: LengthBody | ChunkedBody, data: bytes) -> bytes | None:

@@ -47,7 +47,7 @@ class Pool:
     @property
     def ended(self) -> bool:
         """Whether it was closed, and nothing of it is in use any more."""
-        return self._closed and not self._open and not self._queue
+        return self._closed and not self._open  # who waits, waits for one of those
 
     def borrow(self, borrower: Borrower, *, fresh: bool = False) -> Place | None:
         """See `strangler.ports.Links`."""
@@ -62,9 +62,7 @@ class Pool:
         place = Place(self, borrower, fresh=fresh)
         self._queue[place] = None
         if self._open >= self.upstream.max_connections and self._idle:
-            oldest = self._idle.oldest()  # it has expired, or a fresh one is wanted
-            self._uncount(oldest)
-            oldest.abort()
+            self._idle.oldest().abort()  # it has expired, or a fresh one is wanted: it makes room when it is gone
         if self._open < self.upstream.max_connections:
             self._dial(place)
         else:
@@ -150,12 +148,11 @@ class Pool:
             self.returned(opened)  # its place was served by another link, or given up
 
     def _dial_next(self) -> None:
-        """Open a connection for the first who waits without one, if there is room."""
-        if self._open < self.upstream.max_connections:
-            for place in self._queue:
-                if not place.dialling:
-                    self._dial(place)
-                    return
+        """There is room for a connection: open one for the first who waits without."""
+        for place in self._queue:
+            if not place.dialling:
+                self._dial(place)
+                return
 
     def _serve(self, place: Place, link: UpstreamLink) -> None:
         self.leave(place)
