@@ -89,7 +89,7 @@ class ClientConnection(SocketEnd):
 
     def eof_received(self) -> bool:
         """The client sends nothing more. While it waits for an answer this is how it leaves (nginx and Go agree)."""
-        if self._exchange is not None and self._state != "linger":
+        if self._exchange is not None:
             if self._exchange.client_ended():
                 self._ended = True
                 return self._transport.can_write_eof()
@@ -369,7 +369,6 @@ class ClientConnection(SocketEnd):
         return correlated(located(answer, head.target), correlation_id(self.request_of(head)))
 
     def _linger(self) -> None:
-        self._exchange = None
         unread = self._body is not None or bool(self._heads.held) or self._state != "busy"
         unread = unread and not self._ended
         self._state = "linger"

@@ -326,7 +326,6 @@ class Passage:
             link.abort()
 
     def _invite(self) -> None:
-        self._continue = None
         self._continued = True
         self._connection.write(CONTINUE)
 

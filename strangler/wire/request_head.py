@@ -150,7 +150,7 @@ class RequestFields:
             raise bad("The last transfer coding is not chunked.")
         if any(name != b"chunked" for name in names):
             raise Malformed("not-implemented", "The only transfer coding spoken here is chunked.")
-        if len(names) != 1 or b"," in codings:
+        if b"," in codings:
             raise bad("Transfer-Encoding is not chunked, once.")
         self.chunked = True
 

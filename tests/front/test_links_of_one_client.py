@@ -36,6 +36,31 @@ async def test_the_link_of_a_negotiated_authentication_belongs_to_its_client() -
         await pinned.gone()
 
 
+@pytest.mark.parametrize(
+    ("asked", "replied", "own"),
+    [
+        (b"Authorization: Negotiate YII\r\n", b"", True),
+        (b"", b"WWW-Authenticate: Negotiate\r\n", True),
+        (b"", b"WWW-Authenticate: Basic\r\nWWW-Authenticate: NTLM\r\n", True),
+        (b"Authorization: Basic YII\r\n", b"WWW-Authenticate: Basic\r\n", False),
+    ],
+)
+async def test_a_link_belongs_to_one_client_when_either_side_speaks_of_it(
+    asked: bytes, replied: bytes, own: bool
+) -> None:
+    async with Scene() as scene:
+        first = await scene.send(b"GET / HTTP/1.1\r\nHost: h\r\n" + asked + b"\r\n")
+        upstream = await scene.legacy.accept()
+        await upstream.head()
+        upstream.send(b"HTTP/1.1 401 No\r\n" + replied + b"Content-Length: 0\r\n\r\n")
+        assert (await first.reply()).status == 401
+        second = await scene.send(G)
+        other = await scene.legacy.accept() if own else upstream
+        await other.head()
+        other.send(OK)
+        assert (await second.reply()).status == 200
+
+
 @pytest.fixture
 async def negotiated() -> AsyncIterator[tuple[Scene, End, End]]:
     """A client to which a link belongs, and the other end of that."""

@@ -54,7 +54,36 @@ async def test_both_connections_are_kept_for_the_next_request() -> None:
             assert (await client.reply()).body == b"ok"
             client.send(G)
         assert scene.legacy.accepted == 1
-        assert scene.told.passed == [("default", 200)] * 3
+        client.close()
+        await upstream.head()
+        await upstream.gone()
+        assert scene.told.passed == [*[("default", 200)] * 3, ("default", 499)]
+
+
+async def test_what_is_over_is_counted_once() -> None:
+    async with Scene() as scene:
+        client = await scene.send(G)
+        upstream = await scene.legacy.accept()
+        await upstream.head()
+        upstream.send(OK)
+        assert (await client.reply()).body == b"ok"
+        client.close()
+        await scene.front.drained()
+        assert scene.told.passed == [("default", 200)]
+
+
+async def test_what_comes_with_the_end_of_a_body_is_the_next_request() -> None:
+    async with Scene() as scene:
+        client = await scene.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n")
+        upstream = await scene.legacy.accept()
+        await upstream.head()
+        client.send(b"hello" + G)
+        assert await upstream.exactly(5) == b"hello"
+        upstream.send(OK)
+        assert (await client.reply()).body == b"ok"
+        assert (await upstream.head()).startswith(b"GET / ")
+        upstream.send(OK)
+        assert (await client.reply()).body == b"ok"
 
 
 async def test_pipelined_requests_are_answered_in_order_one_at_a_time() -> None:
@@ -139,9 +168,10 @@ async def test_a_reply_that_ends_with_its_connection_ends_the_clients_too() -> N
         assert await client.to_end() == b"onetwo"
 
 
-async def test_a_client_of_http_1_0_gets_no_chunks_and_no_interim_replies() -> None:
+@pytest.mark.parametrize("field", [b"Expect: 100-continue", b"Expect: whatever", b"Connection: keep-alive"])
+async def test_a_client_of_http_1_0_gets_no_chunks_and_no_interim_replies(field: bytes) -> None:
     async with Scene() as scene:
-        client = await scene.send(b"GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n")
+        client = await scene.send(b"GET / HTTP/1.0\r\n" + field + b"\r\n\r\n")
         upstream = await scene.legacy.accept()
         received = await upstream.head()
         assert received.startswith(b"GET / HTTP/1.1\r\n")

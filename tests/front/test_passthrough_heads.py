@@ -286,6 +286,23 @@ async def test_an_absolute_target_is_reduced_to_its_path(target: bytes, origin: 
         assert received == b"GET %b HTTP/1.1\r\nHost: h" % origin
 
 
+@pytest.mark.parametrize(
+    ("line", "origin"),
+    [
+        (b"OPTIONS http://h HTTP/1.1\r\nHost: h", b"OPTIONS *"),
+        (b"OPTIONS http://h/ HTTP/1.1\r\nHost: h", b"OPTIONS /"),
+        (b"OPTIONS http://h?q HTTP/1.1\r\nHost: h", b"OPTIONS /?q"),
+        (b"GET http://h/x HTTP/1.0", b"GET /x"),
+    ],
+)
+async def test_an_absolute_target_of_the_server_as_a_whole_or_without_a_host_is_reduced_too(
+    line: bytes, origin: bytes
+) -> None:
+    async with Scene(forward=SILENT) as scene:
+        received, _, _ = await exchange(scene, line + b"\r\n\r\n")
+        assert received.startswith(origin + b" HTTP/1.1\r\n")
+
+
 async def test_options_asterisk_goes_through_whatever_the_base_path() -> None:
     async with Scene(forward=SILENT, base_path="/base") as scene:
         received, _, _ = await exchange(scene, b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n")

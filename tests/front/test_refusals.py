@@ -9,6 +9,7 @@ import pytest
 
 from strangler.domain.exchange import Answer
 from strangler.domain.problem import problem
+from tests.front.raw import PATIENCE
 from tests.front.scene import Scene
 
 G = b"GET / HTTP/1.1\r\nHost: h\r\n"
@@ -29,6 +30,7 @@ HOSTILE: list[tuple[str, bytes, int, str]] = [
     ("chunked and length", P + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", 400, "bad-request"),
     ("chunked twice", P + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "bad-request"),
     ("chunked, chunked", P + b"Transfer-Encoding: chunked, chunked\r\n\r\n", 400, "bad-request"),
+    ("chunked and a comma", P + b"Transfer-Encoding: chunked,\r\n\r\n0\r\n\r\n", 400, "bad-request"),
     ("no coding", P + b"Transfer-Encoding:\r\n\r\n", 400, "bad-request"),
     ("gzip, chunked", P + b"Transfer-Encoding: gzip, chunked\r\n\r\n", 501, "not-implemented"),
     ("chunked, identity", P + b"Transfer-Encoding: chunked, identity\r\n\r\n", 400, "bad-request"),
@@ -66,6 +68,8 @@ HOSTILE: list[tuple[str, bytes, int, str]] = [
     ("an asterisk for GET", b"GET * HTTP/1.1\r\nHost: h\r\n\r\n", 400, "bad-request"),
     ("another host in the target", b"GET http://other/ HTTP/1.1\r\nHost: h\r\n\r\n", 400, "bad-request"),
     ("user information in the target", b"GET http://h@other/ HTTP/1.1\r\nHost: h\r\n\r\n", 400, "bad-request"),
+    ("user information, and no Host", b"GET http://h@other/ HTTP/1.0\r\n\r\n", 400, "bad-request"),
+    ("a target of OPTIONS without slash", b"OPTIONS a HTTP/1.1\r\nHost: h\r\n\r\n", 400, "bad-request"),
     ("a scheme that is not HTTP", b"GET file://h/etc HTTP/1.1\r\nHost: h\r\n\r\n", 400, "bad-request"),
     ("no Host", b"GET / HTTP/1.1\r\n\r\n", 400, "bad-request"),
     ("two Hosts", G + b"Host: h\r\n\r\n", 400, "bad-request"),
@@ -266,16 +270,19 @@ async def test_a_slow_head_gets_no_more_time_for_each_byte() -> None:
 
 async def test_a_body_that_stops_coming_is_408_and_the_upstream_call_is_aborted() -> None:
     async with Scene(settings={"body_idle_timeout": 0.1}) as scene:
+        scene.told.access_log = "all"
         client = await scene.send(P + b"Content-Length: 10\r\n\r\nhello")
         upstream = await scene.legacy.accept()
         await upstream.until(b"hello")
         reply = await client.reply()
+        assert scene.told.details == ["The body of the request took too long to arrive."]
         assert (reply.status, json.loads(reply.body)["code"]) == (408, "request-timeout")
         await upstream.gone()
         await client.gone()
 
 
-async def test_more_clients_than_allowed_are_turned_away() -> None:
+async def test_more_clients_than_allowed_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("strangler.front.connection.LINGER", 600.0)  # they are not waited for
     async with Scene(settings={"max_clients": 1}) as scene:
         first = await scene.client()
         second = await scene.client()
@@ -284,6 +291,9 @@ async def test_more_clients_than_allowed_are_turned_away() -> None:
         assert reply.field("Retry-After") == b"1"
         assert scene.told.refusals == [("", "overloaded")]
         await second.gone()
+        async with asyncio.timeout(PATIENCE):
+            while scene.front.connections > 1:
+                await asyncio.sleep(0)
         first.send(G + b"\r\n")
         upstream = await scene.legacy.accept()
         await upstream.head()

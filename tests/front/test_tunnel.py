@@ -116,6 +116,15 @@ async def test_a_tunnel_waits_for_a_slow_reader() -> None:
         assert len(await upstream.exactly(size)) == size
 
 
+async def test_however_much_was_sent_ahead_of_an_upgrade_it_and_what_follows_goes_through() -> None:
+    async with Scene() as scene:
+        early = b"x" * 200_000
+        client, upstream = await tunnel(scene, early)
+        assert await upstream.exactly(len(early)) == early
+        client.send(b"more")
+        assert await upstream.exactly(4) == b"more"
+
+
 async def test_tunnels_do_not_count_as_connections() -> None:
     async with Scene(max_connections=1, queue_timeout=0.1) as scene:
         await tunnel(scene)
@@ -176,6 +185,11 @@ async def test_a_101_to_another_protocol_than_asked_for_is_502() -> None:
         upstream.send(SWITCH.replace(b"websocket", b"other"))
         assert (await client.reply()).status == 502
         await upstream.gone()
+        client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        upstream = await scene.legacy.accept()
+        await upstream.head()
+        upstream.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+        assert (await client.reply()).status == 204
 
 
 async def test_a_websocket_client_and_server_speak_through_it() -> None:

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from tests.front.raw import End
+from tests.front.raw import PATIENCE, End
 from tests.front.scene import Scene
 from tests.harness.waiting import free_port
 
@@ -202,10 +202,12 @@ async def test_a_reply_that_stalls_is_broken_off() -> None:
         client = await scene.send(G)
         upstream = await scene.legacy.accept()
         await upstream.head()
+        scene.told.access_log = "all"
         upstream.send(H + b"Content-Length: 10\r\n\r\nhello")
         await client.until(b"hello")
         await upstream.gone()
         await client.gone()
+        assert (scene.told.passed, scene.told.details) == ([("default", 200)], ["nothing moved for too long"])
 
 
 async def test_a_client_that_does_not_read_is_broken_off() -> None:
@@ -217,6 +219,33 @@ async def test_a_client_that_does_not_read_is_broken_off() -> None:
         upstream.send(H + b"Content-Length: 50000000\r\n\r\n" + b"x" * 50_000_000)
         await upstream.gone()
         await scene.told.until_passed(1)
+
+
+async def test_a_reply_that_moves_has_time_again() -> None:
+    async with Scene() as scene:
+        client = await scene.send(G)
+        upstream = await scene.legacy.accept()
+        await upstream.head()
+        upstream.send(H + b"Transfer-Encoding: chunked\r\n\r\n")
+        await client.head()
+        (connection,) = scene.front._desk.connections
+        before = connection.deadline
+        async with asyncio.timeout(PATIENCE):
+            while connection.deadline == before:
+                upstream.send(b"1\r\nx\r\n")
+                await client.exactly(6)
+
+
+async def test_a_client_that_leaves_without_having_read_takes_the_upstream_call_with_it() -> None:
+    async with Scene() as scene:
+        client = await scene.send(G)
+        upstream = await scene.legacy.accept()
+        await upstream.head()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        upstream.send(H + b"Content-Length: 50000000\r\n\r\n" + b"x" * 50_000_000)
+        await client.drain()
+        client.half_close()
+        await upstream.gone()
 
 
 async def warm(scene: Scene) -> tuple[End, End]:
