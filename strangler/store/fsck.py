@@ -7,34 +7,59 @@ fault is told once.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 
-from strangler.domain.events import event_id
+import orjson
+
+from strangler.domain.events import OutboxRow
 from strangler.domain.exceptions import SETTLED_WITH_PROCESS
 from strangler.domain.exchange import Body
-from strangler.domain.history import tale
-from strangler.domain.process import Process
+from strangler.domain.history import Told, tale
+from strangler.domain.idempotency import KeyRecord, key_expiry
+from strangler.domain.process import Process, State
 from strangler.ports import Finding
 from strangler.store.fsck_deliveries import faults
 from strangler.store.ledger import Ledger, Ledgers, Unreadable
 from strangler.store.retention import Part
 
 ReadChunk = Callable[[str, str, int], bytes | None]
+Now = Callable[[], int]
+
+_SET_BACK = 60_000  # milliseconds that the clock may have been set back by since something lapsed and was swept
 
 _RESTORE = (
     "Somebody or something wrote into the store beside strangler. Restore it from a backup, or keep it as evidence."
 )
 
 
+_ASK = "Whoever is told of it may ask the status resource, which is right."
+
+_RETRY = (
+    "A repeat of the client's request may be a second call, or may never be one again. If the clock of this machine "
+    "was set back, that explains it; else restore the store from a backup, or keep it as evidence."
+)
+
+_PROMISE = (
+    "What its client was promised is not known any more: how its states are called, what is done when it is in doubt. "
+    "Restore the store from a backup, or load the policy of then once more."
+)
+
 _TELL = "Its receiver may know too little: ask it, or send it the delivery again (`strangler deliveries redrive`)."
+
+
+def latest() -> int:
+    """An instant that is not before any sweep so far."""
+    return time.time_ns() // 1_000_000 + _SET_BACK
 
 
 class Report:
     """Goes through a store, process by process; counts what it saw."""
 
-    def __init__(self, ledgers: Ledgers) -> None:
+    def __init__(self, ledgers: Ledgers, now: Now = latest) -> None:
         self._ledgers = ledgers
+        self._now = now
         self.processes = 0
         self.findings = 0
 
@@ -49,8 +74,8 @@ class Report:
             yield _finding(None, "damage", f"the file is damaged: {damage}", advice, damage)
         for ledger in self._ledgers.all():
             self.processes += 1
-            yield from check(ledger, self._ledgers.chunk)
-        for table, process_id in self._ledgers.strays():
+            yield from check(ledger, self._ledgers.chunk, self._now())
+        for table, process_id in self._ledgers.strays(self._now):
             yield stray(table, process_id)
 
 
@@ -65,8 +90,13 @@ def _finding(process_id: str | None, code: str, wrong: str, advice: str, *seen: 
     return Finding(process_id, wrong, advice, code, digest[:32])
 
 
-def check(ledger: Ledger | Unreadable, read_chunk: ReadChunk | None) -> Iterator[Finding]:
-    """All that is wrong with one process. ``read_chunk`` None: the content of bodies is not looked at."""
+def check(ledger: Ledger | Unreadable, read_chunk: ReadChunk | None, now: int) -> Iterator[Finding]:
+    """All that is wrong with one process.
+
+    Args:
+        read_chunk: None: the content of bodies is not looked at.
+        now: an instant that is not before the ledger was read.
+    """
     if isinstance(ledger, Unreadable):
         yield _finding(ledger.process_id, "unreadable", f"its rows cannot be read: {ledger.why}", _RESTORE, ledger.why)
         return
@@ -75,13 +105,17 @@ def check(ledger: Ledger | Unreadable, read_chunk: ReadChunk | None) -> Iterator
     else:
         ledger = yield from _history(ledger)
     yield from _going(ledger)
+    yield from _gone(ledger)
     yield from _bodies(ledger, read_chunk)
-    yield from _key(ledger)
+    yield from _key(ledger, now)
     yield from _end(ledger)
+    if not ledger.promised:
+        wrong = f"its promise {ledger.process.promise} is not on record, or its text is another"
+        yield _finding(ledger.process.id, "promise", wrong, _PROMISE, ledger.process.promise)
 
 
 def _history(ledger: Ledger) -> Generator[Finding, None, Ledger]:
-    """The history is whole; the row, the outbox and the deliveries are what it tells.
+    """The history is whole; the row, the outbox, the attempts and the deliveries are what it tells.
 
     Returns what is to be looked at beside it.
     """
@@ -95,13 +129,14 @@ def _history(ledger: Ledger) -> Generator[Finding, None, Ledger]:
         seen = [(event.sequence, event.content, event.digest) for event in read]
         yield _finding(ledger.process.id, "history", f"its history is broken: {broken}", _RESTORE, broken, seen)
     else:
-        yield from _row(ledger.process, told)
-        if ledger.process.head == told.head:  # else the history was cut off, and the row knows more
+        yield from _row(ledger.process, told.process)
+        if ledger.process.head == told.process.head:  # else the history was cut off, and the row knows more
             # What has to hold beside is asked of what the history tells: the row was told already.
-            ledger = ledger._replace(process=told)
-            yield from _outbox(ledger)
-            for fault in faults(ledger):
-                yield _finding(told.id, "delivery", fault.wrong, _TELL, fault.seen)
+            ledger = ledger._replace(process=told.process)
+            yield from _outbox(ledger, told)
+            yield from _attempts(ledger)
+            for fault in faults(ledger, told.deliveries):
+                yield _finding(ledger.process.id, "delivery", fault.wrong, _TELL, fault.seen)
     return ledger
 
 
@@ -142,6 +177,16 @@ def _going(ledger: Ledger) -> Iterator[Finding]:
         )
 
 
+def _gone(ledger: Ledger) -> Iterator[Finding]:
+    """Nothing is forgotten of an open process; what was forgotten is gone."""
+    if ledger.gone and not ledger.process.final and ledger.request is not None:  # else its request is missing
+        wrong = "it is open, and parts of it are marked as forgotten"
+        yield _finding(ledger.process.id, "gone", wrong, _RESTORE, ledger.gone)
+    elif Part.BODIES in ledger.gone and not (ledger.request is None and ledger.reply is None):
+        wrong = "its bodies are marked as forgotten, and are there"
+        yield _finding(ledger.process.id, "gone", wrong, _RESTORE, ledger.gone)
+
+
 def _bodies(ledger: Ledger, read_chunk: ReadChunk | None) -> Iterator[Finding]:
     """What was recorded is what was received, byte for byte."""
     process = ledger.process
@@ -149,6 +194,9 @@ def _bodies(ledger: Ledger, read_chunk: ReadChunk | None) -> Iterator[Finding]:
         return
     if ledger.request is None:
         yield _finding(process.id, "request", "its request is missing", _RESTORE)
+    elif ledger.request.method != process.method:
+        wrong_method = f"its request is {ledger.request.method}, its row says {process.method}"
+        yield _finding(process.id, "request", wrong_method, _RESTORE, ledger.request.method)
     elif wrong := _body(process.id, "request", ledger.request.body, process.body_size, read_chunk):
         yield _finding(process.id, "request", f"the body of its request {wrong[0]}", _RESTORE, *wrong)
     if process.result_status is None or process.result_length is None:
@@ -161,7 +209,10 @@ def _bodies(ledger: Ledger, read_chunk: ReadChunk | None) -> Iterator[Finding]:
     if reply.status != process.result_status:
         told = f"its reply says {reply.status}, its row {process.result_status}"
         yield _finding(process.id, "reply-status", told, _RESTORE, reply.status, process.result_status)
-    if wrong := _body(process.id, f"reply-{attempt}", reply.body, process.result_length, read_chunk):
+    if not 1 <= attempt <= process.tries or reply.body.kept is not process.result_kept:
+        told = f"its reply is one to attempt {attempt}, {'' if reply.body.kept else 'not '}kept, which its row is not"
+        yield _finding(process.id, "reply", told, _RESTORE, attempt, reply.body.kept)
+    elif wrong := _body(process.id, f"reply-{attempt}", reply.body, process.result_length, read_chunk):
         yield _finding(process.id, "reply", f"the body of its reply {wrong[0]}", _RESTORE, *wrong)
 
 
@@ -186,53 +237,86 @@ def _body(
     return wrong, body.digest, hasher.digest()
 
 
-def _outbox(ledger: Ledger) -> Iterator[Finding]:
-    """Each public change is told exactly once."""
-    raised = {}
-    version = 0
-    for event in ledger.events:
-        if event.version > version:
-            raised[event_id(event.digest)] = event.version
-            version = event.version
-    told = Counter([row.id for row in ledger.outbox])
-    missing = [number for identity, number in raised.items() if identity not in told]
+def _outbox(ledger: Ledger, told: Told) -> Iterator[Finding]:
+    """Each public change is told exactly once, and as it was."""
+    if ledger.outbox == told.outbox:
+        return
+    name, due = ledger.process.id, {row.id: row for row in told.outbox}
+    held = Counter(row.id for row in ledger.outbox)
+    missing = [version for version, row in enumerate(told.outbox, 1) if row.id not in held]
+    surplus = [row.type for row in ledger.outbox if row.id not in due or held[row.id] > 1]
     if missing:
-        yield _finding(
-            ledger.process.id,
-            "outbox",
-            f"its outbox lacks version {', '.join(map(str, missing))}",
-            "Whoever was to be told of it was not: the status resource is right, tell them by hand.",
-            "lacks",
-            missing,
-        )
-    if surplus := [row.type for row in ledger.outbox if row.id not in raised or told[row.id] > 1]:
-        yield _finding(
-            ledger.process.id,
-            "outbox",
-            f"its outbox tells what is not in its history, or twice: {', '.join(surplus)}",
-            "Whoever is told of it may ask the status resource, which is right.",
-            "tells",
-            surplus,
-        )
+        wrong = f"its outbox lacks version {', '.join(map(str, missing))}"
+        advice = "Whoever was to be told of it was not: the status resource is right, tell them by hand."
+        yield _finding(name, "outbox", wrong, advice, "lacks", missing)
+    if surplus:
+        wrong = f"its outbox tells what is not in its history, or twice: {', '.join(surplus)}"
+        yield _finding(name, "outbox", wrong, _ASK, "tells", surplus)
+    elif strange := [row for row in ledger.outbox if not _same(row, due[row.id])]:
+        wrong = f"its outbox tells otherwise what its history tells: {', '.join(row.type for row in strange)}"
+        yield _finding(name, "outbox", wrong, _ASK, "otherwise", strange)
 
 
-def _key(ledger: Ledger) -> Iterator[Finding]:
-    """An open process holds its key; one that ended lets it lapse."""
+def _same(row: OutboxRow, due: OutboxRow) -> bool:
+    """Whether a row tells the same, be it spelled otherwise by another version of strangler."""
+    if row == due:
+        return True
+    try:
+        return row._replace(payload="") == due._replace(payload="") and bool(
+            orjson.loads(row.payload) == orjson.loads(due.payload)
+        )
+    except ValueError:
+        return False
+
+
+def _attempts(ledger: Ledger) -> Iterator[Finding]:
+    """Each claim has its attempt, which has ended unless the process is under way."""
+    process, attempts = ledger.process, ledger.attempts
+    numbers = [(attempt.number, attempt.fence) for attempt in attempts]
+    if numbers != [(number, number) for number in range(1, process.tries + 1)]:
+        wrong = f"its history tells of {process.tries} attempts, on record are {[number for number, _ in numbers]}"
+        yield _finding(process.id, "attempt", wrong, _RESTORE, process.tries, numbers)
+    elif endless := [
+        attempt.number
+        for attempt in attempts
+        if attempt.outcome is None and not (process.state is State.PROCESSING and attempt.number == process.tries)
+    ]:
+        wrong = f"its attempts {', '.join(map(str, endless))} have no end, and none is under way"
+        yield _finding(process.id, "attempt", wrong, _RESTORE, endless)
+
+
+def _key(ledger: Ledger, now: int) -> Iterator[Finding]:
+    """An open process holds its key; one that ended keeps it for its life, and then lets it lapse."""
     process, held = ledger.process, ledger.key
     if process.key_lookup is None:
         return
     mine = held is not None and held.process_id == process.id
-    if not process.final and (held is None or not mine or held.expires_at is not None):
-        wrong = "is not on record" if held is None else "may lapse" if mine else f"belongs to {held.process_id}"
-        yield _finding(
-            process.id,
-            "key",
-            f"it is not final, and its idempotency key {wrong}",
-            "A retry of the client would be a second call: settle this process before its client retries.",
-            wrong,
-        )
-    elif process.final and mine and held is not None and held.expires_at is None:
-        yield _finding(process.id, "key", "it is final, and its idempotency key never lapses", _RESTORE, "final")
+    if not process.final:
+        if held is None or not mine or held.expires_at is not None:
+            wrong = "is not on record" if held is None else "may lapse" if mine else f"belongs to {held.process_id}"
+            yield _finding(
+                process.id,
+                "key",
+                f"it is not final, and its idempotency key {wrong}",
+                "A retry of the client would be a second call: settle this process before its client retries.",
+                wrong,
+            )
+    elif (fault := _lapsing(process, held, now)) is not None:
+        yield _finding(process.id, "key", f"it is final, and its idempotency key {fault}", _RETRY, fault)
+
+
+def _lapsing(process: Process, held: KeyRecord | None, now: int) -> str | None:
+    """What is wrong with the key of a final process, or None."""
+    if process.finished_at is None:
+        return None  # the row was told already
+    expires_at = key_expiry(process, process.finished_at)
+    if held is not None and held.process_id == process.id:
+        if held.expires_at is None:
+            return "never lapses"
+        return None if held.expires_at == expires_at else f"lapses at {held.expires_at}, and not at {expires_at}"
+    if expires_at is None or expires_at <= now:
+        return None
+    return f"which lapses at {expires_at}, {'is not on record' if held is None else f'belongs to {held.process_id}'}"
 
 
 def _end(ledger: Ledger) -> Iterator[Finding]:
@@ -245,7 +329,8 @@ def _end(ledger: Ledger) -> Iterator[Finding]:
             "it is final, and the credentials of its request are still there",
             "Delete its row from the table credential while strangler does not run.",
         )
-    if process.final != (ledger.retain_until_at is not None):
+    until = ledger.retain_until_at
+    if process.final != (until is not None):
         yield _finding(
             process.id,
             "retention",
@@ -253,3 +338,10 @@ def _end(ledger: Ledger) -> Iterator[Finding]:
             "Set retain_until_at of its row by hand while strangler does not run: "
             + ("milliseconds since the epoch." if process.final else "NULL."),
         )
+    elif until is not None and process.finished_at is not None:
+        ended_at = process.finished_at
+        promised = max(ended_at, key_expiry(process, ended_at) or 0) + process.retain
+        if until < promised:
+            wrong = f"it will be forgotten at {until}, and was to be kept until {promised}"
+            advice = "Set retain_until_at of its row by hand while strangler does not run, to the later one."
+            yield _finding(process.id, "retention", wrong, advice, until, promised)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from strangler.domain.delivery import Delivery, DeliveryAttempt, DeliveryState, Tried
-from strangler.domain.history import deliveries_of
 from strangler.store.ledger import Ledger
 from strangler.store.retention import Part
 
@@ -18,9 +17,8 @@ class Fault(NamedTuple):
     seen: object
 
 
-def faults(ledger: Ledger) -> Iterator[Fault]:
-    """All that is wrong, for a history that is sound."""
-    due = deliveries_of(ledger.events)
+def faults(ledger: Ledger, due: Sequence[Delivery]) -> Iterator[Fault]:
+    """All that is wrong, where the history is sound and makes those that are ``due``."""
     names = {made.id: _made(made) for made in due}
     held = {delivery.id: _made(delivery) for delivery in ledger.deliveries}
     if missing := [name for name in names if name not in held]:

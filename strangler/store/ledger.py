@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from strangler.domain.delivery import Delivery, DeliveryAttempt
@@ -31,6 +31,7 @@ class Ledger(NamedTuple):
     deliveries: Sequence[Delivery] = ()
     delivery_log: Sequence[DeliveryAttempt] = ()  # all attempts at them
     gone: Part = NOTHING  # what of it was forgotten before itself
+    promised: bool = True  # the text of its promise is on the disk, as its digest says, or there is no disk
 
 
 class Unreadable(NamedTuple):
@@ -63,7 +64,7 @@ class Ledgers(Protocol):
         """One chunk of a body; None where there is none."""
         ...
 
-    def strays(self) -> Iterator[tuple[str, str]]:
-        """Rows whose process does not exist, as (table, process id); chunks, and keys that lapse, are swept some time
-        and not among them."""
+    def strays(self, now: Callable[[], int]) -> Iterator[tuple[str, str]]:
+        """Rows whose process does not exist, as (table, process id); chunks, and keys that have lapsed by ``now``, are
+        swept some time and not among them."""
         ...

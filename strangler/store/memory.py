@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from strangler.domain.errors import StoreUnavailable
@@ -295,10 +295,10 @@ class MemoryStore(MemoryUpkeep):
         """See `Ledgers.chunk`."""
         return self._chunks.get(process_id, {}).get((part, index))
 
-    def strays(self) -> Iterator[tuple[str, str]]:
+    def strays(self, now: Callable[[], int]) -> Iterator[tuple[str, str]]:
         """See `Ledgers.strays`."""
         for held in self._keys.values():
-            if held.expires_at is None and held.process_id not in self._entries:
+            if held.process_id not in self._entries and (held.expires_at is None or held.expires_at > now()):
                 yield "idempotency", held.process_id
 
     def _ledger(self, entry: Entry) -> Ledger:

@@ -20,7 +20,10 @@ HISTORY = walk(ACCEPT, CLAIM, Postpone(NOON + 9, "busy"), CLAIM, DONE)[1]
 
 def test_a_history_rebuilds_its_process() -> None:
     process, events = walk(ACCEPT, CLAIM, Postpone(NOON + 9, "busy"), CLAIM, DONE)
-    assert tale(events) == (None, process)
+    broken, told = tale(events)
+    assert broken is None
+    assert told is not None
+    assert told.process == process
 
 
 @pytest.mark.parametrize("index", range(len(HISTORY)))
@@ -63,7 +66,7 @@ def test_an_event_that_cannot_have_been_shows_even_if_the_chain_was_mended(old: 
 @pytest.mark.parametrize("edit", [('"effect":"applied"', '"effect":"perhaps"'), ('"reason":', '"excuse":')])
 def test_an_event_with_what_no_event_holds_is_not_read(edit: tuple[str, str]) -> None:
     *before, end = HISTORY
-    with pytest.raises(ValueError):
+    with pytest.raises((ValueError, LookupError)):
         tale(resealed([*before, end._replace(content=end.content.replace(*edit))]))
 
 

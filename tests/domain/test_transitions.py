@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from strangler.domain.errors import IllegalTransition
-from strangler.domain.history import tale
+from strangler.domain.history import Told, tale
 from strangler.domain.process import FINAL, Effect, Process, PublicState, State
 from strangler.domain.steps import (
     Cancel,
@@ -270,7 +270,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def the_history_is_the_process(self) -> None:
-        assert tale(self.events) == (None, self.process)
+        assert tale(self.events) == (None, Told(self.process, tuple(self.outbox), ()))
         assert self.events[-1].digest == self.process.head
 
     @invariant()

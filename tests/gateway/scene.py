@@ -11,6 +11,7 @@ from strangler.domain.exchange import (
     CHUNK_SIZE,
     Answer,
     Attempt,
+    AttemptOutcome,
     Body,
     Header,
     Peer,
@@ -166,7 +167,11 @@ class Scene:
     async def goes_on(self, process: Process, transition: Transition, reply: RecordedReply | None = None) -> Process:
         """One more thing happens to a process, and everybody is told."""
         change = apply(process, transition, self.clock.now())
-        attempt = Attempt(process.id, max(1, process.tries), process.fence, "worker-1", self.clock.now())
+        after, attempt = change.process, None
+        if after.tries:
+            attempt = Attempt(process.id, after.tries, after.fence, "worker-1", self.clock.now())
+            if after.state is not State.PROCESSING:
+                attempt = attempt._replace(ended_at=self.clock.now(), outcome=AttemptOutcome.COMPLETED)
         await self.store.commit(settling(change, attempt, reply))
         self.notifier.committed(change)
         return change.process

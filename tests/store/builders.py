@@ -12,7 +12,7 @@ from strangler.domain.idempotency import KeyRecord, key_expiry
 from strangler.domain.process import Effect, Process, State
 from strangler.domain.steps import Accept, Claim, Doubt, Finish, Follow, Postpone, Probed, Report, Result, Transition
 from strangler.domain.transitions import Change, apply
-from strangler.ports import Closing, Commit, End, Evidence, OpenException
+from strangler.ports import Archive, Closing, Commit, End, Evidence, OpenException
 
 NOON = 1_800_000_000_000
 HOUR = 3_600_000
@@ -20,6 +20,8 @@ DAY = 24 * HOUR
 CALLER = "c" * 64
 OWNER = "0193f3a0-0000-7000-8000-00000000000a"
 RETAIN = 30 * DAY
+PROMISE_TEXT = '{"format": 1}'
+PROMISE = hashlib.sha256(PROMISE_TEXT.encode()).hexdigest()
 
 _numbers: Iterator[int] = itertools.count(1)
 
@@ -53,7 +55,7 @@ def draft(at: int = NOON, **fields: Any) -> Process:
         "id": make_id(at),
         "route": "submit-claim",
         "type": "ClaimSubmission",
-        "promise": "p" * 64,
+        "promise": PROMISE,
         "base": "https://claims.example",
         "resource": "/claim-submissions",
         "method": "POST",
@@ -104,6 +106,11 @@ def keyed(key: str = "key-1", at: int = NOON, **fields: Any) -> Process:
     return draft(at, key=key, key_scope="submit-claim\n" + CALLER, key_lookup=key, key_life=DAY, **fields)
 
 
+async def promise(archive: Archive) -> None:
+    """A promise is on disk before the first process that is accepted under it."""
+    await archive.save("promise", PROMISE, PROMISE_TEXT)
+
+
 def accept(process: Process | None = None, **fields: Any) -> Commit:
     """The commit of an acceptance; ``fields`` replace those of the commit."""
     process = process if process is not None else draft()
@@ -151,6 +158,11 @@ def finish(
     return Commit(change, attempt=attempt, reply=(after.tries, answer), end=end_of(after, now))
 
 
+def ended(process: Process, now: int, outcome: AttemptOutcome) -> Attempt:
+    """The attempt that is under way, as it ends."""
+    return Attempt(process.id, process.tries, process.fence, OWNER, now - 10, now, outcome)
+
+
 def doubt(process: Process, *, settling: bool = False, due_at: int | None = None, at: int | None = None) -> Commit:
     """A claimed process of which nobody knows what it did; ``due_at``: when the upstream is asked."""
     change = step(process, Doubt("timeout after 60 s", settling, due_at), at)
@@ -173,7 +185,11 @@ def postpone(process: Process, due_at: int, at: int | None = None) -> Commit:
 
 def follow(process: Process, due_at: int, until_at: int, at: int | None = None) -> Commit:
     """What the upstream took, or has not decided yet."""
-    return Commit(step(process, Follow(due_at, "/jobs/17", until_at, "not yet"), at))
+    change = step(process, Follow(due_at, "/jobs/17", until_at, "not yet"), at)
+    taken = (
+        ended(process, change.events[-1].at, AttemptOutcome.COMPLETED) if process.state is State.PROCESSING else None
+    )
+    return Commit(change, attempt=taken)
 
 
 def probed(process: Process, due_at: int, at: int | None = None) -> Commit:

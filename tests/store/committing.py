@@ -49,6 +49,7 @@ async def live(store: Store, count: int, body: bytes) -> None:
 
 async def main(file: str, count: int, concurrency: int, size: int) -> None:
     store = open_store(f"sqlite:///{file}", AesGcmSealer(b"k" * 32), SystemClock())
+    await make.promise(store)
     say("open")
     await asyncio.gather(*(live(store, count, b"x" * size) for _ in range(concurrency)))
     say("end")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from strangler.store import Store
+from tests.store import builders as make
 from tests.store.backends import BACKENDS
 from tests.store.builders import FakeClock
 
@@ -19,5 +20,6 @@ def clock() -> FakeClock:
 async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> AsyncIterator[Store]:
     """Each store in turn, empty."""
     opened = BACKENDS[request.param](tmp_path, clock)
+    await make.promise(opened)
     yield opened
     await opened.close()

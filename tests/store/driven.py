@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from strangler.ports import Commit, Verdict
 from strangler.store import Store
+from tests.store import builders as make
 from tests.store.backends import BACKENDS
 from tests.store.builders import FakeClock
 
@@ -43,7 +44,9 @@ class DrivenStore(RuleBasedStateMachine):
 
     def _open(self) -> Store:
         async def opened() -> Store:
-            return BACKENDS[self.backend](self.folder, self.clock)
+            store = BACKENDS[self.backend](self.folder, self.clock)
+            await make.promise(store)
+            return store
 
         return self.result_of(opened())
 

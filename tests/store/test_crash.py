@@ -95,7 +95,7 @@ async def test_what_was_acknowledged_survives_many_kills(tmp_path: Path) -> None
 @pytest.mark.parametrize("nth", [1, 2, 3])
 async def test_who_dies_before_the_commit_has_recorded_nothing_of_it(tmp_path: Path, nth: int) -> None:
     file = tmp_path / "strangler.db"
-    running = start(file, 1, 1, failpoint=f"before-commit:{nth}")
+    running = start(file, 1, 1, failpoint=f"before-commit:{1 + nth}")  # the first one is of the promise
     output, _ = running.communicate(timeout=60)
     assert running.returncode == 137
     acknowledged = told(output.splitlines())
@@ -107,7 +107,7 @@ async def test_who_dies_before_the_commit_has_recorded_nothing_of_it(tmp_path: P
 @pytest.mark.parametrize("nth", [1, 2, 3])
 async def test_who_dies_after_the_commit_has_recorded_what_nobody_was_told(tmp_path: Path, nth: int) -> None:
     file = tmp_path / "strangler.db"
-    running = start(file, 1, 1, failpoint=f"after-commit:{nth}")
+    running = start(file, 1, 1, failpoint=f"after-commit:{1 + nth}")
     output, _ = running.communicate(timeout=60)
     assert running.returncode == 137
     (process,) = recorded(file).values()

@@ -75,8 +75,8 @@ class DeliveryMachine(DrivenStore):
 
     def require(self) -> None:
         with self.store.ledgers() as ledgers:
-            assert [str(finding) for finding in Report(ledgers)] == []
-            assert [*ledgers.strays()] == []
+            assert [str(finding) for finding in Report(ledgers, lambda: self.now)] == []
+            assert [*ledgers.strays(lambda: self.now)] == []
         for key, delivery in self.held.items():
             found = self.result_of(self.store.deliveries.log(key))
             assert found == (delivery, tuple(self.logs.get(key, ())))

@@ -36,6 +36,7 @@ BIG = b"x" * 200_000
 async def store(tmp_path: Path, clock: FakeClock) -> AsyncIterator[SqliteStore]:
     opened = open_store(f"sqlite:///{tmp_path}/s.db", AesGcmSealer(b"k" * 32), clock)
     assert isinstance(opened, SqliteStore)
+    await make.promise(opened)
     yield opened
     await opened.close()
 

@@ -78,7 +78,7 @@ async def test_an_exception_may_be_about_the_store_or_about_what_does_not_exist(
     assert [(entry.process_id, entry.route) for entry in found] == [(None, ""), (stray, "")]
     assert await numbers(store, ExceptionQuery(process_id=stray)) == [found[1].id]
     with store.ledgers() as ledgers:
-        assert list(ledgers.strays()) == []
+        assert list(ledgers.strays(lambda: NOON)) == []
 
 
 async def test_the_longest_due_comes_first_and_pages_go_on(store: Store) -> None:

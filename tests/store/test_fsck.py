@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from strangler.domain.process import Process
 from strangler.domain.steps import Cancel
 from strangler.ports import Commit, Evidence, OpenException
 from strangler.store import Store
-from strangler.store.fsck import Finding, Report
+from strangler.store.fsck import Finding, Report, latest
 from strangler.store.ids import id_bytes
 from strangler.store.open import open_ledgers, open_store
 from strangler.store.sealing import AesGcmSealer
 from strangler.store.sqlite.library import choose_library
 from tests.store import builders as make
-from tests.store.builders import NOON, RETAIN, FakeClock, after
+from tests.store.builders import DAY, NOON, RETAIN, FakeClock, after
 from tests.store.test_conformance import done
 
 Processes = dict[str, Process]
@@ -37,6 +38,7 @@ async def _claimed(store: Store, process: Process | None = None) -> Process:
 
 async def fill(store: Store) -> Processes:
     """One process in each place that there is."""
+    await make.promise(store)
     finished = after(await done(store, make.finish(await _claimed(store, make.keyed("finished")))))
     reviewed = after(await done(store, make.doubt(await _claimed(store))))
     late = after(await done(store, make.finish(await _claimed(store))))
@@ -93,9 +95,9 @@ def tamper(url: str, sql: str, *parameters: Any) -> None:
     connection.close()
 
 
-def findings(url: str) -> list[Finding]:
+def findings(url: str, now: int = NOON) -> list[Finding]:
     with open_ledgers(url) as ledgers:
-        return list(Report(ledgers))
+        return list(Report(ledgers, lambda: now))
 
 
 def found(url: str) -> tuple[str | None, str]:
@@ -325,6 +327,136 @@ def test_a_key_that_does_not_agree_with_its_process_is_found(
     assert wrong in text
 
 
+EXPIRES = NOON + 2000 + DAY
+"""When the key of the process that has finished lapses."""
+
+LAPSES = [
+    ("DELETE FROM idempotency WHERE process_id = ?", f"which lapses at {EXPIRES}, is not on record"),
+    ("UPDATE idempotency SET expires_at = 5 WHERE process_id = ?", f"lapses at 5, and not at {EXPIRES}"),
+    (
+        "UPDATE idempotency SET process_id = zeroblob(16) WHERE process_id = ?",
+        f"which lapses at {EXPIRES}, belongs to 00000000-0000-0000-0000-000000000000",
+    ),
+]
+
+
+@pytest.mark.parametrize(("sql", "wrong"), LAPSES)
+def test_a_key_that_does_not_outlive_its_process_for_its_life_is_found(
+    url: str, processes: Processes, sql: str, wrong: str
+) -> None:
+    process = processes["finished"]
+    tamper(url, sql, id_bytes(process.id))
+    told = [finding.wrong for finding in findings(url, EXPIRES - 1) if finding.process_id == process.id]
+    assert told == [f"it is final, and its idempotency key {wrong}"]
+
+
+@pytest.mark.parametrize("now", [EXPIRES, EXPIRES + DAY])
+def test_a_key_that_has_lapsed_may_be_gone_or_be_somebody_elses(url: str, processes: Processes, now: int) -> None:
+    process = processes["finished"]
+    tamper(url, "DELETE FROM idempotency WHERE process_id = ?", id_bytes(process.id))
+    assert findings(url, now) == []
+
+
+async def test_a_key_that_was_swept_and_one_that_was_taken_again_are_no_finding(
+    url: str, processes: Processes, clock: FakeClock
+) -> None:
+    store = open_store(url, AesGcmSealer(b"k" * 32), clock)
+    assert await store.sweep(EXPIRES, 1) == 1
+    await done(store, make.accept(make.keyed("finished", EXPIRES)))
+    await store.close()
+    assert findings(url, EXPIRES) == []
+
+
+def test_the_clock_of_this_machine_counts_unless_another_is_given(url: str, processes: Processes) -> None:
+    assert abs(latest() - time.time() * 1000 - 60_000) < 60_000
+
+
+def test_a_key_that_has_not_lapsed_and_whose_process_is_gone_is_found(url: str, processes: Processes) -> None:
+    process = processes["finished"]
+    for table in ("process", "event", "request", "reply", "attempt"):
+        tamper(
+            url, f"DELETE FROM {table} WHERE {'id' if table == 'process' else 'process_id'} = ?", id_bytes(process.id)
+        )
+    tamper(url, "DELETE FROM outbox WHERE aggregateid = ?", id_bytes(process.id))
+    wrong = "the table idempotency has rows of it, but there is no such process"
+    assert [finding[:2] for finding in findings(url, EXPIRES - 1)] == [(process.id, wrong)]
+    assert findings(url, EXPIRES) == []
+
+
+def test_a_promise_that_is_gone_or_was_edited_is_found_with_each_of_its_processes(
+    url: str, processes: Processes
+) -> None:
+    for sql in ("UPDATE archive SET text = text || ' '", "DELETE FROM archive"):
+        tamper(url, f"{sql} WHERE kind = 'promise' AND name = ?", make.PROMISE)
+        assert {finding.process_id for finding in findings(url)} == {process.id for process in processes.values()}
+        assert {finding.code for finding in findings(url)} == {"promise"}
+
+
+TOLD_DAMAGE = [
+    "payload = replace(payload, 'APPROVED', 'DENIED')",
+    "payload = '{'",
+    "created_at = created_at + 1",
+    "type = 'ClaimSubmission.failed'",
+    "aggregatetype = 'nothing'",
+]
+
+
+@pytest.mark.parametrize("change", TOLD_DAMAGE)
+def test_a_public_change_that_is_told_otherwise_is_found(url: str, processes: Processes, change: str) -> None:
+    process = processes["finished"]
+    tamper(url, f"UPDATE outbox SET {change} WHERE aggregateid = ? AND type LIKE '%.completed'", id_bytes(process.id))
+    process_id, wrong = found(url)
+    assert process_id == process.id
+    assert wrong.startswith("its outbox tells otherwise what its history tells: ClaimSubmission.")
+
+
+def test_a_public_change_that_another_version_spelled_otherwise_is_the_same(url: str, processes: Processes) -> None:
+    tamper(url, "UPDATE outbox SET payload = replace(replace(payload, ',', ', '), 'A', '\u0041')")
+    assert findings(url) == []
+
+
+ATTEMPT_DAMAGE = [
+    ("finished", "DELETE FROM attempt WHERE process_id = ?", "its history tells of 1 attempts, on record are []"),
+    ("waiting", "UPDATE attempt SET number = 2 WHERE process_id = ?", "its history tells of 1 attempts"),
+    ("waiting", "UPDATE attempt SET fence = 2 WHERE process_id = ?", "its history tells of 1 attempts"),
+    ("late", "UPDATE attempt SET outcome = NULL WHERE process_id = ?", "its attempts 1 have no end"),
+]
+
+
+@pytest.mark.parametrize(("name", "sql", "wrong"), ATTEMPT_DAMAGE)
+def test_attempts_that_are_not_those_of_the_history_are_found(
+    url: str, processes: Processes, name: str, sql: str, wrong: str
+) -> None:
+    tamper(url, sql, id_bytes(processes[name].id))
+    process_id, text = found(url)
+    assert process_id == processes[name].id
+    assert text.startswith(wrong)
+
+
+OTHER_DAMAGE = [
+    ("waiting", "UPDATE process SET gone = 1 WHERE id = ?", "it is open, and parts of it are marked as forgotten"),
+    ("finished", "UPDATE process SET gone = 1 WHERE id = ?", "its bodies are marked as forgotten, and are there"),
+    ("received", "UPDATE request SET method = 'PUT' WHERE process_id = ?", "its request is PUT, its row says POST"),
+    ("finished", "UPDATE reply SET attempt = 2 WHERE process_id = ?", "its reply is one to attempt 2, kept, which"),
+    ("finished", "UPDATE reply SET kept = 0 WHERE process_id = ?", "its reply is one to attempt 1, not kept, which"),
+    (
+        "finished",
+        "UPDATE process SET retain_until_at = retain_until_at - 1 WHERE id = ?",
+        f"it will be forgotten at {EXPIRES + RETAIN - 1}, and was to be kept until {EXPIRES + RETAIN}",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "sql", "wrong"), OTHER_DAMAGE)
+def test_what_else_contradicts_the_row_is_found(
+    url: str, processes: Processes, name: str, sql: str, wrong: str
+) -> None:
+    tamper(url, sql, id_bytes(processes[name].id))
+    process_id, text = found(url)
+    assert process_id == processes[name].id
+    assert text.startswith(wrong)
+
+
 def test_a_key_that_somebody_else_holds_is_found(url: str, processes: Processes) -> None:
     process, thief = processes["received"], processes["processing"]
     tamper(url, "DELETE FROM idempotency WHERE process_id = ?", id_bytes(thief.id))
@@ -348,7 +480,7 @@ def test_credentials_that_outlived_their_process_are_found(url: str, processes: 
 def test_a_process_that_would_be_kept_for_ever_or_forgotten_too_early_is_found(url: str, processes: Processes) -> None:
     tamper(url, "UPDATE process SET retain_until_at = NULL WHERE id = ?", id_bytes(processes["late"].id))
     assert found(url) == (processes["late"].id, "it is final and will never be forgotten")
-    tamper(url, "UPDATE process SET retain_until_at = 5 WHERE id = ?", id_bytes(processes["late"].id))
+    tamper(url, f"UPDATE process SET retain_until_at = {2 * NOON} WHERE id = ?", id_bytes(processes["late"].id))
     tamper(url, "UPDATE process SET retain_until_at = 5 WHERE id = ?", id_bytes(processes["waiting"].id))
     assert found(url) == (processes["waiting"].id, "it is open and will be forgotten")
 
@@ -407,6 +539,7 @@ async def test_the_command_checks_a_copy_of_the_files_of_a_running_store(
     url: str, clock: FakeClock, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = open_store(url, AesGcmSealer(b"k" * 32), clock)
+    await make.promise(store)
     for _ in range(3):
         await done(store, make.accept())
     copy = tmp_path / "elsewhere"

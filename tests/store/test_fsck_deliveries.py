@@ -14,6 +14,7 @@ from strangler.store import Store
 from strangler.store.ids import id_bytes
 from strangler.store.open import open_store
 from strangler.store.sealing import AesGcmSealer
+from tests.store import builders as make
 from tests.store import test_delivery_conformance as deliveries
 from tests.store.builders import NOON, FakeClock
 from tests.store.test_fsck import findings as all_findings
@@ -56,6 +57,7 @@ def url(tmp_path: Path) -> str:
 async def processes(url: str, clock: FakeClock) -> dict[str, Process]:
     """A store with deliveries in every place, closed, in which nothing is wrong."""
     store = open_store(url, AesGcmSealer(b"k" * 32), clock)
+    await make.promise(store)
     filled = {
         "dead": await dead(store),
         "delivered": await delivered(store),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
 from strangler.domain.exceptions import SETTLED_WITH_PROCESS, ExceptionKind
+from strangler.domain.exchange import AttemptOutcome
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Effect, Process, State, Tombstone
 from strangler.domain.steps import Cancel, Doubt, Expire, Finish, Resume
@@ -120,7 +121,7 @@ class StoreMachine(DrivenStore):
 
     def require(self) -> None:
         with self.store.ledgers() as ledgers:
-            assert [str(finding) for finding in Report(ledgers)] == []
+            assert [str(finding) for finding in Report(ledgers, lambda: self.now)] == []
             kept = {ledger.process.id: ledger for ledger in ledgers.all()}
         assert {process_id: ledger.process for process_id, ledger in kept.items()} == self.model.processes
         assert {name: len(ledger.evidence) for name, ledger in kept.items() if ledger.evidence} == self.model.evidence
@@ -204,7 +205,8 @@ class StoreMachine(DrivenStore):
 
     def _repeat(self, process: Process) -> Commit:
         """In doubt, and to be repeated: one commit, as the engine makes it."""
-        return Commit(make.step(process, Doubt("cut", True), self.now).then(Resume(self.now + 500), self.now))
+        change = make.step(process, Doubt("cut", True), self.now).then(Resume(self.now + 500), self.now)
+        return Commit(change, attempt=make.ended(process, self.now, AttemptOutcome.INTERRUPTED))
 
     # Rules
 

@@ -76,6 +76,7 @@ async def test_what_is_open_or_looked_at_stays(store: Store) -> None:
 @pytest.mark.parametrize("really", [True, False])
 async def test_long_bodies_go_piece_by_piece(tmp_path: Path, clock: FakeClock, really: bool) -> None:
     store = open_store(f"sqlite:///{tmp_path}/s.db", AesGcmSealer(b"k" * 32), clock)
+    await make.promise(store)
     process = await ended(store, 1)
     for number in range(40):
         await store.write_chunk(process.id, "reply-1", number, b"x" * 1000)
@@ -96,6 +97,7 @@ async def test_a_long_body_that_is_half_forgotten_is_nobodys_and_the_rest_of_it_
     monkeypatch.setattr(sweeping, "PATIENCE", -1)
     monkeypatch.setattr(shedding, "PATIENCE", -1)
     store = SqliteStore(tmp_path / "s.db", choose_library(), AesGcmSealer(b"k" * 32), clock)
+    await make.promise(store)
     pieces = sweeping.CHUNKS + 4
     piece = b"x" * CHUNK_SIZE
     accepted = after(await done(store, make.accept(make.draft(retain_bodies=HOUR))))

@@ -173,12 +173,12 @@ async def test_who_resigns_leaves_orphans(store: Store) -> None:
 
 
 async def test_texts_are_kept_by_kind_and_name(store: Store) -> None:
-    assert await store.load("promise") == {}
     await store.save("promise", "d1", "one")
     await store.save("promise", "d2", "zwei ünd ☃")
     await store.save("promise", "d1", "uno")
     await store.save("latency", "d1", "sketch")
-    assert await store.load("promise") == {"d1": "uno", "d2": "zwei ünd ☃"}
+    assert await store.load("promise") == {make.PROMISE: make.PROMISE_TEXT, "d1": "uno", "d2": "zwei ünd ☃"}
+    assert await store.load("policy") == {}
     assert await store.load("latency") == {"d1": "sketch"}
 
 
@@ -197,14 +197,14 @@ async def test_a_process_past_its_retention_becomes_a_tombstone_and_then_nothing
     assert await store.sweep(NOON + RETAIN - 1, 100) == 0
     assert await store.process(process.id) == process
     assert await store.sweep(NOON + RETAIN, 100) == 1
-    grave = Tombstone(process.id, "/claim-submissions", CALLER, "p" * 64, NOON + 2 * RETAIN)
+    grave = Tombstone(process.id, "/claim-submissions", CALLER, make.PROMISE, NOON + 2 * RETAIN)
     assert await store.process(process.id) == grave
     assert await store.events(process.id) == ()
     assert await store.request(process.id) is None
     assert await store.reply(process.id) is None
     with store.ledgers() as ledgers:
         assert [ledger.process for ledger in ledgers.all()] == [kept_on]
-        assert list(ledgers.strays()) == []
+        assert list(ledgers.strays(lambda: NOON)) == []
     assert await store.sweep(NOON + 2 * RETAIN - 1, 100) == 0
     assert await store.sweep(NOON + 2 * RETAIN, 100) == 1
     assert await store.process(process.id) is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from strangler.store.ids import FIRST, LAST, id_bytes
 from strangler.store.ledger import Ledger, Unreadable
@@ -47,12 +47,12 @@ class SqliteLedgers:
         """See `Ledgers.chunk`."""
         return stepping.chunk(self._connection, process_id, part, index)
 
-    def strays(self) -> Iterator[tuple[str, str]]:
+    def strays(self, now: Callable[[], int]) -> Iterator[tuple[str, str]]:
         """See `Ledgers.strays`."""
         with guarded(self._connection):
             yield from stepping.strays(self._connection, FIRST, LAST)
         above: tuple[str, str] | None = ("", "")
         while above is not None:
-            keys = stepping.keys(self._connection, above, _KEYS)
+            keys = stepping.keys(self._connection, above, _KEYS, now)
             yield from keys.strays
             above = keys.upto

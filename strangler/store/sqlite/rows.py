@@ -323,13 +323,13 @@ def reply_of(row: Sequence[Any]) -> tuple[int, RecordedReply]:
     return attempt, RecordedReply(status, reason, unpack_headers(headers), Body(size, digest, data, kept == 1))
 
 
-OUTBOX_COLUMNS = "id, aggregatetype, aggregateid, type, payload, created_at"
+OUTBOX_COLUMNS = "id, aggregatetype, type, payload, created_at"
 
 
-def outbox_of(row: Sequence[Any]) -> OutboxRow:
-    """An outbox row from its columns."""
-    identity, aggregatetype, aggregateid, kind, payload, created_at = row
-    return OutboxRow(id_text(identity), aggregatetype, id_text(aggregateid), kind, payload, created_at)
+def outbox_of(process_id: str, row: Sequence[Any]) -> OutboxRow:
+    """An outbox row of a process from its columns."""
+    identity, aggregatetype, kind, payload, created_at = row
+    return OutboxRow(id_text(identity), aggregatetype, process_id, kind, payload, created_at)
 
 
 ATTEMPT_COLUMNS = "process_id, number, fence, owner, started_at, ended_at, outcome, status, detail"

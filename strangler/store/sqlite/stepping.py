@@ -3,9 +3,12 @@ statements, and each range is one snapshot, short enough for the log to be cut i
 
 from __future__ import annotations
 
+import hashlib
+import json
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 from strangler.domain.events import Event
@@ -61,6 +64,7 @@ _KEYS = (
     "FROM process CROSS JOIN idempotency AS held ON held.scope = process.key_scope AND held.key = process.key_lookup "
     "WHERE process.id >= ? AND process.id <= ?"
 )
+_PROMISE = rows.PROCESS_COLUMNS.split(", ").index("promise")
 _EVENT = _Table("event", "sequence, version, at, content, digest", "sequence")
 _OUTBOX = _Table("outbox", rows.OUTBOX_COLUMNS, "seq", "aggregateid")
 _REQUEST = _Table("request", rows.REQUEST_COLUMNS)
@@ -80,12 +84,14 @@ _TABLES = (
 _NOTHING = "x'00000000'"
 _LIGHT = (
     _EVENT,
-    _OUTBOX._replace(columns="id, '', aggregateid, type, '', 0"),
-    _REQUEST._replace(columns=f"'', x'', {_NOTHING}, size, digest, NULL"),
+    _OUTBOX,
+    _REQUEST._replace(columns=f"method, x'', {_NOTHING}, size, digest, NULL"),
     _CREDENTIAL,
     _REPLY._replace(columns=f"attempt, status, x'', {_NOTHING}, size, digest, kept, NULL"),
+    _ATTEMPT,
     *(_EXCEPTION, _DELIVERY, _DELIVERY_LOG),
 )
+_PROMISES = "SELECT name, text FROM archive WHERE kind = 'promise' AND name IN (SELECT value FROM json_each(?))"
 
 
 def read(connection: Connection, low: bytes, high: bytes, limit: int, *, bodies: bool = True) -> Step:
@@ -103,14 +109,24 @@ def read(connection: Connection, low: bytes, high: bytes, limit: int, *, bodies:
             if table is not _EXCEPTION:
                 loose += [(table.name, id_text(key)) for key in belongings[table.name].keys() - there]
         belongings["idempotency"] = _grouped(connection.rows(_KEYS, bounds))
-    return Step([_readable(row, belongings) for row in found], loose, upto)
+        promises = _promises(connection, {row[_PROMISE] for row in found})
+    return Step([_readable(row, belongings, promises) for row in found], loose, upto)
 
 
-_STRAY_KEY = "SELECT 1 FROM idempotency WHERE process_id = ? AND expires_at IS NULL LIMIT 1"
+def _promises(connection: Connection, names: set[str]) -> set[str]:
+    """Those of these promises that are on record, each with the text of which its name is the digest."""
+    found = connection.rows(_PROMISES, (json.dumps([*names]),))
+    return {name for name, text in found if hashlib.sha256(text.encode()).hexdigest() == name}
+
+
+_STRAY_KEY = (
+    "SELECT 1 FROM idempotency WHERE process_id = ?1 AND (expires_at IS NULL OR expires_at > ?2) "
+    "AND NOT EXISTS (SELECT 1 FROM process WHERE process.id = ?1) LIMIT 1"
+)
 _CHUNK = "SELECT data FROM chunk WHERE process_id = ? AND part = ? AND number = ?"
 _STRAY_KEYS = (
-    "SELECT scope, key, CASE WHEN expires_at IS NULL AND NOT EXISTS "
-    "(SELECT 1 FROM process WHERE process.id = process_id) THEN process_id END "
+    "SELECT scope, key, expires_at, "
+    "CASE WHEN NOT EXISTS (SELECT 1 FROM process WHERE process.id = process_id) THEN process_id END "
     "FROM idempotency WHERE (scope, key) > (?, ?) ORDER BY scope, key LIMIT ?"
 )
 
@@ -126,22 +142,24 @@ def strays(
 class Keys(NamedTuple):
     """A part of the idempotency keys, in the order of scope and key."""
 
-    strays: list[tuple[str, str]]  # those that cannot lapse, and whose process does not exist
+    strays: list[tuple[str, str]]  # those that have not lapsed, and whose process does not exist
     upto: tuple[str, str] | None  # None: these were the last ones
 
 
-def keys(connection: Connection, above: tuple[str, str], limit: int) -> Keys:
-    """The first ``limit`` keys behind one."""
+def keys(connection: Connection, above: tuple[str, str], limit: int, now: Callable[[], int]) -> Keys:
+    """The first ``limit`` keys behind one; ``now`` is asked once they are read."""
     with guarded(connection):
         found = connection.rows(_STRAY_KEYS, (*above, limit))
     upto = (found[-1][0], found[-1][1]) if len(found) == limit else None
-    return Keys([("idempotency", id_text(owner)) for _, _, owner in found if owner is not None], upto)
+    instant = now()
+    loose = [owner for _, _, until, owner in found if owner is not None and (until is None or until > instant)]
+    return Keys([("idempotency", id_text(owner)) for owner in loose], upto)
 
 
-def keys_of(connection: Connection, process_id: bytes) -> list[tuple[str, str]]:
-    """A key that cannot lapse, of a process that does not exist. Goes through all keys."""
+def keys_of(connection: Connection, process_id: bytes, now: int) -> list[tuple[str, str]]:
+    """A key that has not lapsed, of a process that does not exist. Goes through all keys."""
     with guarded(connection):
-        found = connection.row(_STRAY_KEY, (bytearray(process_id),))
+        found = connection.row(_STRAY_KEY, (bytearray(process_id), now))
     return [("idempotency", id_text(process_id))] if found is not None else []
 
 
@@ -183,14 +201,14 @@ def _grouped(found: list[Row]) -> dict[bytes, list[Row]]:
 _Belongings = Mapping[str, Mapping[bytes, list[Row]]]
 
 
-def _readable(row: Row, belongings: _Belongings) -> Ledger | Unreadable:
+def _readable(row: Row, belongings: _Belongings, promises: set[str]) -> Ledger | Unreadable:
     try:
-        return _ledger(row, belongings)
+        return _ledger(row, belongings, promises)
     except (LookupError, ValueError, TypeError, struct.error) as error:
         return Unreadable(id_text(row[0]), f"{type(error).__name__}: {error}")
 
 
-def _ledger(row: Row, belongings: _Belongings) -> Ledger:
+def _ledger(row: Row, belongings: _Belongings, promises: set[str]) -> Ledger:
     key, process = row[0], rows.process_of(row)
     name = process.id
 
@@ -206,7 +224,7 @@ def _ledger(row: Row, belongings: _Belongings) -> Ledger:
         process,
         row[-1],
         tuple([Event(name, *event) for event in belongings["event"].get(key, ())]),
-        all_of("outbox", rows.outbox_of),
+        all_of("outbox", partial(rows.outbox_of, name)),
         one_of("request", rows.request_of),
         key in belongings["credential"],
         one_of("reply", rows.reply_of),
@@ -217,6 +235,7 @@ def _ledger(row: Row, belongings: _Belongings) -> Ledger:
         all_of("delivery", delivery_rows.delivery_of),
         all_of("delivery_attempt", delivery_rows.attempt_of),
         Part(row[-2]),
+        process.promise in promises,
     )
 
 
