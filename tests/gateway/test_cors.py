@@ -30,6 +30,8 @@ ID = "01a3185c-5000-7000-8000-000000000001"
         ("https://*.example.org", "https://.example.org", False),
         ("https://*.example.org", "https://evilexample.org", False),
         ("https://*.example.org", "http://a.example.org", False),
+        ("https://*.example.org", "http://abc.example.org", False),
+        ("https://app.example", "https://app.example://evil.", False),
         ("https://*.example.org", "https://evil.com/a.example.org", False),
         ("https://*.example.org", "https://evil.com:1.example.org", False),
         ("https://*.example.org", "https://evil.com@a.example.org", False),
@@ -43,6 +45,13 @@ def test_which_origins_an_entry_names(entry: str, origin: str, named: bool) -> N
     policy = CorsPolicy(origins=(entry,))
     assert trusts(policy, origin.encode()) is named
     assert allows(policy, origin.encode()) is (named or entry == "*")
+
+
+def test_each_entry_names_origins_by_itself() -> None:
+    policy = CorsPolicy(origins=("https://app.example", "https://*.example.org"))
+    assert trusts(policy, APP)
+    assert trusts(policy, b"https://a.example.org")
+    assert not trusts(policy, b"https://evil.example")
 
 
 def preflight(cors: Cors, matcher: object, path: str, method: str, origin: bytes = APP) -> Answer | None:

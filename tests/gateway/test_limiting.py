@@ -10,11 +10,14 @@ import pytest
 
 from strangler.domain.exchange import Answer
 from strangler.domain.pause import Pause
+from strangler.engine.limits import Buckets
+from strangler.gateway.limiting import Limiting
+from strangler.policy.limit import Reading
 from strangler.policy.model import Limits, Rate
 from strangler.policy.standing import Hold
-from tests.engine.world import ASYNC, COMPAT, NOON, Reply, World, a_request, a_route
+from tests.engine.world import ASYNC, COMPAT, NOON, FakeClock, Reply, Silent, World, a_request, a_route
 from tests.gateway.following import all_events
-from tests.gateway.scene import ALICE, BOB, SENT, Scene, content, field, finish
+from tests.gateway.scene import ALICE, BOB, IDENTITY_KEY, SENT, Scene, a_promise, content, field, finish
 from tests.gateway.test_recording import ask
 
 
@@ -114,6 +117,36 @@ async def test_a_list_is_a_read_too() -> None:
     assert (await scene.list("", ALICE)).status == 200
     assert (await scene.list("", ALICE)).status == 429
     assert (await scene.list("", BOB)).status == 200
+
+
+@pytest.mark.parametrize("names", [("wide", "narrow", "free"), ("free", "narrow", "wide")])
+async def test_of_several_routes_the_one_that_leaves_the_least_is_told_and_only_what_is_refused_is_counted(
+    names: tuple[str, ...],
+) -> None:
+    limits = {"wide": Limits(polls=Rate(9, 60.0)), "narrow": Limits(polls=Rate(2, 60.0)), "free": Limits()}
+    routes = {name: replace(a_route(), name=name, limits=limits[name]) for name in names}
+    instrument = Silent()
+    limiting = Limiting(Buckets(FakeClock()), routes.get, instrument, IDENTITY_KEY)
+    promises = [replace(a_promise(), route=name) for name in (*names, "gone")]
+    readings = [await limiting.polled(a_request(None, method="GET", headers=[ALICE]), promises) for _ in range(3)]
+    assert [reading and (reading.quota, reading.allowed, reading.remaining) for reading in readings] == [
+        (2, True, 1),
+        (2, True, 0),
+        (2, False, 0),
+    ]
+    assert instrument.told == [("limited", ("narrow", "polls"))]
+
+
+async def test_where_nobody_can_count_nobody_is_limited() -> None:
+    class Nobody:
+        async def take(self, client: str, rate: Rate) -> Reading | None:
+            return None
+
+    route, instrument = replace(a_route(), limits=Limits(polls=Rate(1, 60.0))), Silent()
+    limiting = Limiting(Nobody(), {route.name: route}.get, instrument, IDENTITY_KEY)
+    for _ in range(2):
+        assert await limiting.polled(a_request(None, method="GET", headers=[ALICE]), [a_promise()]) is None
+    assert instrument.told == []
 
 
 async def test_a_stream_a_question_that_makes_no_sense_and_what_is_gone_tell_what_is_left_too() -> None:
