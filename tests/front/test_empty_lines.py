@@ -57,6 +57,15 @@ async def test_a_request_after_an_empty_line_that_was_cut_is_answered() -> None:
         assert (await client.reply()).body == b"x"
 
 
+@pytest.mark.parametrize("at", [1, 3, 18, 20, 28, 30])
+async def test_a_request_that_was_cut_is_answered(at: int) -> None:
+    async with Scene() as scene:
+        client, connection = await answered(scene)
+        await arrived(client, connection, REQUEST[:at], waits=True)
+        client.send(REQUEST[at:])
+        assert (await client.reply()).body == b"x"
+
+
 async def test_what_is_no_empty_line_begins_a_request() -> None:
     async with Scene() as scene:
         client, connection = await answered(scene)

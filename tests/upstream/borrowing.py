@@ -85,3 +85,11 @@ class World:
         upstream.send(OK)
         await waiter.heard()
         assert waiter.status == 204
+
+    async def returned(self, waiter: Waiter) -> End:
+        """A link is used and given back; the other end of it."""
+        end = await self.legacy.accept()
+        await self.exchange(waiter, end)
+        assert waiter.link is not None
+        waiter.link.release()
+        return end

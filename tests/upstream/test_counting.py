@@ -27,15 +27,6 @@ class Tunnelling(Waiter):
         self.news.set()
 
 
-async def returned(world: World, waiter: Waiter) -> End:
-    """A link is used and given back; the other end of it."""
-    end = await world.legacy.accept()
-    await world.exchange(waiter, end)
-    assert waiter.link is not None
-    waiter.link.release()
-    return end
-
-
 async def tunnelled(world: World) -> tuple[Tunnelling, End]:
     waiter = Tunnelling()
     world.connections.borrow(world.upstream, waiter)
@@ -57,14 +48,14 @@ async def a_tunnel_has_ended(world: World) -> None:
 
 
 async def an_idle_link_was_replaced(world: World) -> None:
-    idle = await returned(world, await world.lent())
+    idle = await world.returned(await world.lent())
     await a_link_was_aborted(world, fresh=True)
     await idle.gone()
 
 
 async def an_idle_link_has_ended(world: World) -> None:
     waiter = await world.lent()
-    idle = await returned(world, waiter)
+    idle = await world.returned(waiter)
     idle.close()
     assert isinstance(waiter.link, UpstreamLink)
     while waiter.link.counted:
@@ -144,7 +135,7 @@ async def test_a_tunnel_makes_room_for_who_waits(world: World) -> None:
 async def test_where_there_is_room_a_fresh_link_closes_no_other(world: World) -> None:
     world.upstream = replace(world.upstream, max_connections=2)
     first = await world.lent()
-    await returned(world, first)
+    await world.returned(first)
     await world.lent(fresh=True)
     again = await world.lent()
     assert again.link is first.link
@@ -153,13 +144,13 @@ async def test_where_there_is_room_a_fresh_link_closes_no_other(world: World) ->
 async def test_who_was_served_is_not_told_later_that_the_wait_is_over(world: World) -> None:
     first, second = await world.lent(), Waiter()
     place = world.connections.borrow(world.upstream, second)
-    await returned(world, first)
+    await world.returned(first)
     assert second.link is first.link
     assert place.timer.cancelled()  # type: ignore[union-attr]
 
 
 async def test_what_was_opened_is_forgotten_when_it_is_open(world: World) -> None:
-    await returned(world, await world.lent())
+    await world.returned(await world.lent())
     gc.collect()
     tasks = [one for one in gc.get_objects() if isinstance(one, asyncio.Task) and "Pool._open_link" in repr(one)]
     assert tasks == []
