@@ -117,6 +117,22 @@ def test_another_process_is_refused_too(tmp_path: Path) -> None:
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
+def test_who_holds_it_is_named_also_after_one_with_a_longer_number(tmp_path: Path) -> None:
+    (tmp_path / "strangler.db.lock").write_text("9" * 20)
+    OwnerLock(tmp_path / "strangler.db")
+    with pytest.raises(OperatorError, match=rf"\(process {os.getpid()}\)"):
+        OwnerLock(tmp_path / "strangler.db")
+
+
+def test_whether_somebody_holds_it_is_seen_and_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "strangler.db"
+    assert OwnerLock.held(file) is False
+    lock = OwnerLock(file)
+    assert OwnerLock.held(file) is True
+    lock.release()
+    assert OwnerLock.held(file) is False
+
+
 async def test_who_was_refused_at_opening_leaves_the_lock_free(tmp_path: Path, clock: FakeClock) -> None:
     file = tmp_path / "strangler.db"
     file.write_bytes(b"this is no database, and it is long enough to look like one" * 100)
