@@ -143,11 +143,17 @@ class PolicyInForce:
 
     def _apply(self, loaded: Loaded, switch: TakesTable) -> None:
         table = in_force(loaded.table, self.orders, self._clock.now())
-        self._promises |= {route.promise.digest: route.promise for route in table.routes.values() if route.records}
+        self._promises |= {route.promise.digest: route.promise for route in self._promising(table)}
         kept = {promise.process.resource for promise in self._promises.values()}
         matcher = compile_table(table, sorted(kept))
         self.table = table
         switch.load(table, matcher, frozenset(promise.route for promise in self._promises.values()))
+
+    def _promising(self, table: Table) -> list[Route]:
+        """The routes of a table under which processes are accepted: new ones, or, where a route recorded once, those
+        that operators try once more."""
+        once = {promise.route for promise in self._promises.values()}
+        return [route for route in table.routes.values() if route.records or route.name in once]
 
 
 class Policies(PolicyInForce):
@@ -311,8 +317,8 @@ class Policies(PolicyInForce):
 
     async def _save_promises(self, loaded: Loaded, orders: Sequence[ModeOrder]) -> None:
         # A promise is on disk before the first process that is accepted under it.
-        for route in in_force(loaded.table, orders, self._clock.now()).routes.values():
-            if route.records and route.promise.digest not in self._promises:
+        for route in self._promising(in_force(loaded.table, orders, self._clock.now())):
+            if route.promise.digest not in self._promises:
                 await self._archive.save("promise", route.promise.digest, loaded.promises[route.promise.digest])
 
 

@@ -184,6 +184,21 @@ async def test_a_route_that_left_the_policy_with_keys_that_clients_may_repeat_is
     assert not [text for text in found.warnings if "left the policy" in text]
 
 
+async def test_what_is_promised_on_a_route_that_went_back_to_passthrough_is_kept_for_what_is_tried_once_more(
+    place: Place,
+) -> None:
+    await place.begin()
+    changed = POLICY.replace(", mode: async", ", process: {type: Demand}")
+    place.path.write_text(changed)
+    assert isinstance(await place.policies.reload(), Reloaded)
+    routes = place.switch.table.routes
+    today = routes["claims"].promise
+    assert place.policies.promise_of(today.digest) == today
+    kept = await place.store.load("promise")
+    assert today.digest in kept
+    assert routes["quotes"].promise.digest not in kept  # it never recorded: there is nothing to try once more
+
+
 async def test_a_route_that_left_after_it_had_gone_back_to_passthrough_is_told_of_too(place: Place) -> None:
     await place.begin()
     place.path.write_text(POLICY.replace(", mode: async", ""))
