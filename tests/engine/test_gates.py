@@ -17,6 +17,7 @@ from strangler.engine.gates import GateState
 from strangler.engine.submission import Accepted, Joined, Refused
 from strangler.policy.model import CircuitPolicy, FollowPolicy
 from strangler.policy.standing import Hold
+from tests.engine.alarms import alarms_of
 from tests.engine.world import COMPAT, NOON, Reply, World, a_request, a_route, feed
 
 ROUTE = "submit-claim"
@@ -141,6 +142,7 @@ async def test_a_hold_outlives_a_restart(world: World) -> None:
     await later(world, 7200)
     world.restart("worker-2")
     await world.gates.begin()
+    assert world.gates.state(ROUTE) == GateState(held=True)
     await world.supervisor.recover()
     await world.supervisor.look()
     assert (await world.process(process.id)).state is State.RECEIVED
@@ -267,11 +269,29 @@ async def test_then_one_call_is_let_through_and_its_reply_lets_all_go_on(world: 
     await sent.wait()
     assert world.gates.state(ROUTE).circuit == "trying"
     assert len(world.upstream.calls) == 3
+    refused = await world.submit(decision=COMPAT)
+    assert isinstance(refused, Refused)
+    assert (refused.name, refused.retry_after) == ("overloaded", 5)
+    assert "under way" in refused.detail
     answer.set()
     for one in waiting:
         await world.ended(one.id)
     assert world.gates.state(ROUTE) == GateState()
     assert told(world, "circuit_closed") == [("circuit_closed", ROUTE)]
+
+
+async def test_an_open_circuit_lets_one_call_through_by_itself_when_its_time_is_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alarms = alarms_of(monkeypatch)
+    for _ in range(CIRCUIT.failures):
+        world.gates.leave(ROUTE, 0, failed=True)
+    (alarm,) = alarms
+    assert alarm.seconds == CIRCUIT.open
+    assert world.gates.enter(ROUTE) is None
+    alarm.ring()
+    assert world.gates.state(ROUTE) == GateState(circuit="half-open")
+    assert world.gates.enter(ROUTE)
 
 
 async def test_when_that_call_fails_calls_pause_again(world: World) -> None:
