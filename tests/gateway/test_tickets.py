@@ -12,9 +12,10 @@ from strangler.domain.exchange import Answer
 from strangler.domain.process import Process
 from strangler.domain.steps import Claim
 from strangler.engine.tickets import Tickets
+from strangler.policy.model import AccessPolicy
 from tests.engine.world import IDENTITY_KEY, FakeClock
 from tests.gateway.following import Reader, ask_socket, connect
-from tests.gateway.scene import ALICE, BASE, BOB, R, Scene, content, field, finish
+from tests.gateway.scene import ALICE, BASE, BOB, R, Scene, a_promise, content, field, finish
 
 NOBODY = (b"Accept", b"*/*")
 
@@ -62,8 +63,9 @@ async def test_it_opens_nothing_else() -> None:
     assert (await scene.ask("DELETE", process, "", NOBODY, query=query)).status == 404
 
 
-async def test_who_has_only_a_ticket_cannot_cancel() -> None:
-    scene = Scene()
+@pytest.mark.parametrize("access", [AccessPolicy(), AccessPolicy(read="anyone", cancel="anyone")])
+async def test_who_has_only_a_ticket_cannot_cancel(access: AccessPolicy) -> None:
+    scene = Scene(a_promise(access))
     process = await scene.process()
     query = f"?ticket={(await ticket(scene, process))['ticket']}"
     for presented in (NOBODY, BOB):
