@@ -194,6 +194,11 @@ async def test_a_bad_parameter_is_400_and_named(query: str) -> None:
     assert document["detail"].startswith(query[1:].partition("=")[0])
 
 
+@pytest.mark.parametrize("limit", ["1", "99", "100", "200"])
+async def test_up_to_200_processes_are_listed_at_once(limit: str) -> None:
+    assert (await Scene().list(f"?limit={limit}", ALICE)).status == 200
+
+
 async def test_a_parameter_that_is_not_utf_8_is_400() -> None:
     assert (await Scene().list("?status=%FF", ALICE)).status == 400
 

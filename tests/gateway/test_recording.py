@@ -427,6 +427,7 @@ async def test_clients_that_still_wait_are_told_of_the_deprecation(world: World)
     world.load(Route(**{**{name: getattr(route, name) for name in route.__slots__}, "deprecation": told}))
     waiting = fields(await ask(world, decision=COMPAT))
     assert (waiting["Deprecation"], waiting["Sunset"]) == ("@1735689600", "Wed, 31 Dec 2025 23:59:59 GMT")
+    assert waiting["Link"] == '<https://d.example/>; rel="deprecation"'
     assert "Deprecation" not in fields(await ask(world))
     world.draining = True
     for decision, said in ((COMPAT, True), (ASYNC, False)):
