@@ -72,7 +72,7 @@ ALL = Forward(x_forwarded=True, forwarded=True, via=True)
 def test_what_a_trusted_peer_says_is_extended_and_of_any_other_replaced(
     trusted: bool, fields: list[tuple[bytes, bytes]]
 ) -> None:
-    assert forwarding_fields(SAID, b"h", Peer("10.0.0.1", 4711), ALL, trusted=trusted) == fields
+    assert forwarding_fields(SAID, b"h", Peer("10.0.0.1", 4711), ALL, trusted=trusted, old=False) == fields
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_what_is_not_known_is_not_made_up_and_an_ipv6_address_is_quoted(
     address: str, tls: bool, host: bytes, fields: list[tuple[bytes, bytes]]
 ) -> None:
     forward = Forward(x_forwarded=True, forwarded=True, via=False)
-    assert forwarding_fields({}, host, Peer(address, 0, tls=tls), forward, trusted=False) == fields
+    assert forwarding_fields({}, host, Peer(address, 0, tls=tls), forward, trusted=False, old=False) == fields
 
 
 def test_only_the_fields_that_we_set_are_ours() -> None:
@@ -115,4 +115,10 @@ def test_only_the_fields_that_we_set_are_ours() -> None:
     assert owned(Forward(x_forwarded=False, forwarded=True, via=False)) == {b"forwarded"}
     assert owned(Forward(x_forwarded=False, forwarded=False, via=True)) == {b"via"}
     silent = Forward(x_forwarded=False, forwarded=False, via=False)
-    assert forwarding_fields(SAID, b"h", Peer("10.0.0.1", 1), silent, trusted=True) == []
+    assert forwarding_fields(SAID, b"h", Peer("10.0.0.1", 1), silent, trusted=True, old=False) == []
+
+
+def test_via_says_in_which_version_a_request_came() -> None:
+    via = Forward(x_forwarded=False, forwarded=False, via=True)
+    for old, said in ((True, b"1.0 fred, 1.0 strangler"), (False, b"1.0 fred, 1.1 strangler")):
+        assert forwarding_fields(SAID, b"h", Peer("10.0.0.1", 1), via, trusted=False, old=old) == [(b"Via", said)]
