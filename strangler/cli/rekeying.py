@@ -55,9 +55,12 @@ async def _rekeyed(settings: Settings, path: Path, why: str | None) -> int:
     store = open_store(settings.store, AesGcmSealer(os.urandom(KEY_BYTES)), SystemClock())
     try:
         there = settings.identity_key is not None or beside.exists()
-        if there and await is_known(store, load_identity_key(settings.identity_key, path)):
+        known = await is_known(store, load_identity_key(settings.identity_key, path)) if there else False
+        if known:
             print(f"{path} is written under the key of {given}: there is nothing to do")
             return 0
+        if known is None:
+            print(f"{path} knows no key yet: under the one of {given} nothing is lost, if it was written under that")
         print(_LOST.format(store=path, open=sum(found.processes for found in await store.census())))
         if why is None:
             print("Nothing has changed. --confirm and --why TEXT do it")

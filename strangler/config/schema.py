@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
-from strangler.config.located import KeyPath, Node, Report, nearest, similar
+from strangler.config.located import KeyPath, Node, Place, Report, nearest, similar
 from strangler.config.scalars import typed
 
 Schema = Mapping[str, Any]
@@ -87,9 +87,10 @@ def _report(error: ValidationError, base: KeyPath, root: Node, report: Report) -
         case "required":
             if path[:1] == ("route_defaults",):
                 return  # a route may bring what is missing; one that does not is told so itself
+            place = _to_complete(path, node, root)
             for key in schema["required"]:
                 if isinstance(node.value, dict) and key not in node.value:
-                    report.add(node.named_at, (*path, key), "this key is required")
+                    report.add(place, (*path, key), "this key is required")
         case "x-later":
             report.add(node.named_at, path, _NOT_YET)
         case "anyOf":
@@ -97,6 +98,14 @@ def _report(error: ValidationError, base: KeyPath, root: Node, report: Report) -
                 report.add(node.place, path, _mismatch(node, schema))
         case _:
             report.add(node.place, path, _mismatch(node, schema))
+
+
+def _to_complete(path: KeyPath, node: Node, root: Node) -> Place:
+    """Where a missing key is to be written: in its mapping, or in the route, where that is of route_defaults alone."""
+    defaults = root.at(("route_defaults",))
+    if path[:1] == ("routes",) and len(path) > 2 and defaults.at(path[2:]) == node:
+        return root.at(path[:2]).place
+    return node.named_at
 
 
 def _nearest_key(key: str, known: Mapping[str, Any]) -> str:

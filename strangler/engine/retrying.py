@@ -16,6 +16,7 @@ from strangler.domain.transitions import Change, apply
 from strangler.engine.notify import Notifier
 from strangler.engine.outgoing import REQUEST_PART
 from strangler.engine.uninterrupted import uninterrupted
+from strangler.policy.interpret import CREDENTIALS_LOST
 from strangler.policy.model import Route
 from strangler.ports import Bodies, Clock, Commit, Committed, Ids, ProcessStore, StoreHealth, Verdict
 
@@ -46,7 +47,8 @@ def obstacle(process: Process, request: RecordedRequest | None, route: Route | N
         risks.append("the legacy system did it: once more would be a second time")
     elif process.effect is not Effect.NONE:
         risks.append("nobody knows what it did in the legacy system: once more could be a second time")
-    if process.caller is not None and not request.credentials and not _identifies_itself(route):
+    bore = process.caller is not None or process.reason == CREDENTIALS_LOST
+    if bore and not request.credentials and not _identifies_itself(route):
         risks.append("its client's credentials went when it ended: the legacy system would be called without them")
     return Obstacle("; ".join(risks), True) if risks else None
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 
+from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import Answer, Header, Headers, PassOn, RecordedReply, Request
 from strangler.domain.problem import SOURCE, code_of, correlated, located, problem
 from strangler.domain.process import Process, State
@@ -221,14 +222,23 @@ class Recording:
         deadline, over = time.monotonic() + seconds, False
         with self._outcomes.interest(process.id), self._signals.watch(process.id) as watch:
             while True:
-                if not fresh and (found := await self._look(process.id)) is not None:
-                    if isinstance(found, Settled):
-                        return found.process, found
-                    process = found
+                found = None if fresh else await self._look_if_it_can(process.id)
+                if isinstance(found, Settled):
+                    return found.process, found
+                process = found or process
                 if over:
                     return process, None
                 over = not await watch.changed(process.sequence, deadline - time.monotonic())
                 fresh = False
+
+    async def _look_if_it_can(self, process_id: str) -> Settled | Process | None:
+        """As `_look`. None also where the store cannot be read: the process is on the disk, and who waits is told so
+        from what was known last, rather than an error after which he would send again."""
+        try:
+            return await self._look(process_id)
+        except StoreUnavailable as error:
+            self._instrument.note("wait_unread", "warning", process=process_id, detail=str(error))
+            return None
 
     async def _look(self, process_id: str) -> Settled | Process | None:
         settled = self._outcomes.get(process_id)

@@ -30,20 +30,21 @@ async def require_known(archive: Archive, location: str, identity_key: bytes) ->
         OperatorError: it was written under another one.
         StoreUnavailable: the store can be neither read nor written.
     """
-    kept = (await archive.load(_KIND)).get(_NAME)
-    if kept is None:
+    known = await is_known(archive, identity_key)
+    if known is None:
         await adopt(archive, identity_key)
-    elif kept != _check_value(identity_key):
+    elif not known:
         raise OperatorError(_WRONG.format(store=location))
 
 
-async def is_known(archive: Archive, identity_key: bytes) -> bool:
-    """Whether the store knows this key, and no other.
+async def is_known(archive: Archive, identity_key: bytes) -> bool | None:
+    """Whether the store knows this key, and no other; None: it knows none yet.
 
     Raises:
         StoreUnavailable: the store cannot be read.
     """
-    return (await archive.load(_KIND)).get(_NAME) == _check_value(identity_key)
+    kept = (await archive.load(_KIND)).get(_NAME)
+    return kept if kept is None else kept == _check_value(identity_key)
 
 
 async def adopt(archive: Archive, identity_key: bytes) -> None:

@@ -76,6 +76,12 @@ _MISSING = (
 )
 
 
+_NO_KEY = (
+    f"expected the {KEY_BYTES} bytes of an identity key in hexadecimal. Put back that of a backup; if there is none, "
+    "move it away, and see `strangler store rekey`"
+)
+
+
 def key_path(store_path: Path) -> Path:
     """Where the identity key of a store lies that ``--identity-key`` does not give."""
     return store_path.with_name(store_path.name + ".identity-key")
@@ -120,9 +126,9 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise OperatorError(f"{path}: {error.strerror}") from error
     except ValueError as error:
-        raise OperatorError(f"{path}: expected the {KEY_BYTES} bytes of an identity key in hexadecimal") from error
+        raise OperatorError(f"{path}: {_NO_KEY}") from error
     if len(key) != KEY_BYTES:
-        raise OperatorError(f"{path}: expected {KEY_BYTES} bytes in hexadecimal, found {len(key)}")
+        raise OperatorError(f"{path}: found {len(key)} bytes, {_NO_KEY}")
     return key
 
 

@@ -287,11 +287,26 @@ def test_every_key_that_is_missing_is_told_of(tmp_path: Path) -> None:
         + "route_defaults: {rollout: {}}\nroutes:\n  - {}\n  - {name: a, match: {path: /a}, upstream: legacy}\n"
     )
     assert errors(tmp_path, text) == [
-        "policy.yaml:2:18: routes[0].rollout.mode: this key is required",
-        "policy.yaml:2:18: routes[0].rollout.percent: this key is required",
+        "policy.yaml:4:5: routes[0].rollout.mode: this key is required",
+        "policy.yaml:4:5: routes[0].rollout.percent: this key is required",
         "policy.yaml:4:5: routes[0].name: this key is required",
         "policy.yaml:4:5: routes[0].match: this key is required",
         "policy.yaml:4:5: routes[0].upstream: this key is required",
+        "policy.yaml:5:5: routes[1].rollout.mode: this key is required",
+        "policy.yaml:5:5: routes[1].rollout.percent: this key is required",
+    ]
+
+
+def test_each_route_that_does_not_complete_its_defaults_is_told_so_at_its_own_place(tmp_path: Path) -> None:
+    text = (
+        UPSTREAM
+        + "routes:\n  - {name: a, upstream: legacy}\n  - {name: b, upstream: legacy}\n"
+        + "  - {name: c, upstream: legacy, match: {path: /c}}\n"
+        + "route_defaults: {match: {methods: [POST]}}\n"
+    )
+    assert errors(tmp_path, text) == [
+        "policy.yaml:3:5: routes[0].match.path: this key is required",
+        "policy.yaml:4:5: routes[1].match.path: this key is required",
     ]
 
 

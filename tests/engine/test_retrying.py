@@ -68,6 +68,14 @@ def test_all_risks_are_told_at_once_to_who_may_take_them(route: Route) -> None:
     assert "credentials" in found.why
 
 
+def test_what_failed_for_want_of_its_credentials_is_not_sent_without_them(route: Route) -> None:
+    lost = ended(reason="credentials-lost")
+    found = obstacle(lost, REQUEST, route)
+    assert found is not None
+    assert "credentials" in found.why
+    assert obstacle(lost, REQUEST, replace(route, call=replace(route.call, credentials="drop"))) is None
+
+
 def test_a_route_that_sends_no_credentials_of_clients_misses_none(route: Route) -> None:
     process = ended(caller="c" * 32)
     assert obstacle(process, REQUEST, route) is not None

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from strangler.config.hooks import find_hook
+from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import CHUNK_SIZE, Answer, Fault, FaultKind, PassOn, Request
 from strangler.domain.process import Process, State
 from strangler.engine.signals import Signals, Watch
@@ -256,6 +257,30 @@ async def test_a_lost_signal_costs_a_client_that_waits_time_and_not_its_answer(w
     answer = await recording.record(world.route, {}, COMPAT, a_request())
     assert isinstance(answer, Answer)
     assert (answer.status, answer.body) == (200, b"done")
+
+
+@pytest.mark.parametrize(
+    ("decision", "status", "code"), [(ASYNC._replace(wait=60.0), 202, None), (COMPAT, 504, "wait-over")]
+)
+async def test_a_store_that_cannot_be_read_costs_nobody_the_word_that_his_work_is_recorded(
+    world: World, monkeypatch: pytest.MonkeyPatch, decision: Decision, status: int, code: str | None
+) -> None:
+    held = Held(Reply())
+    world.upstream.script = [held]
+
+    async def unreadable(process_id: str) -> Process:
+        raise StoreUnavailable("disk I/O error")
+
+    async def broken(process_id: str) -> Process:
+        process = await world.until(process_id, lambda process: process.state is State.PROCESSING)
+        monkeypatch.setattr(world.store, "process", unreadable)
+        return process
+
+    answer = await recording_of(world, Deaf(broken)).record(world.route, {}, decision, a_request())
+    assert isinstance(answer, Answer)
+    assert (answer.status, document(answer).get("code")) == (status, code)
+    monkeypatch.undo()
+    held.open.set()
 
 
 async def test_a_compat_client_whose_wait_is_over_is_told_that_the_work_goes_on(world: World) -> None:

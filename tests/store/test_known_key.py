@@ -20,6 +20,7 @@ async def test_the_key_of_the_first_start_is_the_one_that_is_known_until_another
     url: str, tmp_path: Path
 ) -> None:
     store = open_store(url.format(tmp_path), AesGcmSealer(OLD), FakeClock())
+    assert await is_known(store, OLD) is None
     await require_known(store, store.location, OLD)
     await require_known(store, store.location, OLD)
     with pytest.raises(
