@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -67,8 +67,7 @@ def _problems(schema: Mapping[str, Any]) -> Iterator[str]:
     while waiting:
         resource, resolver = waiting.pop()
         if isinstance(resource.contents, Mapping):
-            targets: list[Any] = []
-            yield from _reference_problems(resource.contents, resolver, targets)
+            targets = yield from _targets(resource.contents, resolver)
             yield from _pattern_problems(resource.contents)
             asked[id(resource.contents)] = {id(each) for each in (*targets, *_in_place(resource.contents))}
         waiting.extend((below, resolver.in_subresource(below)) for below in resource.subresources())
@@ -85,7 +84,9 @@ def _in_place(schema: Mapping[str, Any]) -> Iterator[Any]:
     yield from schema.get("dependentSchemas", {}).values()
 
 
-def _reference_problems(schema: Mapping[str, Any], resolver: Any, targets: list[Any]) -> Iterator[str]:
+def _targets(schema: Mapping[str, Any], resolver: Any) -> Generator[str, None, list[Any]]:
+    """What is wrong with the references of a schema. Returns the schemas to which they lead."""
+    targets: list[Any] = []
     for keyword in ("$ref", "$dynamicRef"):
         reference = schema.get(keyword)
         if isinstance(reference, str):
@@ -93,6 +94,7 @@ def _reference_problems(schema: Mapping[str, Any], resolver: Any, targets: list[
                 targets.append(resolver.lookup(reference).contents)
             except Unresolvable:
                 yield f"{keyword} {reference} leads out of the file, or nowhere; write #/$defs/NAME"
+    return targets
 
 
 def _pattern_problems(schema: Mapping[str, Any]) -> Iterator[str]:

@@ -193,12 +193,15 @@ def _settled(node: Node, schemas: list[Schema]) -> Node:
         return replace(node, value=[_settled(c, _below(schemas, i)) for i, c in enumerate(node.value)])
     if not node.inserted or not isinstance(node.value, str):
         return node
-    candidates: list[Any] = [node.value, typed(node.value)]
+    own: list[Any] = [node.value, typed(node.value)]
+    made_up: list[Any] = []
     if node.unresolved:
-        candidates.extend(("/" + node.value, *_stand_ins(schemas)))  # a path stays one that no other is
-    for number, value in enumerate(candidates):
-        if any(_validator().evolve(schema=schema).is_valid(value) for schema in schemas):
-            return replace(node, value=value, made_up=number > 2)
+        own.append("/" + node.value)  # a path stays one that no other is
+        made_up.extend(_stand_ins(schemas))
+    for values, guessed in ((own, False), (made_up, True)):
+        for value in values:
+            if any(_validator().evolve(schema=schema).is_valid(value) for schema in schemas):
+                return replace(node, value=value, made_up=guessed)
     return node
 
 

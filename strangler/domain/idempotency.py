@@ -100,3 +100,8 @@ def key_expiry(process: Process, now: int) -> int | None:
     if process.key_lookup is None:
         return None
     return now if process.effect is Effect.NONE else now + process.key_life
+
+
+def retained_from(process: Process, ended_at: int) -> int:
+    """From when the retention of a process that ended counts: its end, or when its key lapses."""
+    return key_expiry(process, ended_at) or ended_at

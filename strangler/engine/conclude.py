@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import Attempt, AttemptOutcome, Fault, RecordedReply, RecordedRequest
-from strangler.domain.idempotency import key_expiry
+from strangler.domain.idempotency import key_expiry, retained_from
 from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Pending, Rejected, Retry
 from strangler.domain.process import Effect, Process, State
 from strangler.domain.steps import Doubt, Finish, Follow, Probed, Result, Resume, Transition
@@ -52,8 +52,7 @@ def settling(
     process = change.process
     now = change.events[-1].at
     if process.final:
-        expires = key_expiry(process, now)
-        end = End(expires, max(now, expires or 0) + process.retain)
+        end = End(key_expiry(process, now), retained_from(process, now) + process.retain)
         kept = (attempt.number, reply) if attempt is not None and reply is not None else None
         broken = _broken_promise(process)
         opens = OpenException(process.id, "expired", now, broken) if broken is not None else None

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from json.encoder import encode_basestring as _quoted
 
 from strangler.domain import instant
-from strangler.domain.idempotency import key_expiry
+from strangler.domain.idempotency import retained_from
 from strangler.domain.process import Process, PublicState
 from strangler.policy.model import ProcessPolicy
 
@@ -37,8 +37,7 @@ def keeps_history(process: Process, now: int) -> bool:
     """
     if process.retain_history is None or process.finished_at is None:
         return True
-    ended = key_expiry(process, process.finished_at) or process.finished_at
-    return now < ended + process.retain_history
+    return now < retained_from(process, process.finished_at) + process.retain_history
 
 
 def status_document(

@@ -35,8 +35,8 @@ async def found_in_request(
 async def found_in_reply(
     bodies: Bodies, references: References, process: Process, recorded: RecordedRequest, recorder: Recorder
 ) -> dict[str, str]:
-    """The references of a whole reply, as the legacy system gave it."""
-    if not references.asks_reply or recorder.too_large:
+    """The references of a whole reply, as the legacy system gave it, which ``references`` ask for."""
+    if recorder.too_large:
         return {}
     asked = await _asked(bodies, process, recorded, reads=references.reads_request_again)
     reply = Reply(*recorder.original) if recorder.original is not None else None

@@ -145,9 +145,11 @@ def withdrawn(process: Process, on_in_doubt: OnInDoubt, *, lost: bool) -> Doubt 
     Args:
         lost: it cannot be made, since the credentials that it goes with do not open.
     """
-    if process.unresolved and lost:
+    if not process.unresolved:
+        return None
+    if lost:
         return Doubt(CREDENTIALS_LOST, settling=False)
-    if process.unresolved and not process.repeated and on_in_doubt == "review":
+    if not process.repeated and on_in_doubt == "review":
         return Doubt(REPEAT_WITHDRAWN, settling=False)
     return None
 

@@ -145,7 +145,7 @@ async def _recorded(submission: Submission, data: bytes, reply: Message | None, 
         outcome, rule, _ = await understood(wall, seen, recorder, outcome, now)
     on_in_doubt = on_in_doubt_for(route.call.on_in_doubt, process.method)
     transitions = follow_up(process, outcome, route.call, on_in_doubt, now, 0.5, recorder.result())
-    if sought is not None:
+    if sought is not None and sought.asks_reply:
         transitions = ended_with(process, transitions, await found_in_reply(store, sought, process, kept, recorder))
     process = applied(process, transitions, now).process
     return trial._replace(

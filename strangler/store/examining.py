@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 from strangler.ports import Examined, Finding
-from strangler.store.fsck import Now, check, latest, stray
-from strangler.store.ledger import Ledger, Ledgers
+from strangler.store.fsck import check, latest, stray
+from strangler.store.ledger import Ledger, Ledgers, Now
 
 _STEP = 50
 

@@ -17,22 +17,20 @@ from strangler.domain.events import OutboxRow
 from strangler.domain.exceptions import SETTLED_WITH_PROCESS
 from strangler.domain.exchange import Body
 from strangler.domain.history import Told, tale
-from strangler.domain.idempotency import KeyRecord, key_expiry
+from strangler.domain.idempotency import KeyRecord, key_expiry, retained_from
 from strangler.domain.process import Process, State
 from strangler.ports import Finding
 from strangler.store.fsck_deliveries import faults
-from strangler.store.ledger import Ledger, Ledgers, Unreadable
+from strangler.store.ledger import Ledger, Ledgers, Now, Unreadable
 from strangler.store.retention import Part
 
 ReadChunk = Callable[[str, str, int], bytes | None]
-Now = Callable[[], int]
 
 _SET_BACK = 60_000  # milliseconds that the clock may have been set back by since something lapsed and was swept
 
 _RESTORE = (
     "Somebody or something wrote into the store beside strangler. Restore it from a backup, or keep it as evidence."
 )
-
 
 _ASK = "Whoever is told of it may ask the status resource, which is right."
 
@@ -339,8 +337,7 @@ def _end(ledger: Ledger) -> Iterator[Finding]:
             + ("milliseconds since the epoch." if process.final else "NULL."),
         )
     elif until is not None and process.finished_at is not None:
-        ended_at = process.finished_at
-        promised = max(ended_at, key_expiry(process, ended_at) or 0) + process.retain
+        promised = retained_from(process, process.finished_at) + process.retain
         if until < promised:
             wrong = f"it will be forgotten at {until}, and was to be kept until {promised}"
             advice = "Set retain_until_at of its row by hand while strangler does not run, to the later one."

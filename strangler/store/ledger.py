@@ -34,6 +34,10 @@ class Ledger(NamedTuple):
     promised: bool = True  # the text of its promise is on the disk, as its digest says, or there is no disk
 
 
+Now = Callable[[], int]
+"""The instant, in milliseconds since the epoch."""
+
+
 class Unreadable(NamedTuple):
     """A process whose rows are not what a row can be."""
 
@@ -64,7 +68,7 @@ class Ledgers(Protocol):
         """One chunk of a body; None where there is none."""
         ...
 
-    def strays(self, now: Callable[[], int]) -> Iterator[tuple[str, str]]:
+    def strays(self, now: Now) -> Iterator[tuple[str, str]]:
         """Rows whose process does not exist, as (table, process id); chunks, and keys that have lapsed by ``now``, are
         swept some time and not among them."""
         ...

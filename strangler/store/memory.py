@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from strangler.domain.errors import StoreUnavailable
@@ -39,7 +39,7 @@ from strangler.store.commits import Commits
 from strangler.store.desk import commanded, sought
 from strangler.store.entry import Entry
 from strangler.store.examining import MemoryExaminer
-from strangler.store.ledger import Ledger, Ledgers
+from strangler.store.ledger import Ledger, Ledgers, Now
 from strangler.store.listing import listed
 from strangler.store.memory_upkeep import MemoryUpkeep
 from strangler.store.retention import subject
@@ -295,7 +295,7 @@ class MemoryStore(MemoryUpkeep):
         """See `Ledgers.chunk`."""
         return self._chunks.get(process_id, {}).get((part, index))
 
-    def strays(self, now: Callable[[], int]) -> Iterator[tuple[str, str]]:
+    def strays(self, now: Now) -> Iterator[tuple[str, str]]:
         """See `Ledgers.strays`."""
         for held in self._keys.values():
             if held.process_id not in self._entries and (held.expires_at is None or held.expires_at > now()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from strangler.domain.delivery import DeliveryState, Release, apply
+from strangler.domain.process import Process
 from strangler.engine.delivery_pauses import held
 from strangler.ports import Commit, Committed, DeliveryStep, Reception
 from tests.engine.alarms import alarms_of
@@ -33,6 +34,15 @@ async def test_a_store_that_cannot_take_an_end_is_asked_ever_more_seldom_and_tha
     assert (await begun.one(process)).state is DeliveryState.DELIVERED
 
 
+async def being_sent(begun: Telling, reception: Reception) -> tuple[Gate, Process]:
+    """A process whose delivery is under way, until the gate is opened."""
+    gate = Gate(reception)
+    begun.sender.scripts["broker-a"] = [gate]
+    process = await begun.process()
+    await gate.reached.wait()
+    return gate, process
+
+
 TAKEN_OR_NOT = pytest.mark.parametrize("reception", [OK, answer(500)], ids=["taken", "not taken"])
 
 
@@ -40,10 +50,7 @@ TAKEN_OR_NOT = pytest.mark.parametrize("reception", [OK, answer(500)], ids=["tak
 async def test_what_somebody_else_has_settled_while_it_was_sent_stays_as_it_is(
     begun: Telling, reception: Reception
 ) -> None:
-    gate = Gate(reception)
-    begun.sender.scripts["broker-a"] = [gate]
-    process = await begun.process()
-    await gate.reached.wait()
+    gate, process = await being_sent(begun, reception)
     delivery = await begun.one(process)
     assert await begun.store.commit(held(delivery, PAUSE, NOON)) == Committed()
     settled = await begun.one(process)
@@ -58,10 +65,7 @@ async def test_what_somebody_else_has_settled_while_it_was_sent_stays_as_it_is(
 async def test_what_came_of_an_attempt_is_kept_although_it_was_held_and_put_back_meanwhile(
     begun: Telling, reception: Reception
 ) -> None:
-    gate = Gate(reception)
-    begun.sender.scripts["broker-a"] = [gate]
-    process = await begun.process()
-    await gate.reached.wait()
+    gate, process = await being_sent(begun, reception)
     await begun.store.commit(held(await begun.one(process), PAUSE, NOON))
     back = await begun.one(process)
     await begun.store.commit(Commit(None, delivery=DeliveryStep(back, apply(back, Release(), NOON))))

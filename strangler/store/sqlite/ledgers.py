@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from strangler.store.ids import FIRST, LAST, id_bytes
-from strangler.store.ledger import Ledger, Unreadable
+from strangler.store.ledger import Ledger, Now, Unreadable
 from strangler.store.sqlite import stepping
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.reads import guarded
@@ -47,7 +47,7 @@ class SqliteLedgers:
         """See `Ledgers.chunk`."""
         return stepping.chunk(self._connection, process_id, part, index)
 
-    def strays(self, now: Callable[[], int]) -> Iterator[tuple[str, str]]:
+    def strays(self, now: Now) -> Iterator[tuple[str, str]]:
         """See `Ledgers.strays`."""
         with guarded(self._connection):
             yield from stepping.strays(self._connection, FIRST, LAST)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from strangler.domain.events import Event
 from strangler.store.ids import LAST, id_bytes, id_text
-from strangler.store.ledger import Ledger, Unreadable
+from strangler.store.ledger import Ledger, Now, Unreadable
 from strangler.store.retention import Part
 from strangler.store.sqlite import delivery_rows, exception_rows, rows
 from strangler.store.sqlite.connection import Connection
@@ -146,7 +146,7 @@ class Keys(NamedTuple):
     upto: tuple[str, str] | None  # None: these were the last ones
 
 
-def keys(connection: Connection, above: tuple[str, str], limit: int, now: Callable[[], int]) -> Keys:
+def keys(connection: Connection, above: tuple[str, str], limit: int, now: Now) -> Keys:
     """The first ``limit`` keys behind one; ``now`` is asked once they are read."""
     with guarded(connection):
         found = connection.rows(_STRAY_KEYS, (*above, limit))
