@@ -27,9 +27,10 @@ class Call:
         self._head: ReplyHead | None = None
         self._pieces: list[bytes] = []
         self._held = 0
+        self._sent = request.body.chunks <= 1  # the whole request
         self._complete = False
         self._fault: Fault | None = None
-        self._waiting: asyncio.Future[None] | None = None  # for anything of the above
+        self._news = asyncio.Event()  # anything of the above
         self._full: asyncio.Event | None = None  # told when there is room for more of the request; None: there is
 
     async def run(self, head: bytes, first: bytes) -> Fault | None:
@@ -38,14 +39,14 @@ class Call:
         loop = asyncio.get_running_loop()
         self._link.send(head + first, self, to_head=request.method == "HEAD", decode=True)
         deadline = loop.call_later(self._timeout, self._expire)
-        rest = loop.create_task(self._send_rest()) if request.body.chunks > 1 else None
+        rest = None if self._sent else loop.create_task(self._send_rest())
         keep = False
         try:
             reach("after-first-byte")
-            fault = await self._relay(loop)
+            fault = await self._relay()
             if fault is None:
                 reach("after-reply")
-                keep = rest is None or rest.done()
+                keep = self._sent
             return fault
         finally:
             deadline.cancel()
@@ -56,12 +57,11 @@ class Call:
             else:
                 self._link.abort()
 
-    async def _relay(self, loop: asyncio.AbstractEventLoop) -> Fault | None:
+    async def _relay(self) -> Fault | None:
         """Feed the sink until the reply is complete or there is none."""
         while True:
-            if not (self._head or self._pieces or self._complete or self._fault):
-                self._waiting = loop.create_future()
-                await self._waiting
+            await self._news.wait()
+            self._news.clear()
             if self._head is not None:
                 head, self._head = self._head, None
                 self._sink.head(head.status, head.reason, end_to_end(head.headers))
@@ -87,18 +87,14 @@ class Call:
                 self._break(f"the recorded body cannot be read: {type(error).__name__}")
                 return
             self._link.write(data)
+        self._sent = True
 
     def _break(self, reason: str, *, timeout: bool = False) -> None:
-        if self._complete or self._fault is not None:
+        if self._fault is not None:
             return
         self._fault = Fault(FaultKind.INTERRUPTED, reason, timeout=timeout)
         self._link.abort()
-        self._tell()
-
-    def _tell(self) -> None:
-        """There is news for who waits."""
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
+        self._news.set()
 
     def _expire(self) -> None:
         self._break(f"no complete reply within {self._timeout:g} s", timeout=True)
@@ -121,7 +117,7 @@ class Call:
             if self._held > HELD:
                 self._link.pause_reading()
         self._complete = complete
-        self._tell()
+        self._news.set()
 
     def ended(self) -> None:
         """There is no tunnel."""

@@ -38,10 +38,7 @@ class _Lane:
 
     async def open(self) -> UpstreamLink | Failure:
         """A new link, or why there is none."""
-        opened = await self._dialer.open(lambda: UpstreamLink(self, self._max_head))
-        if isinstance(opened, UpstreamLink) and opened.closing:
-            return Failure(Trouble.UNREACHABLE, "the upstream closed the connection as soon as it was open")
-        return opened
+        return await self._dialer.open(lambda: UpstreamLink(self, self._max_head))
 
     def returned(self, link: UpstreamLink) -> None:
         """Keep it."""
@@ -105,7 +102,6 @@ class Caller:
         """Close all connections that are idle, and the others when they come back."""
         for lane in self._lanes.values():
             lane.close()
-        self._lanes.clear()
 
     def _lane(self, upstream: Upstream) -> _Lane:
         lane = self._lanes.get(upstream.name)

@@ -30,7 +30,7 @@ class Dialer:
         """A connected link, or why there is none."""
         try:
             async with asyncio.timeout(self._upstream.connect_timeout):
-                return await self._connect(make)
+                link = await self._connect(make)
         except TimeoutError:
             limit = self._upstream.connect_timeout
             return Failure(Trouble.TIMEOUT, f"no connection to the upstream within {limit:g} s")
@@ -47,6 +47,9 @@ class Dialer:
             return Failure(Trouble.UNREACHABLE, f"no connection to the upstream: {cause}")
         except ValueError:  # UnicodeError is one (so is the certificate's, above): DNS or TLS cannot be asked about it
             return Failure(Trouble.UNREACHABLE, "the name of the upstream is none that can be looked up")
+        if link.closing:
+            return Failure(Trouble.UNREACHABLE, "the upstream closed the connection as soon as it was open")
+        return link
 
     async def _connect(self, make: Callable[[], UpstreamLink]) -> UpstreamLink:
         loop = asyncio.get_running_loop()

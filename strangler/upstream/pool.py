@@ -132,8 +132,6 @@ class Pool:
 
     async def _open_link(self, place: Place) -> None:
         opened = await self._dialer.open(lambda: UpstreamLink(self, self._max_head))
-        if isinstance(opened, UpstreamLink) and opened.closing:
-            opened = Failure(Trouble.UNREACHABLE, "the upstream closed the connection as soon as it was open")
         if isinstance(opened, Failure):
             self._open -= 1
             if place in self._queue:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,9 @@ from strangler.domain.exchange import CHUNK_SIZE, Body, Fault, FaultKind, Header
 from strangler.policy.upstreams import Upstream
 from strangler.ports import Outgoing
 from strangler.upstream import Caller
+from strangler.upstream.call import Call
+from strangler.upstream.dial import Dialer
+from strangler.upstream.link import UpstreamLink
 from tests.front.raw import PATIENCE, End, RawUpstream
 from tests.harness.waiting import free_port
 
@@ -41,6 +47,29 @@ class Sink:
         self.body += data
 
 
+class Store(Sink):
+    """Keeps a reply only when it is told to, and has a request of which it cannot read the second chunk then."""
+
+    def __init__(self) -> None:
+        super().__init__(self._may_keep)
+        self.keeping = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.fail = asyncio.Event()
+        self.failed = asyncio.Event()
+        self.request = Outgoing("POST", b"/", (HOST,), Body(CHUNK_SIZE + 1, b"", None), self._read_chunk)
+
+    async def _may_keep(self) -> None:
+        self.keeping.set()
+        await self.go_on.wait()
+
+    async def _read_chunk(self, index: int) -> bytes:
+        if index == 0:
+            return b"begin"
+        await self.fail.wait()
+        self.failed.set()
+        raise StoreUnavailable("disk")
+
+
 class World:
     """A caller and a raw upstream."""
 
@@ -52,7 +81,14 @@ class World:
 
     def upstream(self, **changes: Any) -> Upstream:
         return Upstream(
-            **{"name": "legacy", "scheme": "http", "host": "127.0.0.1", "port": self.legacy.port, **changes}
+            **{
+                "name": "legacy",
+                "scheme": "http",
+                "host": "127.0.0.1",
+                "port": self.legacy.port,
+                "keepalive": 3600.0,  # so that a connection that ends was closed for another reason
+                **changes,
+            }
         )
 
     def may_send(self) -> bool:
@@ -182,14 +218,45 @@ async def test_the_reply_to_head_has_no_body(world: World) -> None:
     assert (sink.body, sink.heads[0][2]) == (b"", [(b"Content-Length", b"1234")])
 
 
-async def test_a_body_in_chunks_is_read_as_it_is_sent(world: World) -> None:
-    data = bytes(range(256)) * 1024 * 9 + b"end"
+@pytest.mark.parametrize("size", [CHUNK_SIZE + 1, 2 * CHUNK_SIZE, 9 * CHUNK_SIZE + 3])
+async def test_a_body_in_chunks_is_read_as_it_is_sent(world: World, size: int) -> None:
+    data = (bytes(range(256)) * (size // 256 + 1))[:size]
     call = world.call(in_chunks(data), Sink())
     upstream = await world.legacy.accept()
     assert b"Content-Length: %d" % len(data) in await upstream.head()
     assert await upstream.exactly(len(data)) == data
     upstream.send(OK)
     assert await call is None
+    await answered(world, upstream)
+
+
+async def test_a_big_request_waits_for_a_slow_upstream(world: World) -> None:
+    read = 0
+
+    async def read_chunk(index: int) -> bytes:
+        nonlocal read
+        read += 1
+        await asyncio.sleep(0)
+        return b"x" * CHUNK_SIZE
+
+    chunks = 400
+    request = Outgoing("POST", b"/", (HOST,), Body(chunks * CHUNK_SIZE, b"", None), read_chunk)
+    call = world.call(request, Sink())
+    upstream = await world.legacy.accept()
+    for taken in (10, chunks - 10):
+        upstream.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        before = -1
+        while before != (before := read):
+            for _ in range(200):
+                await asyncio.sleep(0)
+        assert read < chunks - 100
+        upstream.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        if taken == 10:
+            await upstream.head()
+        await upstream.exactly(taken * CHUNK_SIZE)
+    upstream.send(OK)
+    assert await call is None
+    assert read == chunks
 
 
 async def test_a_big_reply_waits_for_a_slow_sink(world: World) -> None:
@@ -251,6 +318,34 @@ async def test_a_body_that_cannot_be_read_is_not_sent(world: World, error: Excep
     assert fault is not None
     assert fault.kind is FaultKind.NOT_SENT
     assert world.legacy.accepted == 0
+
+
+async def test_a_connection_that_is_closed_at_once_is_not_sent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = Dialer._connect
+
+    async def closed(dialer: Dialer, make: Callable[[], UpstreamLink]) -> UpstreamLink:
+        link = await connect(dialer, make)
+        link.abort()
+        return link
+
+    monkeypatch.setattr(Dialer, "_connect", closed)
+    fault = await world.call(outgoing(), Sink())
+    assert fault == Fault(FaultKind.NOT_SENT, "the upstream closed the connection as soon as it was open")
+    assert world.asked == 0
+
+
+async def test_a_socket_that_is_not_there_is_not_sent(world: World, tmp_path: Path) -> None:
+    fault = await world.call(outgoing(), Sink(), scheme="unix", socket_path=str(tmp_path / "none"))
+    assert fault == Fault(FaultKind.NOT_SENT, "no connection to the upstream: No such file or directory")
+    assert world.asked == 0
+
+
+async def test_a_call_goes_out_on_a_unix_socket(tmp_path: Path) -> None:
+    path = str(tmp_path / "legacy")
+    async with RawUpstream(path=path) as legacy:
+        world = World(legacy)
+        await answered(world, scheme="unix", socket_path=path)
+        world.caller.close()
 
 
 # What was interrupted.
@@ -390,6 +485,60 @@ async def test_a_reply_that_comes_before_the_request_is_whole_counts_and_closes(
     upstream.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
     assert await call is None
     assert (sink.heads[0][0], sink.body) == (413, b"big")
+    assert not [one for one in asyncio.all_tasks() if "_send_rest" in repr(one) and not one.cancelling()]
+    with contextlib.suppress(ConnectionError):
+        await upstream.to_end()
+    await answered(world)
+    assert world.legacy.accepted == 2
+
+
+async def test_a_connection_that_never_got_the_whole_request_serves_no_other(world: World) -> None:
+    store = Store()
+    call = world.call(store.request, store)
+    upstream = await world.legacy.accept()
+    await upstream.until(b"begin")
+    upstream.send(OK)
+    await store.keeping.wait()
+    store.fail.set()
+    await store.failed.wait()
+    store.go_on.set()
+    assert await call is None
+    assert store.body == b"ok"
+    await upstream.gone()
+    await answered(world)
+    assert world.legacy.accepted == 2
+
+
+async def test_what_went_wrong_first_is_what_is_told(world: World) -> None:
+    store = Store()
+    call = world.call(store.request, store)
+    upstream = await world.legacy.accept()
+    await upstream.until(b"begin")
+    upstream.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+    await store.keeping.wait()
+    upstream.send(b"garbage\r\n")
+    await upstream.gone()
+    store.fail.set()
+    await store.failed.wait()
+    store.go_on.set()
+    fault = await call
+    assert fault is not None
+    assert fault.reason.startswith("the body of the reply is not well formed")
+
+
+async def test_a_call_whose_time_is_over_closes_its_connection_while_its_reply_is_being_kept(world: World) -> None:
+    store = Store()
+    call = world.call(outgoing(), store, timeout=0.1)
+    upstream = await world.legacy.accept()
+    await upstream.until(b"hello")
+    upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+    await upstream.gone()
+    assert not call.done()
+    store.go_on.set()
+    fault = await call
+    assert fault is not None
+    assert fault.timeout
+    assert store.body == b"half"
 
 
 # Connections.
@@ -443,6 +592,28 @@ async def test_a_changed_upstream_gets_new_connections(world: World) -> None:
     await answered(world, timeout=PATIENCE, keepalive=1.5)
     assert await first.to_end() == b""
     assert world.legacy.accepted == 2
+
+
+async def test_when_all_is_closed_what_is_idle_ends_now_and_the_rest_when_it_comes_back(world: World) -> None:
+    calls = [world.call(outgoing(), Sink()) for _ in range(2)]
+    ends = [await world.legacy.accept() for _ in calls]
+    for end in ends:
+        await end.until(b"hello")
+    ends[0].send(OK)
+    done, (busy,) = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+    assert len(done) == 1
+    world.caller.close()
+    await ends[0].gone()
+    ends[1].send(OK)
+    assert await busy is None
+    await ends[1].gone()
+    await (await answered(world)).gone()
+
+
+async def test_a_call_that_has_ended_is_forgotten(world: World) -> None:
+    await answered(world)
+    gc.collect()
+    assert [one for one in gc.get_objects() if isinstance(one, Call)] == []
 
 
 async def test_calls_do_not_wait_for_each_other(world: World) -> None:

@@ -175,6 +175,19 @@ async def test_a_connection_that_nobody_waits_for_any_more_serves_the_next(world
     assert world.legacy.accepted == 1
 
 
+async def test_a_connection_that_was_idle_is_lent_as_one_that_the_upstream_may_have_closed(world: World) -> None:
+    place = world.connections.borrow(world.upstream, Waiter())
+    assert place is not None
+    place.cancel()
+    await world.legacy.accept()
+    while any("_open_link" in repr(task) for task in asyncio.all_tasks()):
+        await asyncio.sleep(0)
+    second = Waiter()
+    assert world.connections.borrow(world.upstream, second) is None
+    assert second.link is not None
+    assert second.link.reused
+
+
 async def test_a_failed_connection_is_told_and_the_next_who_waits_is_tried_for(world: World) -> None:
     await world.legacy.__aexit__()
     first, second = Waiter(), Waiter()

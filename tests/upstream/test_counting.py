@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from strangler.ports import Failure, Trouble
+from strangler.ports import Trouble
 from strangler.upstream.dial import Dialer
 from strangler.upstream.link import UpstreamLink
 from strangler.wire.reply_head import ReplyHead
@@ -71,17 +71,16 @@ async def a_link_was_aborted(world: World, *, fresh: bool = False) -> None:
 
 async def a_connection_was_closed_at_once(world: World) -> None:
     """It is gone before it is lent."""
-    opened = Dialer.open
+    connect = Dialer._connect
 
-    async def closed(dialer: Dialer, make: Callable[[], UpstreamLink]) -> UpstreamLink | Failure:
-        link = await opened(dialer, make)
-        assert isinstance(link, UpstreamLink)
+    async def closed(dialer: Dialer, make: Callable[[], UpstreamLink]) -> UpstreamLink:
+        link = await connect(dialer, make)
         link.abort()
         await asyncio.sleep(0)
         return link
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Dialer, "open", closed)
+        patched.setattr(Dialer, "_connect", closed)
         waiter = Waiter()
         world.connections.borrow(world.upstream, waiter)
         await waiter.heard()
@@ -147,6 +146,32 @@ async def test_who_was_served_is_not_told_later_that_the_wait_is_over(world: Wor
     await world.returned(first)
     assert second.link is first.link
     assert place.timer.cancelled()  # type: ignore[union-attr]
+
+
+async def test_who_a_connection_is_opened_for_after_all_waits_for_it_as_long_as_that_takes(world: World) -> None:
+    first, second = await world.lent(), Waiter()
+    place = world.connections.borrow(world.upstream, second)
+    assert first.link is not None
+    first.link.abort()
+    while not place.timer.cancelled():  # type: ignore[union-attr]
+        await asyncio.sleep(0)
+    assert second.link is None
+    await second.heard()
+    assert second.link is not None
+
+
+async def test_a_link_that_ended_while_it_was_idle_is_not_taken_for_one_that_can_make_room(world: World) -> None:
+    world.upstream = replace(world.upstream, max_connections=2)
+    lent = [await world.lent(), await world.lent()]
+    ends = [await world.returned(waiter) for waiter in lent]
+    ends[0].close()
+    gone = lent[0].link
+    assert isinstance(gone, UpstreamLink)
+    while gone.counted:
+        await asyncio.sleep(0)
+    await world.lent(fresh=True)
+    await world.lent(fresh=True)
+    await ends[1].gone()
 
 
 async def test_what_was_opened_is_forgotten_when_it_is_open(world: World) -> None:
