@@ -18,6 +18,7 @@ from strangler.operations.api import openapi
 from strangler.operations.api.endpoint import Answered, Asked, Done, Endpoint, Refusal, Role, Text, Told
 from strangler.operations.api.schemas import COUNT, TEXT, a_list, an_object, one_of
 from strangler.operations.api.serving import Backing, problem_response, served
+from strangler.operations.connection import Connection
 from strangler.operations.doors import host_name, host_refusal, origin_refusal
 from strangler.operations.metrics import CONTENT_TYPE, Counts, Exposition
 from strangler.operations.telemetry import Telemetry
@@ -78,6 +79,7 @@ class Operations:
         self.endpoints = (*self._own(), *endpoints)
         self._hosts = frozenset(host_name(host) or host for host in hosts)
         self._runner: web.AppRunner | None = None
+        self._listeners: list[asyncio.Server] = []
         telemetry.watch_draining(lambda: health.phase() == "draining")
 
     async def start(self, host: str, port: int) -> int:
@@ -86,17 +88,18 @@ class Operations:
         Raises:
             OSError: the address cannot be listened on.
         """
-        runner = await self._running()
-        before = len(runner.addresses)
-        await web.TCPSite(runner, host, port).start()
+        connect = await self._running()
+        listener = await asyncio.get_running_loop().create_server(connect, host, port)
+        self._listeners.append(listener)
         # With port 0 a name of two addresses gets two ports; the first is as good as the other.
-        bound: int = runner.addresses[before][1]
+        bound: int = listener.sockets[0].getsockname()[1]
         self.addresses.append(f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}")
         return bound
 
     async def start_on(self, bound: socket.socket) -> None:
         """Listen on a socket that is bound already."""
-        await web.SockSite(await self._running(), bound).start()
+        connect = await self._running()
+        self._listeners.append(await asyncio.get_running_loop().create_server(connect, sock=bound))
         name = bound.getsockname()
         if isinstance(name, str):
             self.addresses.append(f"unix:{name}")
@@ -105,6 +108,9 @@ class Operations:
 
     async def stop(self) -> None:
         """Answer what is being asked, and listen no more."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -118,13 +124,15 @@ class Operations:
             add(endpoint.path, served(endpoint, self._backing))
         return application
 
-    async def _running(self) -> web.AppRunner:
+    async def _running(self) -> Callable[[], Connection]:
+        """What makes a connection of each client that comes."""
         if self._runner is None:
-            self._runner = web.AppRunner(
-                self.application(), access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN
-            )
+            self._runner = web.AppRunner(self.application(), handle_signals=False, shutdown_timeout=_SHUTDOWN)
             await self._runner.setup()
-        return self._runner
+        server, loop = self._runner.server, asyncio.get_running_loop()
+        assert server is not None  # as the runner is set up
+        # No content coding is taken: what cannot be decoded is no defect, and what can be may be a bomb.
+        return lambda: Connection(server, loop=loop, access_log=None, auto_decompress=False)  # type: ignore[arg-type]
 
     # ── What is served ───────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -236,6 +237,56 @@ async def test_a_request_without_a_host_is_refused(stage: Stage) -> None:
     await writer.wait_closed()
     assert b" 403 " in answer.split(b"\r\n")[0]
     assert b"strangler_" not in answer
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "status"),
+    [
+        (b"GET /healthz HTTP/1.1\nHost: localhost\n\n", "bad-request", 400),
+        (b"GET /healthz HTTP/1.1\r\n\r\n", "bad-request", 400),
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nsec ret: s3cret\r\n\r\n", "bad-request", 400),
+        (b"\x16\x03\x01\x00\xa5\x01\r\n\r\n", "bad-request", 400),
+        (b"GET /" + b"s3cret" * 2000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", "head-too-large", 431),
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"s3cret" * 2000, "head-too-large", 431),
+    ],
+)
+async def test_what_is_no_request_is_a_problem_document_and_nobodys_defect(
+    stage: Stage, caplog: pytest.LogCaptureFixture, sent: bytes, code: str, status: int
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+    writer.write(sent)
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    assert b"Content-Type: application/problem+json\r\n" in head
+    assert b"Strangler-Source: proxy\r\n" in head
+    document = json.loads(body)
+    assert (document["code"], document["status"], int(head.split()[1])) == (code, status, status)
+    assert b"s3cret" not in body
+    assert caplog.records == []
+
+
+async def test_a_body_that_breaks_off_is_no_defect(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    before = asyncio.all_tasks()
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+    writer.write(b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 52\r\n" % PROGRESS.encode())
+    writer.write(b"Expect: 100-continue\r\n\r\n")
+    await reader.readuntil(b"100 Continue\r\n\r\n")
+    writer.write(ASSESSING[:20])
+    serving = asyncio.all_tasks() - before
+    writer.transport.abort()
+    await asyncio.wait(serving)
+    assert stage.runtime.progressed == []
+    stage.heard.logs.close()
+    assert stage.heard.lines == []
+    assert caplog.records == []
+
+
+async def test_a_body_in_a_content_coding_is_refused(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    for data in (gzip.compress(ASSESSING), b"no gzip at all"):
+        status, document, _ = await stage.problem("POST", PROGRESS, {"Content-Encoding": "gzip"}, data)
+        assert (status, document["code"], stage.runtime.progressed) == (400, "bad-request", [])
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(

@@ -104,9 +104,12 @@ def _query(request: web.Request, endpoint: Endpoint) -> dict[str, Any]:
 
 
 async def _body(request: web.Request, validator: Draft202012Validator) -> Mapping[str, Any]:
-    data = await request.content.read(MAX_BODY + 1)
-    while data and len(data) <= MAX_BODY and (more := await request.content.read(MAX_BODY + 1)):
-        data += more
+    try:
+        data = await request.content.read(MAX_BODY + 1)
+        while data and len(data) <= MAX_BODY and (more := await request.content.read(MAX_BODY + 1)):
+            data += more
+    except ConnectionError:  # nobody reads this answer
+        raise _Refused(Refusal("bad-request", "the body broke off")) from None
     if len(data) > MAX_BODY:
         raise _Refused(Refusal("body-too-large", f"at most {MAX_BODY} bytes are taken"))
     try:
@@ -218,8 +221,8 @@ async def _streamed(
     response = web.StreamResponse(headers={"Content-Type": media_type, "Cache-Control": "no-store"})
     # The first piece is there before the head goes, so that what cannot begin is refused in order.
     first = await anext(pieces, b"")
-    await response.prepare(request)
     try:
+        await response.prepare(request)
         await response.write(first)
         async for piece in pieces:
             await response.write(piece)
@@ -239,7 +242,7 @@ def problem_response(
     name: str,
     detail: str,
     *,
-    instance: str,
+    instance: str | None = None,
     headers: Sequence[Header] = (),
     errors: Sequence[dict[str, str]] = (),
 ) -> web.StreamResponse:
