@@ -1,5 +1,5 @@
-"""Kill and freeze the server at random, start it again, and compare three ledgers: what clients were promised, what the
-store says, and what the legacy system saw.
+"""Kill and freeze the server, or one of its children, at random, and compare three ledgers: what clients were promised,
+what the store says, and what the legacy system saw.
 
 ``STRANGLER_CHAOS_SEED`` replays a run, ``STRANGLER_CHAOS_ROUNDS`` makes it longer.
 """
@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import aiohttp
@@ -21,11 +22,16 @@ from tests.harness.client import SETTLED, Client, Reply
 from tests.harness.legacy import Legacy
 from tests.harness.server import Server
 from tests.harness.stage import Stage
-from tests.harness.waiting import for_a_while
+from tests.harness.waiting import eventually, for_a_while
+from tests.runtime.crew import Crew, alive
 
 LEASE = 5.0  # seconds, the shortest that is taken
 NO_ANSWER = (aiohttp.ClientError, OSError, TimeoutError)
 UNSAFE = ("review", "fail", "compat")  # a route whose calls may never be repeated
+VICTIMS = ("all", "worker", "worker", "store", "frozen worker", "frozen store")
+
+Trouble = Callable[[random.Random, int], Awaitable[None]]
+"""One crash or one freeze, in the round of this number."""
 
 
 @dataclass(frozen=True)
@@ -78,26 +84,54 @@ async def place(client: Client, order: Order, over: asyncio.Event) -> Reply | No
         await for_a_while(0.05)
 
 
-async def trouble(server: Server, dice: random.Random, kill: bool) -> None:
-    """One crash or one freeze at a random moment."""
-    await for_a_while(dice.uniform(0.02, 0.7))
-    if kill:
-        await server.kill()
-        await server.start()
-    else:
-        server.freeze()
-        await for_a_while(LEASE + dice.uniform(0.1, 0.5))
-        server.thaw()
-        await server.ready()
+def of_one(server: Server) -> Trouble:
+    """A server of one process is killed and started again, or frozen for longer than its lease."""
+
+    async def trouble(dice: random.Random, number: int) -> None:
+        # Every fifth is a freeze: it costs a lease, a kill costs a start.
+        if number % 5 != 4:
+            await server.kill()
+            await server.start()
+        else:
+            server.freeze()
+            await for_a_while(LEASE + dice.uniform(0.1, 0.5))
+            server.thaw()
+            await server.ready()
+
+    return trouble
 
 
-async def play(server: Server, client: Client, dice: random.Random, number: int, kill: bool) -> list[Order]:
+def of_several(crew: Crew) -> Trouble:
+    """A worker or the store process is killed and replaced, or frozen; or the supervisor is killed, and all with it."""
+
+    async def trouble(dice: random.Random, number: int) -> None:
+        victim = VICTIMS[number % len(VICTIMS)]
+        if victim == "all":
+            children = [*crew.workers, crew.store]
+            await crew.server.kill()
+            await eventually(lambda: not any(map(alive, children)), what="nobody is left behind")
+            await crew.server.start()
+        else:
+            child = crew.store if victim.endswith("store") else dice.choice(crew.workers)
+            if victim.startswith("frozen"):
+                os.kill(child, signal.SIGSTOP)
+                await for_a_while(LEASE + dice.uniform(0.1, 0.5))
+                os.kill(child, signal.SIGCONT)
+            else:
+                os.kill(child, signal.SIGKILL)
+        await crew.two_workers()
+
+    return trouble
+
+
+async def play(client: Client, dice: random.Random, number: int, trouble: Trouble) -> list[Order]:
     """One round."""
     over = asyncio.Event()
     made = orders(dice, number)
     placed = [asyncio.create_task(place(client, order, over)) for order in made]
     try:
-        await trouble(server, dice, kill)
+        await for_a_while(dice.uniform(0.02, 0.7))
+        await trouble(dice, number)
         over.set()
         await asyncio.gather(*placed)
     finally:
@@ -154,30 +188,51 @@ async def compare(client: Client, legacy: Legacy, placed: list[Order]) -> Counte
     return Counter(f"{document['state']}/{document.get('effect')}" for document in stored.values())
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-async def test_whatever_kills_or_freezes_it_nothing_promised_is_lost_and_nothing_unsafe_is_sent_twice(
-    stage: Stage, record_property: Callable[[str, object], None]
+async def run(
+    legacy: Legacy, server: Server, client: Client, trouble: Trouble, rounds: int, record: Callable[[str, object], None]
 ) -> None:
+    """Round after round; then all that can be compared."""
     seed = int(os.environ.get("STRANGLER_CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
-    rounds = int(os.environ.get("STRANGLER_CHAOS_ROUNDS", "44"))
+    rounds = int(os.environ.get("STRANGLER_CHAOS_ROUNDS", rounds))
     print(f"STRANGLER_CHAOS_SEED={seed}")
-    record_property("seed", seed)
+    record("seed", seed)
     dice = random.Random(seed)
-    legacy = await stage.legacy()
-    server = stage.server(of_all_kinds(legacy.url), environment={"STRANGLER_LEASE": f"{LEASE:g}s"})
-    client = await stage.client(server)
-    await server.start()
     placed: list[Order] = []
     for number in range(rounds):
-        # Every fifth is a freeze: it costs a lease, a kill costs a start.
-        placed += await play(server, client, dice, number, kill=number % 5 != 4)
+        placed += await play(client, dice, number, trouble)
     ends = await compare(client, legacy, placed)
     print(f"{rounds} rounds, {len(placed)} orders, {len(client.promises)} promises, {dict(ends)}")
     assert ends["completed/applied"] > len(placed) / 4, f"too little went well to show anything: {ends}"
     assert await server.stop() == 0
     checked = server.fsck()
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_whatever_kills_or_freezes_it_nothing_promised_is_lost_and_nothing_unsafe_is_sent_twice(
+    stage: Stage, record_property: Callable[[str, object], None]
+) -> None:
+    legacy = await stage.legacy()
+    server = stage.server(of_all_kinds(legacy.url), environment={"STRANGLER_LEASE": f"{LEASE:g}s"})
+    client = await stage.client(server)
+    await server.start()
+    await run(legacy, server, client, of_one(server), 32, record_property)
     said = server.log.read_text()
     assert '"level":"error"' not in said, "nothing that happened here is a defect, or takes the store by surprise"
     assert '"event":"recovered"' in said
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_whichever_of_several_processes_is_killed_or_frozen_the_same_holds(
+    crew: Crew, record_property: Callable[[str, object], None]
+) -> None:
+    crew.legacy = await crew.stage.legacy()
+    crew.server = crew.stage.server(
+        of_all_kinds(crew.legacy.url), options=["--workers", "2"], environment={"STRANGLER_LEASE": f"{LEASE:g}s"}
+    )
+    client = await crew.stage.client(crew.server)
+    await crew.server.start()
+    await crew.two_workers()
+    await run(crew.legacy, crew.server, client, of_several(crew), 12, record_property)
