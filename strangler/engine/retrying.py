@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from strangler.engine.outgoing import REQUEST_PART
 from strangler.engine.uninterrupted import uninterrupted
 from strangler.policy.interpret import CREDENTIALS_LOST
 from strangler.policy.model import Route
-from strangler.ports import Bodies, Clock, Commit, Committed, Ids, ProcessStore, StoreHealth, Verdict
+from strangler.ports import Bodies, Clock, Commit, Committed, Desk, Ids, ProcessStore, Search, StoreHealth, Verdict
 
 
 class Obstacle(NamedTuple):
@@ -34,19 +34,28 @@ class Gone(NamedTuple):
     tombstone: Tombstone | None
 
 
-def obstacle(process: Process, request: RecordedRequest | None, route: Route | None) -> Obstacle | None:
-    """What stands in the way of trying a process again; None: nothing. What cannot be forced comes first."""
-    if not process.final:
-        return Obstacle(f"it is {process.state} and has not ended: cancel it, or settle what is in doubt", False)
+def obstacle(
+    process: Process, request: RecordedRequest | None, route: Route | None, others: Sequence[Process] = ()
+) -> Obstacle | None:
+    """What stands in the way of trying a process again; None: nothing. What cannot be forced comes first.
+
+    ``others`` bear the same request: what it was tried again as, and what it is itself another try of.
+    """
+    for one in (process, *others):
+        if not one.final:
+            what = "it is" if one is process else f"its request is also {one.id}, which is"
+            return Obstacle(f"{what} {one.state} and has not ended: cancel it, or settle what is in doubt", False)
     if route is None:
         return Obstacle(f"the policy has no route {process.route} any more", False)
     if request is None or not request.body.kept:
         return Obstacle("the body of its request is no longer kept", False)
     risks = []
-    if process.effect is Effect.APPLIED:
-        risks.append("the legacy system did it: once more would be a second time")
-    elif process.effect is not Effect.NONE:
-        risks.append("nobody knows what it did in the legacy system: once more could be a second time")
+    for one in (process, *others):
+        where = "" if one is process else f" as {one.id}"
+        if one.effect is Effect.APPLIED:
+            risks.append(f"the legacy system did it{where}: once more would be a second time")
+        elif one.effect is not Effect.NONE:
+            risks.append(f"nobody knows what it did in the legacy system{where}: once more could be a second time")
     bore = process.caller is not None or process.reason == CREDENTIALS_LOST
     if bore and not request.credentials and not _identifies_itself(route):
         risks.append("its client's credentials went when it ended: the legacy system would be called without them")
@@ -71,6 +80,7 @@ class Retries:
     def __init__(
         self,
         store: ProcessStore,
+        desk: Desk,
         bodies: Bodies,
         health: StoreHealth,
         notifier: Notifier,
@@ -82,6 +92,7 @@ class Retries:
         wake: Callable[[str, int], None],
     ) -> None:
         self._store = store
+        self._desk = desk
         self._bodies = bodies
         self._health = health
         self._notifier = notifier
@@ -91,6 +102,7 @@ class Retries:
         self._revision = revision
         self._wake = wake
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._turn = asyncio.Lock()  # of two who ask for the same, the second one is told of the first
 
     async def retry(self, process_id: str, *, force: bool) -> Process | Obstacle | Gone:
         """Accept the recorded request of a process once more. Returns the new process, which waits for its claim.
@@ -98,17 +110,21 @@ class Retries:
         Raises:
             StoreUnavailable: the store cannot record it; nothing is done.
         """
-        task = asyncio.get_running_loop().create_task(self._retry(process_id, force))
+        task = asyncio.get_running_loop().create_task(self._in_turn(process_id, force))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
+
+    async def _in_turn(self, process_id: str, force: bool) -> Process | Obstacle | Gone:
+        async with self._turn:
+            return await self._retry(process_id, force)
 
     async def _retry(self, process_id: str, force: bool) -> Process | Obstacle | Gone:
         process = await self._store.process(process_id)
         if not isinstance(process, Process):
             return Gone(process)
         request, route = await self._store.request(process_id), self._route_of(process.route)
-        stands = obstacle(process, request, route)
+        stands = obstacle(process, request, route, await self._others_of(process))
         if stands is not None and not (force and stands.forceable):
             return stands
         if (reason := self._health.refusal()) is not None:
@@ -120,6 +136,20 @@ class Retries:
         change = apply(None, Accept(draft, process.business_references), draft.created_at)
         await uninterrupted(self._store.commit(Commit(change, request=request)), partial(self._told, change))
         return change.process
+
+    async def _others_of(self, process: Process) -> Sequence[Process]:
+        """All other processes with its request that are kept: the first one, and what was made of each."""
+        first = process
+        while first.parent_id is not None and isinstance(parent := await self._store.process(first.parent_id), Process):
+            first = parent
+        family = [first]
+        for one in family:  # it grows meanwhile
+            search: Search | None = Search(parent_id=one.id, created_after=one.created_at)
+            while search is not None:
+                page = await self._desk.search(search)
+                family += page.processes
+                search = search._replace(before_id=page.before_id) if page.before_id is not None else None
+        return [one for one in family if one.id != process.id]
 
     async def _copy_body(self, request: RecordedRequest, source: str, to: str) -> None:
         for index in range(request.body.chunks):

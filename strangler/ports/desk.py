@@ -24,6 +24,7 @@ class Search(NamedTuple):
     reference: tuple[str | None, str] | None = None  # name (None: any) and text of a business reference
     correlation_id: str | None = None
     key: str | None = None  # the client's idempotency key
+    parent_id: str | None = None  # of what was made by trying this one again
     text: str | None = None  # is in the reason; ASCII letters without case
     before_id: str | None = None  # the cursor: where the page before ended
     limit: int = 50

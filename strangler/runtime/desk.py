@@ -63,6 +63,7 @@ def endpoints(reach: Reach) -> tuple[Endpoint, ...]:
         store,
         store,
         store,
+        store,
         reach.notifier,
         reach.clock,
         SystemIds(),

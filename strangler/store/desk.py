@@ -34,6 +34,8 @@ def terms_of(process: Process) -> set[int]:
         found.add(term("correlation", process.correlation_id))
     if process.key is not None:
         found.add(term("key", process.key))
+    if process.parent_id is not None:
+        found.add(term("parent", process.parent_id))
     return found
 
 
@@ -56,6 +58,8 @@ def reference_terms(references: str | None) -> set[int]:
 
 def searched_term(search: Search) -> int | None:
     """The term that a search is for; None: it has none."""
+    if search.parent_id is not None:
+        return term("parent", search.parent_id)
     if search.key is not None:
         return term("key", search.key)
     if search.reference is not None:
@@ -103,6 +107,7 @@ def sought(process: Process, search: Search) -> bool:
         and (search.reference is None or _refers(process, *search.reference))
         and (search.correlation_id is None or process.correlation_id == search.correlation_id)
         and (search.key is None or process.key == search.key)
+        and (search.parent_id is None or process.parent_id == search.parent_id)
         and (search.text is None or lower(search.text) in lower(process.reason or ""))
     )
 

@@ -76,6 +76,23 @@ def test_what_failed_for_want_of_its_credentials_is_not_sent_without_them(route:
     assert obstacle(lost, REQUEST, replace(route, call=replace(route.call, credentials="drop"))) is None
 
 
+def test_what_it_was_tried_again_as_stands_in_the_way_as_it_does_itself(route: Route) -> None:
+    nothing = ended()._replace(id="01a1f000-0000-7000-8000-000000000002")
+    assert obstacle(ended(), REQUEST, route, [nothing]) is None
+    for state in (State.RECEIVED, State.WAITING, State.IN_DOUBT):
+        open_one = nothing._replace(state=state, effect=None)
+        found = obstacle(ended(), REQUEST, route, [nothing, open_one])
+        assert found is not None
+        assert not found.forceable
+        assert open_one.id in found.why
+    for effect in (Effect.APPLIED, Effect.UNKNOWN):
+        found = obstacle(ended(), REQUEST, route, [nothing._replace(effect=effect)])
+        assert found is not None
+        assert found.forceable
+        assert nothing.id in found.why
+        assert "second time" in found.why
+
+
 def test_a_route_that_sends_no_credentials_of_clients_misses_none(route: Route) -> None:
     process = ended(caller="c" * 32)
     assert obstacle(process, REQUEST, route) is not None

@@ -189,6 +189,36 @@ async def test_a_process_is_tried_again_as_a_new_one(desk: Desk) -> None:
     assert "idempotencyKey" not in again
 
 
+async def test_of_several_who_have_a_process_tried_again_one_is_heard(desk: Desk) -> None:
+    first = await desk.submit({"answer": 422}, path="/open")
+    route = (await desk.settled(first))["route"]
+    await desk.post(f"/routes/{route}/hold")
+    told = await asyncio.gather(*(desk.post(f"/processes/{first}/retry", {"force": True}) for _ in range(4)))
+    assert sorted(one.status for one in told) == [201, 409, 409, 409]
+    [again] = [one.document["id"] for one in told if one.status == 201]
+    assert all(again in one.document["detail"] for one in told if one.status == 409)
+    assert {one.code for one in told} == {None, "not-retryable"}
+    await desk.post(f"/routes/{route}/release")
+    await desk.settled(again)
+    assert len(desk.called) == 2
+
+
+async def test_all_tries_of_one_request_stand_in_each_others_way(desk: Desk) -> None:
+    first = await desk.submit({"answer": 422}, path="/open")
+    route = (await desk.settled(first))["route"]
+    second = (await desk.post(f"/processes/{first}/retry")).document["id"]
+    await desk.settled(second)
+    await desk.post(f"/routes/{route}/hold")
+    third = (await desk.post(f"/processes/{first}/retry")).document["id"]
+    refused = await desk.post(f"/processes/{second}/retry")
+    assert (refused.status, refused.code) == (409, "not-retryable")
+    assert third in refused.document["detail"]
+    await desk.post(f"/routes/{route}/release")
+    await desk.settled(third)
+    fourth = await desk.post(f"/processes/{second}/retry")
+    assert (fourth.status, fourth.document["parentId"]) == (201, second)
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [

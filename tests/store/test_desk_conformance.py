@@ -124,6 +124,16 @@ async def test_by_the_idempotency_key_of_whichever_caller(store: Store) -> None:
     assert await all_pages(store, Search(key="k-1", states=tuple(MACHINE[PublicState.COMPLETED]))) == []
 
 
+async def test_by_what_it_was_made_of(store: Store) -> None:
+    first = await accepted(store)
+    again = [await accepted(store, at=NOON + number * HOUR, parent_id=first.id) for number in (1, 9)]
+    third = await accepted(store, at=NOON + 10 * HOUR, parent_id=again[0].id)
+    assert await all_pages(store, Search(parent_id=first.id, limit=1)) == ids(again)
+    assert await all_pages(store, Search(parent_id=first.id, created_after=first.created_at)) == ids(again)
+    assert await all_pages(store, Search(parent_id=again[0].id)) == [third.id]
+    assert await all_pages(store, Search(parent_id=third.id)) == []
+
+
 async def test_by_a_business_reference_of_the_request_or_of_the_reply(store: Store) -> None:
     claim = await accepted(store, {"policyNumber": "P-1003", "claimNumber": "C-1"})
     other = await accepted(store, {"policyNumber": "P-1003"}, at=NOON + HOUR)
