@@ -55,7 +55,7 @@ class ClientGone(Exception):
 
 
 class BodyTimeout(Exception):
-    """The client sent no byte of the body for too long."""
+    """The client sent no byte of the body for too long, or not all of it in time."""
 
 
 class BadBody(Exception):

@@ -360,7 +360,7 @@ def straight(route: Route) -> bool:
 
 def _unfinished(error: BodyTimeout | BadBody) -> Refused:
     if isinstance(error, BodyTimeout):
-        return Refused("request-timeout", "no byte of the body came for too long")
+        return Refused("request-timeout", str(error))
     return Refused("bad-request", f"the framing of the body is broken: {error}")
 
 

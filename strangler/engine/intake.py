@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Collection
@@ -9,13 +10,13 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from strangler.domain import tracing
-from strangler.domain.exchange import CHUNK_SIZE, Body, Header, RecordedRequest, Request
+from strangler.domain.exchange import CHUNK_SIZE, Body, BodyTimeout, Header, RecordedRequest, Request
 from strangler.engine.outgoing import REQUEST_PART
 from strangler.policy import prefer
 from strangler.policy.forwarding import forwarding_fields, owned, read_by_cgi
 from strangler.policy.model import Route
 from strangler.policy.upstreams import Forward
-from strangler.ports import Bodies, Ids
+from strangler.ports import LONGEST_UPLOAD, Bodies, Ids
 from strangler.wire.fields import HOP_BY_HOP, nominated
 
 _EMPTY = Body(0, hashlib.sha256(b"").digest(), b"")
@@ -59,15 +60,19 @@ async def read_body(
             if pieces is not None:
                 pieces.append(data)
             return Body(len(data), hashlib.sha256(data).digest(), data)
-        while data:
-            if pieces is not None:
-                pieces.append(data)
-            if intake.size + len(data) > limit:
-                await intake.discard()
-                return TooLarge()
-            await intake.take(data)
-            data = await request.body.read()
+        async with asyncio.timeout(LONGEST_UPLOAD):
+            while data:
+                if pieces is not None:
+                    pieces.append(data)
+                if intake.size + len(data) > limit:
+                    await intake.discard()
+                    return TooLarge()
+                await intake.take(data)
+                data = await request.body.read()
         return await intake.finish()
+    except TimeoutError:
+        await intake.discard()
+        raise BodyTimeout(f"the body took more than {LONGEST_UPLOAD / 3600:g} hours to arrive") from None
     except BaseException:
         await intake.discard()
         raise

@@ -67,6 +67,7 @@ from strangler.ports.standing import (
     Standing,
 )
 from strangler.ports.store import (
+    LONGEST_UPLOAD,
     Archive,
     ArchiveKind,
     Backlog,
@@ -106,6 +107,7 @@ from strangler.ports.world import (
 )
 
 __all__ = [
+    "LONGEST_UPLOAD",
     "MAX_KEYS",
     "Answered",
     "Archive",

@@ -151,6 +151,10 @@ class ProcessStore(Protocol):
         ...
 
 
+LONGEST_UPLOAD = 6 * 3600.0
+"""Seconds that a request's body may take to arrive. What no commit has named after four times as long is swept."""
+
+
 class Bodies(Protocol):
     """Chunks of bodies longer than one chunk. They count once a commit names them; what none names is swept."""
 

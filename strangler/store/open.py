@@ -117,7 +117,7 @@ def is_in_use(url: str) -> bool:
     """Whether somebody owns the store that a URL names.
 
     Raises:
-        OperatorError: it names none with a file.
+        OperatorError: it names none with a file, or it cannot be said.
     """
     path = store_path(url)
     if path is None or not path.exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntFlag
 
 from strangler.domain.process import Process, Tombstone
-from strangler.ports import Commit
+from strangler.ports import LONGEST_UPLOAD, Commit
 
 
 class Part(IntFlag):
@@ -18,8 +18,9 @@ class Part(IntFlag):
 
 NOTHING = Part(0)
 
-ORPHAN_AGE = 3_600_000
-"""Milliseconds after which a chunk of a process that does not exist is swept: no acceptance reads a body so long."""
+ORPHAN_AGE = 4 * int(LONGEST_UPLOAD * 1000)
+"""Milliseconds after which a chunk of a process that does not exist is swept: no body may take so long to arrive, even
+where the clock was set forward by hours meanwhile."""
 
 
 def subject(commit: Commit) -> str:

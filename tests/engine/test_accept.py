@@ -524,6 +524,28 @@ async def test_chunks_of_a_refused_body_are_discarded(policy: dict[str, object])
     assert world.store.kept_of() == set()
 
 
+async def test_a_body_that_takes_too_long_is_refused_before_its_chunks_are_taken_for_left_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("strangler.engine.intake.LONGEST_UPLOAD", 0.0)
+    world = await a_world()
+    request = large()
+    pieces = request.body
+
+    class Stalling:
+        async def read(self) -> bytes:
+            data = await pieces.read()
+            if world.store.written:
+                await asyncio.Event().wait()
+            return data
+
+    request.body = Stalling()
+    verdict = await refusal(world, request, "request-timeout")
+    assert "to arrive" in verdict.detail
+    assert world.store.written
+    assert world.store.kept_of() == set()
+
+
 async def test_chunks_of_a_body_that_could_not_be_recorded_are_discarded() -> None:
     world = await a_world()
     world.store.refuses = lambda commit: commit.request is not None

@@ -94,6 +94,24 @@ async def test_what_does_not_fit_is_refused_whole_and_reading_goes_on(store: Sql
         assert len(list(ledgers.all())) == len(accepted)
 
 
+async def test_a_turn_that_does_not_fit_is_no_group_commit(tmp_path: Path, clock: FakeClock) -> None:
+    told: list[int] = []
+    store = open_store(
+        f"sqlite:///{tmp_path}/s.db",
+        AesGcmSealer(b"k" * 32),
+        clock,
+        on_group_commit=lambda size, _seconds: told.append(size),
+    )
+    assert isinstance(store, SqliteStore)
+    await make.promise(store)
+    await fill(store)
+    before = len(told)
+    with pytest.raises(StoreUnavailable):
+        await store.commit(big())
+    assert len(told) == before
+    await store.close()
+
+
 async def test_all_of_a_turn_that_does_not_fit_are_told(store: SqliteStore) -> None:
     await fill(store)
     results = await asyncio.gather(*(store.commit(big()) for _ in range(5)), return_exceptions=True)

@@ -133,6 +133,12 @@ def test_whether_somebody_holds_it_is_seen_and_changes_nothing(tmp_path: Path) -
     assert OwnerLock.held(file) is False
 
 
+def test_a_lock_that_cannot_be_opened_is_not_taken_for_held(tmp_path: Path) -> None:
+    (tmp_path / "strangler.db.lock").mkdir()
+    with pytest.raises(OperatorError, match=r"strangler\.db\.lock: Is a directory"):
+        OwnerLock.held(tmp_path / "strangler.db")
+
+
 async def test_who_was_refused_at_opening_leaves_the_lock_free(tmp_path: Path, clock: FakeClock) -> None:
     file = tmp_path / "strangler.db"
     file.write_bytes(b"this is no database, and it is long enough to look like one" * 100)

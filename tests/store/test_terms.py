@@ -12,7 +12,7 @@ import pytest
 from strangler.domain.process import Process
 from strangler.ports import Committed, Search
 from strangler.store.desk import HOUR, hour_of
-from strangler.store.sqlite.forgetting_terms import EVERY
+from strangler.store.sqlite.forgetting_terms import EVERY, Forgetting
 from strangler.store.sqlite.searching import _LOOK_UP, _WALK, Searching
 from strangler.store.sqlite.store import SqliteStore
 from tests.store import builders as make
@@ -68,6 +68,21 @@ async def test_terms_of_a_process_that_is_gone_find_nothing(store: SqliteStore) 
     await ended(store, NOON + 1000)
     await store.sweep(NOON + RETAIN, 500)
     assert [p.created_at for p in (await store.search(Search(correlation_id="corr-1"))).processes] == [NOON + 1000]
+
+
+async def test_a_process_that_comes_after_the_look_keeps_the_terms_of_its_hour(store: SqliteStore) -> None:
+    await ended(store, NOON)
+    await store._do(lambda connection: connection.run("DELETE FROM process"))
+    late = make.draft(NOON + 1000, correlation_id="corr-1")
+
+    async def look(work: Any) -> Any:
+        found = await store._look(work)
+        assert found[0] == [hour_of(NOON)]
+        assert await store.commit(make.accept(late)) == Committed()
+        return found
+
+    assert await Forgetting().sweep(NOON + RETAIN, look, store._do) == 0
+    assert [process.id for process in (await store.search(Search(correlation_id="corr-1"))).processes] == [late.id]
 
 
 async def test_more_hours_than_one_look_takes_are_forgotten_by_the_next_ones(store: SqliteStore) -> None:

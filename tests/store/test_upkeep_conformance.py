@@ -254,15 +254,15 @@ async def test_lapsed_keys_go_and_living_ones_stay(store: Store) -> None:
     assert await store.process(lapsed.id) == lapsed
 
 
-async def test_chunks_of_no_process_are_swept_after_an_hour(store: Store) -> None:
+async def test_chunks_of_no_process_are_swept_when_no_upload_can_last_so_long(store: Store) -> None:
     loose, named = make.make_id(NOON), make.draft(NOON)
     for process_id in (loose, named.id):
         for index in range(3):
             await store.write_chunk(process_id, "request", index, b"x")
     await done(store, make.accept(named))
-    assert await store.sweep(NOON + HOUR, 100) == 0
-    assert await store.sweep(NOON + HOUR + 1, 2) == 2
-    assert await store.sweep(NOON + HOUR + 1, 100) == 1
+    assert await store.sweep(NOON + DAY, 100) == 0
+    assert await store.sweep(NOON + DAY + 1, 2) == 2
+    assert await store.sweep(NOON + DAY + 1, 100) == 1
     assert await store.read_chunk(named.id, "request", 2) == b"x"
     with pytest.raises(KeyError):
         await store.read_chunk(loose, "request", 2)

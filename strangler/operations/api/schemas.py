@@ -25,8 +25,9 @@ LINE: Schema = {
     "type": "string",
     "minLength": 1,
     "maxLength": 1000,
-    # Some of it is not blank. To Python, `$` also stands before a line feed that ends a text.
-    "pattern": r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s][^\x00-\x1f\x7f-\x9f]*$(?!\n)",
+    # Some of it is not blank. To Python, `$` also stands before a line feed that ends a text. What is blank at the
+    # begin is taken by itself: a text is read once, however long it is.
+    "pattern": r"^(?=[^\S\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])[^\x00-\x1f\x7f-\x9f]*$(?!\n)",
 }
 """Text on one line, without control characters."""
 

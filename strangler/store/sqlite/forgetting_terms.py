@@ -31,9 +31,9 @@ _HOURS = (
     "LIMIT ?2) SELECT json_group_array(hour) FROM hours WHERE hour IS NOT NULL"
 )
 _ANY = "SELECT 1 FROM process WHERE id >= ? AND id < ? LIMIT 1"
-_FORGET = (
-    "DELETE FROM lookup WHERE (hour, term, process_id) IN "
-    "(SELECT hour, term, process_id FROM lookup WHERE hour = ? LIMIT ?)"
+_FORGET = (  # a process of that hour may have been accepted since the look
+    "DELETE FROM lookup WHERE (hour, term, process_id) IN (SELECT hour, term, process_id FROM lookup WHERE hour = ? "
+    "AND NOT EXISTS (SELECT 1 FROM process WHERE id >= ? AND id < ?) LIMIT ?)"
 )
 
 
@@ -68,7 +68,7 @@ def _emptied(after: int, connection: Connection) -> Emptied:
 
 def _forget(hour: int, connection: Connection) -> int:
     """Forget some of the terms of an hour; how many."""
-    return connection.run(_FORGET, (hour, _ROWS))
+    return connection.run(_FORGET, (hour, *_bounds(hour), _ROWS))
 
 
 def _bounds(hour: int) -> tuple[bytearray, bytearray]:

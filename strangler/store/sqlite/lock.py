@@ -9,11 +9,16 @@ from pathlib import Path
 from strangler.domain.errors import OperatorError
 
 
+class InUse(OperatorError):
+    """Another process holds the store."""
+
+
 class OwnerLock:
     """A lock file beside the database, held until `release`; the kernel lets go of it when its holder dies.
 
     Raises:
-        OperatorError: another process holds it.
+        InUse: another process holds it.
+        OperatorError: the lock file cannot be opened.
     """
 
     def __init__(self, database: Path) -> None:
@@ -27,7 +32,7 @@ class OwnerLock:
         except BlockingIOError as error:
             holder = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(self._descriptor)
-            raise OperatorError(
+            raise InUse(
                 f"{database} is in use by another strangler (process {holder}); "
                 "one process owns a store: stop that one, or give this one another --store"
             ) from error
@@ -37,10 +42,14 @@ class OwnerLock:
 
     @staticmethod
     def held(database: Path) -> bool:
-        """Whether somebody holds it right now."""
+        """Whether somebody holds it right now.
+
+        Raises:
+            OperatorError: the lock file cannot be opened.
+        """
         try:
             OwnerLock(database).release()
-        except OperatorError:
+        except InUse:
             return True
         return False
 

@@ -133,9 +133,13 @@ class Writer:
         except Exception as error:  # whatever it is: who waits is told, and the next turn begins anew
             self._on_trouble(str(error))
             results = [Failure(StoreUnavailable(str(error))) for _ in batch]
-        self._tell(batch, results, time.perf_counter() - began)
+            self._tell(batch, results, None)
+        else:
+            self._tell(batch, results, time.perf_counter() - began)
 
-    def _tell(self, batch: list[_Waiting], results: list[Any], seconds: float) -> None:
+    def _tell(self, batch: list[_Waiting], results: list[Any], seconds: float | None) -> None:
+        """Tell who waits; ``seconds``: how long the commit took, None: there was none."""
+
         def settle() -> None:
             for waiting, result in zip(batch, results, strict=True):
                 if waiting.future.done():
@@ -144,7 +148,7 @@ class Writer:
                     waiting.future.set_exception(result.error)
                 else:
                     waiting.future.set_result(result)
-            if self._on_group_commit is not None:
+            if self._on_group_commit is not None and seconds is not None:
                 self._on_group_commit(len(batch), seconds)
 
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
