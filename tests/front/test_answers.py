@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from strangler.domain.exchange import Answer, Request
+from strangler.domain.exchange import Answer, Header, Request
 from strangler.domain.last_piece import LastPiece
+from strangler.front.response import respond
 from tests.front.scene import Scene
 
 G = b"GET /ours HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -45,6 +46,18 @@ async def pieces(*data: bytes) -> AsyncIterator[bytes]:
             b"abc",
         ),
         (b"GET /ours HTTP/1.1", Answer(599, [], b""), b"HTTP/1.1 599 \r\nContent-Length: 0", b""),
+        (
+            b"GET /ours HTTP/1.1",
+            Answer(304, [(b"Content-Length", b"77")], b""),
+            b"HTTP/1.1 304 Not Modified\r\nContent-Length: 77",
+            b"",
+        ),
+        (
+            b"GET /ours HTTP/1.1",
+            Answer(200, [(b"Content-Length", b"3"), (b"Content-Length", b"3")], b"abc"),
+            b"HTTP/1.1 200 OK\r\nContent-Length: 3",
+            b"abc",
+        ),
     ],
 )
 async def test_an_answer_is_framed(request_line: bytes, answer: Answer, head: bytes, body: bytes) -> None:
@@ -58,7 +71,41 @@ async def test_an_answer_is_framed(request_line: bytes, answer: Answer, head: by
         received, _, rest = (await client.to_end()).partition(b"\r\n\r\n")
         lines = set(received.split(b"\r\n")) - {b"Date: then"}
         assert lines == set(head.split(b"\r\n"))
+        assert received.lower().count(b"content-length") == head.lower().count(b"content-length")
         assert rest.startswith(body + b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize("as_it_came", [False, True])
+def test_an_answer_has_a_date_of_its_own_or_ours_but_what_came_without_one_goes_without(as_it_came: bool) -> None:
+    def dates(*headers: Header) -> list[bytes]:
+        answer = Answer(200, list(headers), b"", as_it_came=as_it_came)
+        head = respond(answer, to_head=False, old=False, keep=True, date=b"now").head
+        return [line for line in head.split(b"\r\n") if line.startswith(b"Date")]
+
+    assert dates((b"Date", b"then")) == [b"Date: then"]
+    assert dates() == ([] if as_it_came else [b"Date: now"])
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_what_has_no_body_by_its_status_is_written_without_one(status: int) -> None:
+    async with Scene() as scene:
+        scene.ours[b"/ours"] = Answer(status, [], pieces(b"abc"))
+        scene.ours[b"/last"] = Answer(200, [], b"last")
+        client = await scene.send(G + G.replace(b"ours", b"last"))
+        assert (await client.reply()).status == status
+        last = await client.reply()
+        assert last.head.startswith(b"HTTP/1.1 200 ")
+        assert last.body == b"last"
+
+
+async def test_a_client_of_old_is_told_that_its_connection_stays() -> None:
+    async with Scene() as scene:
+        scene.ours[b"/ours"] = Answer(200, [], b"abc")
+        client = await scene.client()
+        for _ in range(2):
+            client.send(b"GET /ours HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n")
+            reply = await client.reply()
+            assert (reply.body, reply.field("Connection")) == (b"abc", b"keep-alive")
 
 
 async def test_an_iterated_answer_is_chunked_or_has_its_length_or_ends_with_the_connection() -> None:

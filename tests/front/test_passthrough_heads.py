@@ -311,9 +311,9 @@ async def test_options_asterisk_goes_through_whatever_the_base_path() -> None:
 
 async def test_headers_that_the_policy_adds_are_on_the_reply() -> None:
     async with Scene() as scene:
-        scene.add_headers = ((b"Deprecation", b"@1735689600"),)
+        scene.add_headers = ((b"Deprecation", b"@1735689600"), (b"X-A", b"b"))
         _, answered, _ = await exchange(scene, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-        assert answered == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nDeprecation: @1735689600"
+        assert answered == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nDeprecation: @1735689600\r\nX-A: b"
 
 
 async def test_te_trailers_is_passed_on_because_trailers_are() -> None:

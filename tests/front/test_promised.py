@@ -111,6 +111,27 @@ async def test_who_is_said_to_answer_gets_the_body_and_may_pass_it_on(passes: bo
             assert (await client.reply()).body == b"hello"
 
 
+async def test_a_client_that_leaves_cancels_who_is_said_to_answer() -> None:
+    waiting, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def waits(request: Request) -> Answer:
+        waiting.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        raise AssertionError
+
+    async with Scene() as scene:
+        ours(scene, beginner := Beginner())
+        client = await scene.send(POST)
+        _, tell = await beginner.begun.get()
+        tell(lambda: waits)
+        await waiting.wait()
+        client.close()
+        await asyncio.wait_for(cancelled.wait(), 5)
+
+
 async def test_to_a_client_that_left_nothing_is_said() -> None:
     async with Scene() as scene:
         ours(scene, beginner := Beginner())
@@ -123,7 +144,10 @@ async def test_to_a_client_that_left_nothing_is_said() -> None:
 
 
 async def test_a_defect_at_the_beginning_and_one_at_the_end_are_each_answered() -> None:
+    late: list[Callable[[Said], None]] = []
+
     def broken(request: Request, data: bytes, tell: Callable[[Said], None]) -> bool:
+        late.append(tell)
         raise ValueError("a defect")
 
     def breaks() -> Answer:
@@ -132,6 +156,7 @@ async def test_a_defect_at_the_beginning_and_one_at_the_end_are_each_answered() 
     async with Scene() as scene:
         ours(scene, broken)
         assert (await (await scene.send(POST)).reply()).status == 500
+        late[0](lambda: pytest.fail("it is answered"))
         ours(scene, beginner := Beginner())
         client = await scene.send(POST)
         _, tell = await beginner.begun.get()

@@ -41,7 +41,7 @@ async def test_the_upgrade_goes_through_and_bytes_flow_both_ways() -> None:
             b"Connection: Upgrade",
             b"Upgrade: websocket",
         }
-        upstream.send(SWITCH + b"hello")
+        upstream.send(SWITCH.replace(b"Sec-", b"Transfer-Encoding: chunked\r\nSec-") + b"hello")
         switched = await client.head()
         assert set(switched.split(b"\r\n")) == {
             b"HTTP/1.1 101 Switching Protocols",
@@ -92,6 +92,7 @@ async def test_a_reset_on_one_side_is_seen_on_the_other() -> None:
         client, upstream = await tunnel(scene)
         client.reset()
         await upstream.gone()
+        await scene.told.until_passed(2)
 
 
 async def test_an_idle_tunnel_is_closed() -> None:
@@ -101,19 +102,21 @@ async def test_an_idle_tunnel_is_closed() -> None:
         await upstream.gone()
 
 
-async def test_a_tunnel_waits_for_a_slow_reader() -> None:
+@pytest.mark.parametrize("upwards", [True, False])
+async def test_a_tunnel_waits_for_a_slow_reader(upwards: bool) -> None:
     async with Scene() as scene:
         client, upstream = await tunnel(scene)
-        upstream.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer, reader = (client, upstream) if upwards else (upstream, client)
+        reader.writer.transport.pause_reading()  # type: ignore[attr-defined]
         size = 50_000_000
-        client.send(b"x" * size)
+        writer.send(b"x" * size)
         left = -1
-        while left != (left := client.writer.transport.get_write_buffer_size()):
+        while left != (left := writer.writer.transport.get_write_buffer_size()):
             for _ in range(200):
                 await asyncio.sleep(0)
         assert left > size // 2
-        upstream.writer.transport.resume_reading()  # type: ignore[attr-defined]
-        assert len(await upstream.exactly(size)) == size
+        reader.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert len(await reader.exactly(size)) == size
 
 
 async def test_however_much_was_sent_ahead_of_an_upgrade_it_and_what_follows_goes_through() -> None:
@@ -177,12 +180,21 @@ async def test_an_upgrade_that_is_not_tunnelled_is_not_asked_for(ask: bytes) -> 
         assert (await client.reply()).status == 502
 
 
-async def test_a_101_to_another_protocol_than_asked_for_is_502() -> None:
+@pytest.mark.parametrize(
+    "switch",
+    [
+        SWITCH.replace(b"websocket", b"other"),
+        SWITCH.replace(b"Upgrade: websocket\r\n", b""),
+        SWITCH.replace(b"Connection: upgrade\r\n", b""),
+        SWITCH.replace(b"Connection: upgrade", b"Connection: keep-alive"),
+    ],
+)
+async def test_a_101_to_another_protocol_than_asked_for_is_502(switch: bytes) -> None:
     async with Scene() as scene:
         client = await scene.send(ASK + b"\r\n")
         upstream = await scene.legacy.accept()
         await upstream.head()
-        upstream.send(SWITCH.replace(b"websocket", b"other"))
+        upstream.send(switch)
         assert (await client.reply()).status == 502
         await upstream.gone()
         client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
