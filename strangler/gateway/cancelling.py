@@ -29,10 +29,10 @@ class Cancelling:
             StoreUnavailable: the store cannot record it; nothing changed.
         """
         process = read.process
-        if process.final:
-            return process
         if self.foreign(read):
             return _refused(process, "forbidden", "a cookie is taken from pages of this origin only")
+        if process.final:
+            return process
         if not self.may(read):
             return _refused(process, "not-cancellable", "this route does not let you cancel it")
         cancelled = await self._commands.cancel(process)

@@ -87,3 +87,5 @@ async def test_a_page_of_another_origin_cannot_cancel_with_the_callers_cookie() 
 
     own = await scene.ask("DELETE", process, "", cookie, (b"Origin", BASE.encode()))
     assert own.status == 200
+    late = await scene.ask("DELETE", process, "", cookie, (b"Origin", b"https://evil.example"))
+    assert late.status == 403, "also of what has ended"
