@@ -84,6 +84,7 @@ class Process(NamedTuple):
     retain_bodies: int | None = None  # milliseconds its request and reply are kept; None: as long as itself
     retain_history: int | None = None
     retain_deliveries: int | None = None
+    had_credentials: bool | None = None  # its client gave some, which go with its end; None: it was not kept
 
     # What transitions change.
     state: State = State.RECEIVED

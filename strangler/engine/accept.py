@@ -284,9 +284,10 @@ class Acceptor:
         """The process that is going to be accepted, and its request as it is kept. ``told``: who is to be told."""
         request = submission.request
         known_as = names(request, self._means.ids, now)
-        draft = draft_of(submission, caller, body, key, process_id, known_as, now, self._revision(), told)
         trusted = self._trusted(request.peer)
         kept = recorded(request, body, submission.route, known_as, submission.decision.honoured, trusted=trusted)
+        had, revision = bool(kept.credentials), self._revision()
+        draft = draft_of(submission, caller, body, key, process_id, known_as, now, revision, told, had_credentials=had)
         return draft, kept
 
     async def _ready(

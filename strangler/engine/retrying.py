@@ -16,9 +16,14 @@ from strangler.domain.transitions import Change, apply
 from strangler.engine.notify import Notifier
 from strangler.engine.outgoing import REQUEST_PART
 from strangler.engine.uninterrupted import uninterrupted
-from strangler.policy.interpret import CREDENTIALS_LOST
 from strangler.policy.model import Route
 from strangler.ports import Bodies, Clock, Commit, Committed, Desk, Ids, ProcessStore, Search, StoreHealth, Verdict
+
+_WENT = "its client's credentials went when it ended: the legacy system would be called without them"
+_MAY_HAVE_GONE = (
+    "an older release accepted it, and did not keep whether its client gave credentials, which went when it ended: "
+    "the legacy system would be called without any"
+)
 
 
 class Obstacle(NamedTuple):
@@ -56,9 +61,8 @@ def obstacle(
             risks.append(f"the legacy system did it{where}: once more would be a second time")
         elif one.effect is not Effect.NONE:
             risks.append(f"nobody knows what it did in the legacy system{where}: once more could be a second time")
-    bore = process.caller is not None or process.reason == CREDENTIALS_LOST
-    if bore and not request.credentials and not _identifies_itself(route):
-        risks.append("its client's credentials went when it ended: the legacy system would be called without them")
+    if process.had_credentials is not False and not request.credentials and not _identifies_itself(route):
+        risks.append(_WENT if process.had_credentials else _MAY_HAVE_GONE)
     return Obstacle("; ".join(risks), True) if risks else None
 
 
@@ -184,6 +188,7 @@ def again(process: Process, route: Route, process_id: str, now: int, revision: s
         retain_bodies=kept.bodies,
         retain_history=kept.history,
         retain_deliveries=kept.deliveries,
+        had_credentials=process.had_credentials,
         promised=True,
         caller=process.caller,
         caller_name=process.caller_name,

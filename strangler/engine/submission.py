@@ -69,6 +69,8 @@ def draft_of(
     now: int,
     revision: str | None,
     subscriptions: str | None,
+    *,
+    had_credentials: bool,
 ) -> Process:
     """The process that is going to be accepted."""
     route = submission.route
@@ -103,6 +105,7 @@ def draft_of(
         kept.bodies,
         kept.history,
         kept.deliveries,
+        had_credentials,
     )
 
 

@@ -118,7 +118,8 @@ async def _recorded(submission: Submission, data: bytes, reply: Message | None, 
     kept = recorded(request, body, route, known_as, submission.decision.honoured, trusted=False)
     given = Refusals(cast(Instrument, _Unheard())).check_key(submission)
     key = key_of_client(request, route, None, body, given) if given is not None else None
-    draft = draft_of(submission, None, body, key, ids.process_id(now), known_as, now, None, None)
+    had, process_id = bool(kept.credentials), ids.process_id(now)
+    draft = draft_of(submission, None, body, key, process_id, known_as, now, None, None, had_credentials=had)
     sought = route.promise.references
     references = await found_in_request(store, sought, draft, kept) if sought is not None else None
     process = apply(None, Accept(draft, references), now).then(Claim("trial"), now).process

@@ -106,6 +106,7 @@ def check(ledger: Ledger | Unreadable, read_chunk: ReadChunk | None, now: int) -
     yield from _gone(ledger)
     yield from _bodies(ledger, read_chunk)
     yield from _key(ledger, now)
+    yield from _credentials(ledger)
     yield from _end(ledger)
     if not ledger.promised:
         wrong = f"its promise {ledger.process.promise} is not on record, or its text is another"
@@ -317,16 +318,26 @@ def _lapsing(process: Process, held: KeyRecord | None, now: int) -> str | None:
     return f"which lapses at {expires_at}, {'is not on record' if held is None else f'belongs to {held.process_id}'}"
 
 
-def _end(ledger: Ledger) -> Iterator[Finding]:
-    """With the end, the credentials go, and the time until it is forgotten begins."""
+def _credentials(ledger: Ledger) -> Iterator[Finding]:
+    """An open process has the credentials that it came with; with its end they go."""
     process = ledger.process
-    if process.final and ledger.sealed:
-        yield _finding(
-            process.id,
-            "credentials",
-            "it is final, and the credentials of its request are still there",
-            "Delete its row from the table credential while strangler does not run.",
-        )
+    if ledger.sealed:
+        advice = "Delete its row from the table credential while strangler does not run."
+        if process.final:
+            wrong = "it is final, and the credentials of its request are still there"
+            yield _finding(process.id, "credentials", wrong, advice)
+        elif process.had_credentials is False:
+            wrong = "its request came without credentials, and some are there"
+            yield _finding(process.id, "credentials", wrong, advice)
+    # One that was tried again goes without the credentials of the first one.
+    elif process.had_credentials and not process.final and process.parent_id is None:
+        wrong = "it is open, and the credentials of its request are missing"
+        yield _finding(process.id, "credentials", wrong, _RESTORE)
+
+
+def _end(ledger: Ledger) -> Iterator[Finding]:
+    """With the end, the time until it is forgotten begins."""
+    process = ledger.process
     until = ledger.retain_until_at
     if process.final != (until is not None):
         yield _finding(

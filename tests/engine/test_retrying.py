@@ -29,6 +29,7 @@ def ended(**fields: Any) -> Process:
         caller_name="broker-a",
         subscriptions='[["broker-a",null]]',
         business_references='{"policyNumber":"P-1"}',
+        had_credentials=False,
     )
     return draft._replace(**fields)
 
@@ -61,18 +62,28 @@ def test_what_nobody_can_send_is_not_tried_whoever_says_so(route: Route) -> None
 
 
 def test_all_risks_are_told_at_once_to_who_may_take_them(route: Route) -> None:
-    found = obstacle(ended(effect=Effect.UNKNOWN, caller="c" * 32), REQUEST, route)
+    found = obstacle(ended(effect=Effect.UNKNOWN, had_credentials=True), REQUEST, route)
     assert found is not None
     assert found.forceable
     assert "second time" in found.why
     assert "credentials" in found.why
 
 
-def test_what_failed_for_want_of_its_credentials_is_not_sent_without_them(route: Route) -> None:
-    lost = ended(reason="credentials-lost")
+@pytest.mark.parametrize(
+    ("had", "said"),
+    [
+        (True, "its client's credentials went when it ended"),
+        (None, "an older release accepted it, and did not keep whether its client gave credentials"),
+    ],
+)
+def test_what_had_credentials_or_may_have_had_some_is_not_sent_without_them(
+    route: Route, had: bool | None, said: str
+) -> None:
+    lost = ended(had_credentials=had)
     found = obstacle(lost, REQUEST, route)
     assert found is not None
-    assert "credentials" in found.why
+    assert said in found.why
+    assert found.forceable
     assert obstacle(lost, REQUEST, replace(route, call=replace(route.call, credentials="drop"))) is None
 
 
@@ -93,8 +104,12 @@ def test_what_it_was_tried_again_as_stands_in_the_way_as_it_does_itself(route: R
         assert "second time" in found.why
 
 
+def test_a_caller_who_gave_no_credentials_misses_none(route: Route) -> None:
+    assert obstacle(ended(caller="c" * 32), REQUEST, route) is None
+
+
 def test_a_route_that_sends_no_credentials_of_clients_misses_none(route: Route) -> None:
-    process = ended(caller="c" * 32)
+    process = ended(had_credentials=True)
     assert obstacle(process, REQUEST, route) is not None
     dropping = replace(route, call=replace(route.call, credentials="drop"))
     assert obstacle(process, REQUEST, dropping) is None
@@ -103,7 +118,7 @@ def test_a_route_that_sends_no_credentials_of_clients_misses_none(route: Route) 
 
 
 def test_the_new_one_is_of_the_same_caller_under_todays_promise_and_without_the_key(route: Route) -> None:
-    old = ended(caller="c" * 32)
+    old = ended(caller="c" * 32, had_credentials=True)
     new = again(old, route, "01a1f000-0000-7000-8000-000000000002", NOON + 5000, "beef")
     assert (new.parent_id, new.caller, new.caller_name, new.subscriptions) == (
         old.id,
@@ -112,6 +127,7 @@ def test_the_new_one_is_of_the_same_caller_under_todays_promise_and_without_the_
         old.subscriptions,
     )
     assert (new.promise, new.revision, new.created_at) == (route.promise.digest, "beef", NOON + 5000)
+    assert new.had_credentials, "it goes without them, and so would the next"
     assert (new.key, new.key_scope, new.key_lookup) == (None, None, None)
     assert new.state is State.RECEIVED
     assert new.promised, "it is repeated until its deadline where it surely did nothing"

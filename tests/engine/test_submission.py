@@ -29,6 +29,7 @@ def test_each_field_of_a_draft_holds_what_its_name_says() -> None:
         1000,
         "revision",
         "subscriptions",
+        had_credentials=True,
     )
     assert {name: getattr(draft, name) for name in ACCEPTED_FIELDS} == {
         "id": "01a3185c-5000-7000-8000-000000000001",
@@ -58,4 +59,5 @@ def test_each_field_of_a_draft_holds_what_its_name_says() -> None:
         "retain_bodies": 8000,
         "retain_history": 7000,
         "retain_deliveries": 6000,
+        "had_credentials": True,
     }

@@ -15,6 +15,9 @@ import pytest
 from strangler.domain.errors import StoreUnavailable
 from strangler.ports import Command
 from tests.operations.desk_stage import Desk, a_desk
+from tests.store import builders as make
+from tests.store.builders import after
+from tests.store.test_conformance import done
 
 NOBODY = "01a1f000-0000-7000-8000-000000000001"
 
@@ -107,7 +110,7 @@ async def test_one_process_whole(desk: Desk) -> None:
     assert not {
         word for word in ("session=1", '"me"', "hidden", "DE01", "DE02") if word in text.replace("[redacted]", "")
     }
-    assert whole["request"]["credentials"] == "none"
+    assert whole["request"]["credentials"] == "gone"
     assert whole["promise"]["text"]["route"] == "submit-claim"
     reloaded = (await desk.ask("POST", "/-/reload")).document
     assert whole["revision"] == reloaded["revision"][:16]
@@ -118,6 +121,15 @@ async def test_credentials_are_said_to_be_there_while_they_are_and_never_shown(d
     whole = (await desk.get(f"/processes/{process_id}")).document
     assert whole["request"]["credentials"] == "kept"
     assert "s3cret" not in json.dumps(whole)
+
+
+@pytest.mark.parametrize(("had", "told"), [(True, "gone"), (False, "none"), (None, "unknown")])
+async def test_what_became_of_credentials_is_told_when_a_process_ended(desk: Desk, had: bool | None, told: str) -> None:
+    draft = make.draft(had_credentials=had)
+    claimed = after(await done(desk.store, make.claim(after(await done(desk.store, make.accept(draft))))))
+    await done(desk.store, make.finish(claimed))
+    whole = (await desk.get(f"/processes/{draft.id}")).document
+    assert whole["request"]["credentials"] == told
 
 
 async def test_the_deadline_is_shown_as_it_stands_by_now(desk: Desk) -> None:
@@ -239,6 +251,18 @@ async def test_what_may_have_been_done_is_tried_again_only_by_who_says_so(
     assert (forced.status, forced.document["parentId"]) == (201, process_id)
     await desk.settled(forced.document["id"])
     assert len(desk.called) == 2
+
+
+async def test_credentials_that_name_no_caller_are_missed_too_and_by_each_that_is_tried_again(desk: Desk) -> None:
+    process_id = await desk.submit({"answer": 422}, path="/open", Cookie="session=17")
+    for _ in range(2):
+        await desk.settled(process_id)
+        refused = await desk.post(f"/processes/{process_id}/retry")
+        assert (refused.status, refused.code) == (409, "not-retryable")
+        assert "its client's credentials went" in refused.document["detail"]
+        process_id = (await desk.post(f"/processes/{process_id}/retry", {"force": True})).document["id"]
+    await desk.settled(process_id)
+    assert ["Cookie" in call["headers"] for call in desk.called] == [True, False, False]
 
 
 async def test_what_has_not_ended_is_not_tried_again_whoever_says_so(desk: Desk) -> None:

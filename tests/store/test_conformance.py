@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from typing import Any
 
+import orjson
 import pytest
 
 from strangler.domain.errors import StoreUnavailable
@@ -41,6 +42,18 @@ async def test_all_public_and_private_numbers_survive_their_full_range(store: St
     process = make.draft(key_life=2**53, retain=2**53, body_size=2**40, promised=False, caller=None)
     accepted = await done(store, make.accept(process))
     assert await store.process(process.id) == after(accepted)
+
+
+@pytest.mark.parametrize("bore", [True, False, None])
+async def test_whether_a_request_bore_credentials_is_known_when_they_are_gone(store: Store, bore: bool | None) -> None:
+    claimed = await done(store, make.claim(after(await done(store, make.accept(make.draft(had_credentials=bore))))))
+    await done(store, make.finish(after(claimed)))
+    found = await store.process(after(claimed).id)
+    assert not isinstance(found, Tombstone)
+    assert found is not None
+    assert found.had_credentials is bore
+    (event, *_) = await store.events(found.id)
+    assert orjson.loads(event.content)["set"].get("had_credentials") is bore, "it is sealed with the history"
 
 
 @pytest.mark.parametrize(

@@ -487,6 +487,27 @@ def test_credentials_that_outlived_their_process_are_found(url: str, processes: 
     assert found(url) == (process.id, "it is final, and the credentials of its request are still there")
 
 
+async def test_credentials_that_an_open_process_lost_are_found(url: str, clock: FakeClock) -> None:
+    store = open_store(url, AesGcmSealer(b"k" * 32), clock)
+    await make.promise(store)
+    bearing = after(await done(store, make.accept(make.draft(had_credentials=True))))
+    await done(store, make.accept(make.draft(had_credentials=False), request=make.request(credentials=())))
+    again = make.draft(had_credentials=True, parent_id=bearing.id)  # tried again without them
+    await done(store, make.accept(again, request=make.request(credentials=())))
+    await store.close()
+    assert findings(url) == []
+    tamper(url, "DELETE FROM credential")
+    assert found(url) == (bearing.id, "it is open, and the credentials of its request are missing")
+
+
+async def test_credentials_that_came_from_nowhere_are_found(url: str, clock: FakeClock) -> None:
+    store = open_store(url, AesGcmSealer(b"k" * 32), clock)
+    await make.promise(store)
+    process = after(await done(store, make.accept(make.draft(had_credentials=False))))
+    await store.close()
+    assert found(url) == (process.id, "its request came without credentials, and some are there")
+
+
 def test_a_process_that_would_be_kept_for_ever_or_forgotten_too_early_is_found(url: str, processes: Processes) -> None:
     tamper(url, "UPDATE process SET retain_until_at = NULL WHERE id = ?", id_bytes(processes["late"].id))
     assert found(url) == (processes["late"].id, "it is final and will never be forgotten")

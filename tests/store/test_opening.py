@@ -356,6 +356,7 @@ async def test_a_store_of_an_older_release_is_brought_up_to_date_with_what_it_ho
     writer.close()
     store = open_store(url_of(tmp_path), SEALER, clock)
     assert await store.process(written_then.id) == written_then
+    assert written_then.had_credentials is None, "nobody kept it then"
     assert list(await store.due("submit-claim", make.NOON, 10)) == [written_then]
     await done(store, make.claim(written_then))
     await store.close()

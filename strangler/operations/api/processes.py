@@ -245,7 +245,7 @@ async def _whole(process_id: str, sources: Sources) -> Told:
     request = await sources.store.request(process_id)
     if request is not None:
         data = await _begin(request.body, process_id, "request", sources.bodies)
-        document["request"] = shown.request(request, data, carried.sealed)
+        document["request"] = shown.request(process, request, data, carried.sealed)
     reply = await sources.store.reply(process_id)
     if reply is not None:
         data = await _begin(reply[1].body, process_id, f"reply-{reply[0]}", sources.bodies)

@@ -11,6 +11,7 @@ from urllib.parse import unquote_plus
 
 from strangler.domain import instant
 from strangler.domain.exchange import Body, Headers, RecordedReply, RecordedRequest
+from strangler.domain.process import Process
 from strangler.operations.api.schemas import COUNT, INSTANT, NUMBER, TEXT, TRUTH, a_list, an_object, one_of
 from strangler.policy.model import Promise, Redaction
 from strangler.policy.redaction import HIDDEN, shown_body, shown_headers
@@ -24,8 +25,9 @@ _BODY = an_object(
     {"text": TEXT, "base64": TEXT, "truncated": TRUTH, "hidden": TRUTH},
 )
 _HEADERS = a_list(an_object({"name": TEXT, "value": TEXT}))
+_CREDENTIALS = ("kept", "gone", "none", "unknown")
 REQUEST = an_object(
-    {"method": TEXT, "target": TEXT, "headers": _HEADERS, "body": _BODY, "credentials": one_of(["kept", "none"])}
+    {"method": TEXT, "target": TEXT, "headers": _HEADERS, "body": _BODY, "credentials": one_of(_CREDENTIALS)}
 )
 REPLY = an_object({"attempt": NUMBER, "status": NUMBER, "headers": _HEADERS, "body": _BODY}, {"reasonPhrase": TEXT})
 EVIDENCE = an_object(
@@ -44,14 +46,14 @@ class Shown:
             source[6:] for promise in promises for source in promise.access.identity if source.startswith("query:")
         }
 
-    def request(self, recorded: RecordedRequest, data: bytes, sealed: bool) -> dict[str, Any]:
-        """A recorded request; ``data`` is the first bytes of its body."""
+    def request(self, process: Process, recorded: RecordedRequest, data: bytes, sealed: bool) -> dict[str, Any]:
+        """The recorded request of a process; ``data`` is the first bytes of its body."""
         return {
             "method": recorded.method,
             "target": self._target(recorded.target),
             "headers": self._headers(recorded.headers),
             "body": self._body(recorded.body, data, recorded.headers),
-            "credentials": "kept" if sealed else "none",
+            "credentials": _credentials(process, sealed),
         }
 
     def reply(self, number: int, recorded: RecordedReply, data: bytes) -> dict[str, Any]:
@@ -112,6 +114,15 @@ class Shown:
         else:
             told["base64"] = b64encode(shown).decode()
         return told
+
+
+def _credentials(process: Process, sealed: bool) -> str:
+    """What is said of a client's credentials, which are never shown."""
+    if sealed:
+        return "kept"
+    if process.final and process.had_credentials is None:
+        return "unknown"
+    return "gone" if process.had_credentials else "none"
 
 
 def _text(data: bytes, *, cut: bool) -> str | None:

@@ -31,6 +31,7 @@ _FILES = (
     "0007_pauses.sql",
     "0008_probe.sql",
     "0009_retention.sql",
+    "0010_credentials.sql",
 )
 
 

@@ -33,6 +33,7 @@ _LOOKUP = 2048  # bytes of a page of the index of terms that may be its own, abo
 _ID = Process._fields.index("id")
 _PROMISED = Process._fields.index("promised")
 _PARENT = Process._fields.index("parent_id")
+_CREDENTIALS = Process._fields.index("had_credentials")
 _STATE = Process._fields.index("state")
 _HEAD = Process._fields.index("head")
 _BEGUN_UNTIL = Process._fields.index("attempts") + 1
@@ -162,6 +163,8 @@ def _process_row(process_id: bytearray, change: Change, end: End | None) -> tupl
     accepted[_PROMISED] = 1 if process.promised else 0
     if process.parent_id is not None:
         accepted[_PARENT] = id_bytes(process.parent_id)
+    if process.had_credentials is not None:
+        accepted[_CREDENTIALS] = 1 if process.had_credentials else 0
     accepted[_STATE] = _STATE_TEXTS[process.state]
     accepted[_HEAD] = bytearray(process.head)
     if retain_until_at is None:
@@ -271,6 +274,8 @@ def process_of(row: Sequence[Any]) -> Process:
     values[_PROMISED] = values[_PROMISED] == 1
     if values[_PARENT] is not None:
         values[_PARENT] = id_text(values[_PARENT])
+    if values[_CREDENTIALS] is not None:
+        values[_CREDENTIALS] = values[_CREDENTIALS] == 1
     values[_STATE] = _STATES[values[_STATE]]
     values[_UNRESOLVED] = values[_UNRESOLVED] == 1
     values[_SETTLING] = values[_SETTLING] == 1

@@ -40,7 +40,7 @@ _PROCESS_NULLABLE = frozenset(
         *("status", "reason", "effect", "result_status", "result_type", "result_length", "retain_until_at"),
         *("follow_target", "follow_until_at", "business_references"),
         *("revision", "trace", "trace_state", "subscriptions"),
-        *("retain_bodies", "retain_history", "retain_deliveries"),
+        *("retain_bodies", "retain_history", "retain_deliveries", "had_credentials"),
     }
 )
 
