@@ -116,8 +116,7 @@ class Deliverer:
             if due_at > now:
                 self._wake(self._lane(name), due_at)
             else:
-                lane = self._lane(name)
-                lane.timed = True
+                self._lane(name).timed = True
                 self.told((name,))
 
     async def drain(self, seconds: float) -> int:
@@ -180,7 +179,7 @@ class Deliverer:
     def call_again(self, lanes: Iterable[str]) -> None:
         """Look into these lanes at once: whoever asks knows better than a `Retry-After` of earlier."""
         for name in lanes:
-            self._lane(name).not_before = 0
+            self._lane(name).call_again()
             self.told((name,))
 
     def busy(self, delivery: Delivery) -> bool:
@@ -253,7 +252,7 @@ class Deliverer:
         processes: Mapping[str, Process] = {}
         try:
             due = await self._means.deliveries.due(lane.name, now, wanted)
-            processes = await self._means.deliveries.processes({one.process_id for one in lane.news(due)})
+            processes = await self._means.deliveries.processes({one.process_id for one in lane.news(due, now)})
             if lane.timed and len(due) < wanted:
                 lane.timed = False
                 later = (await self._means.deliveries.next_due(now)).get(lane.name)
@@ -263,7 +262,7 @@ class Deliverer:
             self._went_wrong(lane, error)
         finally:
             lane.unknown = lane.unknown or len(due) >= wanted
-            lane.stock(due, processes)
+            lane.stock(due, processes, now)
         self._pump(lane)
 
     async def _work(self, lane: DeliveryLane, receiver: Receiver, ready: Ready) -> None:
@@ -278,7 +277,7 @@ class Deliverer:
         try:
             gathered = await self._send(lane, receiver, ready)
         except Exception as error:
-            self._went_wrong(lane, error)
+            self._went_wrong(lane, error, ready.delivery)
         finally:
             if not gathered:
                 self._settled(lane, ready.delivery)
@@ -286,12 +285,14 @@ class Deliverer:
             self._calls -= 1
             self._let_in()
 
-    def _went_wrong(self, lane: DeliveryLane, error: Exception) -> None:
+    def _went_wrong(self, lane: DeliveryLane, error: Exception, delivery: Delivery | None = None) -> None:
         if isinstance(error, StoreUnavailable):
             self._wake(lane, self._means.clock.now() + _AFTER_FAULT)
         else:
-            # A defect of ours must not take the lane with it; what was to be sent is still due, and the next look's.
+            # A defect of ours must not take the lane with it; what was to be sent is still due, and a later look's.
             self._means.instrument.failed("deliver", error)
+            if delivery is not None:
+                lane.leave_out(delivery, self._means.clock.now())
 
     def _settled(self, lane: DeliveryLane, delivery: Delivery) -> None:
         lane.settled(delivery)
@@ -353,7 +354,7 @@ class Deliverer:
         try:
             await self._conclude(end.lane, end.step.before, end.attempt)
         except Exception as error:
-            self._went_wrong(end.lane, error)
+            self._went_wrong(end.lane, error, end.step.before)
         finally:
             self._settled(end.lane, end.step.before)
         self._let_in(end.lane)

@@ -28,6 +28,8 @@ NARROWED_AFTER = 5
 
 _LONGEST_SPARE = 60_000  # milliseconds between two tries while the fault is our own
 _FIRST_SPARE = 1_000
+_LONGEST_LEFT_OUT = 600_000  # milliseconds between two tries of a delivery that a defect of ours breaks …
+_FIRST_LEFT_OUT = 5_000  # … but for the second one, which is the next look's
 
 
 class Ready(NamedTuple):
@@ -44,6 +46,7 @@ class DeliveryLane:
         "_calls",
         "_full_at",
         "_in_hand",
+        "_left_out",
         "_ready",
         "_ready_keys",
         "_settled",
@@ -74,6 +77,7 @@ class DeliveryLane:
         self._calls = 0
         self._in_hand: set[DeliveryKey] = set()
         self._settled: set[DeliveryKey] = set()  # since the store was last asked
+        self._left_out: dict[DeliveryKey, tuple[int, int]] = {}  # how often a defect broke it, and until when
 
     def room(self, concurrency: int) -> bool:
         """Whether one more call may begin."""
@@ -108,16 +112,17 @@ class DeliveryLane:
     @property
     def wanted(self) -> int:
         """Deliveries to ask the store for: it still has as due what is in hand."""
-        return STOCK + len(self._in_hand)
+        return STOCK + len(self._in_hand) + len(self._left_out)
 
-    def news(self, due: Iterable[Delivery]) -> list[Delivery]:
+    def news(self, due: Iterable[Delivery], now: int) -> list[Delivery]:
         """What the store says is due, but for what is known better here."""
         known = self._ready_keys | self._in_hand | self._settled
+        known.update(key for key, (_, until) in self._left_out.items() if until > now)
         return [delivery for delivery in due if delivery[:3] not in known]
 
-    def stock(self, due: Iterable[Delivery], processes: Mapping[str, Process]) -> None:
+    def stock(self, due: Iterable[Delivery], processes: Mapping[str, Process], now: int) -> None:
         """Take what the store says is due; ``processes``, by id, are those that were read of what it tells of."""
-        for delivery in self.news(due):
+        for delivery in self.news(due, now):
             process = processes.get(delivery.process_id)
             told = process is not None and process.version == delivery.version
             self._add(delivery[:3], Ready(delivery, process if told else None))
@@ -160,6 +165,20 @@ class DeliveryLane:
         self._in_hand.discard(key)
         if self.stocking:
             self._settled.add(key)
+
+    def leave_out(self, delivery: Delivery, now: int) -> None:
+        """A defect of ours broke it: others go on without it, for longer each time; it may have been told already."""
+        key = delivery[:3]
+        times, _ = self._left_out.pop(key, (0, 0))
+        wait = min(_LONGEST_LEFT_OUT, _FIRST_LEFT_OUT << min(times - 1, 16)) if times else 0
+        self._left_out[key] = times + 1, now + wait
+        if len(self._left_out) > STOCK:
+            del self._left_out[next(iter(self._left_out))]
+
+    def call_again(self) -> None:
+        """Somebody wants it called now."""
+        self.not_before = 0
+        self._left_out.clear()
 
     def in_hand(self, delivery: Delivery) -> bool:
         """Whether a delivery is being sent, or was, and its end is not on disk yet."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -256,6 +257,47 @@ async def test_what_a_defect_of_ours_kept_from_being_sent_is_left_to_the_next_lo
     assert (alarms, defects) == ([], ["deliver"])
     await begun.pass_(0)
     assert (await begun.one(process)).state is DeliveryState.DELIVERED
+
+
+async def gaps(begun: Telling, looks: int) -> list[int]:
+    """So many looks, 5 s apart: how many lie between two calls."""
+    called_at = [0] * len(begun.sender.sent)
+    for look in range(1, looks + 1):
+        await begun.pass_(5)
+        called_at += [look] * (len(begun.sender.sent) - len(called_at))
+    return [later - earlier for earlier, later in pairwise(called_at)]
+
+
+async def test_what_a_defect_breaks_each_time_is_sent_less_and_less_often_and_others_go_on(begun: Telling) -> None:
+    begun.receiver(concurrency=1)
+    begun.sender.scripts["broker-a"] = [broken_by(RuntimeError("a defect"))] * 40
+    defects = defects_of(begun)
+    process = await begun.process()
+    await begun.settled()
+    assert await gaps(begun, 300) == [1, 1, 2, 4, 8, 16, 32, 64, 120]
+    begun.sender.scripts["broker-a"] = [OK]
+    others = await begun.processes(3)
+    await begun.pass_(5)
+    assert [(await begun.one(one)).state for one in others] == [DeliveryState.DELIVERED] * 3
+    assert (await begun.one(process)).state is DeliveryState.PENDING
+    assert defects == ["deliver"] * 10
+    await begun.redriver.one((await begun.one(process))[:3], "ann", "it is mended")
+    await begun.settled()
+    assert (await begun.one(process)).state is DeliveryState.DELIVERED
+
+
+async def test_an_end_that_cannot_be_stored_is_not_told_every_few_seconds(
+    begun: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defects_of(begun)
+    await begun.process()
+
+    def broken(step: Commit) -> asyncio.Future[Verdict]:
+        raise InternalError("it cannot be stored")
+
+    monkeypatch.setattr(begun.store, "commit", broken)
+    await begun.settled()
+    assert await gaps(begun, 40) == [1, 1, 2, 4, 8, 16]
 
 
 async def test_the_answer_of_a_scan_that_is_late_sends_nothing_twice(begun: Telling) -> None:
