@@ -235,7 +235,7 @@ class _Response:
             status: Any = self._policy.status
             return reply.status if status is None else int(status)
         found = self._status.evaluate(values)
-        if isinstance(found, bool) or not isinstance(found, int) or not 200 <= found <= 599:
+        if not isinstance(found, int) or not 200 <= found <= 599:
             raise ExpressionError(f"{self._status.text[:100]} is no status from 200 to 599")
         return found
 
