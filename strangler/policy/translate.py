@@ -106,11 +106,7 @@ class Interpreter:
         self._has_reply_hooks = self._rules.has_hooks or any(response.has_hooks for response in self._responses)
         self.needs_request = bool(names & {"body", "soap", "@"}) or self._has_reply_hooks
         """Whether a reply is translated with what stood in the body of the request."""
-        self.looks_into_reply = (
-            self._has_reply_hooks
-            or self._rules.looks_at_body
-            or any(response.looks_at_body for response in self._responses)
-        )
+        self.looks_into_reply = self._rules.looks_at_body or any(each.looks_at_body for each in self._responses)
         """Whether the reply has to come in a form that can be read."""
         self.reply_hooks = self._has_reply_hooks
         self.request_hooks = self._request is not None and self._request.has_hooks
