@@ -29,8 +29,8 @@ def find_hook(name: str) -> Hook:
     module, _, function = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), function, None)
-    except Exception as error:
-        # A module of the operator may raise anything while it is imported.
+    except (Exception, SystemExit) as error:
+        # A module of the operator may raise anything while it is imported; one that exits must not end the server.
         raise NoHook(f"{module} cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise NoHook(f"there is no function {function} in {module}")

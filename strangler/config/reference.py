@@ -33,8 +33,9 @@ refused by its name.
   A body that is packed with gzip or deflate is unpacked for it; where a reply is looked into, the upstream is asked for
   plain bytes (`Accept-Encoding: identity`).
 - **XML** is seen as `{root: {"@attribute": …, child: …, "#text": …}}`, by local names; a child that comes more than
-  once is a list, one that is named in `lists` always. Of a SOAP message it is what stands in its Body; a fault of
-  either version is `Fault: {code, subcode, reason, actor, detail}`.
+  once is a list, one that is named in `lists` always. White space around text is dropped; `xsi:nil` is null. Of a SOAP
+  message it is what stands in its Body; a fault of either version is `Fault: {code, subcode, reason, actor, detail}`.
+- **Numbers** outside JSON (in XML, forms, text, paths and headers) are written in digits, never with an exponent.
 - **Hooks**: `{python: "package.module:function"}` in place of an expression calls that function with the whole
   document (`method … process`, and `reply` where there is one) as plain dicts and lists, which it must not change; it
   returns plain JSON values. It runs in a thread of its own for at most 30 s, may be called more than once for a

@@ -42,8 +42,8 @@ def respond(answer: Answer, *, to_head: bool, old: bool, keep: bool, date: bytes
     without_length = status < 200 or status in (204, 304)
     lines, has_length, has_date = _lines(answer.headers, None if to_head or status == 304 else length)
     chunked = False
-    if without_length or has_length:
-        pass
+    if without_length or has_length or (to_head and answer.as_it_came):
+        pass  # a reply to a HEAD that came without a length does not say how long the body of a GET is
     elif length is not None:
         lines.append(b"Content-Length: %d" % length)
     elif to_head:

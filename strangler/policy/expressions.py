@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from math import isfinite
 from typing import Any
 from urllib.parse import quote
 
@@ -194,6 +196,22 @@ def multiselect(value: Any) -> str:
     raise ExpressionSyntaxError("expected an expression, or a mapping of names to expressions")
 
 
+def number_text(value: bool | int | float) -> str:
+    """A number in digits, without the exponent that decimals of XML Schema and of old systems do not know.
+
+    A truth value is written as in JSON.
+
+    Raises:
+        ExpressionError: it is infinite, as 1e999 is, or no number at all.
+    """
+    if not isinstance(value, float):
+        return json.dumps(value)
+    if not isfinite(value):
+        raise ExpressionError("a number that cannot be written in digits")
+    text = repr(value)
+    return format(Decimal(text), "f") if "e" in text else text
+
+
 def _scalar(expression: Expression, value: Any) -> str:
     match value:
         case None:
@@ -201,7 +219,7 @@ def _scalar(expression: Expression, value: Any) -> str:
         case str():
             return value
         case bool() | int() | float():
-            return json.dumps(value)
+            return number_text(value)
     raise ExpressionError(f"{expression.text} is a {'mapping' if isinstance(value, Mapping) else 'list'}, not a text")
 
 

@@ -64,8 +64,8 @@ class Compiled:
         assert self._hook is not None
         try:
             value = self._hook(Document.of(document).value)
-        except Exception as error:
-            # Whatever it is, it is the operator's, and it must not pass for an answer.
+        except (Exception, SystemExit) as error:
+            # Whatever it is, it is the operator's, and it must not pass for an answer, or for the end of the thread.
             raise ExpressionError(f"{self._name} raised {type(error).__name__}") from error
         if not _is_plain(value, 100):
             raise ExpressionError(f"{self._name} returned what is no plain JSON value")

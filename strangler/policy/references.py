@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from typing import Any, NamedTuple
 
 from strangler.domain.exchange import joined_fields
 from strangler.policy.documents import Asked, Read, read_body, reply_values, request_values
-from strangler.policy.expressions import REPLY_NAMES, Expression, ExpressionError
+from strangler.policy.expressions import REPLY_NAMES, Expression, ExpressionError, number_text
 from strangler.policy.measure import Document
 from strangler.policy.readable import Unparsable
 from strangler.policy.translate import Reply
@@ -99,10 +98,8 @@ def _texts(expressions: Mapping[str, Expression], document: Mapping[str, Any]) -
 
 def _text(value: Any) -> str | None:
     """A value as a reference; None: it is none."""
-    if isinstance(value, float) and not isfinite(value):
-        return None  # 1e999 is JSON, and no number that anybody would look for
     if isinstance(value, bool | int | float):
-        value = json.dumps(value)
+        value = number_text(value)
     if not isinstance(value, str) or not 0 < len(value) <= LONGEST or not value.isprintable():
         return None
     return value

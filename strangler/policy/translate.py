@@ -44,7 +44,7 @@ _OF_THE_BODY = frozenset(
 """Fields that speak of the body that came, and would lie about the one that is made."""
 
 _BODILESS = frozenset({204, 205, 304})
-_BROKEN_LINE = re.compile("[\r\n\0]")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # what no field value may hold: RFC 9110 section 5.5
 
 
 class Unreadable(ValueError):
@@ -295,8 +295,8 @@ def _changed(
         ]
     for name, template in templates:
         text = template.text(values)
-        if _BROKEN_LINE.search(text):
-            raise ExpressionError(f"the value of {name.decode()} breaks the line")
+        if _CONTROL.search(text):
+            raise ExpressionError(f"the value of {name.decode()} breaks the line, or has a control character in it")
         kept = [header for header in kept if header[0].lower() != name.lower()]
         if text:
             kept.append((name, text.encode("utf-8", "backslashreplace")))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from math import isfinite
 from typing import Any, Literal
 from xml.sax.saxutils import escape
 
-from strangler.policy.expressions import ExpressionError
+from strangler.policy.expressions import ExpressionError, number_text
 
 ENVELOPES: Mapping[str, str] = {
     "1.1": "http://schemas.xmlsoap.org/soap/envelope/",
@@ -161,20 +159,20 @@ def _attribute(key: str, value: Any) -> str:
 
 
 def text_of(value: Any) -> str:
-    """A scalar as text: numbers and booleans as JSON writes them, nothing for null.
+    """A scalar as text: numbers and booleans as `number_text` writes them, nothing for null.
 
     Raises:
-        ExpressionError: it is a mapping or a list.
+        ExpressionError: it is a mapping or a list, or a number that cannot be written.
     """
     kind = type(value)
     if kind is str:
         return value  # type: ignore[no-any-return]
-    if kind is int or (kind is float and isfinite(value)):
+    if kind is int:
         return repr(value)
     if value is None:
         return ""
     if isinstance(value, bool | int | float):
-        return json.dumps(value)
+        return number_text(value)
     raise ExpressionError(
         f"a {'mapping' if isinstance(value, Mapping) else 'list'} cannot stand where text is expected"
     )

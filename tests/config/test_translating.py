@@ -114,6 +114,13 @@ def test_a_promised_function_that_is_gone_fails_when_it_is_called() -> None:
     assert find_hook("tests.config.test_translating:hook") is hook
 
 
+def test_a_module_that_ends_the_program_is_none_of_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "raise SystemExit(3)", "ends_the_program.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(NoHook, match="ends_the_program cannot be imported: SystemExit: 3"):
+        find_hook("ends_the_program:function")
+
+
 @pytest.mark.parametrize(
     ("keys", "said"),
     [

@@ -31,6 +31,7 @@ async def pieces(*data: bytes) -> AsyncIterator[bytes]:
             b"HTTP/1.1 200 OK\r\nContent-Length: 77",
             b"",
         ),
+        (b"HEAD /ours HTTP/1.1", Answer(200, [], b"", as_it_came=True), b"HTTP/1.1 200 OK", b""),
         (b"GET /ours HTTP/1.1", Answer(204), b"HTTP/1.1 204 No Content", b""),
         (b"GET /ours HTTP/1.1", Answer(304, [(b"ETag", b"x")]), b"HTTP/1.1 304 Not Modified\r\nETag: x", b""),
         (

@@ -6,7 +6,9 @@ import gzip
 import json
 import tracemalloc
 import zlib
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -143,6 +145,14 @@ def test_an_answer_that_would_be_too_large_is_not_made() -> None:
 def test_a_hook_returns_plain_values_only(value: object) -> None:
     with pytest.raises(ExpressionError, match="plain JSON"):
         Compiled(Formula(python="a:b"), lambda name: lambda document: value).value({})
+
+
+def test_a_hook_that_would_end_the_program_has_failed() -> None:
+    def hook(document: Mapping[str, Any]) -> Any:
+        raise SystemExit(3)
+
+    with pytest.raises(ExpressionError, match="a:b raised SystemExit"):
+        Compiled(Formula(python="a:b"), lambda name: hook).value({})
 
 
 def test_a_hook_that_returns_itself_over_and_over_is_no_plain_value() -> None:
