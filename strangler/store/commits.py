@@ -35,7 +35,7 @@ class Commits:
         mark = marks.read(after)
         if mark is None or not self._count - len(self._events) <= mark.position <= self._count:
             return None
-        if mark.position and after != self._mark(mark.position):
+        if after != self._mark(mark.position):
             return None
         return self._from(mark.position)
 

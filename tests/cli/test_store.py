@@ -200,6 +200,41 @@ async def test_an_operator_still_sees_what_became_of_a_process_whose_parts_are_g
         assert "no longer kept" in again.document["detail"]
 
 
+async def test_a_backup_that_cannot_be_written_is_an_operators_error(desk: Desk, capsys: Capture) -> None:
+    copy = desk.folder / "nowhere" / "copy.db"
+    code, text = await said(capsys, "store", "backup", str(copy), "--store", desk.store_url)
+    assert (code, "No such file or directory" in text) == (2, True)
+
+
+@pytest.mark.parametrize("error", [errno.EEXIST, errno.EPERM])
+async def test_a_file_that_came_meanwhile_is_not_replaced_by_a_backup(
+    desk: Desk, capsys: Capture, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    copy = desk.folder / "copy.db"
+
+    def refused(*_: object) -> None:
+        copy.write_text("somebody else's")
+        raise OSError(error, "no link")
+
+    monkeypatch.setattr("strangler.store.sqlite.copying.os.link", refused)
+    code, text = await said(capsys, "store", "backup", str(copy), "--store", desk.store_url)
+    assert (code, f"{copy}: no link" in text) == (2, True)
+    assert copy.read_text() == "somebody else's"
+    assert [path.name for path in desk.folder.glob("copy*")] == ["copy.db"]
+
+
+async def test_a_disk_that_takes_no_copy_leaves_none_behind(
+    desk: Desk, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EIO, "no link")
+
+    monkeypatch.setattr("strangler.store.sqlite.copying.os.link", refused)
+    code, text = await said(capsys, "store", "backup", str(desk.folder / "copy.db"), "--store", desk.store_url)
+    assert (code, "no link" in text) == (2, True)
+    assert [*desk.folder.glob("copy*")] == []
+
+
 async def test_a_copy_gets_its_name_also_where_there_are_no_hard_links(
     desk: Desk, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

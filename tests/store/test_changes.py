@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from strangler.domain.process import Process
+from strangler.domain.steps import Claim, Postpone
 from strangler.ports import Changes, Commit, Committed
 from strangler.store import Store, marks
 from tests.store import builders as make
@@ -71,6 +72,16 @@ async def test_what_is_no_public_change_is_passed_over_and_moves_the_mark(store:
     assert versions(await look(store, changes.mark)) == []
 
 
+async def test_of_several_events_of_one_commit_those_that_are_public_are_told(store: Store) -> None:
+    mark = await begin(store)
+    claimed = make.accept()
+    assert claimed.change is not None
+    change = claimed.change.then(Claim("worker-1"), NOON).then(Postpone(NOON + 5000, "connection refused"), NOON)
+    assert [event.version for event in change.events] == [1, 2, 2]
+    process = await done(store, claimed._replace(change=change))
+    assert versions(await look(store, mark)) == [(process.id, 1), (process.id, 2)]
+
+
 async def test_a_caller_hears_of_nobody_elses_processes_and_of_none_of_another_resource(store: Store) -> None:
     mark = await begin(store)
     await done(store, make.accept(make.draft(caller="d" * 64)))
@@ -131,6 +142,8 @@ async def test_who_is_too_far_behind_begins_anew(short: None, store: Store) -> N
     mark = await begin(store)
     for _ in range(2):
         await done(store, make.accept())
-    assert await store.changes(RESOURCE, {CALLER}, mark) is not None
-    await done(store, make.accept())
+    changes = await look(store, mark)
+    assert len(changes.found) == 2
+    newest = await done(store, make.accept())
     assert await store.changes(RESOURCE, {CALLER}, mark) is None
+    assert versions(await look(store, changes.mark)) == [(newest.id, 1)]

@@ -312,6 +312,16 @@ async def test_a_process_is_kept_while_somebody_is_still_to_be_told(store: Store
         assert [*ledgers.strays(lambda: NOON)] == []
 
 
+async def test_who_is_still_to_be_told_of_one_process_keeps_no_other(store: Store) -> None:
+    told = await ended(store, TO_A)
+    made = await only(store, told)
+    await step(store, made, Taken(), NOON, attempt=attempt(made))
+    kept = await ended(store, TO_A)
+    assert await store.sweep(NOON + RETAIN + RETAIN // 2, 100) > 0
+    assert isinstance(await store.process(told.id), Tombstone)
+    assert isinstance(await store.process(kept.id), Process)
+
+
 async def test_what_is_held_keeps_its_process_too(store: Store) -> None:
     process = await ended(store, TO_A)
     await step(store, await only(store, process), Hold("paused"))

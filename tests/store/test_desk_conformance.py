@@ -100,6 +100,23 @@ async def test_by_the_word_of_the_domain_stored_or_promised(store: Store) -> Non
     assert await all_pages(store, Search(status="IN", status_means=means)) == ids([received])
 
 
+async def test_a_word_that_was_promised_is_that_of_its_promise_and_state_where_none_is_stored(store: Store) -> None:
+    means = (("q" * 64, PublicState.PROCESSING), ("r" * 64, PublicState.RECEIVED))
+
+    async def claimed(**fields: Any) -> Process:
+        return await kept(store, make.claim(await accepted(store, **fields)))
+
+    under_way = await claimed(promise="q" * 64)
+    settling = await kept(store, make.doubt(await claimed(promise="q" * 64), settling=True))
+    waiting = await accepted(store, promise="r" * 64)
+    await kept(store, make.doubt(await claimed(promise="q" * 64)))
+    await accepted(store, promise="q" * 64)
+    await claimed(promise="r" * 64)
+    await kept(store, make.report(await claimed(promise="q" * 64), "ASSESSED"))
+    found = await all_pages(store, Search(status="BUSY", status_means=means))
+    assert found == ids([under_way, settling, waiting])
+
+
 async def test_by_what_a_client_gave_and_by_what_we_made_up(store: Store) -> None:
     given = await accepted(store, correlation_id="order 17")
     made_up = f"{NOON:012x}" + "7" * 20

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from itertools import chain, repeat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +14,7 @@ from strangler.domain.exchange import CHUNK_SIZE, Body
 from strangler.domain.process import Process
 from strangler.ports import Commit, OpenException, Shed
 from strangler.store import Store
+from strangler.store import shedding as steps
 from strangler.store.fsck import Report
 from strangler.store.ids import id_bytes
 from strangler.store.open import open_store
@@ -65,6 +69,52 @@ async def test_it_goes_on_behind_the_last_one_until_there_are_no_more(store: Sto
     assert gone(store) == {process.id for process in processes}
 
 
+async def test_what_would_go_is_counted_once_by_who_goes_on_behind_it(store: Store) -> None:
+    processes = [await ended(store, number) for number in range(3)]
+    first = await store.sheddable(None, 1)
+    assert await store.sheddable(first.after, 10**9) == Shed(2, sizes(*processes[1:]), None)
+
+
+IDS = [make.make_id(NOON + number) for number in range(3)]
+
+
+async def a_shed(monkeypatch: pytest.MonkeyPatch, *instants: float, enough: int, there: int = 3) -> Shed:
+    """Two at a time, of three that have ten bytes each."""
+    monkeypatch.setattr(steps, "_STEP", 2)
+    monkeypatch.setattr(steps, "time", SimpleNamespace(monotonic=chain(instants, repeat(instants[-1])).__next__))
+
+    async def find(after: bytes, limit: int) -> list[steps.Candidate]:
+        behind = [key for key in map(id_bytes, IDS[:there]) if key > after]
+        return [steps.Candidate(bytes(key), 10, True) for key in behind[:limit]]
+
+    async def forget(_: Sequence[bytes]) -> None:
+        pass
+
+    return await steps.shed_with(find, forget, None, enough)
+
+
+@pytest.mark.parametrize(
+    ("enough", "there", "told"),
+    [
+        (100, 3, Shed(3, 30, None)),
+        (100, 2, Shed(2, 20, None)),
+        (100, 0, Shed(0, 0, None)),
+        (10, 3, Shed(1, 10, IDS[0])),
+        (20, 3, Shed(2, 20, IDS[1])),
+        (30, 3, Shed(3, 30, None)),
+        (10, 1, Shed(1, 10, None)),
+    ],
+)
+async def test_it_says_where_to_go_on_unless_all_were_looked_at(
+    monkeypatch: pytest.MonkeyPatch, enough: int, there: int, told: Shed
+) -> None:
+    assert await a_shed(monkeypatch, 0.0, enough=enough, there=there) == told
+
+
+async def test_after_a_while_it_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await a_shed(monkeypatch, 5.0, 5.0, 15.0, enough=100) == Shed(2, 20, IDS[1])
+
+
 async def test_what_is_open_or_looked_at_stays(store: Store) -> None:
     await done(store, make.accept())
     watched = await ended(store, 1)
@@ -74,7 +124,10 @@ async def test_what_is_open_or_looked_at_stays(store: Store) -> None:
 
 
 @pytest.mark.parametrize("really", [True, False])
-async def test_long_bodies_go_piece_by_piece(tmp_path: Path, clock: FakeClock, really: bool) -> None:
+async def test_long_bodies_go_piece_by_piece(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, really: bool
+) -> None:
+    monkeypatch.setattr(shedding, "PATIENCE", -1)
     store = open_store(f"sqlite:///{tmp_path}/s.db", AesGcmSealer(b"k" * 32), clock)
     await make.promise(store)
     process = await ended(store, 1)
