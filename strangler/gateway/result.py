@@ -105,7 +105,7 @@ def not_ready(process: Process, retry_after: int) -> Answer:
 
 def no_reply(process: Process) -> Answer:
     """The answer for a final process of which no reply of the legacy system is kept."""
-    if process.has_result and process.result_kept:
+    if process.result_kept:
         return _problem(process, "no-longer-kept", "the reply is past its retention; its status is still known")
     if process.has_result:
         return _problem(process, "result-too-large", "the legacy system's reply was larger than this route keeps")

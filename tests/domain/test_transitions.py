@@ -190,6 +190,39 @@ def test_an_interim_word_outlives_a_repeat_but_not_the_doubt_that_a_person_has_t
     assert (seen.public_state, seen.status, seen.reason) == (PublicState.UNCONFIRMED, "UNDER_REVIEW", "lost")
 
 
+@pytest.mark.parametrize("references", [None, '{"claim":"C-1"}'])
+def test_the_history_begins_with_the_acceptance_and_with_what_is_known(references: str | None) -> None:
+    process, (begin,) = walk(replace(ACCEPT, business_references=references))
+    content = json.loads(begin.content)
+    assert (content["transition"], content["from"], content["to"]) == ("Accept", None, "received")
+    assert None not in content["set"].values()
+    assert content["set"].get("business_references") == references == process.business_references
+
+
+@pytest.mark.parametrize(("settling", "note"), [(True, "lost"), (False, None)])
+def test_why_a_call_is_in_doubt_is_noted_until_a_person_is_told(settling: bool, note: str | None) -> None:
+    process, events = walk(ACCEPT, CLAIM, Doubt("lost", settling=settling))
+    assert json.loads(events[-1].content).get("note") == note
+    assert process.reason == (None if settling else "lost")
+
+
+def test_what_did_nothing_does_not_settle_an_attempt_before_it() -> None:
+    lost = (CLAIM, Doubt("lost", settling=True))
+    one, _ = walk(ACCEPT, *lost, Resume(NOON + 9, absent=True))
+    assert (one.attempts, one.unresolved) == (0, False)
+    two, _ = walk(ACCEPT, *lost, Resume(NOON + 9), *lost, Resume(NOON + 9, absent=True))
+    assert (two.attempts, two.unresolved) == (1, True)
+
+
+@pytest.mark.parametrize("settling", [False, True])
+def test_at_its_end_nothing_of_a_process_is_unresolved(settling: bool) -> None:
+    doubted, _ = walk(ACCEPT, CLAIM, Doubt("lost", settling=settling))
+    assert (doubted.unresolved, doubted.settling) == (True, settling)
+    ended = apply(doubted, Finish(State.FAILED, Effect.UNKNOWN), NOON + 9).process
+    assert (ended.unresolved, ended.settling, ended.due_at, ended.owner) == (False, False, None, None)
+    assert (ended.result_status, ended.result_kept) == (None, False)
+
+
 def test_an_interim_word_ends_with_the_process() -> None:
     for end in (DONE, Finish(State.FAILED, Effect.UNKNOWN)):
         assert walk(ACCEPT, CLAIM, Report("ASSESSING"), end)[0].status is None

@@ -7,9 +7,10 @@ import pytest
 from strangler.domain.exchange import Answer, Header
 from strangler.gateway.cors import Cors
 from strangler.policy.cors import allows, trusts
-from strangler.policy.model import AccessPolicy, CorsPolicy, JwtPolicy, Match, Mode, ProcessPolicy
+from strangler.policy.match import compile_table
+from strangler.policy.model import AccessPolicy, CorsPolicy, JwtPolicy, Match, Mode, ProcessPolicy, Table
 from tests.gateway.scene import R, Scene, a_promise, a_request
-from tests.gateway.sharing import shares
+from tests.gateway.sharing import a_route, shares
 
 APP = b"https://app.example"
 NAMED = CorsPolicy(origins=("https://app.example",), headers=("X-Tenant",), expose=("X-Total",))
@@ -84,7 +85,7 @@ def test_a_preflight_is_answered_for_the_route_and_for_its_processes(path: str, 
     assert found["Access-Control-Allow-Origin"] == "https://app.example"
     assert found["Access-Control-Allow-Methods"] == method
     assert found["Access-Control-Max-Age"] == "600"
-    assert found["Vary"].startswith("Origin")
+    assert found["Vary"] == "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
     assert "Access-Control-Allow-Credentials" not in found
     allowed = found["Access-Control-Allow-Headers"].split(", ")
     assert {"Content-Type", "Prefer", "Idempotency-Key", "Authorization", "X-Api-Key", "X-Tenant"} <= set(allowed)
@@ -210,6 +211,35 @@ def test_a_table_takes_effect_at_once() -> None:
     shares(cors, CorsPolicy())
     assert not cors.trusts(R, APP)
     assert not cors.serves("submit-claim")
+
+
+def test_a_route_that_shares_nothing_is_left_alone_beside_one_that_does() -> None:
+    cors = Cors()
+    quiet = a_route(CorsPolicy(), name="quiet", match=Match(paths=("/quiet",)), resource="/quiet-processes")
+    table = Table(revision="1", upstreams={}, routes={"submit-claim": a_route(NAMED), "quiet": quiet})
+    cors.load(table)
+    matcher = compile_table(table)
+    assert preflight(cors, matcher, "/claims", "POST") is not None
+    assert preflight(cors, matcher, "/quiet", "POST") is None
+    assert preflight(cors, matcher, f"/quiet-processes/{ID}", "GET") is None
+
+
+@pytest.mark.parametrize(("host", "served"), [(b"claims.example", True), (b"other.example", False)])
+def test_a_preflight_for_a_process_is_answered_where_its_routes_are_served(host: bytes, served: bool) -> None:
+    cors = Cors()
+    matcher = shares(cors, NAMED, match=Match(paths=("/claims",), hosts=("claims.example",)))
+    asked = ((b"Host", host), (b"Origin", APP), (b"Access-Control-Request-Method", b"GET"))
+    assert (cors.preflight(a_request("OPTIONS", f"{R}/{ID}", *asked), matcher) is not None) is served
+
+
+def test_a_page_may_send_only_such_marks_of_its_caller_as_are_header_fields() -> None:
+    cors = Cors()
+    access = AccessPolicy(identity=("header:X-Who", "cookie:session"))
+    answer = preflight(cors, shares(cors, NAMED, access=access), "/claims", "POST")
+    assert answer is not None
+    taken = fields(answer)["Access-Control-Allow-Headers"].split(", ")
+    assert "X-Who" in taken
+    assert "session" not in taken
 
 
 async def test_the_origin_of_the_base_and_those_named_may_cancel_with_a_cookie() -> None:

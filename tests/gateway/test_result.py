@@ -226,6 +226,7 @@ async def test_a_part_that_is_not_there_is_416() -> None:
     assert answer.status == 416
     assert field(answer, "Content-Range") == "bytes */10"
     assert field(answer, "Strangler-Source") == "proxy"
+    assert field(answer, "Strangler-Process") == f"{BASE}{R}/{process.id}"
 
 
 @pytest.mark.parametrize("status", [201, 202, 404])
@@ -285,6 +286,16 @@ async def test_an_end_without_a_reply_is_a_problem_that_says_whether_to_try_agai
     assert field(answer, "Strangler-Source") == "proxy"
     assert field(answer, "Strangler-Effect") == ("unknown" if effect == "unknown" else None)
     assert field(answer, "Retry-After") is None
+
+
+@pytest.mark.parametrize(("reason", "said"), [("E-17", "E-17"), (None, "it failed")])
+async def test_a_failure_without_a_reply_says_why_where_that_is_known(reason: str | None, said: str) -> None:
+    scene = Scene()
+    process = await scene.process(*SENT, finish(State.FAILED, Effect.UNKNOWN, reason=reason))
+
+    answer = await scene.ask("GET", process, "/result", ALICE)
+
+    assert json.loads(await content(answer))["detail"] == f"there is no reply of the legacy system: {said}"
 
 
 @pytest.mark.parametrize("state", [State.COMPLETED, State.REJECTED])

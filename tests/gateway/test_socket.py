@@ -11,10 +11,11 @@ from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import Answer, Header, Upgrade
 from strangler.domain.steps import Cancel, Claim, Doubt
+from strangler.gateway.socket import handshake
 from strangler.policy.model import AccessPolicy, CorsPolicy
 from tests.gateway.following import HANDSHAKE, ask_socket, connect
 from tests.gateway.jumping import run
-from tests.gateway.scene import ALICE, BOB, SENT, Scene, a_promise, content, field, finish
+from tests.gateway.scene import ALICE, BOB, SENT, Scene, a_promise, a_request, content, field, finish
 from tests.gateway.sharing import shares
 
 CANCEL = '{"type": "cancel"}'
@@ -78,6 +79,18 @@ async def test_what_is_no_handshake_is_refused(name: str, value: bytes | None, s
     assert field(answer, "Sec-WebSocket-Version") == ("13" if name.endswith("Version") else None)
 
 
+@pytest.mark.parametrize(("method", "has_body"), [("POST", False), ("HEAD", False), ("GET", True), ("GET", False)])
+def test_a_socket_is_opened_by_a_get_without_a_body(method: str, has_body: bool) -> None:
+    request = a_request(method, "/", *HANDSHAKE)
+    request.has_body = has_body
+    assert isinstance(handshake(request), Answer) is (method != "GET" or has_body)
+
+
+def test_one_of_several_protocols_that_are_asked_for_is_enough() -> None:
+    named = (b"Upgrade", b"h2c, WebSocket")
+    assert isinstance(handshake(a_request("GET", "/", *(h for h in HANDSHAKE if h[0] != b"Upgrade"), named)), list)
+
+
 async def test_a_client_may_cancel_and_hears_of_it_as_of_any_change() -> None:
     scene = Scene()
     process = await scene.process()
@@ -94,10 +107,11 @@ async def test_what_stands_in_the_way_of_cancelling_is_told_and_the_socket_stays
     process = await scene.process(*SENT)
     line = await connect(scene, process)
     await line.message()
-    line.say(CANCEL)
-    message = await line.message()
-    assert message["type"] == "problem"
-    assert (message["problem"]["code"], message["problem"]["status"]) == ("not-cancellable", 409)
+    for _ in range(2):
+        line.say(CANCEL)
+        message = await line.message()
+        assert message["type"] == "problem"
+        assert (message["problem"]["code"], message["problem"]["status"]) == ("not-cancellable", 409)
     await scene.goes_on(process, finish())
     assert (await line.message())["type"] == "final"
     assert await line.closed() == 1000
@@ -134,6 +148,7 @@ async def test_who_may_read_and_not_cancel_is_told_so() -> None:
         ('{"type": "subscribe"}', 1008),
         ('{"type": 7}', 1008),
         ("[" * 4000, 1008),
+        ("x" * 4096, 1008),
         ("x" * 4097, 1009),
         ("x" * 1_000_000, 1009),
     ],
