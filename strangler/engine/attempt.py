@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
+from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import Attempt, Fault, FaultKind, RecordedRequest
 from strangler.domain.outcome import Failed, InDoubt, Outcome, Pending, Retry
 from strangler.domain.process import Effect, Process
@@ -20,8 +21,6 @@ from strangler.policy.documents import Asked
 from strangler.policy.interpret import CREDENTIALS_LOST, interpret_fault, interpret_reply
 from strangler.policy.model import Route, on_in_doubt_for
 from strangler.policy.translate import REQUEST_NOT_TRANSLATED, Interpreter, Understood, Unreadable, Untranslatable
-
-_MIN_TIMEOUT = 0.001
 
 
 class Claimed(NamedTuple):
@@ -56,16 +55,25 @@ class AttemptUnderWay:
         self._concluded = False
         self._understands: tuple[Interpreter, Asked] | None = None  # on a route with a wall
         self._credentials = bool(self._request.credentials)
+        self._recorder = Recorder(
+            means.bodies, claimed.process.id, claimed.attempt.number, route.call.max_reply, self._too_large
+        )
 
     async def run(self) -> Process | None:
         """Send, record, conclude. Returns the process after it; None: another worker has it, or it was concluded."""
-        recorder = Recorder(
-            self._means.bodies,
-            self._process.id,
-            self._begun.number,
-            self._route.call.max_reply,
-            self._too_large,
-        )
+        try:
+            return await self._run(self._recorder)
+        except Exception as error:
+            # A defect of ours. The process must not stay under way: while our lease goes on it is nobody's orphan.
+            self._means.instrument.failed("execute", error)
+            await self._recorder.break_off()
+            if self._concluded:
+                return None
+            kind = FaultKind.INTERRUPTED if self._sending else FaultKind.NOT_SENT
+            fault = Fault(kind, f"a defect of Strangler: {type(error).__name__}")
+            return await self._conclude(interpret_fault(fault, self._route.call), fault, None)
+
+    async def _run(self, recorder: Recorder) -> Process | None:
         if lacks_credentials(self._request, self._route.call):
             unsent = Fault(FaultKind.NOT_SENT, "its credentials do not open under today's identity key")
             return await self._conclude(Failed(CREDENTIALS_LOST, Effect.NONE), unsent, None)
@@ -90,6 +98,9 @@ class AttemptUnderWay:
             # It was translated when it was accepted, so this is the operator's: a hook, or a promise of long ago.
             fault = Fault(FaultKind.NOT_SENT, f"{REQUEST_NOT_TRANSLATED}: {error}")
             return await self._conclude(Failed(REQUEST_NOT_TRANSLATED, Effect.NONE), fault, None)
+        except StoreUnavailable:
+            fault = Fault(FaultKind.NOT_SENT, "the recorded body cannot be read: StoreUnavailable")
+            return await self._conclude(interpret_fault(fault, call), fault, None)
         self._request, asked = ready
         kept = None
         if self._ready is None and self._begun.number == 1 and interpreter.translates_request:
@@ -114,12 +125,14 @@ class AttemptUnderWay:
         call = self._route.call
         now = self._means.clock.now()
         left = (self._means.pauses.over_at(self._process, now) - now) / 1000
+        if left <= 0:
+            return Fault(FaultKind.NOT_SENT, "its deadline passed before it was sent", timeout=True)
         try:
             fault = await self._means.upstream.call(
                 self._route.upstream,
                 outgoing(self._process, self._request, self._route, self._means.bodies),
                 recorder,
-                timeout=max(_MIN_TIMEOUT, min(call.timeout, left)),
+                timeout=min(call.timeout, left),
                 may_send=self._may_send,
                 fresh=on_in_doubt_for(call.on_in_doubt, self._process.method) != "retry",
             )
@@ -178,7 +191,7 @@ class AttemptUnderWay:
             return None
         live = LiveReply(recorder.status, recorder.reason, recorder.headers)
         self._concluded = True
-        await self._conclude(outcome, None, recorder, live, rule)
-        if not self._outcomes.awaited(self._process.id):
+        after = await self._conclude(outcome, None, recorder, live, rule)
+        if after is None or not self._outcomes.awaited(self._process.id):
             live.abandon()
         return live

@@ -133,8 +133,8 @@ class Concluder:
                 break
             current = await self.current(process)
             if current is None or (current.fence, current.state) != (process.fence, process.state):
-                if recorder is not None and reply is not None:
-                    await self._late(process, outcome, attempt, recorder, reply, references)
+                if recorder is not None and result is not None:
+                    await self._late(process, outcome, attempt, recorder, result, reply, references)
                 return None
             process = current  # somebody told how far it is meanwhile; the attempt is ours all the same
         self._notifier.committed(change, settled)
@@ -308,14 +308,18 @@ class Concluder:
         outcome: Outcome,
         attempt: Attempt,
         recorder: Recorder,
-        reply: RecordedReply,
+        result: Result,
+        reply: RecordedReply | None,
         references: dict[str, str],
     ) -> None:
-        """A reply under a stale fence: it settles a process still in doubt; else it is kept for a person to see."""
+        """A reply under a stale fence: it settles a process still in doubt; else it is kept for a person to see.
+
+        ``reply`` None: it is too large to keep.
+        """
         means = self._means
         evidence = await self._evidence(attempt, recorder, late=True)
         while (current := await self.current(process)) is not None:
-            transitions = settled_late(current, outcome, recorder.result())
+            transitions = settled_late(current, outcome, result)
             if transitions is None:
                 break
             change = applied(current, ended_with(current, transitions, references), means.clock.now())

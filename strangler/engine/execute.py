@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from strangler.domain.errors import StoreUnavailable
@@ -31,6 +32,7 @@ from strangler.ports import Commit, Gate, Shut, Slots, Stale
 
 _STORE_PAUSE = 1000  # milliseconds until the store is asked again after it could not answer
 _AFTER_DEFECT = 30_000  # milliseconds until what a defect of ours kept from being looked after is tried again
+_DISK = 0.01  # seconds between two looks whether what was being accepted has begun
 _AFTER_CANCEL = 5.0  # seconds for what was cut off to be committed as such
 
 
@@ -70,6 +72,7 @@ class Executor:
         self._slots = slots if slots is not None else AllSlots()
         self._gate = gate if gate is not None else OpenGate()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reserved = 0  # slots of calls that begin once a commit is on disk
         self._wakes = Wakes(means.clock, self.look)
         self._draining = False
 
@@ -92,10 +95,12 @@ class Executor:
         if trial is None:
             return None
         lane.running += 1
+        self._reserved += 1
         return Reserved(self._means.lease.term, trial)
 
     def release(self, route: str, reserved: Reserved) -> None:
         """A reserved slot is not needed."""
+        self._reserved -= 1
         self._freed(self._lanes.of(route), reserved.trial, None)
 
     def begun(self, process: Process, now: int) -> Attempt:
@@ -104,6 +109,7 @@ class Executor:
 
     def start(self, claimed: Claimed, reserved: Reserved) -> None:
         """Call for a process that was claimed with its acceptance; its slot is reserved."""
+        self._reserved -= 1
         self._spawn(self._run(self._lanes.of(claimed.process.route), claimed, reserved.trial))
 
     def enqueue(self, process: Process) -> None:
@@ -142,9 +148,12 @@ class Executor:
         """
         self._draining = True
         self._wakes.stop()
-        if not self._tasks:
-            return 0
-        _, left = await asyncio.wait(self._tasks, timeout=timeout)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._tasks or self._reserved:
+                    # What is reserved begins a call as soon as its acceptance is on disk.
+                    await (asyncio.wait(self._tasks) if self._tasks else asyncio.sleep(_DISK))
+        left = [task for task in self._tasks if not task.done()]
         for task in left:
             task.cancel()
         if left:
@@ -198,7 +207,9 @@ class Executor:
         try:
             claimed = await self._claim(lane, process)
         except Exception as error:
+            # A defect of ours. The lane has let go of it, so that nobody else would look.
             self._means.instrument.failed("claim", error)
+            self.wake(lane.route, self._means.clock.now() + _AFTER_DEFECT)
         if claimed is None:
             self._freed(lane, trial, None)
         else:
@@ -209,7 +220,7 @@ class Executor:
         try:
             failed = await self._call(lane, claimed)
         except Exception as error:
-            # A defect of ours must not take the slot with it; supervision finds the process.
+            # A defect of ours must not take the slot with it.
             self._means.instrument.failed("execute", error)
         finally:
             self._freed(lane, trial, failed)

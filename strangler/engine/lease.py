@@ -80,6 +80,9 @@ class LeaseKeeper:
                 await self.renew()
             except StoreUnavailable as error:
                 self._instrument.note("lease_not_renewed", "error", reason=str(error))
+            except Exception as error:
+                # A defect in one renewal must not end all later ones.
+                self._instrument.failed("lease", error)
 
     async def resign(self) -> None:
         """Give the lease back: nothing is sent any more, and nobody has to wait for it to run out."""

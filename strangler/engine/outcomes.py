@@ -16,7 +16,7 @@ from strangler.engine.recorder import LiveReply
 
 
 class Settled(NamedTuple):
-    """A process that came to an end, or to where only a person can settle it."""
+    """A process as it was committed a moment ago, or will be once the store can, with the reply that led there."""
 
     process: Process
     attempt: int = 0
@@ -25,7 +25,7 @@ class Settled(NamedTuple):
 
 
 class Outcomes:
-    """The settled processes that somebody waits for; forgotten when nobody does."""
+    """What became of the processes that somebody waits for; forgotten when nobody does."""
 
     def __init__(self) -> None:
         self._interest: dict[str, int] = {}
@@ -41,7 +41,7 @@ class Outcomes:
             self._settled[settled.process.id] = settled
 
     def get(self, process_id: str) -> Settled | None:
-        """What is known, if it is settled."""
+        """What was put last, if anything."""
         return self._settled.get(process_id)
 
     def interest(self, process_id: str) -> Interest:

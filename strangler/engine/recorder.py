@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import CHUNK_SIZE, Body, Headers, RecordedReply, joined_field
@@ -13,7 +13,9 @@ from strangler.domain.steps import Result
 from strangler.ports import Bodies
 
 STORE_RETRY = 0.2
-"""Seconds between two tries to store what the store refused."""
+"""Seconds between two tries of what the store refused: a reply is not given up because the store cannot just now."""
+
+Found = TypeVar("Found")
 
 
 def reply_part(attempt: int) -> str:
@@ -77,7 +79,7 @@ class Recorder:
             await self._cut()
 
     async def finish(self) -> RecordedReply:
-        """The whole reply as it is to be recorded. What the store refused of its chunks is tried until it is taken."""
+        """The whole reply as it is to be recorded."""
         if self.too_large:
             await self.close()
             return RecordedReply(self.status, self.reason, self.headers, Body(self.size, b"", None, kept=False))
@@ -143,7 +145,7 @@ class Recorder:
     async def _chunk(self, index: int) -> bytes:
         if index in self._unstored:
             return self._unstored[index]
-        return await self._bodies.read_chunk(self._process_id, self._part, index)
+        return await _insist(lambda: self._bodies.read_chunk(self._process_id, self._part, index))
 
     async def _cut(self) -> None:
         while len(self._pending) >= CHUNK_SIZE:
@@ -179,10 +181,7 @@ class Recorder:
             await self._forget()
             return
         for index in range(self._chunks):
-            chunk = self._unstored.get(index)
-            if chunk is None:
-                chunk = await self._bodies.read_chunk(self._process_id, self._part, index)
-            await self._live.put(chunk)
+            await self._live.put(await self._chunk(index))
         await self._live.put(bytes(self._pending))
         await self._forget()
 
@@ -190,7 +189,16 @@ class Recorder:
         self._pending.clear()
         self._unstored.clear()
         if self._chunks:
-            await self._bodies.discard_chunks(self._process_id, self._part)
+            await _insist(lambda: self._bodies.discard_chunks(self._process_id, self._part))
+
+
+async def _insist(ask: Callable[[], Awaitable[Found]]) -> Found:
+    """What the store answers, as soon as it does."""
+    while True:
+        try:
+            return await ask()
+        except StoreUnavailable:
+            await asyncio.sleep(STORE_RETRY)
 
 
 class LiveReply:
