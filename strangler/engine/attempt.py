@@ -18,6 +18,7 @@ from strangler.engine.recorder import LiveReply, Recorder
 from strangler.engine.translating import Ready, keep_sent, prepared, understood
 from strangler.policy.circuit import says_down
 from strangler.policy.documents import Asked
+from strangler.policy.follow_up import repeats
 from strangler.policy.interpret import CREDENTIALS_LOST, interpret_fault, interpret_reply
 from strangler.policy.model import Route, on_in_doubt_for
 from strangler.policy.translate import REQUEST_NOT_TRANSLATED, Interpreter, Understood, Unreadable, Untranslatable
@@ -119,7 +120,8 @@ class AttemptUnderWay:
 
     async def _understand(self, recorder: Recorder) -> Understood:
         assert self._understands is not None
-        return await understood(*self._understands, recorder, self._interpret(recorder), self._means.clock.now())
+        built_in, again = self._interpret(recorder), repeats(self._process)
+        return await understood(*self._understands, recorder, built_in, self._means.clock.now(), repeats=again)
 
     async def _send(self, recorder: Recorder) -> Fault | None:
         call = self._route.call

@@ -76,15 +76,15 @@ async def translated(interpreter: Interpreter, asked: Asked) -> Sent:
 
 
 async def understood(
-    interpreter: Interpreter, asked: Asked, recorder: Recorder, built_in: Outcome, now: int
+    interpreter: Interpreter, asked: Asked, recorder: Recorder, built_in: Outcome, now: int, *, repeats: bool = True
 ) -> Understood:
     """What a whole reply means; where the route translates it, the recorder holds the translated one from then on.
 
-    ``built_in``: what it means by the rules behind the last one of the route.
+    ``built_in`` and ``repeats`` as in `Interpreter.reply`.
     """
     data = await recorder.whole() if interpreter.looks_into_reply or interpreter.translates_reply else b""
     reply = Reply(recorder.status, recorder.headers, data)
-    work = partial(interpreter.reply, asked, reply, built_in, now)
+    work = partial(interpreter.reply, asked, reply, built_in, now, repeats=repeats)
     try:
         size = weight(len(data or b""), recorder.headers)
         if interpreter.needs_request:

@@ -47,7 +47,7 @@ def follow_up(
         case Completed() | Rejected() | Failed():
             return (finished(process, outcome, result),)
         case Retry(reason, after):
-            if process.promised or process.unresolved:
+            if repeats(process):
                 wait = delay(call.backoff, process.tries, chance, after)
                 return (Postpone(now + round(wait * 1000), reason),)
             # No 202 has left: a client that still waits is told at once and may decide for itself.
@@ -60,6 +60,11 @@ def follow_up(
             return _in_doubt(process, reason, call, on_in_doubt, now, chance)
         case _:
             assert_never(outcome)
+
+
+def repeats(process: Process) -> bool:
+    """Whether what surely did nothing is sent again; where it is not, the reply that says so is the client's."""
+    return process.promised or process.unresolved
 
 
 def finished(process: Process, outcome: Completed | Rejected | Failed, result: Result | None) -> Finish:

@@ -124,8 +124,13 @@ class Interpreter:
         assert translation is not None
         return translation.sent(asked, self._wall.paths)
 
-    def reply(self, asked: Asked, reply: Reply, built_in: Outcome, now: int) -> Understood:
-        """What a whole reply means, and what the client gets of it; ``built_in``: by the rules behind the last one."""
+    def reply(self, asked: Asked, reply: Reply, built_in: Outcome, now: int, *, repeats: bool = True) -> Understood:
+        """What a whole reply means, and what the client gets of it.
+
+        Args:
+            built_in: what it means by the rules behind the last one.
+            repeats: what did nothing is sent again; if not, the client gets the reply that says so.
+        """
         seen = _Seen(asked, reply, self._wall)
         decided = self._rules.decide(reply.status, reply.headers, seen, now)
         if decided is not None:
@@ -133,11 +138,15 @@ class Interpreter:
         else:
             outcome = built_in
             rule = rule_of(reply.status)
-        if isinstance(outcome, Retry | Pending | InDoubt) or not self._responses or reply.data is None:
+        refused = isinstance(outcome, Retry)
+        undecided = isinstance(outcome, Pending | InDoubt) or (refused and repeats)
+        if undecided or not self._responses or reply.data is None:
             return Understood(outcome, rule, None)
         try:
             return Understood(outcome, rule, self._translated(reply, seen))
         except (ExpressionError, Unparsable) as error:
+            if refused:
+                return Understood(outcome, rule, None)  # it did nothing, whatever its reply looks like
             # The reply is not what the policy takes it for, so what the rules made of it is in question too.
             return Understood(InDoubt(NOT_TRANSLATED), f"{rule}; translate.response failed: {error}", None)
 

@@ -33,7 +33,7 @@ from strangler.engine.translating import prepared, understood
 from strangler.gateway.switch import client_value
 from strangler.policy import prefer
 from strangler.policy.decide import Decision, decide
-from strangler.policy.follow_up import follow_up
+from strangler.policy.follow_up import follow_up, repeats
 from strangler.policy.interpret import interpret_reply, rule_of
 from strangler.policy.match import compile_table
 from strangler.policy.model import Mode, Route, Table, on_in_doubt_for
@@ -143,7 +143,7 @@ async def _recorded(submission: Submission, data: bytes, reply: Message | None, 
     outcome: Outcome = interpret_reply(sent.method, status, reply.headers, route.call, now, deferred_credentials=False)
     rule = rule_of(status)
     if wall is not None and seen is not None:
-        outcome, rule, _ = await understood(wall, seen, recorder, outcome, now)
+        outcome, rule, _ = await understood(wall, seen, recorder, outcome, now, repeats=repeats(process))
     on_in_doubt = on_in_doubt_for(route.call.on_in_doubt, process.method)
     transitions = follow_up(process, outcome, route.call, on_in_doubt, now, 0.5, recorder.result())
     if sought is not None and sought.asks_reply:

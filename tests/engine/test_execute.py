@@ -14,7 +14,7 @@ from strangler.domain.process import Effect, PublicState, State
 from strangler.domain.steps import Claim, Report, Resume
 from strangler.domain.transitions import apply
 from strangler.policy.translate import Interpreter
-from strangler.policy.wall import Condition, OutcomeRule, Wall
+from strangler.policy.wall import Condition, Content, Formula, OutcomeRule, ResponseTranslation, Wall
 from strangler.ports import Commit, ExceptionQuery, Outgoing, ReplySink, Verdict
 from tests.engine.world import COMPAT, NOON, Gate, Reply, World, a_request, a_route, feed
 
@@ -519,6 +519,24 @@ async def test_a_reply_that_is_too_large_and_breaks_off_is_never_taken_for_a_who
     with pytest.raises(ConnectionError):
         async for _ in settled.live:
             pass
+
+
+@pytest.mark.parametrize(("refusal", "told"), [(b'{"a": 1}', b'{"b":1}'), (b"<h1>Busy</h1>", b"<h1>Busy</h1>")])
+async def test_a_refusal_that_is_told_at_once_is_translated_where_it_can_be(refusal: bytes, told: bytes) -> None:
+    answer = ResponseTranslation(content=Content(body=Formula(text="{b: reply.body.a}")))
+    route = a_route()
+    wall = Wall(paths=("/claims",), responses=(answer,))
+    world = World(replace(route, promise=replace(route.promise, wall=Interpreter(wall, find_hook))))
+    await world.lease.renew()
+    world.upstream.script = [Reply(503, refusal, [(b"Content-Type", b"application/json")])]
+    accepted = await world.accepted(decision=COMPAT)
+    with world.outcomes.interest(accepted.id):
+        process = await world.ended(accepted.id)
+        settled = world.outcomes.get(accepted.id)
+    assert (process.state, process.reason, process.effect) == (State.FAILED, "upstream-refused", Effect.NONE)
+    assert settled is not None
+    assert settled.reply is not None
+    assert (settled.reply.status, settled.reply.body.data) == (503, told)
 
 
 async def test_a_reply_that_is_too_large_ends_in_peace_when_nobody_waits() -> None:
