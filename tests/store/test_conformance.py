@@ -470,6 +470,8 @@ async def test_a_list_by_state_uses_the_clients_words(store: Store) -> None:
         (PublicState.CANCELLED, []),
     ]:
         assert list(await store.page(query._replace(state=state))) == expected
+        full = query._replace(state=state, limit=max(1, len(expected)))
+        assert list(await store.page(full)) == expected, "a page that is not full is the last one"
 
 
 async def test_a_list_by_status_finds_stored_words_and_those_that_a_promise_gives_a_state(store: Store) -> None:
@@ -483,7 +485,12 @@ async def test_a_list_by_status_finds_stored_words_and_those_that_a_promise_give
     assert list(await store.page(query._replace(status="NEW"))) == []
     # A stored word comes before what its promise makes of the state.
     means = ((make.PROMISE, PublicState.RECEIVED), (make.PROMISE, PublicState.COMPLETED))
+    for _ in range(3):  # newer ones, each of which is it in one way and not in all
+        await done(store, make.claim(after(await done(store, make.accept()))))
+        await done(store, make.accept(make.draft(promise="q" * 64)))
+        await done(store, make.report(after(await done(store, make.accept())), "SEEN"))
     assert list(await store.page(query._replace(status="NEW", status_means=means))) == [received]
+    assert list(await store.page(query._replace(status="NEW", status_means=means, limit=1))) == [received]
 
 
 # ── Bodies ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -21,10 +21,11 @@ from strangler.store.open import open_store
 from strangler.store.retention import Part
 from strangler.store.sealing import AesGcmSealer
 from strangler.store.sqlite import shedding, sweeping
+from strangler.store.sqlite import store as sqlite_store
 from strangler.store.sqlite.library import choose_library
 from strangler.store.sqlite.store import SqliteStore
 from tests.store import builders as make
-from tests.store.builders import HOUR, NOON, FakeClock, after
+from tests.store.builders import HOUR, NOON, RETAIN, FakeClock, after
 from tests.store.test_conformance import done
 
 SIZE = len(b'{"amount": 12}')
@@ -140,6 +141,23 @@ async def test_long_bodies_go_piece_by_piece(
     else:
         assert await store.read_chunk(process.id, "reply-1", 39)
     await store.close()
+
+
+@pytest.mark.parametrize("by_the_clock", [True, False])
+async def test_the_room_goes_back_to_the_file_system(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, by_the_clock: bool
+) -> None:
+    monkeypatch.setattr(sqlite_store, "_SLACK", 0)
+    store = SqliteStore(tmp_path / "s.db", choose_library(), AesGcmSealer(b"k" * 32), clock)
+    await make.promise(store)
+    process = await ended(store, 1)
+    for number in range(8):
+        await store.write_chunk(process.id, "reply-1", number, b"x" * CHUNK_SIZE)
+    pages, _ = await store._scan(store._scans.pages)
+    await (store.sweep(NOON + 10 * RETAIN, 100) if by_the_clock else store.shed(None, 1))
+    left, _ = await store._scan(store._scans.pages)
+    await store.close()
+    assert pages - left > 6 * CHUNK_SIZE // 4096
 
 
 @pytest.mark.parametrize("by_the_clock", [True, False])

@@ -185,6 +185,24 @@ async def test_a_caller_that_goes_away_in_mid_turn_is_not_missed(store: SqliteSt
     assert await store.process(after(commits[1]).id) == after(commits[1])
 
 
+async def test_a_row_that_was_not_written_is_no_committed_one(store: SqliteStore) -> None:
+    """Whatever kept it from being written: here a trigger of somebody who works on the file."""
+
+    def meddle(connection: Connection) -> None:
+        connection.run("CREATE TRIGGER meddle BEFORE UPDATE ON process BEGIN SELECT RAISE(IGNORE); END")
+
+    accepted = await done(store, make.accept())
+    await store._do(meddle)
+    with pytest.raises(InternalError, match="0 rows of 1 were written"):
+        await store.commit(make.claim(after(accepted)))
+    assert await store.process(after(accepted).id) == after(accepted)
+    with store.ledgers() as ledgers:
+        ledger = ledgers.one(after(accepted).id)
+    assert ledger is not None
+    assert len(ledger.attempts) == 0
+    assert len(ledger.events) == 1
+
+
 async def test_a_defect_of_an_action_reaches_who_asked_and_nobody_else(store: SqliteStore) -> None:
     def fail(_connection: Connection) -> None:
         raise ZeroDivisionError
