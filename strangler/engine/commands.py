@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from functools import partial
-from typing import Any
-
 from strangler.domain.errors import InternalError
 from strangler.domain.process import Process, Tombstone
 from strangler.domain.steps import Cancel, Report
-from strangler.domain.transitions import Change, apply
+from strangler.domain.transitions import apply
+from strangler.engine.apart import Apart
 from strangler.engine.conclude import settling
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Settled
-from strangler.engine.uninterrupted import uninterrupted
-from strangler.ports import Clock, Commit, Committed, ProcessStore, Verdict
+from strangler.ports import Clock, Commit, Committed, ProcessStore
 
 
 class Commands:
@@ -24,7 +20,7 @@ class Commands:
         self._store = store
         self._notifier = notifier
         self._clock = clock
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._apart = Apart()
 
     async def cancel(self, process: Process) -> Process | None:
         """Withdraw a process that was not sent. Returns it as it is then: cancelled, or ended otherwise before.
@@ -34,19 +30,15 @@ class Commands:
         Raises:
             StoreUnavailable: the store cannot record it; nothing changed.
         """
-        # In a task of its own: a client that hangs up meanwhile must not keep those who wait from being told.
-        task = asyncio.get_running_loop().create_task(self._cancel(process))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        return await self._apart(self._cancel(process))
 
     async def _cancel(self, process: Process) -> Process | None:
         while not process.final:
             if not process.cancellable:
                 return None
             change = apply(process, Cancel(), self._clock.now())
-            verdict = await uninterrupted(self._store.commit(settling(change, None, None)), partial(self._tell, change))
-            if isinstance(verdict, Committed):
+            if isinstance(await self._store.commit(settling(change, None, None)), Committed):
+                self._notifier.committed(change, Settled(change.process))
                 return change.process
             # Somebody was quicker: judge what has become of it.
             found = await self._store.process(process.id)
@@ -63,10 +55,7 @@ class Commands:
         Raises:
             StoreUnavailable: the store cannot record it; nothing changed.
         """
-        task = asyncio.get_running_loop().create_task(self._report(process_id, status, reason))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        return await self._apart(self._report(process_id, status, reason))
 
     async def _report(self, process_id: str, status: str, reason: str | None) -> Process | Tombstone | None:
         seen = -1
@@ -79,17 +68,7 @@ class Commands:
             change = apply(found, Report(status, reason), self._clock.now())
             if not change.outbox:
                 return found  # it was said before
-            verdict = await uninterrupted(self._store.commit(Commit(change)), partial(self._told, change))
-            if isinstance(verdict, Committed):
+            if isinstance(await self._store.commit(Commit(change)), Committed):
+                self._notifier.committed(change)
                 return change.process
         return found
-
-    def _told(self, change: Change, verdict: Verdict) -> Verdict:
-        if isinstance(verdict, Committed):
-            self._notifier.committed(change)
-        return verdict
-
-    def _tell(self, change: Change, verdict: Verdict) -> Verdict:
-        if isinstance(verdict, Committed):
-            self._notifier.committed(change, Settled(change.process))
-        return verdict

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from strangler.domain.errors import InternalError
 from strangler.domain.exceptions import ENDS, Action, may_end, may_repeat
 from strangler.domain.exchange import CHUNK_SIZE
 from strangler.domain.process import Effect, Process, State, Tombstone
 from strangler.domain.steps import Finish, Resume, Transition
-from strangler.domain.transitions import Change, apply
+from strangler.domain.transitions import apply
+from strangler.engine.apart import Apart
 from strangler.engine.conclude import settling
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Settled
 from strangler.engine.pauses import Pauses
-from strangler.engine.uninterrupted import uninterrupted
-from strangler.ports import Clock, Closing, Committed, Evidence, ProcessStore, Verdict
+from strangler.ports import Clock, Closing, Committed, Evidence, ProcessStore
 
 _USUAL = {State.COMPLETED: Effect.APPLIED, State.REJECTED: Effect.NONE, State.FAILED: Effect.UNKNOWN}
 _ACTION = {state: action for action, state in ENDS.items()}
@@ -64,7 +62,7 @@ class Resolving:
         self._clock = clock
         self._pauses = pauses
         self._wake = wake
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._apart = Apart()
 
     async def end(self, process_id: str, resolution: Resolution, who: str, why: str) -> Resolved:
         """Say how a process ended. What asked for a person is closed by the same commit.
@@ -88,7 +86,7 @@ class Resolving:
         if resolution.evidence is not None:
             said["evidence"] = resolution.evidence
         action = _ACTION[resolution.state]
-        return await self._shielded(self._do(process_id, decide, said, Closing(0, who, action, why)))
+        return await self._apart(self._do(process_id, decide, said, Closing(0, who, action, why)))
 
     async def repeat(self, process_id: str, who: str, why: str) -> Resolved:
         """Have the call of a process in doubt made again: it surely did not happen.
@@ -105,19 +103,12 @@ class Resolving:
                 return "its deadline has passed: end it, and hand it in anew"
             return f"it is {process.state}: only a call in doubt that waits for a person is repeated by hand"
 
-        after = await self._shielded(
+        after = await self._apart(
             self._do(process_id, decide, {"who": who, "why": why}, Closing(0, who, Action.REPEAT, why))
         )
         if isinstance(after, Process) and after.due_at is not None:
             self._wake(after.route, after.due_at)
         return after
-
-    async def _shielded(self, work: Coroutine[Any, Any, Resolved]) -> Resolved:
-        """In a task of its own: an operator who hangs up must not keep those who wait from being told."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
 
     async def _do(
         self,
@@ -139,13 +130,8 @@ class Resolving:
             body = json.dumps(said, ensure_ascii=False).encode()[:CHUNK_SIZE]
             evidence = Evidence(process_id, found.tries, "operator", now, None, (), body)
             commit = settling(change, None, None)._replace(evidence=evidence, closes=closing._replace(at=now))
-            verdict = await uninterrupted(self._store.commit(commit), partial(self._tell, change))
-            if isinstance(verdict, Committed):
+            if isinstance(await self._store.commit(commit), Committed):
+                self._notifier.committed(change, Settled(change.process) if change.process.final else None)
                 return change.process
             # A late reply, a probe or another person was quicker: judge what has become of it.
         return found
-
-    def _tell(self, change: Change, verdict: Verdict) -> Verdict:
-        if isinstance(verdict, Committed):
-            self._notifier.committed(change, Settled(change.process) if change.process.final else None)
-        return verdict

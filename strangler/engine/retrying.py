@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import RecordedRequest
 from strangler.domain.process import Effect, Process, Tombstone
 from strangler.domain.steps import Accept
 from strangler.domain.tracing import child
-from strangler.domain.transitions import Change, apply
+from strangler.domain.transitions import apply
+from strangler.engine.apart import Apart
 from strangler.engine.notify import Notifier
 from strangler.engine.outgoing import REQUEST_PART
-from strangler.engine.uninterrupted import uninterrupted
 from strangler.policy.model import Route
-from strangler.ports import Bodies, Clock, Commit, Committed, Desk, Ids, ProcessStore, Search, StoreHealth, Verdict
+from strangler.ports import Bodies, Clock, Commit, Committed, Desk, Ids, ProcessStore, Search, StoreHealth
 
 _WENT = "its client's credentials went when it ended: the legacy system would be called without them"
 _MAY_HAVE_GONE = (
@@ -105,7 +104,7 @@ class Retries:
         self._route_of = route_of
         self._revision = revision
         self._wake = wake
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._apart = Apart()
         self._turn = asyncio.Lock()  # of two who ask for the same, the second one is told of the first
 
     async def retry(self, process_id: str, *, force: bool) -> Process | Obstacle | Gone:
@@ -114,10 +113,7 @@ class Retries:
         Raises:
             StoreUnavailable: the store cannot record it; nothing is done.
         """
-        task = asyncio.get_running_loop().create_task(self._in_turn(process_id, force))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        return await self._apart(self._in_turn(process_id, force))
 
     async def _in_turn(self, process_id: str, force: bool) -> Process | Obstacle | Gone:
         async with self._turn:
@@ -138,7 +134,10 @@ class Retries:
         draft = again(process, route, self._ids.process_id(self._clock.now()), self._clock.now(), self._revision())
         await self._copy_body(request, process.id, draft.id)
         change = apply(None, Accept(draft, process.business_references), draft.created_at)
-        await uninterrupted(self._store.commit(Commit(change, request=request)), partial(self._told, change))
+        verdict = await self._store.commit(Commit(change, request=request))
+        assert isinstance(verdict, Committed)  # nobody else has the id
+        self._notifier.committed(change)
+        self._wake(change.process.route, change.process.created_at)
         return change.process
 
     async def _others_of(self, process: Process) -> Sequence[Process]:
@@ -159,12 +158,6 @@ class Retries:
         for index in range(request.body.chunks):
             data = await self._bodies.read_chunk(source, REQUEST_PART, index)
             await self._bodies.write_chunk(to, REQUEST_PART, index, data)
-
-    def _told(self, change: Change, verdict: Verdict) -> Verdict:
-        assert isinstance(verdict, Committed)  # nobody else has the id
-        self._notifier.committed(change)
-        self._wake(change.process.route, change.process.created_at)
-        return verdict
 
 
 def again(process: Process, route: Route, process_id: str, now: int, revision: str | None) -> Process:
