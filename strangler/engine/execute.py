@@ -175,7 +175,7 @@ class Executor:
                     lane.stocked = False
                     self._spawn(self._stock(lane))
                 else:
-                    self._slots.spare(lane.route, slots - lane.running)
+                    self._slots.spare(lane.route)
                     self._gate.spare(lane.route)
                 return
             trial = self._gate.enter(lane.route)

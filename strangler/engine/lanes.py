@@ -123,7 +123,7 @@ class AllSlots:
     def want(self, route: str, concurrency: int, number: int) -> None:
         """See `Slots.want`: there are no more."""
 
-    def spare(self, route: str, number: int) -> None:
+    def spare(self, route: str) -> None:
         """See `Slots.spare`: nobody else could use them."""
 
     async def begin_look(self, process_id: str) -> bool:

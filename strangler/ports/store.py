@@ -284,8 +284,8 @@ class Slots(Protocol):
         """So many more could be used, if there are any."""
         ...
 
-    def spare(self, route: str, number: int) -> None:
-        """So many are not used right now."""
+    def spare(self, route: str) -> None:
+        """There is nothing to call for right now: not all of them are used."""
         ...
 
     async def begin_look(self, process_id: str) -> bool:

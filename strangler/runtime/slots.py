@@ -159,7 +159,7 @@ class LentSlots:
         block = max(1, number, concurrency // (self._workers * _BLOCK))
         self._tell("want", route, concurrency, min(block, room))
 
-    def spare(self, route: str, number: int) -> None:
+    def spare(self, route: str) -> None:
         """See `Slots.spare`."""
         held = self._routes[route]
         if held.recalled:

@@ -52,7 +52,7 @@ class Party:
         if self.waiting[owner]:
             slots.want(ROUTE, self.concurrency, self.waiting[owner])
         elif self.running[owner] < held:
-            slots.spare(ROUTE, held - self.running[owner])
+            slots.spare(ROUTE)
 
     def end(self, owner: str) -> None:
         if self.running[owner]:

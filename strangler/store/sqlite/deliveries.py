@@ -10,10 +10,8 @@ from strangler.domain.delivery import Delivery, DeliveryAttempt, DeliveryState, 
 from strangler.domain.process import Process
 from strangler.ports import DeliveryKey, DeliveryQuery, DeliveryTotal, ReceiverPause
 from strangler.store.ids import asked_id, id_bytes, is_id
-from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.delivery_rows import COLUMNS, delivery_of, pause_row
 from strangler.store.sqlite.reads import Look, json_row
-from strangler.store.sqlite.turn import Action
 
 _AS_JSON = COLUMNS.replace("process_id", "hex(process_id)")
 
@@ -45,29 +43,15 @@ _LOG = (
     "SELECT json_group_array(json_array(number, at, duration, outcome, address, status, error, hex(head))) FROM "
     "(SELECT * FROM delivery_attempt WHERE process_id = ? AND version = ? AND position = ? ORDER BY number)"
 )
+_PAUSE = "INSERT OR IGNORE INTO receiver_pause (receiver, url, at, who, why) VALUES (?, ?, ?, ?, ?)"
+_RESUME = "DELETE FROM receiver_pause WHERE receiver = ? AND url = ?"
 _PAUSES = "SELECT json_group_array(json_array(receiver, url, at, who, why)) FROM receiver_pause"
-
-
-# ── What the one who writes does ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def action(name: str, values: Sequence[Any]) -> Action:
-    """What `SqliteDeliveries` asks of the one who writes: "pause" with a row, "resume" with receiver and URL."""
-    if name == "pause":
-        return partial(
-            _run, "INSERT OR IGNORE INTO receiver_pause (receiver, url, at, who, why) VALUES (?, ?, ?, ?, ?)", values
-        )
-    return partial(_run, "DELETE FROM receiver_pause WHERE receiver = ? AND url = ?", values)
-
-
-def _run(sql: str, values: Sequence[Any], connection: Connection) -> None:
-    connection.run(sql, tuple(values))
 
 
 # ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-Write = Callable[[str, tuple[Any, ...]], Awaitable[None]]
-"""Has `action` done by the one who writes."""
+Write = Callable[[str, Sequence[Any]], Awaitable[None]]
+"""Has a statement run by the one who writes."""
 
 There = Callable[[Sequence[bytes]], Awaitable[Sequence[Process]]]
 """The processes that there are of some keys."""
@@ -136,11 +120,11 @@ class SqliteDeliveries:
 
     async def pause(self, pause: ReceiverPause) -> None:
         """See `Deliveries.pause`."""
-        await self._write("pause", pause_row(pause))
+        await self._write(_PAUSE, pause_row(pause))
 
     async def resume(self, receiver: str, url: str | None) -> None:
         """See `Deliveries.resume`."""
-        await self._write("resume", (receiver, url or ""))
+        await self._write(_RESUME, (receiver, url or ""))
 
     async def _list(self, look: Look, sql: str, parameters: Sequence[Any]) -> list[Delivery]:
         whole = f"SELECT json_group_array(json_array({_AS_JSON})) FROM ({sql})"  # noqa: S608

@@ -13,7 +13,6 @@ from strangler.store.ids import asked_id
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.exception_rows import COLUMNS, entry_of, opening
 from strangler.store.sqlite.reads import Look, json_row
-from strangler.store.sqlite.turn import Action
 
 _LISTED = COLUMNS.replace("process_id", "hex(process_id)")
 
@@ -48,11 +47,11 @@ _NOTES = (
 # ── What the one who writes does ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _open(connection: Connection, process_id: str | None, *rest: Any) -> bool:
-    return connection.run(_OPEN, opening(OpenException(process_id, *rest))) == 1
+def _open(exception: OpenException, connection: Connection) -> bool:
+    return connection.run(_OPEN, opening(exception)) == 1
 
 
-def _claim(connection: Connection, number: int, at: int, who: str) -> bool:
+def _claim(number: int, at: int, who: str, connection: Connection) -> bool:
     stands = connection.row(_STANDS, (number,))
     if stands is None or stands[1] is not None or stands[0] not in (None, who):
         return False
@@ -62,7 +61,7 @@ def _claim(connection: Connection, number: int, at: int, who: str) -> bool:
     return True
 
 
-def _release(connection: Connection, number: int, at: int, who: str, why: str) -> bool:
+def _release(number: int, at: int, who: str, why: str, connection: Connection) -> bool:
     stands = connection.row(_STANDS, (number,))
     if stands is None or stands[1] is not None:
         return False
@@ -72,14 +71,14 @@ def _release(connection: Connection, number: int, at: int, who: str, why: str) -
     return True
 
 
-def _note(connection: Connection, number: int, at: int, who: str, text: str) -> bool:
+def _note(number: int, at: int, who: str, text: str, connection: Connection) -> bool:
     if connection.row(_EXISTS, (number,)) is None:
         return False
     connection.run(_NOTE, (number, at, who, "noted", text))
     return True
 
 
-def _close(connection: Connection, number: int, at: int, who: str, action: str, why: str) -> bool:
+def _close(number: int, at: int, who: str, action: str, why: str, connection: Connection) -> bool:
     stands = connection.row(_STANDS, (number,))
     if stands is None or stands[1] is not None:
         return connection.row(_CLOSED_AS, (number, at, who, action)) is not None
@@ -89,25 +88,10 @@ def _close(connection: Connection, number: int, at: int, who: str, action: str, 
     return True
 
 
-_ACTIONS: Mapping[str, Callable[..., bool]] = {
-    "open": _open,
-    "claim": _claim,
-    "release": _release,
-    "note": _note,
-    "close": _close,
-}
-
-
-def action(name: str, values: Sequence[Any]) -> Action:
-    """What `SqliteExceptions` asks of the one who writes."""
-    done = _ACTIONS[name]
-    return lambda connection: done(connection, *values)
-
-
 # ── The queue ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-Write = Callable[[str, tuple[Any, ...]], Awaitable[bool]]
-"""Has `action` done by the one who writes."""
+Write = Callable[[Callable[[Connection], bool]], Awaitable[bool]]
+"""Has something done by the one who writes."""
 
 
 class SqliteExceptions:
@@ -125,7 +109,7 @@ class SqliteExceptions:
 
     async def open(self, exception: OpenException) -> bool:
         """See `Exceptions.open`."""
-        return await self._write("open", tuple(exception))
+        return await self._write(partial(_open, exception))
 
     async def page(self, query: ExceptionQuery) -> Sequence[ExceptionEntry]:
         """See `Exceptions.page`."""
@@ -142,19 +126,19 @@ class SqliteExceptions:
 
     async def claim(self, exception_id: int, at: int, who: str) -> bool:
         """See `Exceptions.claim`."""
-        return await self._write("claim", (exception_id, at, who))
+        return await self._write(partial(_claim, exception_id, at, who))
 
     async def release(self, exception_id: int, at: int, who: str, why: str) -> bool:
         """See `Exceptions.release`."""
-        return await self._write("release", (exception_id, at, who, why))
+        return await self._write(partial(_release, exception_id, at, who, why))
 
     async def note(self, exception_id: int, at: int, who: str, text: str) -> bool:
         """See `Exceptions.note`."""
-        return await self._write("note", (exception_id, at, who, text))
+        return await self._write(partial(_note, exception_id, at, who, text))
 
     async def close(self, exception_id: int, closing: Closing) -> bool:
         """See `Exceptions.close`."""
-        return await self._write("close", (exception_id, *closing))
+        return await self._write(partial(_close, exception_id, *closing))
 
     async def counts(self) -> Mapping[ExceptionKind, int]:
         """See `Exceptions.counts`."""

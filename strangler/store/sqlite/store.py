@@ -15,7 +15,7 @@ from strangler.store.ids import first_id, id_bytes
 from strangler.store.retention import ORPHAN_AGE, Part
 from strangler.store.sealing import Sealer
 from strangler.store.shedding import shed_with
-from strangler.store.sqlite import deliveries, desk, exceptions, shedding, standing, sweeping
+from strangler.store.sqlite import desk, shedding, standing, sweeping
 from strangler.store.sqlite.connection import Connection, open_writer
 from strangler.store.sqlite.deliveries import SqliteDeliveries
 from strangler.store.sqlite.exceptions import SqliteExceptions
@@ -70,16 +70,8 @@ class SqliteStore(SqliteReader):
         self._writer = Writer(writing, on_group_commit, self._health.failed)
         self._closing: asyncio.Future[None] | None = None
         self._forgetting = Forgetting()
-        self.exceptions = SqliteExceptions(self._look, self._browse, self._write_exception)
-        self.deliveries = SqliteDeliveries(self._look, self._browse, self._there, self._write_pause)
-
-    def _write_exception(self, name: str, values: Sequence[Any]) -> asyncio.Future[bool]:
-        """Change the exception queue; see `exceptions.action`."""
-        return self._do(exceptions.action(name, values))
-
-    def _write_pause(self, name: str, values: Sequence[Any]) -> asyncio.Future[None]:
-        """Pause or resume a receiver; see `deliveries.action`."""
-        return self._do(deliveries.action(name, values))
+        self.exceptions = SqliteExceptions(self._look, self._browse, self._do)
+        self.deliveries = SqliteDeliveries(self._look, self._browse, self._there, self._write)
 
     # ProcessStore
 
