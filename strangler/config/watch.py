@@ -51,14 +51,14 @@ def look(paths: Iterable[Path], read: Iterable[str]) -> Stamps:
 async def watch(
     paths: Sequence[Path],
     seen: Mapping[str, Stamp | None],
-    reload: Callable[[], Awaitable[Mapping[str, Stamp | None]]],
+    reload: Callable[[], Awaitable[Mapping[str, Stamp | None] | None]],
     *,
     interval: float = INTERVAL,
 ) -> None:
     """Call ``reload`` whenever a file has changed, until cancelled.
 
     ``seen`` and what ``reload`` returns are the stamps of what was read, or looked for (`Loaded.stamps`,
-    `PolicyErrors.stamps`).
+    `PolicyErrors.stamps`); None: nothing is known to be read, and it is tried again after the next change.
     """
     loop = asyncio.get_running_loop()
     watcher = Watcher(seen)
@@ -67,9 +67,10 @@ async def watch(
         await asyncio.sleep(interval)
         stamps = await asyncio.to_thread(look, paths, known)
         if watcher.poll(loop.time(), stamps):
-            seen = await reload()
-            known = set(seen)
-            watcher.read(seen)
+            read = await reload()
+            if read is not None:
+                known = set(read)
+                watcher.read(read)
 
 
 def refusal(current: Table, candidate: Table, *, explicit: bool) -> str | None:

@@ -255,10 +255,14 @@ class Policies(PolicyInForce):
             return Reloaded(loaded.table.revision, len(loaded.table.routes), warnings)
 
     async def watch(self) -> None:
-        """Reload whenever a file of the policy has changed, for ever."""
+        """Reload whenever a file of the policy has changed, for ever; a defect of ours is told, and ends nothing."""
 
-        async def reload() -> Stamps:
-            await self.reload(explicit=False)
+        async def reload() -> Stamps | None:
+            try:
+                await self.reload(explicit=False)
+            except Exception as error:
+                self._instrument.failed("reload", error)
+                return None
             return self._seen
 
         await watch(self._paths, self._seen, reload)

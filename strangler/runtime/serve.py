@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from strangler.config.settings import Settings
 from strangler.config.system import SystemClock
@@ -21,6 +20,7 @@ from strangler.runtime.loops import loop_factory
 from strangler.runtime.policies import read_first
 from strangler.runtime.server import Server
 from strangler.runtime.supervisor import KILLED_TWICE, supervise
+from strangler.runtime.tasks import Tasks
 from strangler.store.open import open_store, store_path
 from strangler.store.sealing import AesGcmSealer, load_identity_key
 
@@ -58,7 +58,7 @@ async def _serve(settings: Settings, paths: Sequence[Path], environ: Mapping[str
         telemetry.note("store_open", location=store.location)
         server = Server(settings, paths, environ, store, identity_key, telemetry)
         # Before it listens: who is asked to end while it starts ends in order, too.
-        asked = _signalled(server)
+        asked = _signalled(server, telemetry)
         try:
             await server.start(await server.policies.first(found))
             calm_collector()
@@ -86,7 +86,7 @@ def calm_collector() -> None:
     gc.set_threshold(20_000, 20, 100)
 
 
-def _signalled(server: Server) -> asyncio.Event:
+def _signalled(server: Server, telemetry: Telemetry) -> asyncio.Event:
     """Set at the first SIGTERM or SIGINT; the second one ends it at once. SIGHUP reads the policy anew."""
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
@@ -97,13 +97,11 @@ def _signalled(server: Server) -> asyncio.Event:
             os._exit(KILLED_TWICE)
         asked.set()
 
-    reloads: set[asyncio.Task[Any]] = set()
+    reloads = Tasks(telemetry)
 
     def reload() -> None:
         if server.started:
-            task = loop.create_task(server.policies.reload())
-            reloads.add(task)
-            task.add_done_callback(reloads.discard)
+            reloads.start(server.policies.reload())
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, number)

@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import socket
 import uuid
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from strangler.config.load import Loaded
 from strangler.config.settings import Settings
@@ -32,6 +31,7 @@ from strangler.runtime.policies import Policies
 from strangler.runtime.review import Review
 from strangler.runtime.rooms import Frame, Rooms
 from strangler.runtime.standing import StandingOrders
+from strangler.runtime.tasks import Tasks, watch_refusal
 from strangler.runtime.telling import Telling
 from strangler.store import Store
 from strangler.store.known_key import require_known
@@ -56,7 +56,7 @@ class Server:
         self._identity_key = identity_key
         self._telemetry = telemetry
         self._phase: Phase = "starting"
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = Tasks(telemetry)
         self._ops_bound: list[socket.socket] = []  # where operations listen by a name in the file system
         self._intake = Intake()
         clock = SystemClock()
@@ -161,10 +161,11 @@ class Server:
             self._supervisor.sweep(),
             self._telling.deliverer.watch(),
             save_latencies(self._rooms.latencies, self._telemetry),
+            watch_refusal(self._store, self._telemetry.store_refuses),
             self.policies.watch(),
             *self._review.works(self._settings.reconcile_every),
         ):
-            self._spawn(work)
+            self._tasks.start(work)
         self._phase = "serving"
 
     async def drain(self) -> None:
@@ -177,9 +178,7 @@ class Server:
     async def close(self) -> None:
         """End, without waiting for anybody."""
         self._orders.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.end()
         await self._review.close()
         with contextlib.suppress(StoreUnavailable):
             await self._rooms.latencies.save()
@@ -205,7 +204,6 @@ class Server:
 
     def _degraded(self) -> Mapping[str, str]:
         reason = self._store.refusal()
-        self._telemetry.store_refuses(reason)
         degraded = dict(self._orders.degraded(self._telemetry.waiting()))
         if (memory := self._memory.refusal()) is not None:
             degraded["memory"] = memory
@@ -222,9 +220,6 @@ class Server:
         address = self._operations.addresses[-1]
         self._pass.write(address)
         self._telemetry.note("operations_listen", address=address)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(work))
 
 
 async def save_latencies(latencies: Latencies, telemetry: Telemetry) -> None:

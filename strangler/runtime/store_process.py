@@ -9,7 +9,7 @@ import shutil
 import signal
 import socket
 import uuid
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -36,6 +36,7 @@ from strangler.runtime.policies import Policies, read_first
 from strangler.runtime.review import Review
 from strangler.runtime.server import save_latencies
 from strangler.runtime.standing import StandingOrders
+from strangler.runtime.tasks import Tasks, watch_refusal
 from strangler.runtime.telling import Telling
 from strangler.store.known_key import require_known
 from strangler.store.open import store_path
@@ -44,7 +45,7 @@ from strangler.store.sqlite.library import choose_library
 from strangler.store.sqlite.store import SqliteStore
 from strangler.upstream import Caller
 
-_LOOK_EVERY = 0.5  # seconds between two looks at leases and at the disk
+_LOOK_EVERY = 0.5  # seconds between two looks at leases
 _SCRAPE = 1.0  # seconds for a worker to say what it counted
 
 
@@ -90,7 +91,7 @@ class StoreProcess:
         self._phase: Phase = "starting"
         self._ended = asyncio.Event()
         self._begun = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(telemetry)
         self._clock = SystemClock()
         self._identity_key = given.identity_key or load_identity_key(settings.identity_key, path)
         self._store = SqliteStore(
@@ -226,12 +227,13 @@ class StoreProcess:
             self._supervise(),
             self._supervisor.sweep(),
             self._telling.deliverer.watch(),
-            self._look(),
+            self._look_at_leases(),
+            watch_refusal(self._store, self._refuses),
             save_latencies(self._latencies, self._telemetry),
             self._policies.watch(),
             *self._review.works(self._given.settings.reconcile_every),
         ):
-            self._start(work)
+            self._tasks.start(work)
         self._begun.set()
 
     def _policy_changed(self) -> None:
@@ -260,28 +262,26 @@ class StoreProcess:
             await asyncio.wait_for(self._hub.arrived.wait(), self._given.settings.lease)
         await self._supervisor.watch()
 
-    async def _look(self) -> None:
-        """Whether workers still hold their leases, and whether new work may be recorded, for ever."""
-        told: str | None = None
+    async def _look_at_leases(self) -> None:
+        """Whether workers still hold theirs, for ever."""
         while True:
             self._hub.look_at_leases()
-            reason = self._store.refusal()
-            if reason != told:
-                told = reason
-                self._telemetry.store_refuses(reason)
-                self._hub.tell_health(reason)
             await asyncio.sleep(_LOOK_EVERY)
+
+    def _refuses(self, reason: str | None) -> None:
+        self._telemetry.store_refuses(reason)
+        self._hub.tell_health(reason)
 
     def _heard(self, message: dict[str, Any]) -> None:
         match message:
             case {"do": "reload"}:
-                self._start(self._reload())
+                self._tasks.start(self._reload())
             case {"do": "drain"}:
                 self._phase = "draining"
             case {"do": "end"}:
                 self._ended.set()
             case {"gone": owner}:
-                self._start(self._gone(owner))
+                self._tasks.start(self._gone(owner))
 
     async def _reload(self) -> None:
         await self._begun.wait()
@@ -323,9 +323,7 @@ class StoreProcess:
 
     async def _close(self) -> None:
         self._orders.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.end()
         await self._review.close()
         with contextlib.suppress(StoreUnavailable):
             await self._latencies.save()
@@ -336,8 +334,3 @@ class StoreProcess:
         await self._store.close()
         await self._operations.stop()
         self._pass.forget()
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from strangler.config.load import Loaded, Sources, load_policy
@@ -29,6 +29,7 @@ from strangler.runtime.memory import Memory
 from strangler.runtime.policies import PolicyInForce
 from strangler.runtime.rooms import Frame, Rooms
 from strangler.runtime.slots import LentSlots
+from strangler.runtime.tasks import Tasks
 from strangler.store.open import store_path
 from strangler.store.remote.frames import Message
 from strangler.store.remote.store import RemoteStore
@@ -82,7 +83,7 @@ class Worker:
         self._asked = asyncio.Event()
         self._leave = asyncio.Event()  # no worker has a call under way any more
         self._in_force = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(telemetry)
         self._prepared: dict[int, Loaded] = {}
         self._unfit: str | None = None
         clock = SystemClock()
@@ -169,8 +170,8 @@ class Worker:
         await self._lease.renew()
         await self._rooms.executor.restock()
         await self._rooms.listen_on(self._listeners)
-        self._start(self._lease.keep())
-        self._start(self._count())
+        self._tasks.start(self._lease.keep())
+        self._tasks.start(self._count())
         if self._phase == "starting":  # else it is to drain already
             self._phase = "serving"
         self._store.link.tell("serving")
@@ -208,13 +209,13 @@ class Worker:
             case ("intake", shut):
                 self._shut = shut
             case ("restock",):
-                self._start(self._restock())
+                self._tasks.start(self._restock())
             case ("gate" | "gates" | "trial", *_):
                 self._gate.heard(message)
             case ("orders", orders):
                 self._policies.put_over([unpacked_mode(order) for order in orders], self._rooms.switch)
             case ("prepare", number, revision, files, contents):
-                self._start(self._prepare(number, revision, Sources(tuple(files), contents)))
+                self._tasks.start(self._prepare(number, revision, Sources(tuple(files), contents)))
             case ("switch", number, prepared):
                 self._switch(number, prepared)
             case ("count",):
@@ -268,7 +269,7 @@ class Worker:
         self._short_of_memory = None
         if self._phase == "serving":
             # The store may have been away for long: the lease is renewed before it runs out.
-            self._start(self._renew())
+            self._tasks.start(self._renew())
         hello: list[Message] = [("hello", self._owner, self._revision(), self._slots.restart())]
         if self._shut:
             hello.append(("shut",))
@@ -338,14 +339,7 @@ class Worker:
                     self._slots.want(route.name, route.call.concurrency, share)
 
     async def _close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.end()
         self._tell_counts()
         await self._rooms.close()
         await self._store.close()
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
