@@ -23,7 +23,8 @@ async def keep(archive: Archive, sources: Sources | None) -> None:
     if sources is None:
         await archive.save("policy", _NAME, "null")
         return
-    contents = {path: data.decode() for path, data in sources.contents.items()}
+    # A schema in JSON may be UTF-16: what is not UTF-8 is escaped, here and in the ASCII of the JSON.
+    contents = {path: data.decode(errors="surrogateescape") for path, data in sources.contents.items()}
     await archive.save("policy", _NAME, json.dumps({"files": sources.files, "contents": contents}))
 
 
@@ -39,5 +40,5 @@ async def recall(archive: Archive) -> Sources | None:
     kept = json.loads(text)
     if kept is None:
         return None
-    contents = {path: content.encode() for path, content in kept["contents"].items()}
+    contents = {path: content.encode(errors="surrogateescape") for path, content in kept["contents"].items()}
     return Sources(tuple(kept["files"]), contents)

@@ -234,7 +234,8 @@ class Policies(PolicyInForce):
         ``explicit``: somebody asked for it; else files changed on disk.
         """
         async with self._loading:
-            assert self.loaded is not None
+            if self.loaded is None:
+                return ReloadRefused([{"detail": "it is starting; ask again"}])
             before = self.loaded.table
             try:
                 loaded = await asyncio.to_thread(self.read)
@@ -306,11 +307,12 @@ class Policies(PolicyInForce):
             those that stood.
 
         Raises:
-            StoreUnavailable: what is promised under them, or they themselves, cannot be kept; nothing has changed.
+            StoreUnavailable: what is promised under them, or they themselves, cannot be kept, or no policy is in force
+                yet; nothing has changed.
         """
         async with self._loading:
-            assert self._switch is not None
-            assert self.loaded is not None
+            if self._switch is None or self.loaded is None:
+                raise StoreUnavailable("no policy is in force yet; ask again")
             stood = self.orders
             orders = sorted(change(stood))
             await self._save_promises(self.loaded, orders)

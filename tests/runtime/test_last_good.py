@@ -36,3 +36,11 @@ async def test_where_one_could_not_be_kept_no_earlier_one_comes_back_in_its_plac
     await last_good.keep(archive, Sources(("/a.yaml",), {"/a.yaml": b"routes: []\n"}))
     await last_good.keep(archive, None)
     assert await last_good.recall(archive) is None
+
+
+async def test_a_file_in_no_charset_of_text_comes_back_byte_for_byte() -> None:
+    archive = FakeArchive()
+    sources = Sources(("/a.yaml",), {"/a.yaml": b"routes: []\n", "/s.json": '{"title": "é😀"}'.encode("utf-16")})
+    await last_good.keep(archive, sources)
+    assert all(text.isascii() for text in archive.texts.values())
+    assert await last_good.recall(archive) == sources

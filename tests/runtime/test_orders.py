@@ -10,7 +10,7 @@ import pytest
 from strangler.domain.errors import StoreUnavailable
 from strangler.engine.gates import Gatekeeper
 from strangler.engine.pauses import Pauses
-from strangler.operations.application import Reloaded
+from strangler.operations.application import Reloaded, ReloadRefused
 from strangler.policy.match import Matcher
 from strangler.policy.model import Mode, Table
 from strangler.policy.standing import ModeOrder, Order
@@ -209,3 +209,18 @@ async def test_a_route_that_left_after_it_had_gone_back_to_passthrough_is_told_o
     found = await place.policies.reload()
     assert isinstance(found, Reloaded)
     assert [text.partition(":")[0] for text in found.warnings if "left the policy" in text] == ["route claims"]
+
+
+async def test_before_a_policy_is_in_force_nothing_is_reloaded_or_ordered_and_that_is_no_defect(place: Place) -> None:
+    await place.store.put_order(ModeOrder("claims", Mode.PASSTHROUGH, NOON, NOON + 60_000, "ann", "x"))
+    await place.orders.begin()
+    assert await place.policies.reload() == ReloadRefused([{"detail": "it is starting; ask again"}])
+    with pytest.raises(StoreUnavailable):
+        await place.orders.set_mode("claims", Mode.COMPAT, 60, "bob", "y")
+    with pytest.raises(StoreUnavailable):
+        await place.orders.clear_mode("claims", "bob", "y")
+    await place.policies.begin(place.policies.read(), place.switch)
+    assert place.switch.modes()["claims"] is Mode.PASSTHROUGH
+    assert await place.store.orders() == [*place.policies.orders]
+    assert isinstance(await place.policies.reload(), Reloaded)
+    place.orders.close()
