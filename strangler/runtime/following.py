@@ -87,7 +87,7 @@ class Following:
         _, answer = await self._ask(guest, "switch", prepared)
         if answer is None:
             self._instrument.note("policy_not_followed", "error", worker=guest.owner, reason="it does not answer")
-        elif answer is not _LEFT:
+        elif answer is True:  # else it left, or what it had prepared gave way to another one, and it is asked again
             self._revisions[guest] = loaded.table.revision
 
     async def _ask(self, guest: Guest, *message: Any) -> tuple[int, Any]:
