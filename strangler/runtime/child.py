@@ -72,10 +72,10 @@ def run(given: Given, line: Line, work: Callable[[Telemetry], Awaitable[None]]) 
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(main())
     except (OperatorError, StoreUnavailable, OSError) as error:
-        line.tell(failed=str(error))
+        line.tell_whole(failed=str(error))
         return FAILED
     except Exception as error:
-        line.tell(failed=f"{type(error).__name__} at the end of a worker")
+        line.tell_whole(failed=f"{type(error).__name__} at the end of a worker")
         traceback.print_exc()
         return FAILED
     return os.EX_OK

@@ -6,6 +6,7 @@ It is also the lifeline: a child whose supervisor is gone reads the end, and end
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -17,7 +18,7 @@ ORPHANED = 1
 
 
 class Line:
-    """One end of the line, for whoever asks it; nothing here waits."""
+    """One end of the line, for whoever asks it; nothing here waits, but `tell_whole`."""
 
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
@@ -31,17 +32,26 @@ class Line:
         except (BlockingIOError, ConnectionError, BrokenPipeError):
             return
 
+    def tell_whole(self, **message: Any) -> None:
+        """Say something of any length, and wait until it is taken: the last words of a child."""
+        self.end.setblocking(True)
+        with contextlib.suppress(ConnectionError):
+            self.end.sendall(json.dumps(message).encode() + b"\n")
+
     def read(self) -> list[dict[str, Any]] | None:
-        """What was said since; None: the other end is gone."""
+        """All that was said since; None: nothing was, and the other end is gone."""
+        said: list[bytes] = []
         try:
-            data = self.end.recv(65536)
+            while data := self.end.recv(65536):
+                said.append(data)
+            gone = True
         except BlockingIOError:
-            return []
+            gone = False
         except ConnectionError:
+            gone = True
+        if gone and not said:
             return None
-        if not data:
-            return None
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        *lines, self._buffer = b"".join((self._buffer, *said)).split(b"\n")
         return [json.loads(line) for line in lines]
 
     def close(self) -> None:
