@@ -71,6 +71,11 @@ class RequestBody:
         return self._complete
 
     @property
+    def error(self) -> Exception | None:
+        """Why nothing more comes, if nothing does though it is not complete."""
+        return self._error
+
+    @property
     def still_expected(self) -> bool:
         """Whether the client still waits for "100 Continue"."""
         return self._expected

@@ -89,12 +89,12 @@ class ClientConnection(SocketEnd):
 
     def eof_received(self) -> bool:
         """The client sends nothing more. While it waits for an answer this is how it leaves (nginx and Go agree)."""
-        if self._exchange is not None:
-            if self._exchange.client_ended():
-                self._ended = True
-                return self._transport.can_write_eof()
-            self._state = "closed"
-            self._lose_exchange()
+        if self._exchange is not None and self._exchange.client_ended():
+            self._ended = True
+            return self._transport.can_write_eof()
+        self.watch(self.desk.settings.body_idle_timeout)  # for what was written and has not left
+        self._state = "closed"
+        self._lose_exchange()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -115,7 +115,7 @@ class ClientConnection(SocketEnd):
         self.congested = False
         if self._exchange is not None:
             self._exchange.client_ready()
-        elif self._heads.held:
+        elif self._heads.held and self._state != "closed":
             self.resume_reading()
             self._advance()
 
@@ -148,8 +148,9 @@ class ClientConnection(SocketEnd):
     # What an exchange does.
 
     def watch(self, timeout: float | None) -> None:
-        """Set the deadline anew, in seconds from now; None: there is none."""
-        self.deadline = math.inf if timeout is None else self.desk.soon + timeout
+        """Set the deadline anew, in seconds from now; None: there is none. Once it closes, the last one stays."""
+        if self._state != "closed":
+            self.deadline = math.inf if timeout is None else self.desk.soon + timeout
 
     def keeps(self, head: RequestHead) -> bool:
         """Whether the connection can stay open after the answer that begins now."""
@@ -167,6 +168,11 @@ class ClientConnection(SocketEnd):
         response = respond(answer, to_head=head.method == "HEAD", old=head.fields.old, keep=keep, date=date)
         self.write(response.head if response.bodiless else response.head + answer.body)
         self.end(keep=keep)
+
+    def refuse(self, malformed: Malformed) -> None:
+        """Answer the request under way as what cannot be taken for one, and close."""
+        self._exchange = None
+        self._refuse(malformed, self._head)
 
     def end(self, *, keep: bool) -> None:
         """The exchange is over; all that the client gets of it is written."""

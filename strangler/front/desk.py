@@ -69,4 +69,9 @@ class Desk:
         """Tell the connections whose deadline has passed."""
         self.soon = now + self.settings.tick
         for connection in [connection for connection in self.connections if connection.deadline < now]:
-            connection.overdue()
+            try:
+                connection.overdue()
+            except Exception as error:
+                # A defect in one must not end the deadlines of all.
+                self.instrument.failed("front", error)
+                connection.abandon()

@@ -108,11 +108,15 @@ class Handling:
             return defect(instrument, self._request, self._handle.route, seconds, error)
 
     def _pass_on(self, verdict: PassOn) -> None:
+        body = self._body
+        if body is not None and isinstance(body.error, BadBody):
+            # It broke while nobody read it. What came of it before is no request that anybody made.
+            self._connection.refuse(Malformed("bad-request", str(body.error)))
+            return
         way = self._handle.passthrough
         assert way is not None, "a handler that passes on says where to"
         passage = Passage(self._connection, self._head, way, started=self._started)
         self._connection.hand_over(passage)
-        body = self._body
         if body is None:
             passage.start(b"", True)
             return

@@ -79,5 +79,5 @@ class Front:
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
-        self._desk.sweep(loop.time())
         self._sweep = loop.call_later(self._desk.settings.tick, self._tick)
+        self._desk.sweep(loop.time())

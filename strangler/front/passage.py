@@ -165,7 +165,8 @@ class Passage:
 
     def interim(self, head: ReplyHead) -> None:
         """A 1xx reply. HTTP/1.0 knows none, and a "100 Continue" that we gave already is not given again."""
-        self._stop_inviting()
+        if head.status == 100:
+            self._stop_inviting()
         if not self._head.fields.old and not (head.status == 100 and self._continued):
             self._connection.write(interim_head(head))
 

@@ -57,16 +57,11 @@ class Results:
             if isinstance(part, Span):
                 headers.append((b"Content-Range", b"bytes %d-%d/%d" % (part.first, part.last, reply.body.size)))
                 return self._part(process, attempt, reply, headers, part)
-        status = 200 if reply.status in _AS_200 else reply.status
+        status, reason = (200, b"") if reply.status in _AS_200 else (reply.status, reply.reason)
         if reply.body.data is not None:
-            return Answer(status, headers, reply.body.data, reason=reply.reason if status == reply.status else b"")
-        return Answer(
-            status,
-            headers,
-            self._chunks(process.id, attempt, reply.body, Span(0, reply.body.size - 1)),
-            reply.body.size,
-            reply.reason,
-        )
+            return Answer(status, headers, reply.body.data, reason=reason)
+        whole = self._chunks(process.id, attempt, reply.body, Span(0, reply.body.size - 1))
+        return Answer(status, headers, whole, reply.body.size, reason)
 
     async def _headers(self, process: Process, reply: RecordedReply) -> list[Header]:
         """The legacy headers as they may be told again, and ours."""
@@ -127,12 +122,14 @@ def no_reply(process: Process) -> Answer:
 def absolute_locations(headers: Headers, base: str, target: bytes) -> list[Header]:
     """The headers with a relative Location or Content-Location resolved against the URL of the original request."""
     url = base + target.decode("latin-1")
-    return [
-        (name, urljoin(url, value.decode("latin-1")).encode("latin-1"))
-        if _is_relative((name, value))
-        else (name, value)
-        for name, value in headers
-    ]
+    return [(name, _absolute(url, value)) if _is_relative((name, value)) else (name, value) for name, value in headers]
+
+
+def _absolute(url: str, value: bytes) -> bytes:
+    try:
+        return urljoin(url, value.decode("latin-1")).encode("latin-1")
+    except ValueError:
+        return value  # it is no reference: the client gets what the legacy system said
 
 
 def _is_relative(header: Header) -> bool:

@@ -44,10 +44,12 @@ Cancel = Callable[[], Awaitable[Answer | None]]
 
 
 def handshake(request: Request) -> list[Header] | Answer:
-    """The header fields that accept an opening handshake (RFC 6455 section 4.2), or what is wrong with it."""
+    """The header fields that accept an opening handshake (RFC 6455 section 4.2), or what is wrong with it. A request
+    of HTTP/1.0 is none: its Upgrade is ignored (RFC 9110 section 7.8)."""
     tokens = [token.strip() for token in (request.field(b"connection") or b"").lower().split(b",")]
     upgrades = [token.strip() for token in (request.field(b"upgrade") or b"").lower().split(b",")]
-    if request.method != "GET" or b"upgrade" not in tokens or b"websocket" not in upgrades or request.has_body:
+    asked = b"upgrade" in tokens and b"websocket" in upgrades and not request.old
+    if request.method != "GET" or not asked or request.has_body:
         return problem("bad-request", "this is a WebSocket; ask for it with Upgrade: websocket")
     if request.field(b"sec-websocket-version") != b"13":
         return problem("bad-request", "the version spoken here is 13", headers=[(b"Sec-WebSocket-Version", b"13")])

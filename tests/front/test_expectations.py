@@ -75,6 +75,15 @@ async def test_who_no_longer_waits_is_told_nothing(end: Callable[[End, End], Non
         assert passage._continue is None
 
 
+async def test_who_waits_is_told_to_go_on_after_another_interim_reply_too() -> None:
+    async with Scene() as scene:
+        passage, upstream = await waits(scene)
+        (client,) = scene._clients
+        upstream.send(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
+        assert (await client.head()).startswith(b"HTTP/1.1 103 ")
+        assert passage._continue is not None
+
+
 async def test_an_expectation_that_a_handler_met_says_nothing_of_the_next_request() -> None:
     async def passes_on(request: Request) -> PassOn:
         return PassOn([await request.body.read()])

@@ -15,6 +15,7 @@ from strangler.domain.exchange import (
     Request,
 )
 from strangler.domain.problem import problem
+from tests.front.raw import PATIENCE
 from tests.front.scene import Scene
 
 P = b"POST /ours HTTP/1.1\r\nHost: h\r\n"
@@ -328,6 +329,30 @@ async def test_what_a_handler_has_read_goes_upstream_before_the_rest(framing: by
         upstream.send(OK)
         assert (await client.reply()).status == 200
         await scene.told.until_passed(1)
+
+
+async def test_a_body_that_broke_before_anybody_read_it_is_not_passed_on_without_its_broken_part() -> None:
+    decided = asyncio.Event()
+
+    async def passes_on(request: Request) -> PassOn:
+        await decided.wait()
+        return PassOn()
+
+    async with Scene() as scene:
+        scene.ours[b"/ours"] = passes_on
+        client = await scene.send(P + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        while not scene.seen:
+            await asyncio.sleep(0)
+        client.send(b"ZZ\r\nlost bytes\r\n3\r\nabc\r\n0\r\n\r\n")
+        body = scene.seen[0].body
+        async with asyncio.timeout(PATIENCE):
+            while body.error is None:  # type: ignore[attr-defined]
+                await asyncio.sleep(0)
+        decided.set()
+        assert (await client.reply()).status == 400
+        await client.gone()
+        assert scene.legacy.accepted == 0
+        assert scene.told.refusals == [("", "bad-request")]
 
 
 async def test_trailers_survive_passing_on() -> None:

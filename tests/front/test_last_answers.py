@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -74,3 +75,46 @@ async def test_a_handler_has_more_time_than_a_head() -> None:
         assert (await slow.reply()).status == 408
         go.set()
         assert (await patient.reply()).status == 204
+
+
+async def test_a_client_that_sends_its_end_and_does_not_read_is_closed() -> None:
+    unsent = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        (connection,) = scene.front._desk.connections
+        while not connection._transport.get_write_buffer_size():  # type: ignore[attr-defined]
+            yield b"x" * 16_384
+        unsent.set()
+        await asyncio.Event().wait()
+
+    async def streams(request: Request) -> Answer:
+        return Answer(200, [], pieces())
+
+    async with Scene(settings={"body_idle_timeout": 0.1}) as scene:
+        scene.ours[b"/ours"] = streams
+        client = await scene.client()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(OURS)
+        await unsent.wait()
+        client.half_close()
+        async with asyncio.timeout(PATIENCE):
+            await scene.front.drained()
+
+
+async def test_nothing_is_begun_for_a_client_that_has_left() -> None:
+    async with Scene() as scene:
+        scene.ours[b"/ours"] = Answer(200, [], b"x" * BIG)
+        client = await scene.client()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(OURS + b"GET /b HTTP/1.1\r\nHost: h\r\n\r\n")
+        client.half_close()
+        while not scene.seen:
+            await asyncio.sleep(0)
+        (connection,) = scene.front._desk.connections
+        async with asyncio.timeout(PATIENCE):
+            while not connection._transport.is_closing():  # type: ignore[attr-defined]
+                await asyncio.sleep(0)
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert len((await client.reply()).body) == BIG
+        assert await client.to_end() == b""
+        assert [request.path for request in scene.seen] == [b"/ours"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from strangler.domain.exchange import Answer, Request
+from strangler.front.connection import ClientConnection
 from strangler.policy.upstreams import Tls
 from tests.front.certificates import Authority
 from tests.front.raw import End, RawUpstream
@@ -71,6 +72,23 @@ async def test_a_unix_socket_is_listened_on(tmp_path: Path) -> None:
         upstream.send(OK)
         assert (await client.reply()).status == 200
         client.close()
+
+
+async def test_a_defect_in_one_deadline_does_not_end_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    overdue, defects = ClientConnection.overdue, [ZeroDivisionError()]
+
+    def broken_once(connection: ClientConnection) -> None:
+        if defects:
+            raise defects.pop()
+        overdue(connection)
+
+    monkeypatch.setattr(ClientConnection, "overdue", broken_once)
+    async with Scene(settings={"head_timeout": 0.05}) as scene:
+        clients = [await scene.client() for _ in range(3)]
+        for client in clients:
+            await client.to_end()
+        assert [type(failure) for failure in scene.told.failures] == [ZeroDivisionError]
+        scene.told.failures.clear()
 
 
 async def test_a_bound_socket_is_listened_on() -> None:

@@ -72,16 +72,17 @@ async def test_what_was_meant_for_that_call_only_is_left_out() -> None:
     assert field(answer, "Cache-Control") == "private, no-store"
 
 
+@pytest.mark.parametrize("body", [b"later", b"x" * (CHUNK_SIZE + 1)], ids=["short", "long"])
 @pytest.mark.parametrize("status", [202, 304])
-async def test_a_status_that_would_mislead_is_told_aside(status: int) -> None:
+async def test_a_status_that_would_mislead_is_told_aside(status: int, body: bytes) -> None:
     scene = Scene()
-    process = await scene.replied(status, b"later", reason=b"Whatever")
+    process = await scene.replied(status, body, reason=b"Whatever")
 
     answer = await scene.ask("GET", process, "/result", ALICE)
 
     assert (answer.status, answer.reason) == (200, b"")
     assert field(answer, "Strangler-Status") == str(status)
-    assert await content(answer) == b"later"
+    assert await content(answer) == body
 
 
 @pytest.mark.parametrize("status", [200, 204, 303, 404, 500])
@@ -125,6 +126,10 @@ def test_a_base_with_a_path_is_a_part_of_the_original_target() -> None:
     headers = absolute_locations([(b"Location", b"77")], "https://public.example/v1", b"/claims/")
 
     assert headers == [(b"Location", b"https://public.example/v1/claims/77")]
+
+
+def test_what_is_no_reference_is_told_as_it_came() -> None:
+    assert absolute_locations([(b"Location", b"//[x/y")], "https://a.example", b"/") == [(b"Location", b"//[x/y")]
 
 
 async def test_a_reply_in_chunks_is_streamed_with_its_length() -> None:

@@ -86,6 +86,12 @@ def test_a_socket_is_opened_by_a_get_without_a_body(method: str, has_body: bool)
     assert isinstance(handshake(request), Answer) is (method != "GET" or has_body)
 
 
+def test_an_upgrade_of_an_old_client_is_none() -> None:
+    request = a_request("GET", "/", *HANDSHAKE)
+    request.old = True
+    assert isinstance(handshake(request), Answer)
+
+
 def test_one_of_several_protocols_that_are_asked_for_is_enough() -> None:
     named = (b"Upgrade", b"h2c, WebSocket")
     assert isinstance(handshake(a_request("GET", "/", *(h for h in HANDSHAKE if h[0] != b"Upgrade"), named)), list)
