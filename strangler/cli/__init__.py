@@ -78,8 +78,17 @@ def _done(given: Sequence[str], program: str) -> tuple[int, str]:
     return code, ""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Leaves in ``parser`` the innermost one that was asked: it knows the usage that was meant."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        parsed, rest = super().parse_known_args(args, namespace)
+        parsed.parser = getattr(parsed, "parser", self)
+        return parsed, rest
+
+
 def _parsed(given: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="strangler",
         description="A reverse proxy that turns slow legacy HTTP calls into durable processes. "
         "`strangler VERB --help` says more.",
@@ -89,12 +98,14 @@ def _parsed(given: Sequence[str]) -> argparse.Namespace:
     # A verb brings half of the house with it, so only the one that is asked for is imported.
     for verb in [verb for verb in VERBS if verb in given[:1]] or VERBS:
         _module(verb).add_parser(subparsers)
+    parsed: argparse.Namespace
     parsed, rest = parser.parse_known_args(given)
     if rest and "paths" in parsed and not any(text.startswith("-") for text in rest):
         # argparse takes the paths before a flag or those behind it, and calls the others unknown.
         parsed.paths += [Path(text) for text in rest]
     elif rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}; `strangler {parsed.verb} --help` says which there are")
+        asked = parsed.parser
+        asked.error(f"unrecognized arguments: {' '.join(rest)}; `{asked.prog} --help` says which there are")
     return parsed
 
 

@@ -25,7 +25,8 @@ def add_parser(subparsers: Any) -> None:
         "--store",
         default=os.environ.get("STRANGLER_STORE"),
         metavar="URL",
-        help="as in `serve`: sqlite:///relative.db or sqlite:////absolute.db (or STRANGLER_STORE)",
+        help="as in `serve`: sqlite:///relative.db or sqlite:////absolute.db (or STRANGLER_STORE). "
+        "Has no default, so that what it finds well is the store that was meant",
     )
 
 

@@ -121,7 +121,7 @@ def is_in_use(url: str) -> bool:
     """
     path = store_path(url)
     if path is None or not path.exists():
-        raise OperatorError(f"{path or url}: there is no such store")
+        raise OperatorError(f"{path or url}: there is no such store; --store names the one that `serve` has")
     return OwnerLock.held(path)
 
 

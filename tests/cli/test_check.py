@@ -37,6 +37,26 @@ def test_paths_may_stand_before_flags_and_behind_them(tmp_path: Path, capsys: py
     assert "unrecognized arguments: --strikt" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["check", "store usage", "exceptions list"])
+def test_who_gives_an_unknown_argument_is_shown_the_usage_of_what_was_asked(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--bogus", *(["here"] if command == "check" else [])])
+    said = capsys.readouterr().err
+    assert said.startswith(f"usage: strangler {command} [-h]")
+    assert f"`strangler {command} --help`" in said
+
+
+@pytest.mark.parametrize("command", ["fsck", "store usage", "store shed --free 1GiB --why room", "store rekey"])
+def test_where_there_is_no_store_it_says_which_flag_names_one(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command.split(), "--store", f"sqlite:///{tmp_path}/none.db"]) == 2
+    assert "none.db: there is no such" in (said := capsys.readouterr().err)
+    assert "--store" in said
+
+
 def test_notes_never_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     policy = str(write(tmp_path, one_route("access: {identity: ['header:X']}")))
     assert main(["check", "--strict", policy]) == 0

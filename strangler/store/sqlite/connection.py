@@ -125,7 +125,7 @@ def open_reader(path: Path, library: Library) -> Connection:
         OperatorError: there is no such file, or it is no SQLite database.
     """
     if not path.is_file():
-        raise OperatorError(f"{path}: there is no such file")
+        raise OperatorError(f"{path}: there is no such file; --store names the one that `serve` has")
     connection = _connect(path, library, "ro")
     try:
         connection.rows(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
