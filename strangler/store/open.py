@@ -31,7 +31,7 @@ def store_path(url: str) -> Path | None:
     None for ``memory:``.
 
     Raises:
-        OperatorError: it is no URL of a store that there is.
+        OperatorError: it is no URL of a store that there is, or could be.
     """
     if url == MEMORY:
         return None
@@ -43,7 +43,10 @@ def store_path(url: str) -> Path | None:
             f"{_without_password(url)!r} is not a store; "
             "expected sqlite:///relative.db, sqlite:////absolute.db or memory:"
         )
-    return Path(rest[1:]).absolute()
+    path = Path(rest[1:]).absolute()
+    if path.is_dir():
+        raise OperatorError(f"{path} is a folder; a store is a file in one, such as {path / 'strangler.db'}")
+    return path
 
 
 def _without_password(url: str) -> str:

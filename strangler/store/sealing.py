@@ -114,6 +114,8 @@ def load_identity_key(setting: str | bytes | None, store_path: Path | None, *, a
         try:
             return _make(path)
         except OSError as error:
+            if not path.parent.is_dir():
+                raise OperatorError(f"{path.parent}: there is no such folder for a store; make it") from None
             raise OperatorError(f"{path}: {error.strerror}; it would hold the key of the store") from error
 
 

@@ -133,6 +133,11 @@ def test_whether_somebody_holds_it_is_seen_and_changes_nothing(tmp_path: Path) -
     assert OwnerLock.held(file) is False
 
 
+def test_a_folder_is_no_store(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match=r"is a folder; a store is a file in one, such as .*/strangler\.db"):
+        store_path(f"sqlite:///{tmp_path}")
+
+
 def test_a_lock_that_cannot_be_opened_is_not_taken_for_held(tmp_path: Path) -> None:
     (tmp_path / "strangler.db.lock").mkdir()
     with pytest.raises(OperatorError, match=r"strangler\.db\.lock: Is a directory"):
@@ -410,7 +415,7 @@ def test_a_broken_identity_key_file_is_never_replaced(tmp_path: Path, text: str)
 
 
 def test_an_identity_key_that_cannot_be_made_is_an_operators_error(tmp_path: Path) -> None:
-    with pytest.raises(OperatorError, match="key of the store"):
+    with pytest.raises(OperatorError, match="nowhere: there is no such folder for a store; make it$"):
         load_identity_key(None, tmp_path / "nowhere" / "s.db")
 
 
