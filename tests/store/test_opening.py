@@ -22,6 +22,7 @@ from strangler.store.sqlite.connection import open_reader, open_writer
 from strangler.store.sqlite.library import choose_library, is_sound
 from strangler.store.sqlite.lock import OwnerLock
 from strangler.store.sqlite.migrations import _FILES, migrate, statements
+from strangler.store.sqlite.store import SqliteStore
 from tests.store import builders as make
 from tests.store.builders import FakeClock, after
 from tests.store.test_conformance import done
@@ -260,6 +261,23 @@ def test_all_tables_are_strict(tmp_path: Path) -> None:
 # ── The schema ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+async def test_the_log_is_gone_when_it_is_closed_however_long_somebody_reads(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(url_of(tmp_path), SEALER, clock)
+    assert isinstance(store, SqliteStore)
+    await done(store, make.accept())
+    close_scans, writer = store.close_scans, store._writer
+
+    def slowly() -> None:
+        writer._thread.join(0.2)  # a writer that did not wait would have ended by now
+        close_scans()
+
+    monkeypatch.setattr(store, "close_scans", slowly)
+    await store.close()
+    assert not (tmp_path / "strangler.db-wal").exists()
+
+
 async def test_a_store_keeps_what_it_has_when_it_is_opened_again(tmp_path: Path, clock: FakeClock) -> None:
     store = open_store(url_of(tmp_path), SEALER, clock)
     accepted = await done(store, make.accept())
@@ -415,7 +433,7 @@ def test_a_broken_identity_key_file_is_never_replaced(tmp_path: Path, text: str)
 
 
 def test_an_identity_key_that_cannot_be_made_is_an_operators_error(tmp_path: Path) -> None:
-    with pytest.raises(OperatorError, match="nowhere: there is no such folder for a store; make it$"):
+    with pytest.raises(OperatorError, match=r"nowhere: there is no such folder for a store; make it$"):
         load_identity_key(None, tmp_path / "nowhere" / "s.db")
 
 

@@ -218,7 +218,7 @@ class SqliteStore(SqliteReader):
 
     def _close(self) -> None:
         self.close_scans()
-        self._writer.join()  # last, so that its closing copies and removes the log
+        self._writer.end()  # last: who closes last copies and removes the log
         self._lock.release()
 
     # Means

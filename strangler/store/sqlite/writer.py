@@ -74,19 +74,18 @@ class Writer:
         return future
 
     def stop(self) -> None:
-        """Write what waits and end; nothing more is taken."""
-        if not self._stopped:
-            self._stopped = True
-            self._hand_over()
-            self._queue.put(None)
+        """Take nothing more; what waits is written."""
+        self._stopped = True
+        self._hand_over()
 
     def _hand_over(self) -> None:
         if self._submitted:
             self._queue.put(self._submitted)
             self._submitted = []
 
-    def join(self) -> None:
-        """Wait until it has ended; blocks."""
+    def end(self) -> None:
+        """Close once what waits is written; blocks."""
+        self._queue.put(None)
         self._thread.join()
 
     # On the thread
