@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import CHUNK_SIZE, Attempt, Body, Header, Headers, RecordedRequest
-from strangler.domain.outcome import InDoubt, Outcome
+from strangler.domain.outcome import InDoubt, Outcome, Retry
 from strangler.domain.process import Process
 from strangler.engine.aside import TookTooLong, beside
 from strangler.engine.document import process_url
@@ -91,6 +91,10 @@ async def understood(
             size += weight(len(asked.data), asked.headers)
         found = await beside(work, size, hooks=interpreter.reply_hooks)
     except TookTooLong as error:
+        if not interpreter.rule_hooks:  # it was the translation that did not come back
+            meant = interpreter.meaning(asked, reply, built_in, now)
+            if isinstance(meant.outcome, Retry):
+                return meant  # it did nothing, whatever its reply looks like
         return Understood(InDoubt(RULE_FAILED), str(error), None)
     if found.translated is not None:
         await recorder.put_in_place(*found.translated)

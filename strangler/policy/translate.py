@@ -109,6 +109,7 @@ class Interpreter:
         self.looks_into_reply = self._rules.looks_at_body or any(each.looks_at_body for each in self._responses)
         """Whether the reply has to come in a form that can be read."""
         self.reply_hooks = self._has_reply_hooks
+        self.rule_hooks = self._rules.has_hooks
         self.request_hooks = self._request is not None and self._request.has_hooks
         self.translates_request = self._request is not None
         self.translates_reply = bool(self._responses)
@@ -132,12 +133,7 @@ class Interpreter:
             repeats: what did nothing is sent again; if not, the client gets the reply that says so.
         """
         seen = _Seen(asked, reply, self._wall)
-        decided = self._rules.decide(reply.status, reply.headers, seen, now)
-        if decided is not None:
-            outcome, rule = decided
-        else:
-            outcome = built_in
-            rule = rule_of(reply.status)
+        outcome, rule = self._decided(reply, seen, built_in, now)
         refused = isinstance(outcome, Retry)
         undecided = isinstance(outcome, Pending | InDoubt) or (refused and repeats)
         if undecided or not self._responses or reply.data is None:
@@ -149,6 +145,14 @@ class Interpreter:
                 return Understood(outcome, rule, None)  # it did nothing, whatever its reply looks like
             # The reply is not what the policy takes it for, so what the rules made of it is in question too.
             return Understood(InDoubt(NOT_TRANSLATED), f"{rule}; translate.response failed: {error}", None)
+
+    def meaning(self, asked: Asked, reply: Reply, built_in: Outcome, now: int) -> Understood:
+        """What a whole reply means; nothing is translated. ``built_in`` as in `reply`."""
+        return Understood(*self._decided(reply, _Seen(asked, reply, self._wall), built_in, now), None)
+
+    def _decided(self, reply: Reply, seen: _Seen, built_in: Outcome, now: int) -> tuple[Outcome, str]:
+        decided = self._rules.decide(reply.status, reply.headers, seen, now)
+        return decided if decided is not None else (built_in, rule_of(reply.status))
 
     def _translated(self, reply: Reply, seen: _Seen) -> Translated | None:
         for response in self._responses:

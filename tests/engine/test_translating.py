@@ -418,3 +418,17 @@ async def test_a_hook_that_never_comes_back_holds_nobody_else_up(
     finally:
         stuck.set()
     assert (process.state, process.reason) == (State.IN_DOUBT, "outcome-rule-failed")
+
+
+async def test_a_refusal_stays_one_though_its_translation_never_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aside, "HOOK_TIMEOUT", 0.01)
+    world = await a_world(tmp_path, "translate: {response: {body: {python: 'tests.engine.test_translating:never'}}}")
+    world.upstream.script = [Reply(503, b"{}", [JSON])]
+    stuck.clear()
+    try:
+        process = await ended(world, await world.accepted(a_request(BODY), COMPAT))
+    finally:
+        stuck.set()
+    assert (process.state, process.effect) == (State.FAILED, Effect.NONE)
