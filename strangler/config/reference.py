@@ -35,7 +35,8 @@ refused by its name.
 - **XML** is seen as `{root: {"@attribute": …, child: …, "#text": …}}`, by local names; a child that comes more than
   once is a list, one that is named in `lists` always. White space around text is dropped; `xsi:nil` is null. Of a SOAP
   message it is what stands in its Body; a fault of either version is `Fault: {code, subcode, reason, actor, detail}`.
-- **Numbers** outside JSON (in XML, forms, text, paths and headers) are written in digits, never with an exponent.
+- **Numbers** outside JSON (in XML, forms, text, paths and headers) are written in digits, without an exponent;
+  one that begins more than 64 places from its point is refused. `to_string` writes JSON, wherever it stands.
 - **Hooks**: `{python: "package.module:function"}` in place of an expression calls that function with the whole
   document (`method … process`, and `reply` where there is one) as plain dicts and lists, which it must not change; it
   returns plain JSON values. It runs in a thread of its own for at most 30 s, may be called more than once for a

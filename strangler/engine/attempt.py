@@ -192,8 +192,8 @@ class AttemptUnderWay:
         if isinstance(outcome, Retry | Pending | InDoubt):
             return None
         live = LiveReply(recorder.status, recorder.reason, recorder.headers)
-        self._concluded = True
         after = await self._conclude(outcome, None, recorder, live, rule)
+        self._concluded = True
         if after is None or not self._outcomes.awaited(self._process.id):
             live.abandon()
         return live

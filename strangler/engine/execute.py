@@ -197,6 +197,11 @@ class Executor:
         except StoreUnavailable:
             self.wake(lane.route, now + _STORE_PAUSE)
             return
+        except Exception as error:
+            # A defect of ours. Nobody else would look into the lane.
+            self._means.instrument.failed("stock", error)
+            self.wake(lane.route, now + _AFTER_DEFECT)
+            return
         if later is not None:
             self.wake(lane.route, later)
         lane.stock(due, more=len(due) >= STOCK)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
 from typing import Literal, cast
 
 from strangler.domain.exchange import Answer, Peer, Request
@@ -273,11 +272,9 @@ class ClientConnection(SocketEnd):
             passage.start(content, self._body is None)
         elif isinstance(direction, Handle):
             self._handle(head, request, direction, body, content)
-        elif isinstance(direction.body, bytes):
+        else:
             self._note(request, direction)
             self.answer(direction)
-        else:
-            self._handle(head, request, Handle(_answering(direction)), body, content)
 
     def request_of(self, head: RequestHead) -> Request:
         """The parsed request as everybody else sees it; its body is not there yet."""
@@ -395,10 +392,3 @@ class ClientConnection(SocketEnd):
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.left()
-
-
-def _answering(answer: Answer) -> Callable[[Request], Awaitable[Answer]]:
-    async def respond_with(request: Request) -> Answer:
-        return answer
-
-    return respond_with

@@ -24,6 +24,7 @@ MAX_TEXT = 16 * 1024  # characters of an expression
 MAX_COPIES = 1000  # of its document that an expression may make on the way to its value
 MAX_WORK = 20_000_000  # copies times values, and text counted as a value for each `_TEXT` characters
 _TEXT = 64
+_PLACES = 64  # between the first digit of a number and its point: 1e308 would have 309 digits
 
 REQUEST_NAMES = frozenset({"method", "path", "query", "headers", "body", "caller"})
 """What an expression over a request can begin with."""
@@ -202,11 +203,11 @@ def number_text(value: bool | int | float) -> str:
     A truth value is written as in JSON.
 
     Raises:
-        ExpressionError: it is infinite, as 1e999 is, or no number at all.
+        ExpressionError: it is infinite, as 1e999 is, no number at all, or begins more than `_PLACES` from its point.
     """
     if not isinstance(value, float):
         return json.dumps(value)
-    if not isfinite(value):
+    if not isfinite(value) or (value and not 10.0**-_PLACES < abs(value) < 10.0**_PLACES):
         raise ExpressionError("a number that cannot be written in digits")
     text = repr(value)
     return format(Decimal(text), "f") if "e" in text else text

@@ -109,6 +109,38 @@ async def test_after_a_defect_nothing_stays_under_way_for_ever(world: World, mon
     ]
 
 
+async def test_after_a_defect_with_a_reply_that_becomes_too_large_nothing_stays_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(a_route(max_reply=1000))
+    await world.lease.renew()
+    world.upstream.script = [Reply(200, b"x" * 5000)]
+    told = defects(world, monkeypatch)
+    conclude, errors = world.concluder.conclude, [ZeroDivisionError()]
+
+    async def broken_once(*values: Any, **named: Any) -> Process | None:
+        if errors:
+            raise errors.pop()
+        return await conclude(*values, **named)
+
+    monkeypatch.setattr(world.concluder, "conclude", broken_once)
+    accepted = await world.accepted()
+    await world.until(accepted.id, in_doubt)
+    assert told == ["execute"]
+
+
+async def test_after_a_defect_in_a_look_for_what_is_due_there_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    await world.lease.renew()
+    told = defects(world, monkeypatch)
+    failing_once(world, monkeypatch, "due", ZeroDivisionError())
+    world.executor.look("submit-claim")
+    while not told:
+        await asyncio.sleep(0)
+    assert "submit-claim" in world.executor._wakes
+    assert told == ["stock"]
+
+
 async def test_after_a_defect_before_the_first_byte_it_is_sent_later(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

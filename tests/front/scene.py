@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Self
 
 from strangler.domain.exchange import Answer, PassOn, Request, Upgrade
@@ -51,6 +52,10 @@ class Told:
             while len(self.passed) < count:
                 self.news.clear()
                 await self.news.wait()
+
+
+async def _given(answer: Answer, request: Request) -> Answer:
+    return answer
 
 
 class Scene:
@@ -101,6 +106,8 @@ class Scene:
             return self.way
         if callable(ours) and not isinstance(ours, tuple):
             return Handle(ours, self.way, "ours")
+        if isinstance(ours, Answer) and not isinstance(ours.body, bytes):
+            return Handle(partial(_given, ours), self.way, "ours")
         return ours  # type: ignore[return-value]
 
     async def __aenter__(self) -> Self:

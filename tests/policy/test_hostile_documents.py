@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from strangler.policy.documents import Asked, read_body
-from strangler.policy.expressions import ExpressionError
+from strangler.policy.expressions import ExpressionError, number_text
 from strangler.policy.formula import Compiled, Hook
 from strangler.policy.readable import MAX_DOCUMENT, Unparsable
 from strangler.policy.translate import Interpreter, Untranslatable
@@ -160,3 +160,16 @@ def test_a_hook_that_returns_itself_over_and_over_is_no_plain_value() -> None:
     circle.append(circle)
     with pytest.raises(ExpressionError, match="plain JSON"):
         Compiled(Formula(python="a:b"), lambda name: lambda document: circle).value({})
+
+
+@pytest.mark.parametrize("number", [1e-63, 1e63, -1e63, 0.0])
+def test_a_number_is_written_in_digits(number: float) -> None:
+    text = number_text(number)
+    assert float(text) == number
+    assert "e" not in text
+
+
+@pytest.mark.parametrize("number", [1e64, -1e308, 1e-64, 5e-324, float("inf"), float("nan")])
+def test_a_few_letters_do_not_become_hundreds_of_digits(number: float) -> None:
+    with pytest.raises(ExpressionError, match="cannot be written in digits"):
+        number_text(number)
