@@ -56,18 +56,18 @@ class AttemptUnderWay:
         self._concluded = False
         self._understands: tuple[Interpreter, Asked] | None = None  # on a route with a wall
         self._credentials = bool(self._request.credentials)
-        self._recorder = Recorder(
-            means.bodies, claimed.process.id, claimed.attempt.number, route.call.max_reply, self._too_large
-        )
 
     async def run(self) -> Process | None:
         """Send, record, conclude. Returns the process after it; None: another worker has it, or it was concluded."""
+        means, limit = self._means, self._route.call.max_reply
+        # Not kept by us: it keeps our method, and each call would leave a ring to the garbage collector.
+        recorder = Recorder(means.bodies, self._process.id, self._begun.number, limit, self._too_large)
         try:
-            return await self._run(self._recorder)
+            return await self._run(recorder)
         except Exception as error:
             # A defect of ours. The process must not stay under way: while our lease goes on it is nobody's orphan.
-            self._means.instrument.failed("execute", error)
-            await self._recorder.break_off()
+            means.instrument.failed("execute", error)
+            await recorder.break_off()
             if self._concluded:
                 return None
             kind = FaultKind.INTERRUPTED if self._sending else FaultKind.NOT_SENT

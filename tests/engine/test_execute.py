@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -607,3 +608,21 @@ async def test_attempts_tell_how_they_ended(world: World) -> None:
         AttemptOutcome.REFUSED,
         AttemptOutcome.COMPLETED,
     ]
+
+
+@pytest.mark.parametrize("status", [200, 503])
+async def test_a_call_leaves_no_rings_to_the_garbage_collector(status: int) -> None:
+    world = World(a_route(attempts=2))
+    world.upstream.script = [Reply(status)]
+    await world.lease.renew()
+    found = []
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            process = await world.accepted()
+            await world.until(process.id, lambda process: process.tries == 1 and process.state is not State.PROCESSING)
+            found.append(gc.collect())
+    finally:
+        gc.enable()
+    assert found[1:] == [0, 0]
