@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -25,12 +25,13 @@ from strangler.operations.api import audit, changes, deliveries, draining, proce
 from strangler.operations.api.endpoint import Endpoint
 from strangler.operations.api.serving import Backing
 from strangler.operations.api.tokens import Tokens, pass_path
-from strangler.operations.application import Phase
+from strangler.operations.application import Health, Operations, Phase
+from strangler.operations.metrics import Counts
 from strangler.operations.telemetry import Telemetry
 from strangler.policy.model import Promise
 from strangler.ports import Clock
 from strangler.runtime.intake import Intake
-from strangler.runtime.policies import PolicyInForce
+from strangler.runtime.policies import Policies, PolicyInForce
 from strangler.runtime.review import Review
 from strangler.runtime.standing import StandingOrders
 from strangler.runtime.telling import Telling
@@ -44,7 +45,7 @@ class Reach(NamedTuple):
     store: Store
     clock: Clock
     pauses: Pauses
-    policies: PolicyInForce
+    policies: Policies
     queues: Callable[[], Mapping[str, QueueReading]]
     notifier: Notifier
     executes: Executes
@@ -55,11 +56,64 @@ class Reach(NamedTuple):
     telling: Telling
 
 
-def endpoints(reach: Reach) -> tuple[Endpoint, ...]:
+def opened(
+    reach: Reach,
+    settings: Settings,
+    telemetry: Telemetry,
+    degraded: Callable[[], Mapping[str, str]],
+    scrape: Callable[[], Awaitable[Counts]] | None = None,
+) -> tuple[Pass, Operations]:
+    """What operators are served with, and the token of this machine's command line.
+
+    Args:
+        degraded, scrape: as of `Health` and `Operations`.
+
+    Raises:
+        OperatorError: the file of tokens cannot be read, or is wrong.
+    """
+    backing = _backing(settings, reach, telemetry)
+    operations = Operations(
+        telemetry,
+        Health(reach.phase, degraded),
+        reach.policies.reload,
+        settings.ops_host,
+        scrape,
+        backing=backing,
+        endpoints=_endpoints(reach),
+    )
+    return Pass(settings, backing.tokens), operations
+
+
+def _endpoints(reach: Reach) -> tuple[Endpoint, ...]:
     """All endpoints but those of the listener itself."""
-    store, policies = reach.store, reach.policies
+    store, policies, telling = reach.store, reach.policies, reach.telling
     commands = Commands(store, reach.notifier, reach.clock)
-    retries = Retries(
+    retries = _retries(reach)
+    to_tell = deliveries.DeliveryDesk(
+        store.deliveries, telling.deliverer, telling.redriver, policies.receivers, reach.clock
+    )
+    return (
+        *processes.endpoints(_sources(reach)),
+        *changes.endpoints(
+            store.process,
+            commands.cancel,
+            lambda process_id, force: retries.retry(process_id, force=force),
+            policies.promise_of,
+        ),
+        progress.endpoint(commands.report),
+        *reach.review.endpoints(policies.promise_of),
+        *deliveries.endpoints(to_tell),
+        *audit.endpoints(store),
+        *shedding.endpoints(store),
+        *routes.endpoints(policies.routes, reach.queues, reach.orders),
+        *public.endpoints(policies.routes, version("strangler")),
+        *draining.endpoints(reach.intake.drain, reach.intake.undrain, reach.phase),
+    )
+
+
+def _retries(reach: Reach) -> Retries:
+    store, policies = reach.store, reach.policies
+    return Retries(
         store,
         store,
         store,
@@ -71,7 +125,11 @@ def endpoints(reach: Reach) -> tuple[Endpoint, ...]:
         revision=policies.revision,
         wake=reach.executes.wake,
     )
-    sources = processes.Sources(
+
+
+def _sources(reach: Reach) -> processes.Sources:
+    store, policies = reach.store, reach.policies
+    return processes.Sources(
         store,
         store,
         store,
@@ -83,31 +141,6 @@ def endpoints(reach: Reach) -> tuple[Endpoint, ...]:
         lambda process: reach.pauses.shown(process, reach.clock.now()),
         reach.orders.waits_for,
     )
-    return (
-        *processes.endpoints(sources),
-        *changes.endpoints(
-            store.process,
-            commands.cancel,
-            lambda process_id, force: retries.retry(process_id, force=force),
-            policies.promise_of,
-        ),
-        progress.endpoint(commands.report),
-        *reach.review.endpoints(policies.promise_of),
-        *deliveries.endpoints(
-            deliveries.DeliveryDesk(
-                store.deliveries,
-                reach.telling.deliverer,
-                reach.telling.redriver,
-                policies.receivers,
-                reach.clock,
-            )
-        ),
-        *audit.endpoints(store),
-        *shedding.endpoints(store),
-        *routes.endpoints(policies.routes, reach.queues, reach.orders),
-        *public.endpoints(policies.routes, version("strangler")),
-        *draining.endpoints(reach.intake.drain, reach.intake.undrain, reach.phase),
-    )
 
 
 def _today(policies: PolicyInForce, name: str) -> Promise | None:
@@ -115,12 +148,8 @@ def _today(policies: PolicyInForce, name: str) -> Promise | None:
     return route.promise if route is not None else None
 
 
-def backing(settings: Settings, reach: Reach, telemetry: Telemetry) -> Backing:
-    """What the frame of the endpoints stands on.
-
-    Raises:
-        OperatorError: the file of tokens cannot be read, or is wrong.
-    """
+def _backing(settings: Settings, reach: Reach, telemetry: Telemetry) -> Backing:
+    """What the frame of the endpoints stands on."""
 
     def trouble(reason: str) -> None:
         telemetry.note("tokens_refused", "error", reason=reason)

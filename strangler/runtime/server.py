@@ -21,7 +21,7 @@ from strangler.engine.limits import Buckets
 from strangler.engine.pauses import Pauses
 from strangler.engine.signals import Signals
 from strangler.engine.supervise import Supervisor
-from strangler.operations.application import Health, Operations, Phase
+from strangler.operations.application import Operations, Phase
 from strangler.operations.telemetry import Telemetry
 from strangler.runtime import desk
 from strangler.runtime.intake import Intake
@@ -107,7 +107,6 @@ class Server:
 
     def _desk(self, clock: SystemClock, pauses: Pauses) -> tuple[desk.Pass, Operations]:
         """What operators are served with, and the token of this machine's command line."""
-        settings = self._settings
         reach = desk.Reach(
             store=self._store,
             clock=clock,
@@ -122,16 +121,7 @@ class Server:
             review=self._review,
             telling=self._telling,
         )
-        backing = desk.backing(settings, reach, self._telemetry)
-        operations = Operations(
-            self._telemetry,
-            Health(self._current_phase, self._degraded),
-            self.policies.reload,
-            settings.ops_host,
-            backing=backing,
-            endpoints=desk.endpoints(reach),
-        )
-        return desk.Pass(settings, backing.tokens), operations
+        return desk.opened(reach, self._settings, self._telemetry, self._degraded)
 
     @property
     def started(self) -> bool:

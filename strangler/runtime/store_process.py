@@ -23,7 +23,7 @@ from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Outcomes
 from strangler.engine.supervise import Supervisor
-from strangler.operations.application import Health, Operations, Phase
+from strangler.operations.application import Operations, Phase
 from strangler.operations.metrics import Counts
 from strangler.operations.telemetry import Telemetry
 from strangler.policy.match import Matcher
@@ -139,7 +139,6 @@ class StoreProcess:
 
     def _desk(self, notifier: Notifier, executes: AllWorkers) -> tuple[desk.Pass, Operations]:
         """What operators are served with, and the token of this machine's command line."""
-        settings = self._given.settings
         reach = desk.Reach(
             store=self._store,
             clock=self._clock,
@@ -154,17 +153,7 @@ class StoreProcess:
             review=self._review,
             telling=self._telling,
         )
-        backing = desk.backing(settings, reach, self._telemetry)
-        operations = Operations(
-            self._telemetry,
-            Health(self._current_phase, self._degraded),
-            self._policies.reload,
-            settings.ops_host,
-            self._scrape,
-            backing=backing,
-            endpoints=desk.endpoints(reach),
-        )
-        return desk.Pass(settings, backing.tokens), operations
+        return desk.opened(reach, self._given.settings, self._telemetry, self._degraded, self._scrape)
 
     def _supervision(self, notifier: Notifier) -> Supervisor:
         means = Means(
