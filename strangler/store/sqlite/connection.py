@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -70,15 +71,25 @@ def open_writer(path: Path, library: Library) -> Connection:
         connection = _connect(path, library, "rw")
     except OSError as error:
         raise OperatorError(f"{path}: {error.strerror}") from error
-    try:
+    with preparing(connection, path):
         _prepare_writer(connection, path)
-    except library.dbapi.Error as error:
-        connection.close()
-        raise OperatorError(f"{path}: {error}") from error
-    except OperatorError:
-        connection.close()
-        raise
     return connection
+
+
+@contextmanager
+def preparing(connection: Connection, path: Path) -> Iterator[None]:
+    """While a connection that was just opened is made ready: where that fails, it is closed.
+
+    Raises:
+        OperatorError: the database refused something.
+    """
+    try:
+        yield
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, connection.library.dbapi.Error):
+            raise OperatorError(f"{path}: {error}") from error
+        raise
 
 
 def _create(path: Path) -> None:
@@ -127,15 +138,12 @@ def open_reader(path: Path, library: Library) -> Connection:
     if not path.is_file():
         raise OperatorError(f"{path}: there is no such file; --store names the one that `serve` has")
     connection = _connect(path, library, "ro")
-    try:
+    with preparing(connection, path):
         connection.rows(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
         connection.rows("PRAGMA query_only = ON")
         connection.rows(f"PRAGMA cache_size = -{_READ_CACHE}")
         connection.rows("PRAGMA wal_autocheckpoint = 0")
         connection.rows("SELECT count(*) FROM sqlite_schema")
-    except library.dbapi.Error as error:
-        connection.close()
-        raise OperatorError(f"{path}: {error}") from error
     return connection
 
 

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from strangler.domain.errors import OperatorError
 from strangler.policy.standing import Order
 from strangler.ports import ArchiveKind, Clock, Command, Commit, Lease, Shed, Verdict
 from strangler.store.ids import first_id, id_bytes
@@ -16,7 +15,7 @@ from strangler.store.retention import ORPHAN_AGE, Part
 from strangler.store.sealing import Sealer
 from strangler.store.shedding import shed_with
 from strangler.store.sqlite import desk, shedding, standing, sweeping
-from strangler.store.sqlite.connection import Connection, open_writer
+from strangler.store.sqlite.connection import Connection, open_writer, preparing
 from strangler.store.sqlite.deliveries import SqliteDeliveries
 from strangler.store.sqlite.exceptions import SqliteExceptions
 from strangler.store.sqlite.forgetting_terms import Forgetting
@@ -237,16 +236,10 @@ def _run(statement: str, parameters: Sequence[Any], connection: Connection) -> N
 def _open_owned(path: Path, library: Library, living: Collection[str]) -> Connection:
     """The writing connection of who holds the lock, with the schema up to date."""
     connection = open_writer(path, library)
-    try:
+    with preparing(connection, path):
         migrate(connection, path)
         # Whoever held a lease here is gone with the one who owned the file: a restart recovers at once.
         for (owner,) in connection.rows("SELECT owner FROM lease"):
             if owner not in living:
                 connection.run("DELETE FROM lease WHERE owner = ?", (owner,))
-    except library.dbapi.Error as error:
-        connection.close()
-        raise OperatorError(f"{path}: {error}") from error
-    except OperatorError:
-        connection.close()
-        raise
     return connection
