@@ -78,9 +78,10 @@ class _Flag(NamedTuple):
     metavar: str
     default: str  # as it is shown
     meaning: str
-    parse: Callable[[str], Any]
+    parse: Callable[..., Any]  # of a text
     many: bool = False  # may be repeated; its variable takes a comma list
     commas: bool = False  # the flag takes a comma list as well
+    looks_up: bool = False  # ``parse`` is given the environment, too
 
     @property
     def field(self) -> str:
@@ -91,90 +92,9 @@ class _Flag(NamedTuple):
         return f"STRANGLER_{self.field.upper()}"
 
 
-def _flags(environ: Mapping[str, str]) -> tuple[_Flag, ...]:
-    return (
-        _Flag("listen", "ADDRESS", "127.0.0.1:8080", "where clients connect: HOST:PORT or unix:/path", _address, True),
-        _Flag("tls-cert", "FILE", "no TLS", "certificate of the listener, PEM", _file),
-        _Flag("tls-key", "FILE", "in the certificate's file", "its private key, PEM", _file),
-        _Flag("tls-client-ca", "FILE", "none", "clients need a certificate of these authorities, PEM", _file),
-        _Flag("ops", "ADDRESS", "127.0.0.1:9901", "where operations listen: metrics, health, reload", _address),
-        _Flag("ops-host", "NAME", "none", "a further host name by which operations may be called", _host, True, True),
-        _Flag("ops-tokens", "FILE", "none", "named tokens of operators; `strangler tokens` makes them", _file),
-        _Flag("store", "URL", "sqlite:///strangler.db", "where processes are kept: sqlite:///PATH or memory:", _text),
-        _Flag("public-url", "URL", "as requests say", "base of all links to processes; may have a path", base_url),
-        _Flag(
-            "trust-forwarded", "CIDR,…", "nobody", "proxies whose forwarding headers are believed", _network, True, True
-        ),
-        _Flag("workers", "N", "1", "OS processes that share the work", partial(_count, least=1)),
-        _Flag(
-            "drain-timeout",
-            "DURATION",
-            "the longest call.timeout + 5s",
-            "how long calls under way may go on when it ends",
-            _duration,
-        ),
-        _Flag(
-            "identity-key",
-            "${file:PATH}",
-            "made once beside the store",
-            "key of callers' identities and of stored credentials; ${secret-env:NAME} works as well",
-            partial(_identity_key, environ=environ),
-        ),
-        _Flag("disk-reserve", "SIZE", "1GiB", "free disk space below which no new work is taken", _size),
-        _Flag(
-            "memory-limit",
-            "SIZE",
-            "none",
-            "memory of one worker in use above which no new work is taken",
-            partial(_size, least=64 * 1024 * 1024),
-        ),
-        _Flag(
-            "on-bad-policy",
-            "exit|last-good",
-            "exit",
-            "when the policy does not load at start: end, or run the last one that did",
-            partial(_word, words=("exit", "last-good")),
-        ),
-        _Flag("head-timeout", "DURATION", "10s", "for a request's head to arrive", _positive),
-        _Flag("body-idle-timeout", "DURATION", "60s", "between two pieces of a body", _positive),
-        _Flag("keepalive", "DURATION", "75s", "idle life of a client's connection", _positive),
-        _Flag("max-head", "SIZE", "64KiB", "the largest head of a request or reply", partial(_size, least=1024)),
-        _Flag("max-clients", "N", "10000", "client connections per worker", partial(_count, least=1)),
-        _Flag("log-format", "json|text", "json", "form of the log", partial(_word, words=("json", "text"))),
-        _Flag(
-            "log-level",
-            "LEVEL",
-            "info",
-            "debug, info, warning or error",
-            partial(_word, words=("debug", "info", "warning", "error")),
-        ),
-        _Flag(
-            "access-log",
-            "all|recorded|none",
-            "all",
-            "which requests get a line of the log",
-            partial(_word, words=("all", "recorded", "none")),
-        ),
-        _Flag(
-            "reconcile-every",
-            "DURATION",
-            "when somebody asks",
-            "compare all that is stored with what has to hold of it, beside the traffic; what is wrong is an exception",
-            partial(_duration, least=_OFTENEST),
-        ),
-        _Flag(
-            "lease",
-            "DURATION",
-            "15s",
-            "advanced: how long a worker that is not heard of keeps its calls",
-            partial(_duration, least=_SHORTEST_LEASE),
-        ),
-    )
-
-
 def add_arguments(parser: argparse.ArgumentParser, only: Collection[str] | None = None) -> None:
     """Add all flags, or some. Their values stay text until `read_settings`, which treats flags and variables alike."""
-    for flag in _flags({}):
+    for flag in _FLAGS:
         if only is not None and flag.name not in only:
             continue
         parser.add_argument(
@@ -193,12 +113,12 @@ def read_settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> 
     """
     values: dict[str, Any] = {}
     wrong: list[str] = []
-    for flag in _flags(environ):
+    for flag in _FLAGS:
         source, texts = _given(flag, arguments, environ)
         if not texts:
             continue
         try:
-            parsed = [flag.parse(text) for text in texts]
+            parsed = [flag.parse(text, environ) if flag.looks_up else flag.parse(text) for text in texts]
             if len(set(parsed)) < len(parsed):
                 raise ValueError("the same value twice")
         except ValueError as error:
@@ -327,8 +247,87 @@ def _word(text: str, *, words: tuple[str, ...]) -> str:
     return text
 
 
-def _identity_key(text: str, *, environ: Mapping[str, str]) -> str:
+def _identity_key(text: str, environ: Mapping[str, str]) -> str:
     key = Variables(environ, Reading()).text(text, os.getcwd())
     if len(key) < _SHORTEST_KEY:
         raise ValueError(f"expected at least {_SHORTEST_KEY} characters")
     return SecretText(key)
+
+
+_FLAGS = (
+    _Flag("listen", "ADDRESS", "127.0.0.1:8080", "where clients connect: HOST:PORT or unix:/path", _address, True),
+    _Flag("tls-cert", "FILE", "no TLS", "certificate of the listener, PEM", _file),
+    _Flag("tls-key", "FILE", "in the certificate's file", "its private key, PEM", _file),
+    _Flag("tls-client-ca", "FILE", "none", "clients need a certificate of these authorities, PEM", _file),
+    _Flag("ops", "ADDRESS", "127.0.0.1:9901", "where operations listen: metrics, health, reload", _address),
+    _Flag("ops-host", "NAME", "none", "a further host name by which operations may be called", _host, True, True),
+    _Flag("ops-tokens", "FILE", "none", "named tokens of operators; `strangler tokens` makes them", _file),
+    _Flag("store", "URL", "sqlite:///strangler.db", "where processes are kept: sqlite:///PATH or memory:", _text),
+    _Flag("public-url", "URL", "as requests say", "base of all links to processes; may have a path", base_url),
+    _Flag("trust-forwarded", "CIDR,…", "nobody", "proxies whose forwarding headers are believed", _network, True, True),
+    _Flag("workers", "N", "1", "OS processes that share the work", partial(_count, least=1)),
+    _Flag(
+        "drain-timeout",
+        "DURATION",
+        "the longest call.timeout + 5s",
+        "how long calls under way may go on when it ends",
+        _duration,
+    ),
+    _Flag(
+        "identity-key",
+        "${file:PATH}",
+        "made once beside the store",
+        "key of callers' identities and of stored credentials; ${secret-env:NAME} works as well",
+        _identity_key,
+        looks_up=True,
+    ),
+    _Flag("disk-reserve", "SIZE", "1GiB", "free disk space below which no new work is taken", _size),
+    _Flag(
+        "memory-limit",
+        "SIZE",
+        "none",
+        "memory of one worker in use above which no new work is taken",
+        partial(_size, least=64 * 1024 * 1024),
+    ),
+    _Flag(
+        "on-bad-policy",
+        "exit|last-good",
+        "exit",
+        "when the policy does not load at start: end, or run the last one that did",
+        partial(_word, words=("exit", "last-good")),
+    ),
+    _Flag("head-timeout", "DURATION", "10s", "for a request's head to arrive", _positive),
+    _Flag("body-idle-timeout", "DURATION", "60s", "between two pieces of a body", _positive),
+    _Flag("keepalive", "DURATION", "75s", "idle life of a client's connection", _positive),
+    _Flag("max-head", "SIZE", "64KiB", "the largest head of a request or reply", partial(_size, least=1024)),
+    _Flag("max-clients", "N", "10000", "client connections per worker", partial(_count, least=1)),
+    _Flag("log-format", "json|text", "json", "form of the log", partial(_word, words=("json", "text"))),
+    _Flag(
+        "log-level",
+        "LEVEL",
+        "info",
+        "debug, info, warning or error",
+        partial(_word, words=("debug", "info", "warning", "error")),
+    ),
+    _Flag(
+        "access-log",
+        "all|recorded|none",
+        "all",
+        "which requests get a line of the log",
+        partial(_word, words=("all", "recorded", "none")),
+    ),
+    _Flag(
+        "reconcile-every",
+        "DURATION",
+        "when somebody asks",
+        "compare all that is stored with what has to hold of it, beside the traffic; what is wrong is an exception",
+        partial(_duration, least=_OFTENEST),
+    ),
+    _Flag(
+        "lease",
+        "DURATION",
+        "15s",
+        "advanced: how long a worker that is not heard of keeps its calls",
+        partial(_duration, least=_SHORTEST_LEASE),
+    ),
+)

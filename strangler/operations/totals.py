@@ -68,7 +68,7 @@ class Totals:
         streams: Counter[str] = Counter()
         for counted in workers:
             streams.update(counted.streams)
-        queues = self._queues(workers)
+        queues = self.queues()
         readings = total.readings
         readings.queues = lambda: queues
         readings.streams = lambda: streams
@@ -81,10 +81,10 @@ class Totals:
         readings.lines_dropped = lambda: dropped
         return total
 
-    def _queues(self, workers: list[Snapshot]) -> dict[str, QueueReading]:
-        """What waits is counted in one place, what runs by each worker."""
+    def queues(self) -> dict[str, QueueReading]:
+        """What waits is counted in one place, what runs by each worker, as of its last word."""
         queues = dict(self._own.readings.queues())
-        for counted in workers:
+        for counted in self._latest.values():
             for route, (running, age) in counted.running.items():
                 known = queues.get(route, QueueReading(0, 0, 0, 0.0))
                 queues[route] = known._replace(running=known.running + running, oldest_age=max(known.oldest_age, age))

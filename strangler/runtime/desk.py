@@ -105,7 +105,7 @@ def _endpoints(reach: Reach) -> tuple[Endpoint, ...]:
         *deliveries.endpoints(to_tell),
         *audit.endpoints(store),
         *shedding.endpoints(store),
-        *routes.endpoints(policies.routes, reach.queues, reach.orders),
+        *routes.endpoints(routes.RouteDesk(policies.routes, reach.queues, reach.orders)),
         *public.endpoints(policies.routes, version("strangler")),
         *draining.endpoints(reach.intake.drain, reach.intake.undrain, reach.phase),
     )

@@ -25,6 +25,7 @@ from strangler.runtime.following import Following
 from strangler.runtime.gates import Counter, gate_message, gates_message, orders_message
 from strangler.runtime.intake import Intake
 from strangler.runtime.slots import Allotment
+from strangler.runtime.tasks import Tasks
 from strangler.store.remote.frames import Message
 from strangler.store.remote.host import Guest, Host
 from strangler.store.remote.messages import Told, unpack_delivery
@@ -95,7 +96,7 @@ class Hub(Host):
         self._counted: set[str] = set()  # routes whose queue has changed
         self._scheduled = False
         self._scraped: dict[Guest, asyncio.Future[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(telemetry)
         self._awaited = set(awaited)
         self.arrived = asyncio.Event()  # set when all who were awaited are there, or gone
         self.lanes = CountedLanes(self._count)
@@ -122,8 +123,11 @@ class Hub(Host):
 
     async def renew(self, lease: Lease) -> None:
         """See `Host.renew`."""
+        if lease.owner in self._departed:
+            return  # said by one who is gone, and read only now
         await super().renew(lease)
-        self._until[lease.owner] = lease.until
+        if lease.owner not in self._departed:
+            self._until[lease.owner] = lease.until
 
     def committed(self, guest: Guest, told: Told) -> None:
         """See `Host.committed`."""
@@ -161,7 +165,7 @@ class Hub(Host):
                 self._lapsed.discard(owner)
                 self.following.runs(guest, revision)
                 self.allotment.hold(owner, held)
-                self._start(self.following.bring(guest))
+                self._tasks.start(self.following.bring(guest))
             case ("want", route, concurrency, number) if owner not in self._lapsed:
                 self.allotment.want(owner, route, concurrency, number)
             case ("give_back", route, number) if owner not in self._lapsed:
@@ -277,7 +281,7 @@ class Hub(Host):
         guest.tell("news", [], self._queues(), [])
         self.following.runs(guest, revision)
         self.allotment.hold(owner, held)
-        self._start(self.following.bring(guest))
+        self._tasks.start(self.following.bring(guest))
 
     def _arrive(self, owner: str) -> None:
         self._awaited.discard(owner)
@@ -350,11 +354,6 @@ class Hub(Host):
             elif queues or news is not None:
                 signals, due = (news.signals, sorted(news.due)) if news is not None else ([], [])
                 guest.tell("news", signals, queues, due)
-
-    def _start(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 class AllWorkers:

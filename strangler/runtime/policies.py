@@ -50,6 +50,17 @@ class Followers(Protocol):
         ...
 
 
+def read_policy(
+    settings: Settings, paths: Sequence[Path], environ: Mapping[str, str], kept: Sources | None = None
+) -> Loaded:
+    """The policy as its files have it, or as ``kept``. Blocks.
+
+    Raises:
+        PolicyErrors: it does not load.
+    """
+    return load_policy(paths, environ, lease=settings.lease, kept=kept, public_url=settings.public_url is not None)
+
+
 def read_first(settings: Settings, paths: Sequence[Path], environ: Mapping[str, str]) -> Loaded | PolicyErrors:
     """The policy as its files have it, before a store is opened or made for it; or what is wrong with it, where the
     store may hold one to run in its place. Blocks.
@@ -58,7 +69,7 @@ def read_first(settings: Settings, paths: Sequence[Path], environ: Mapping[str, 
         PolicyErrors: the files do not load, and no earlier policy is to be run.
     """
     try:
-        return load_policy(paths, environ, lease=settings.lease, public_url=settings.public_url is not None)
+        return read_policy(settings, paths, environ)
     except PolicyErrors as error:
         store = store_path(settings.store)
         if settings.on_bad_policy == "last-good" and store is not None and store.exists():
@@ -160,17 +171,15 @@ class Policies(PolicyInForce):
     """Loads policies and keeps promises.
 
     Args:
-        public_url: whether there is one for all routes.
         on_change: told after a table came into force.
         followers: who is to have it in force as well, before a reload is answered; None: nobody.
     """
 
     def __init__(
         self,
+        settings: Settings,
         paths: Sequence[Path],
         environ: Mapping[str, str],
-        lease: float,
-        public_url: bool,
         archive: Archive,
         instrument: Instrument,
         clock: Clock,
@@ -178,10 +187,9 @@ class Policies(PolicyInForce):
         followers: Followers | None = None,
     ) -> None:
         super().__init__(archive, instrument, clock, on_change)
+        self._settings = settings
         self._paths = paths
         self._environ = environ
-        self._lease = lease
-        self._public_url = public_url
         self._followers = followers
         self._loading = asyncio.Lock()
         self._switch: TakesTable | None = None
@@ -194,7 +202,7 @@ class Policies(PolicyInForce):
         Raises:
             PolicyErrors: they do not load.
         """
-        return self._load(None)
+        return read_policy(self._settings, self._paths, self._environ)
 
     async def first(self, found: Loaded | PolicyErrors) -> Loaded:
         """The policy to start with: what `read_first` found, or the last one that was good in its place.
@@ -204,16 +212,29 @@ class Policies(PolicyInForce):
         """
         if isinstance(found, Loaded):
             return found
-        kept = await last_good.recall(self._archive)
-        if kept is None:
+        loaded = await self._last_good()
+        if loaded is None:
             raise found
         self._refused_first = str(found)
-        loaded = await asyncio.to_thread(self._load, kept)
         # The files as they lie there do not load; they are read again as soon as they change.
         return replace(loaded, stamps=found.stamps)
 
-    def _load(self, kept: Sources | None) -> Loaded:
-        return load_policy(self._paths, self._environ, lease=self._lease, kept=kept, public_url=self._public_url)
+    async def restored(self) -> Loaded | None:
+        """What was in force when an earlier process died, which stays so; the files are looked at right after.
+
+        None: nothing was kept.
+
+        Raises:
+            PolicyErrors: it does not load any more.
+        """
+        loaded = await self._last_good()
+        return replace(loaded, stamps=dict.fromkeys(loaded.stamps)) if loaded is not None else None
+
+    async def _last_good(self) -> Loaded | None:
+        kept = await last_good.recall(self._archive)
+        if kept is None:
+            return None
+        return await asyncio.to_thread(read_policy, self._settings, self._paths, self._environ, kept)
 
     async def begin(self, loaded: Loaded, switch: TakesTable) -> None:
         """Take up the promises of earlier policies, then put the first table in force.

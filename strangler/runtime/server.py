@@ -63,10 +63,9 @@ class Server:
         self._lanes = Lanes()
         self._lease = LeaseKeeper(str(uuid.uuid4()), settings.lease, store, clock, telemetry)
         self.policies = Policies(
+            settings,
             paths,
             environ,
-            settings.lease,
-            settings.public_url is not None,
             store,
             telemetry,
             clock,
@@ -77,25 +76,7 @@ class Server:
         self._gates = Gatekeeper(store, pauses, clock, telemetry, self._gate_changed)
         self._orders = StandingOrders(store, self._gates, self.policies, clock, telemetry)
         self._telling = Telling(store, self.policies, clock, pauses, telemetry)
-        self._rooms = Rooms(
-            Frame(
-                settings=settings,
-                store=store,
-                identity_key=identity_key,
-                telemetry=telemetry,
-                clock=clock,
-                lease=self._lease,
-                policies=self.policies,
-                lanes=self._lanes,
-                signals=Signals(),
-                phase=self._current_phase,
-                pauses=pauses,
-                gate=self._gates,
-                limiter=Buckets(clock),
-                memory=self._memory,
-                deliver=self._telling.deliverer.raised,
-            )
-        )
+        self._rooms = Rooms(self._frame(clock, pauses))
         self._supervisor = Supervisor(self._rooms.means, self._rooms.executor, self._rooms.concluder)
         self._review = Review(
             store, self._rooms.notifier, clock, pauses, self._rooms.executor.wake, self._telling, telemetry
@@ -104,6 +85,25 @@ class Server:
         telemetry.watch_wal(store.wal_size)
         telemetry.watch_standing(self._orders.readings)
         telemetry.watch_memory(lambda: int(self._memory.refusal() is not None))
+
+    def _frame(self, clock: SystemClock, pauses: Pauses) -> Frame:
+        return Frame(
+            settings=self._settings,
+            store=self._store,
+            identity_key=self._identity_key,
+            telemetry=self._telemetry,
+            clock=clock,
+            lease=self._lease,
+            policies=self.policies,
+            lanes=self._lanes,
+            signals=Signals(),
+            phase=self._current_phase,
+            pauses=pauses,
+            gate=self._gates,
+            limiter=Buckets(clock),
+            memory=self._memory,
+            deliver=self._telling.deliverer.raised,
+        )
 
     def _desk(self, clock: SystemClock, pauses: Pauses) -> tuple[desk.Pass, Operations]:
         """What operators are served with, and the token of this machine's command line."""

@@ -208,6 +208,11 @@ class StandingOrders:
         except StoreUnavailable:
             self._set_timer(_PAUSE)
             return
+        except Exception as error:
+            # A defect of ours must not make a mode for a while one for good.
+            self._instrument.failed("orders", error)
+            self._set_timer(_PAUSE)
+            return
         for order in stood:
             if order.until_at <= now:
                 self._instrument.note("mode_over", "warning", route=order.route, mode=order.mode.value, who=order.who)

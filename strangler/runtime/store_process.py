@@ -10,10 +10,10 @@ import signal
 import socket
 import uuid
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from strangler.config.load import Loaded, load_policy
+from strangler.config.load import Loaded
 from strangler.config.system import SystemClock, SystemIds
 from strangler.domain.errors import StoreUnavailable
 from strangler.engine.conclude import Concluder
@@ -28,10 +28,11 @@ from strangler.operations.metrics import Counts
 from strangler.operations.telemetry import Telemetry
 from strangler.policy.match import Matcher
 from strangler.policy.model import Table
-from strangler.runtime import control, desk, last_good
+from strangler.runtime import control, desk
 from strangler.runtime.child import Given
 from strangler.runtime.control import Line
 from strangler.runtime.hub import AllWorkers, Hub
+from strangler.runtime.loops import calm_collector
 from strangler.runtime.policies import Policies, read_first
 from strangler.runtime.review import Review
 from strangler.runtime.server import save_latencies
@@ -94,24 +95,14 @@ class StoreProcess:
         self._tasks = Tasks(telemetry)
         self._clock = SystemClock()
         self._identity_key = given.identity_key or load_identity_key(settings.identity_key, path)
-        self._store = SqliteStore(
-            path,
-            choose_library(),
-            AesGcmSealer(self._identity_key),
-            self._clock,
-            on_group_commit=telemetry.group_commit,
-            disk_reserve=settings.disk_reserve,
-            living=living or (),
-        )
-        telemetry.note("store_open", location=self._store.location, pid=os.getpid())
+        self._store = self._opened(path, living or ())
         self._latencies = Latencies(self._store)
         self._hub = Hub(self._store, self._clock, telemetry, self._latencies, living or ())
         self._lease = LeaseKeeper(str(uuid.uuid4()), settings.lease, self._store, self._clock, telemetry)
         self._policies = Policies(
+            settings,
             given.paths,
             given.environ,
-            settings.lease,
-            settings.public_url is not None,
             self._store,
             telemetry,
             self._clock,
@@ -126,27 +117,41 @@ class StoreProcess:
         notifier = Notifier(
             self._hub.lanes, Outcomes(), self._hub.signals, self._latencies, telemetry, self._telling.deliverer.raised
         )
+        self._executes = AllWorkers(self._hub, self._clock)
         self._supervisor = self._supervision(notifier)
-        executes = AllWorkers(self._hub, self._clock)
         self._review = Review(
-            self._store, notifier, self._clock, self._hub.pauses, executes.wake, self._telling, telemetry
+            self._store, notifier, self._clock, self._hub.pauses, self._executes.wake, self._telling, telemetry
         )
-        self._pass, self._operations = self._desk(notifier, executes)
+        self._pass, self._operations = self._desk(notifier)
         telemetry.watch_queues(lambda: self._hub.lanes.readings(self._clock.now()))
         telemetry.watch_wal(self._store.wal_size)
         telemetry.watch_standing(self._orders.readings)
         telemetry.watch_memory(lambda: sum(reason is not None for reason in self._hub.short_of_memory.values()))
 
-    def _desk(self, notifier: Notifier, executes: AllWorkers) -> tuple[desk.Pass, Operations]:
+    def _opened(self, path: Path, living: Collection[str]) -> SqliteStore:
+        sealer, settings = AesGcmSealer(self._identity_key), self._given.settings
+        store = SqliteStore(
+            path,
+            choose_library(),
+            sealer,
+            self._clock,
+            on_group_commit=self._telemetry.group_commit,
+            disk_reserve=settings.disk_reserve,
+            living=living,
+        )
+        self._telemetry.note("store_open", location=store.location, pid=os.getpid())
+        return store
+
+    def _desk(self, notifier: Notifier) -> tuple[desk.Pass, Operations]:
         """What operators are served with, and the token of this machine's command line."""
         reach = desk.Reach(
             store=self._store,
             clock=self._clock,
             pauses=self._hub.pauses,
             policies=self._policies,
-            queues=lambda: self._hub.lanes.readings(self._clock.now()),
+            queues=self._hub.totals.queues,
             notifier=notifier,
-            executes=executes,
+            executes=self._executes,
             orders=self._orders,
             intake=self._hub.intake,
             phase=self._current_phase,
@@ -170,7 +175,7 @@ class StoreProcess:
             route_of=self._policies.route_of,
             promise_of=self._policies.promise_of,
         )
-        return Supervisor(means, AllWorkers(self._hub, self._clock), Concluder(means, notifier))
+        return Supervisor(means, self._executes, Concluder(means, notifier))
 
     async def run(self) -> None:
         """Serve until the supervisor says that it is over.
@@ -207,7 +212,7 @@ class StoreProcess:
         if self._restarted:
             # The workers live, and so do their calls: what is nobody's is looked for when they had the time to say so.
             await self._lease.renew()
-            await AllWorkers(self._hub, self._clock).restock()
+            await self._executes.restock()
         else:
             await self._supervisor.recover()
         await self._telling.begin()
@@ -223,6 +228,7 @@ class StoreProcess:
             *self._review.works(self._given.settings.reconcile_every),
         ):
             self._tasks.start(work)
+        calm_collector()
         self._begun.set()
 
     def _policy_changed(self) -> None:
@@ -230,20 +236,11 @@ class StoreProcess:
         self._telling.deliverer.policy_changed()
 
     async def _first_policy(self) -> Loaded:
-        settings = self._given.settings
-        if self._restarted and (kept := await last_good.recall(self._store)) is not None:
-            # What is in force stays in force; what the files say by now is looked at right after.
-            loaded = await asyncio.to_thread(
-                load_policy,
-                self._given.paths,
-                self._given.environ,
-                lease=settings.lease,
-                kept=kept,
-                public_url=settings.public_url is not None,
-            )
-            return replace(loaded, stamps=dict.fromkeys(loaded.stamps))
+        if self._restarted and (loaded := await self._policies.restored()) is not None:
+            return loaded
         if self._found is None:
-            self._found = await asyncio.to_thread(read_first, settings, self._given.paths, self._given.environ)
+            given = self._given
+            self._found = await asyncio.to_thread(read_first, given.settings, given.paths, given.environ)
         return await self._policies.first(self._found)
 
     async def _supervise(self) -> None:

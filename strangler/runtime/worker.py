@@ -9,7 +9,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from strangler.config.load import Loaded, Sources, load_policy
+from strangler.config.load import Loaded, Sources
 from strangler.config.located import PolicyErrors
 from strangler.config.system import SystemClock
 from strangler.domain.errors import OperatorError, StoreUnavailable
@@ -25,8 +25,9 @@ from strangler.runtime import control
 from strangler.runtime.child import Given
 from strangler.runtime.control import Line
 from strangler.runtime.gates import ToldGate, ToldLimiter
+from strangler.runtime.loops import calm_collector
 from strangler.runtime.memory import Memory
-from strangler.runtime.policies import PolicyInForce
+from strangler.runtime.policies import PolicyInForce, read_policy
 from strangler.runtime.rooms import Frame, Rooms
 from strangler.runtime.slots import LentSlots
 from strangler.runtime.tasks import Tasks
@@ -169,6 +170,7 @@ class Worker:
         await self._rooms.latencies.load()
         await self._lease.renew()
         await self._rooms.executor.restock()
+        calm_collector()
         await self._rooms.listen_on(self._listeners)
         self._tasks.start(self._lease.keep())
         self._tasks.start(self._count())
@@ -234,14 +236,7 @@ class Worker:
         reasons: list[str] = []
         try:
             await self._policies.recollect()
-            loaded = await asyncio.to_thread(
-                load_policy,
-                given.paths,
-                given.environ,
-                lease=given.settings.lease,
-                kept=sources,
-                public_url=given.settings.public_url is not None,
-            )
+            loaded = await asyncio.to_thread(read_policy, given.settings, given.paths, given.environ, sources)
         except PolicyErrors as error:
             reasons = [str(finding) for finding in error.findings]
         except StoreUnavailable as error:

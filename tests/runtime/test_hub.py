@@ -161,3 +161,21 @@ async def test_a_worker_that_is_gone_is_short_of_nothing_and_takes_nothing_whate
     hub.left(late)
     hub.heard(second, ("want", "r", 3, 3))
     assert second.all("lend") == [("lend", "r", 3)]
+
+
+async def test_the_last_renewal_of_a_worker_that_is_gone_does_not_make_its_lease_valid_again(hub: Hub) -> None:
+    clock: Any = hub._clock
+    accepted = make.accept()
+    assert accepted.change is not None
+    await hub.store.commit(accepted)
+    await hub.store.commit(make.claim(accepted.change.process, "a"))
+    lease = Lease("a", clock.boot_id, clock.boottime() + 10)
+    await hub.renew(lease)
+
+    async def orphans() -> list[str]:
+        return [orphan.id for orphan in await hub.store.orphans(clock.boot_id, clock.boottime(), 5)]
+
+    assert await orphans() == []
+    await hub.gone("a")
+    await hub.renew(lease)  # it lay in its socket when its end was told
+    assert await orphans() == [accepted.change.process.id]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from strangler.config.settings import Settings
 from strangler.domain.errors import StoreUnavailable
 from strangler.engine.gates import Gatekeeper
 from strangler.engine.pauses import Pauses
@@ -16,7 +19,7 @@ from strangler.policy.model import Mode, Table
 from strangler.policy.standing import ModeOrder, Order
 from strangler.ports import ArchiveKind
 from strangler.runtime import standing
-from strangler.runtime.policies import Policies
+from strangler.runtime.policies import ChangeOrders, Policies
 from strangler.runtime.standing import StandingOrders
 from strangler.store.memory import MemoryStore
 from strangler.store.standing import OrderKind
@@ -83,7 +86,9 @@ class Place:
         self.path = path = folder / "policy.yaml"
         path.write_text(POLICY)
         self.told = told = Silent()
-        self.policies = Policies([path], {}, 15.0, True, self.store, told, self.clock, lambda: None)
+        self.policies = Policies(
+            Settings(public_url="https://api.example"), [path], {}, self.store, told, self.clock, lambda: None
+        )
         gates = Gatekeeper(self.store, Pauses(), self.clock, told, lambda route: None)
         self.orders = StandingOrders(self.store, gates, self.policies, self.clock, told)
 
@@ -128,6 +133,29 @@ async def test_a_mode_ends_after_its_time_as_soon_as_the_store_takes_the_promise
     place.store.refuses = 3
     place.clock.pass_(0.001)
     await eventually(lambda: place.is_over() == 1, what="the mode is over")
+    assert place.switch.modes()["claims"] is Mode.ASYNC
+    place.orders.close()
+
+
+async def test_a_defect_as_a_mode_ends_is_told_and_the_mode_ends_all_the_same(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "_PAUSE", 0.0)
+    await place.store.put_order(ModeOrder("claims", Mode.PASSTHROUGH, NOON, NOON + 1, "ann", "x"))
+    await place.begin()
+    follow, defects = place.policies.follow, [ZeroDivisionError("a defect")]
+
+    async def broken(change: ChangeOrders, keep: Any = None) -> Sequence[ModeOrder]:
+        if defects:
+            raise defects.pop()
+        return await follow(change, keep)
+
+    told: list[str] = []
+    monkeypatch.setattr(place.policies, "follow", broken)
+    monkeypatch.setattr(place.told, "failed", lambda place, error: told.append(place), raising=False)
+    place.clock.pass_(0.001)
+    await eventually(lambda: place.is_over() == 1, what="the mode is over")
+    assert told == ["orders"]
     assert place.switch.modes()["claims"] is Mode.ASYNC
     place.orders.close()
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -84,6 +85,31 @@ async def test_a_route_on_hold_calls_nobody_over_a_restart_and_loses_nothing(sta
     assert await degraded(server) == {}
     await server.stop()
     assert server.fsck().returncode == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_who_holds_a_route_sees_how_many_of_its_calls_are_still_under_way(stage: Stage, workers: str) -> None:
+    legacy = await stage.legacy()
+    server = stage.server(POLICY.format(url=legacy.url), options=["--workers", workers])
+    await server.start()
+    client = await stage.client(server)
+    sent = await client.submit("/claims", "m-1", script="do=hold")
+    await eventually(legacy.received, what="the call is under way")
+    assert await order(server, "hold", "submit-claim") == 0
+
+    async def under_way() -> int:
+        running: int = (await listed(server))["submit-claim"]["running"]
+        return running
+
+    assert await eventually(under_way, what="it is told of") == 1
+    await legacy.release()
+    assert (await client.settled(sent.json()["id"]))["state"] == "completed"
+    await eventually(lambda: _is(under_way, 0), what="none is under way any more")
+    await server.stop()
+
+
+async def _is(ask: Callable[[], Awaitable[int]], number: int) -> bool:
+    return await ask() == number
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from strangler.config.settings import Settings
 from strangler.policy.match import Matcher
 from strangler.policy.model import Table
 from strangler.runtime.policies import Policies
@@ -83,7 +84,9 @@ async def test_a_defect_in_one_reload_is_told_and_the_next_change_of_the_files_i
     path, store, heard = tmp_path / "policy.yaml", Breaking(), Heard()
     path.write_text(POLICY)
     with heard as telemetry:
-        policies = Policies([path], {}, 15.0, True, store, telemetry, FakeClock(), lambda: None)
+        policies = Policies(
+            Settings(public_url="https://api.example"), [path], {}, store, telemetry, FakeClock(), lambda: None
+        )
         await policies.begin(policies.read(), Switch())
         tasks = Tasks(telemetry)
         tasks.start(policies.watch())

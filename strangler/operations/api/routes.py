@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Protocol, get_args
+from typing import Any, NamedTuple, Protocol, get_args
 
 from strangler.domain import instant
 from strangler.engine.gates import CircuitState, GateState
@@ -83,31 +83,51 @@ class Orders(Protocol):
         ...
 
 
-def endpoints(
-    routes: Callable[[], Iterable[Route]], queues: Callable[[], Mapping[str, QueueReading]], orders: Orders
-) -> tuple[Endpoint, ...]:
-    """The endpoints of this module. ``queues``: what waits and runs, by route."""
+class RouteDesk(NamedTuple):
+    """Where the routes are asked about, and ordered about."""
 
-    async def listed(asked: Asked) -> Told:
-        readings = queues()
-        return Done({"routes": [shown(route, readings.get(route.name), orders) for route in routes()]})
+    routes: Callable[[], Iterable[Route]]
+    queues: Callable[[], Mapping[str, QueueReading]]  # by route what waits and runs
+    orders: Orders
 
-    async def ordered(asked: Asked, order: Callable[[str, str, str], Awaitable[str | None]]) -> Told:
+    async def listed(self, asked: Asked) -> Told:
+        """All routes."""
+        readings = self.queues()
+        return Done({"routes": [shown(route, readings.get(route.name), self.orders) for route in self.routes()]})
+
+    async def hold(self, asked: Asked) -> Told:
+        """See `Orders.hold`."""
+        return await self._follow(asked, self.orders.hold)
+
+    async def release(self, asked: Asked) -> Told:
+        """See `Orders.release`."""
+        return await self._follow(asked, self.orders.release)
+
+    async def set_mode(self, asked: Asked) -> Told:
+        """See `Orders.set_mode`."""
+        mode, seconds = Mode(asked.body["mode"]), asked.body["seconds"]
+        return await self._follow(asked, lambda name, who, why: self.orders.set_mode(name, mode, seconds, who, why))
+
+    async def clear_mode(self, asked: Asked) -> Told:
+        """See `Orders.clear_mode`."""
+        return await self._follow(asked, self.orders.clear_mode)
+
+    async def _follow(self, asked: Asked, order: Callable[[str, str, str], Awaitable[str | None]]) -> Told:
         """Follow an order, and answer with the route as it is then."""
-        name = asked.path["name"]
-        gone = all(route.name != name for route in routes())
+        name, orders = asked.path["name"], self.orders
+        gone = all(route.name != name for route in self.routes())
         if gone and orders.hold_of(name) is None and orders.mode_of(name) is None:
             return Refusal("no-route", "the policy in force has no route of this name")
         if (obstacle := await order(name, asked.who, asked.body["why"])) is not None:
             return Refusal("order-not-possible", obstacle)
         if gone:
             return Done({"name": name, "gone": True})
-        return Done(next(shown(route, queues().get(name), orders) for route in routes() if route.name == name))
+        reading = self.queues().get(name)
+        return Done(next(shown(route, reading, orders) for route in self.routes() if route.name == name))
 
-    async def set_mode(asked: Asked) -> Told:
-        mode, seconds = Mode(asked.body["mode"]), asked.body["seconds"]
-        return await ordered(asked, lambda name, who, why: orders.set_mode(name, mode, seconds, who, why))
 
+def endpoints(desk: RouteDesk) -> tuple[Endpoint, ...]:
+    """The endpoints of this module."""
     order = partial(
         Endpoint,
         method="POST",
@@ -123,20 +143,20 @@ def endpoints(
             name="listRoutes",
             about="All routes of the policy in force, in its order, with what waits for each.",
             group="routes",
-            handle=listed,
+            handle=desk.listed,
             answers={200: Answered("The routes", an_object({"routes": a_list(ROUTE)}))},
         ),
         order(
             path="/routes/{name}/hold",
             name="holdRoute",
             about="Recorded calls of the route wait from now on; new requests are accepted up to `call.queue`.",
-            handle=lambda asked: ordered(asked, orders.hold),
+            handle=desk.hold,
         ),
         order(
             path="/routes/{name}/release",
             name="releaseRoute",
             about="Its recorded calls go on.",
-            handle=lambda asked: ordered(asked, orders.release),
+            handle=desk.release,
         ),
         order(
             path="/routes/{name}/mode",
@@ -144,13 +164,13 @@ def endpoints(
             about="Gives the route another mode for so many seconds, for all of its clients; the policy file stays.",
             body={"mode": one_of(Mode), "seconds": {"type": "integer", "minimum": 1, "maximum": LONGEST}},
             required=("mode", "seconds"),
-            handle=set_mode,
+            handle=desk.set_mode,
         ),
         order(
             path="/routes/{name}/mode/clear",
             name="clearRouteMode",
             about="Gives the route the mode that its policy says, before the time is over.",
-            handle=lambda asked: ordered(asked, orders.clear_mode),
+            handle=desk.clear_mode,
         ),
     )
 
