@@ -21,7 +21,9 @@ from strangler.policy.documents import Asked
 from strangler.policy.follow_up import repeats
 from strangler.policy.interpret import CREDENTIALS_LOST, interpret_fault, interpret_reply
 from strangler.policy.model import Route, on_in_doubt_for
-from strangler.policy.translate import REQUEST_NOT_TRANSLATED, Interpreter, Understood, Unreadable, Untranslatable
+from strangler.policy.translate import REQUEST_NOT_TRANSLATED, Interpreter, Unreadable, Untranslatable
+
+_DRAINED = "drained"
 
 
 class Claimed(NamedTuple):
@@ -64,6 +66,11 @@ class AttemptUnderWay:
         recorder = Recorder(means.bodies, self._process.id, self._begun.number, limit, self._too_large)
         try:
             return await self._run(recorder)
+        except asyncio.CancelledError:
+            if self._sending or self._concluded:
+                raise
+            # The drain is over, and it was still being made ready.
+            return await self._lost(Fault(FaultKind.NOT_SENT, _DRAINED))
         except Exception as error:
             # A defect of ours. The process must not stay under way: while our lease goes on it is nobody's orphan.
             means.instrument.failed("execute", error)
@@ -71,42 +78,24 @@ class AttemptUnderWay:
             if self._concluded:
                 return None
             kind = FaultKind.INTERRUPTED if self._sending else FaultKind.NOT_SENT
-            fault = Fault(kind, f"a defect of Strangler: {type(error).__name__}")
-            return await self._conclude(interpret_fault(fault, self._route.call), fault, None)
+            after = await self._lost(Fault(kind, f"a defect of Strangler: {type(error).__name__}"))
+            return after or await self._concluder.current(self._process)  # it may have struck behind the commit
 
     async def _run(self, recorder: Recorder) -> Process | None:
         if lacks_credentials(self._request, self._route.call):
             unsent = Fault(FaultKind.NOT_SENT, "its credentials do not open under today's identity key")
             return await self._conclude(Failed(CREDENTIALS_LOST, Effect.NONE), unsent, None)
         promise = self._means.promise_of(self._process.promise)
+        kept: asyncio.Future[None] | None = None
         if promise is not None and promise.wall is not None:
-            return await self._run_translated(recorder, promise.wall)
-        fault = await self._send(recorder)
-        if self._concluded:
-            await (recorder.close() if fault is None else recorder.break_off())
-            return None
-        if fault is not None:
-            outcome = interpret_fault(fault, self._route.call)
-            return await self._conclude(outcome, fault, None)
-        return await self._conclude(self._interpret(recorder), None, recorder)
-
-    async def _run_translated(self, recorder: Recorder, interpreter: Interpreter) -> Process | None:
-        """The same on a route that translates, or says what replies mean: as it was promised, not as it says today."""
-        means, call, original = self._means, self._route.call, self._request
-        try:
-            ready = self._ready or await prepared(means.bodies, interpreter, self._process, original, call)
-        except (Unreadable, Untranslatable) as error:
-            # It was translated when it was accepted, so this is the operator's: a hook, or a promise of long ago.
-            fault = Fault(FaultKind.NOT_SENT, f"{REQUEST_NOT_TRANSLATED}: {error}")
-            return await self._conclude(Failed(REQUEST_NOT_TRANSLATED, Effect.NONE), fault, None)
-        except StoreUnavailable:
-            fault = Fault(FaultKind.NOT_SENT, "the recorded body cannot be read: StoreUnavailable")
-            return await self._conclude(interpret_fault(fault, call), fault, None)
-        self._request, asked = ready
-        kept = None
-        if self._ready is None and self._begun.number == 1 and interpreter.translates_request:
-            kept = asyncio.ensure_future(keep_sent(means, self._begun, original, self._request))
-        self._understands = interpreter, asked
+            try:
+                kept = await self._translate(promise.wall)
+            except (Unreadable, Untranslatable) as error:
+                # It was translated when it was accepted, so this is the operator's: a hook, or a promise of long ago.
+                fault = Fault(FaultKind.NOT_SENT, f"{REQUEST_NOT_TRANSLATED}: {error}")
+                return await self._conclude(Failed(REQUEST_NOT_TRANSLATED, Effect.NONE), fault, None)
+            except StoreUnavailable:
+                return await self._lost(Fault(FaultKind.NOT_SENT, "the recorded body cannot be read: StoreUnavailable"))
         broken = await self._send(recorder)
         if kept is not None:
             await kept
@@ -114,14 +103,38 @@ class AttemptUnderWay:
             await (recorder.close() if broken is None else recorder.break_off())
             return None
         if broken is not None:
-            return await self._conclude(interpret_fault(broken, call), broken, None)
-        understood = await self._understand(recorder)
-        return await self._conclude(understood.outcome, None, recorder, rule=understood.rule)
+            return await self._lost(broken)
+        outcome, rule = await self._understand(recorder)
+        return await self._conclude(outcome, None, recorder, rule=rule)
 
-    async def _understand(self, recorder: Recorder) -> Understood:
-        assert self._understands is not None
-        built_in, again = self._interpret(recorder), repeats(self._process)
-        return await understood(*self._understands, recorder, built_in, self._means.clock.now(), repeats=again)
+    async def _translate(self, wall: Interpreter) -> asyncio.Future[None] | None:
+        """On a route that translates, or says what replies mean: as it was promised, not as it says today. What is
+        sent in place of the client's request is kept as evidence meanwhile.
+
+        Raises:
+            Unreadable, Untranslatable: as `Interpreter.request`.
+            StoreUnavailable: the recorded body cannot be read.
+        """
+        means, original = self._means, self._request
+        ready = self._ready or await prepared(means.bodies, wall, self._process, original, self._route.call)
+        self._request, asked = ready
+        self._understands = wall, asked
+        if self._ready is None and self._begun.number == 1 and wall.translates_request:
+            return asyncio.ensure_future(keep_sent(means, self._begun, original, self._request))
+        return None
+
+    async def _understand(self, recorder: Recorder) -> tuple[Outcome, str | None]:
+        """What a whole reply means, and the rule of the route that said so."""
+        built_in = self._interpret(recorder)
+        if self._understands is None:
+            return built_in, None
+        again, now = repeats(self._process), self._means.clock.now()
+        outcome, rule, _ = await understood(*self._understands, recorder, built_in, now, repeats=again)
+        return outcome, rule
+
+    async def _lost(self, fault: Fault) -> Process | None:
+        """No whole reply came."""
+        return await self._conclude(interpret_fault(fault, self._route.call), fault, None)
 
     async def _send(self, recorder: Recorder) -> Fault | None:
         call = self._route.call
@@ -140,7 +153,7 @@ class AttemptUnderWay:
             )
         except asyncio.CancelledError:
             # The drain is over. What was not sent goes back; of what was sent nobody knows.
-            return Fault(FaultKind.INTERRUPTED if self._sending else FaultKind.NOT_SENT, "drained")
+            return Fault(FaultKind.INTERRUPTED if self._sending else FaultKind.NOT_SENT, _DRAINED)
         cut = fault is not None and fault.timeout and left < call.timeout
         if not (self._held_back or cut):
             self.failed = says_down(fault, recorder.status)
@@ -182,13 +195,9 @@ class AttemptUnderWay:
 
     async def _too_large(self, recorder: Recorder) -> LiveReply | None:
         """The reply is larger than what is kept: its status completes the process; the rest goes to who waits."""
-        rule = None
-        if self._understands is None:
-            outcome = self._interpret(recorder)
-        elif self._understands[0].translates_reply:
+        if self._understands is not None and self._understands[0].translates_reply:
             return None  # what is not translated does not leave the house
-        else:
-            outcome, rule, _ = await self._understand(recorder)
+        outcome, rule = await self._understand(recorder)
         if isinstance(outcome, Retry | Pending | InDoubt):
             return None
         live = LiveReply(recorder.status, recorder.reason, recorder.headers)

@@ -167,13 +167,17 @@ class DeliveryLane:
             self._settled.add(key)
 
     def leave_out(self, delivery: Delivery, now: int) -> None:
-        """A defect of ours broke it: others go on without it, for longer each time; it may have been told already."""
+        """A defect of ours broke it: others go on without it, for longer each time; it may have been told already.
+
+        Where that is so of more than can be remembered, the lane rests.
+        """
         key = delivery[:3]
         times, _ = self._left_out.pop(key, (0, 0))
         wait = min(_LONGEST_LEFT_OUT, _FIRST_LEFT_OUT << min(times - 1, 16)) if times else 0
         self._left_out[key] = times + 1, now + wait
         if len(self._left_out) > STOCK:
             del self._left_out[next(iter(self._left_out))]
+            self.not_before = max(self.not_before, now + self.spare())
 
     def call_again(self) -> None:
         """Somebody wants it called now."""

@@ -47,17 +47,23 @@ class Notifier:
         self._deliver = deliver
 
     def committed(self, change: Change, settled: Settled | None = None) -> None:
-        """A change was committed; ``settled`` spares those who wait here a second read."""
+        """A change was committed; ``settled`` spares those who wait here a second read.
+
+        A defect of who is told is told itself, and not raised: what is on disk goes on.
+        """
         process = change.process
-        self._lanes.observe(change)
-        self._instrument.changed(change)
-        if (seconds := latency(process)) is not None:
-            self._latencies.observe(process.route, seconds)
-        if settled is not None:
-            self._outcomes.put(settled)
-        self._signals.announce(process)
-        if change.deliveries:
-            self._deliver(change)
+        try:
+            if settled is not None:
+                self._outcomes.put(settled)
+            self._signals.announce(process)
+            self._lanes.observe(change)
+            self._instrument.changed(change)
+            if (seconds := latency(process)) is not None:
+                self._latencies.observe(process.route, seconds)
+            if change.deliveries:
+                self._deliver(change)
+        except Exception as error:
+            self._instrument.failed("notify", error)
 
     def held(self, settled: Settled) -> None:
         """An outcome is known that the store cannot take yet: who waits goes on all the same."""

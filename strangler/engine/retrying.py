@@ -146,13 +146,21 @@ class Retries:
         while first.parent_id is not None and isinstance(parent := await self._store.process(first.parent_id), Process):
             first = parent
         family = [first]
+        if first.parent_id is not None:  # it is forgotten; what else was made of it may not be
+            family += [one for one in await self._made_of(first.parent_id, None) if one.id != first.id]
         for one in family:  # it grows meanwhile
-            search: Search | None = Search(parent_id=one.id, created_after=one.created_at)
-            while search is not None:
-                page = await self._desk.search(search)
-                family += page.processes
-                search = search._replace(before_id=page.before_id) if page.before_id is not None else None
+            family += await self._made_of(one.id, one.created_at)
         return [one for one in family if one.id != process.id]
+
+    async def _made_of(self, process_id: str, since: int | None) -> list[Process]:
+        """What was made by trying a process of an instant again; an older release kept no index of it."""
+        made: list[Process] = []
+        search: Search | None = Search(parent_id=process_id, created_after=since)
+        while search is not None:
+            page = await self._desk.search(search)
+            made += page.processes
+            search = search._replace(before_id=page.before_id) if page.before_id is not None else None
+        return made
 
     async def _copy_body(self, request: RecordedRequest, source: str, to: str) -> None:
         for index in range(request.body.chunks):

@@ -286,6 +286,24 @@ async def test_what_a_defect_breaks_each_time_is_sent_less_and_less_often_and_ot
     assert (await begun.one(process)).state is DeliveryState.DELIVERED
 
 
+async def test_where_a_defect_breaks_more_than_can_be_remembered_the_lane_rests(
+    begun: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strangler.engine.delivery_lanes.STOCK", 4)
+    begun.receiver(concurrency=1)
+    begun.sender.scripts["broker-a"] = [broken_by(RuntimeError("a defect"))] * 1000
+    defects_of(begun)
+    await begun.processes(8)
+    await begun.settled()
+    for _ in range(100):
+        await begun.pass_(5)
+    assert len(begun.sender.sent) < 100
+    begun.sender.scripts["broker-a"] = [OK]
+    for _ in range(200):
+        await begun.pass_(5)
+    assert {one.state for one in await begun.all()} == {DeliveryState.DELIVERED}
+
+
 async def test_an_end_that_cannot_be_stored_is_not_told_every_few_seconds(
     begun: Telling, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from strangler.config.hooks import find_hook
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import CHUNK_SIZE
+from strangler.domain.exchange import CHUNK_SIZE, Fault, FaultKind
 from strangler.domain.process import Effect, Process, PublicState, State
 from strangler.engine.lease import LeaseKeeper
 from strangler.engine.submission import Accepted
+from strangler.policy.translate import Interpreter
+from strangler.policy.wall import Content, Formula, RequestTranslation, Wall
 from strangler.ports import Commit
 from strangler.store.ledger import Ledger
 from tests.engine.world import COMPAT, FakeClock, FlakyStore, Gate, Reply, Silent, World, a_request, a_route
@@ -153,6 +157,42 @@ async def test_after_a_defect_before_the_first_byte_it_is_sent_later(
     assert (told, len(world.upstream.sent)) == (["execute"], 1)
 
 
+async def test_after_a_defect_behind_the_commit_it_is_sent_again_in_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.upstream.script = [Fault(FaultKind.NOT_SENT, "connection refused")]
+    told = defects(world, monkeypatch)
+    conclude, errors = world.concluder.conclude, [ZeroDivisionError()]
+
+    async def broken_once(*values: Any, **named: Any) -> Process | None:
+        after = await conclude(*values, **named)
+        if errors:
+            raise errors.pop()
+        return after
+
+    monkeypatch.setattr(world.concluder, "conclude", broken_once)
+    accepted = await world.accepted()
+    await world.until(accepted.id, lambda process: process.state is State.WAITING)
+    while world.lanes.of("submit-claim").running:
+        await asyncio.sleep(0)
+    assert "submit-claim" in world.executor._wakes
+    assert told == ["execute"]
+
+
+@pytest.mark.parametrize("place", ["observe", "changed", "announce"])
+async def test_a_defect_of_who_is_told_of_a_commit_keeps_nothing_from_going_on(
+    world: World, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    told = defects(world, monkeypatch)
+    whose = {"observe": world.lanes, "changed": world.instrument, "announce": world.signals}[place]
+    monkeypatch.setattr(whose, place, lambda *_: 1 / 0, raising=False)
+    accepted = await world.accepted()
+    while not (await world.process(accepted.id)).final:
+        await asyncio.sleep(0)
+    assert set(told) == {"notify"}
+    assert await world.executor.drain(5.0) == 0
+
+
 async def test_after_a_defect_in_a_claim_it_is_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(a_route(concurrency=1))
     await world.lease.renew()
@@ -185,6 +225,34 @@ async def test_a_defect_in_one_renewal_of_the_lease_does_not_end_the_others(monk
     await store.renewed.wait()
     keeping.cancel()
     assert told == ["lease"]
+
+
+# ── A drain ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_what_is_still_being_translated_at_the_end_of_a_drain_goes_back_as_not_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asks_for_amount = RequestTranslation(content=Content(format="json", body=Formula(text="{betrag: body.amount}")))
+    wall = Interpreter(Wall(paths=("/claims",), request=asks_for_amount), find_hook)
+    route = a_route(attempts=3)
+    world = World(replace(route, promise=replace(route.promise, wall=wall)))
+    await world.lease.renew()
+    world.upstream.script = [Fault(FaultKind.NOT_SENT, "connection refused")]
+    accepted = await world.accepted()
+    begun, never = asyncio.Event(), asyncio.Event()
+
+    async def slow(*_: object) -> None:
+        begun.set()
+        await never.wait()
+
+    await world.due(accepted.id)
+    monkeypatch.setattr("strangler.engine.attempt.prepared", slow)
+    await begun.wait()
+    assert await world.executor.drain(0.0) == 1
+    process = await world.process(accepted.id)
+    assert (process.state, process.unresolved) == (State.WAITING, False)
+    assert [attempt.detail for attempt in ledger_of(world, process.id).attempts] == ["connection refused", "drained"]
 
 
 # ── A late moment ────────────────────────────────────────────────────────────────────────────────────────────────────

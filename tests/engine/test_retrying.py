@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from strangler.domain.exchange import Body, RecordedRequest
-from strangler.domain.process import Effect, Process, State
-from strangler.engine.retrying import again, obstacle
+from strangler.domain.process import Effect, Process, State, Tombstone
+from strangler.engine.retrying import Obstacle, Retries, again, obstacle
 from strangler.policy.model import Route
 from tests.domain.drafts import a_draft
-from tests.engine.world import NOON, a_route
+from tests.engine.world import NOON, Reply, World, a_route
 
 REQUEST = RecordedRequest("POST", b"/claims", (), (), Body(2, b"d" * 32, b"{}"))
 
@@ -131,3 +131,40 @@ def test_the_new_one_is_of_the_same_caller_under_todays_promise_and_without_the_
     assert (new.key, new.key_scope, new.key_lookup) == (None, None, None)
     assert new.state is State.RECEIVED
     assert new.promised, "it is repeated until its deadline where it surely did nothing"
+
+
+async def test_what_else_was_made_of_a_request_stands_in_the_way_although_the_first_one_is_forgotten() -> None:
+    world = World(kept_for(1.0))
+    await world.lease.renew()
+    world.upstream.script = [Reply(422), Reply(422), Reply(200)]
+    store, clock = world.store, world.clock
+    retries = Retries(
+        *(store, store, store, store, world.notifier, clock, world.means.ids),
+        route_of=world.routes.get,
+        revision=lambda: None,
+        wake=world.executor.wake,
+    )
+
+    async def tried_again(process: Process) -> Process:
+        new = await retries.retry(process.id, force=False)
+        assert isinstance(new, Process)
+        clock.pass_(0.001)
+        return await world.ended(new.id)
+
+    first = await world.ended((await world.accepted()).id)
+    world.load(kept_for(3600.0))
+    second, third = await tried_again(first), await tried_again(first)
+    assert (second.effect, third.effect) == (Effect.NONE, Effect.APPLIED)
+    clock.pass_(1)
+    await store.sweep(clock.now(), 10)
+    assert isinstance(await store.process(first.id), Tombstone)
+    found = await retries.retry(second.id, force=False)
+    assert isinstance(found, Obstacle)
+    assert third.id in found.why
+
+
+def kept_for(seconds: float) -> Route:
+    """A route whose processes are forgotten so long after their end."""
+    route = a_route()
+    process = replace(route.process, retain=seconds)
+    return replace(route, process=process, promise=replace(route.promise, process=process, digest=f"{seconds}"))
