@@ -23,6 +23,9 @@ from strangler.ports import Bodies, Commit, Evidence
 _SECRET = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
 
 
+_PACKED_OR_IN_PART = frozenset({b"accept-encoding", b"range", b"if-range"})
+
+
 class Ready(NamedTuple):
     """What an attempt on a route with a wall sends, and what its reply is understood by."""
 
@@ -47,8 +50,8 @@ async def prepared(
         if sent.data is not None:
             body = Body(len(sent.data), b"", sent.data)  # it is not stored as a body, so nobody asks for its digest
     if interpreter.looks_into_reply:
-        # A reply that is looked into has to come in plain bytes.
-        headers = [header for header in headers if header[0].lower() != b"accept-encoding"]
+        # A reply that is looked into has to come in plain bytes, and all of it.
+        headers = [header for header in headers if header[0].lower() not in _PACKED_OR_IN_PART]
         headers.append((b"Accept-Encoding", b"identity"))
     return Ready(RecordedRequest(method, target, headers, (), body), asked)
 
