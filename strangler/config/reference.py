@@ -31,7 +31,7 @@ refused by its name.
   the request is a SOAP message, and in `translate.response` over `reply: {status, headers, body, soap}`. In `outcome`,
   and in `when`, an expression looks at the body of the reply alone. A mapping of names to expressions makes a mapping.
   A body that is packed with gzip or deflate is unpacked for it; where a reply is looked into, the upstream is asked for
-  plain bytes (`Accept-Encoding: identity`), and for all of them (no `Range`).
+  plain bytes (`Accept-Encoding: identity`), and for all of them (no `Range: bytes=…`), as where its body is replaced.
 - **XML** is seen as `{root: {"@attribute": …, child: …, "#text": …}}`, by local names; a child that comes more than
   once is a list, one that is named in `lists` always. White space around text is dropped; `xsi:nil` is null. Of a SOAP
   message it is what stands in its Body; a fault of either version is `Fault: {code, subcode, reason, actor, detail}`.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import CHUNK_SIZE, Attempt, Body, Header, Headers, RecordedRequest
-from strangler.domain.outcome import InDoubt, Outcome, Retry
+from strangler.domain.outcome import InDoubt, Outcome
 from strangler.domain.process import Process
 from strangler.engine.aside import TookTooLong, beside
 from strangler.engine.document import process_url
@@ -21,9 +21,7 @@ from strangler.policy.translate import Interpreter, Reply, Sent, Understood, Unt
 from strangler.ports import Bodies, Commit, Evidence
 
 _SECRET = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
-
-
-_PACKED_OR_IN_PART = frozenset({b"accept-encoding", b"range", b"if-range"})
+_PART = frozenset({b"range", b"if-range"})
 
 
 class Ready(NamedTuple):
@@ -49,11 +47,21 @@ async def prepared(
         method, target, headers = sent.method, sent.target, sent.headers
         if sent.data is not None:
             body = Body(len(sent.data), b"", sent.data)  # it is not stored as a body, so nobody asks for its digest
+    if interpreter.needs_whole_reply:
+        headers = _for_the_whole(headers)
     if interpreter.looks_into_reply:
-        # A reply that is looked into has to come in plain bytes, and all of it.
-        headers = [header for header in headers if header[0].lower() not in _PACKED_OR_IN_PART]
+        # A reply that is looked into has to come in plain bytes.
+        headers = [header for header in headers if header[0].lower() != b"accept-encoding"]
         headers.append((b"Accept-Encoding", b"identity"))
     return Ready(RecordedRequest(method, target, headers, (), body), asked)
+
+
+def _for_the_whole(headers: Headers) -> Headers:
+    """Without the wish for some bytes of the reply (RFC 9110 section 14.2), which are no document: a translation
+    would make something else of them. What an upstream counts in units of its own, as ``items``, is one."""
+    if any(name.lower() == b"range" and value.lstrip().lower().startswith(b"bytes") for name, value in headers):
+        return [header for header in headers if header[0].lower() not in _PART]
+    return headers
 
 
 async def asked_by(
@@ -88,17 +96,16 @@ async def understood(
     data = await recorder.whole() if interpreter.looks_into_reply or interpreter.translates_reply else b""
     reply = Reply(recorder.status, recorder.headers, data)
     work = partial(interpreter.reply, asked, reply, built_in, now, repeats=repeats)
+    size = weight(len(data or b""), recorder.headers)
+    if interpreter.needs_request:
+        size += weight(len(asked.data), asked.headers)
     try:
-        size = weight(len(data or b""), recorder.headers)
-        if interpreter.needs_request:
-            size += weight(len(asked.data), asked.headers)
         found = await beside(work, size, hooks=interpreter.reply_hooks)
     except TookTooLong as error:
-        if not interpreter.rule_hooks:  # it was the translation that did not come back
-            meant = interpreter.meaning(asked, reply, built_in, now)
-            if isinstance(meant.outcome, Retry):
-                return meant  # it did nothing, whatever its reply looks like
-        return Understood(InDoubt(RULE_FAILED), str(error), None)
+        if interpreter.rule_hooks:
+            return Understood(InDoubt(RULE_FAILED), str(error), None)
+        work = partial(interpreter.untranslated, asked, reply, built_in, now, str(error))
+        found = await beside(work, size, hooks=False)
     if found.translated is not None:
         await recorder.put_in_place(*found.translated)
     return found

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from math import ceil
 from typing import Any, NamedTuple
 
 from strangler.domain.exchange import Header, Headers
 from strangler.domain.outcome import InDoubt, Outcome, Pending, Retry
+from strangler.domain.problem import SOURCE
 from strangler.policy import wildcard
 from strangler.policy.conditions import Rules, Test
 from strangler.policy.documents import Asked, Read, read_body, reply_values, request_values
@@ -42,6 +44,9 @@ _OF_THE_BODY = frozenset(
     }
 )
 """Fields that speak of the body that came, and would lie about the one that is made."""
+
+_REFUSED = 503
+"""The status of a refusal that is told without the upstream's words, where a rule of the route made it one."""
 
 _BODILESS = frozenset({204, 205, 304})
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # what no field value may hold: RFC 9110 section 5.5
@@ -108,6 +113,8 @@ class Interpreter:
         """Whether a reply is translated with what stood in the body of the request."""
         self.looks_into_reply = self._rules.looks_at_body or any(each.looks_at_body for each in self._responses)
         """Whether the reply has to come in a form that can be read."""
+        self.needs_whole_reply = self.looks_into_reply or any(each.makes_body for each in self._responses)
+        """Whether a part of the reply would not do."""
         self.reply_hooks = self._has_reply_hooks
         self.rule_hooks = self._rules.has_hooks
         self.request_hooks = self._request is not None and self._request.has_hooks
@@ -134,21 +141,18 @@ class Interpreter:
         """
         seen = _Seen(asked, reply, self._wall)
         outcome, rule = self._decided(reply, seen, built_in, now)
-        refused = isinstance(outcome, Retry)
-        undecided = isinstance(outcome, Pending | InDoubt) or (refused and repeats)
+        undecided = isinstance(outcome, Pending | InDoubt) or (isinstance(outcome, Retry) and repeats)
         if undecided or not self._responses or reply.data is None:
             return Understood(outcome, rule, None)
         try:
             return Understood(outcome, rule, self._translated(reply, seen))
         except (ExpressionError, Unparsable) as error:
-            if refused:
-                return Understood(outcome, rule, None)  # it did nothing, whatever its reply looks like
-            # The reply is not what the policy takes it for, so what the rules made of it is in question too.
-            return Understood(InDoubt(NOT_TRANSLATED), f"{rule}; translate.response failed: {error}", None)
+            return _untranslated(reply, outcome, rule, str(error))
 
-    def meaning(self, asked: Asked, reply: Reply, built_in: Outcome, now: int) -> Understood:
-        """What a whole reply means; nothing is translated. ``built_in`` as in `reply`."""
-        return Understood(*self._decided(reply, _Seen(asked, reply, self._wall), built_in, now), None)
+    def untranslated(self, asked: Asked, reply: Reply, built_in: Outcome, now: int, why: str) -> Understood:
+        """As `reply`, where the translation did not come back."""
+        outcome, rule = self._decided(reply, _Seen(asked, reply, self._wall), built_in, now)
+        return _untranslated(reply, outcome, rule, why)
 
     def _decided(self, reply: Reply, seen: _Seen, built_in: Outcome, now: int) -> tuple[Outcome, str]:
         decided = self._rules.decide(reply.status, reply.headers, seen, now)
@@ -217,6 +221,7 @@ class _Response:
         self._policy = translation
         self.when = Test(translation.when, find)
         self._content = Rendering(translation.content, find) if translation.content.makes else None
+        self.makes_body = self._content is not None
         self._headers = _header_templates(translation.set_headers, REPLY_NAMES)
         self._status = Expression(translation.status, REPLY_NAMES) if isinstance(translation.status, str) else None
         self.has_hooks = self.when.is_hook or (self._content is not None and self._content.has_hooks)
@@ -285,6 +290,20 @@ class _Seen:
         if isinstance(self._read, Unparsable):
             raise self._read
         return self._read
+
+
+def _untranslated(reply: Reply, outcome: Outcome, rule: str, why: str) -> Understood:
+    """What a reply comes to that cannot be put into the client's words: none of the upstream's reach the client."""
+    told = f"{rule}; translate.response failed: {why}"
+    if not isinstance(outcome, Retry):
+        # The reply is not what the policy takes it for, so what the rules made of it is in question too.
+        return Understood(InDoubt(NOT_TRANSLATED), told, None)
+    # It did nothing, whatever its reply looks like. A status below 400 would say that it did.
+    status = reply.status if reply.status >= 400 else _REFUSED
+    headers = [SOURCE]
+    if outcome.after is not None:
+        headers.append((b"Retry-After", b"%d" % ceil(outcome.after)))
+    return Understood(outcome, told, Translated(status, headers, b""))
 
 
 def _header_templates(headers: Sequence[tuple[str, str]], names: frozenset[str]) -> list[tuple[bytes, Template]]:

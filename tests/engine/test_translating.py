@@ -421,15 +421,77 @@ async def test_a_hook_that_never_comes_back_holds_nobody_else_up(
     assert (process.state, process.reason) == (State.IN_DOUBT, "outcome-rule-failed")
 
 
-async def test_a_refusal_stays_one_though_its_translation_never_comes_back(
+BUSY = [JSON, (b"X-Legacy-Host", b"mf1"), (b"Retry-After", b"7")]
+PLAIN = [(b"Strangler-Source", b"proxy"), (b"Retry-After", b"7")]
+
+
+@pytest.mark.parametrize(("status", "told"), [(429, 429), (200, 503)])
+async def test_a_refusal_that_cannot_be_translated_tells_its_status_and_when_to_come_back_alone(
+    tmp_path: Path, status: int, told: int
+) -> None:
+    keys = """
+translate: {response: {body: 'abs(reply.body.amount)', headers: {remove: [X-Legacy-*]}}}
+outcome: [{when: {status: [200, 429]}, state: retry}]
+"""
+    world = await a_world(tmp_path, keys)
+    world.upstream.script = [Reply(status, b'{"amount": "twelve"}', BUSY)]
+    process = await ended(world, await world.accepted(a_request(BODY), COMPAT))
+    assert (process.state, process.effect) == (State.FAILED, Effect.NONE)
+    kept = await world.store.reply(process.id)
+    assert kept is not None
+    assert (kept[1].status, kept[1].headers, kept[1].body.data) == (told, PLAIN, b"")
+    assert evidence(world)["reply"].body == b'{"amount": "twelve"}'
+    attempt = ledger_of(world).attempts[0]
+    assert attempt.status == status
+    assert (attempt.detail or "").startswith("outcome[0]; translate.response failed: ")
+
+
+@pytest.mark.parametrize(
+    ("keys", "wish", "left"),
+    [
+        ("translate: {response: {body: reply.body}}", b"bytes=0-9", None),
+        ("translate: {response: {body: path}}", b" Bytes=0-9", None),
+        ("outcome: [{when: {body: a}, state: rejected}]", b"bytes=-9", None),
+        ("translate: {response: {headers: {remove: [X-Legacy-*]}}}", b"bytes=0-9", b"bytes=0-9"),
+        ("translate: {response: {body: reply.body}}", b"items=0-9", b"items=0-9"),
+    ],
+)
+async def test_of_a_reply_that_is_looked_into_or_replaced_no_part_is_asked_for(
+    tmp_path: Path, keys: str, wish: bytes, left: bytes | None
+) -> None:
+    world = await a_world(tmp_path, keys)
+    headers = [(b"RANGE", wish), (b"If-Range", b'"v1"'), (b"X-Other", b"o")]
+    await ended(world, await world.accepted(a_request(BODY, headers=headers)))
+    sent = dict(world.upstream.sent[0].headers)
+    assert (sent.get(b"RANGE"), sent.get(b"If-Range")) == (left, b'"v1"' if left is not None else None)
+    assert sent[b"X-Other"] == b"o"
+
+
+async def test_a_refusal_stays_one_though_its_translation_never_comes_back_and_none_of_its_words_go_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aside, "HOOK_TIMEOUT", 0.01)
     world = await a_world(tmp_path, "translate: {response: {body: {python: 'tests.engine.test_translating:never'}}}")
-    world.upstream.script = [Reply(503, b"{}", [JSON])]
+    world.upstream.script = [Reply(503, b"{}", BUSY)]
     stuck.clear()
     try:
         process = await ended(world, await world.accepted(a_request(BODY), COMPAT))
     finally:
         stuck.set()
     assert (process.state, process.effect) == (State.FAILED, Effect.NONE)
+    kept = await world.store.reply(process.id)
+    assert kept is not None
+    assert (kept[1].status, kept[1].headers, kept[1].body.data) == (503, PLAIN, b"")
+
+
+async def test_a_reply_whose_translation_never_comes_back_is_one_that_cannot_be_translated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aside, "HOOK_TIMEOUT", 0.01)
+    world = await a_world(tmp_path, "translate: {response: {body: {python: 'tests.engine.test_translating:never'}}}")
+    stuck.clear()
+    try:
+        process = await ended(world, await world.accepted(a_request(BODY), COMPAT))
+    finally:
+        stuck.set()
+    assert (process.state, process.reason) == (State.IN_DOUBT, "reply-not-translated")
