@@ -56,7 +56,7 @@ async def prepared(
     return Ready(RecordedRequest(method, target, headers, (), body), asked)
 
 
-def _for_the_whole(headers: Headers) -> Headers:
+def _for_the_whole(headers: list[Header]) -> list[Header]:
     """Without the wish for some bytes of the reply (RFC 9110 section 14.2), which are no document: a translation
     would make something else of them. What an upstream counts in units of its own, as ``items``, is one."""
     if any(name.lower() == b"range" and value.lstrip().lower().startswith(b"bytes") for name, value in headers):
