@@ -18,14 +18,14 @@ from strangler.front.passage import Passage
 from strangler.front.peer import peer_of
 from strangler.front.pinned import Pinned
 from strangler.front.promised import Promised
-from strangler.front.response import respond
-from strangler.front.socket_end import SocketEnd
+from strangler.front.response import refusal, respond
+from strangler.front.socket_end import UNSEEN, SocketEnd
 from strangler.front.upstream_head import UpstreamFields
 from strangler.policy.forwarding import has_been_here
 from strangler.ports import Handle, Passthrough
 from strangler.wire.body import ChunkedBody, LengthBody
 from strangler.wire.malformed import Malformed
-from strangler.wire.request_head import ALLOWED, RequestHead
+from strangler.wire.request_head import RequestHead
 
 LINGER = 5.0
 """Seconds for which a client may go on sending what nobody reads any more; closing at once would make its kernel throw
@@ -33,7 +33,6 @@ the answer away (RFC 9112 section 9.6)."""
 
 MAX_PIPELINED = 64 * 1024
 """Bytes of requests that may wait behind the one under way."""
-
 
 _State = Literal["idle", "head", "busy", "tunnel", "linger", "closed"]
 
@@ -57,6 +56,7 @@ class ClientConnection(SocketEnd):
         self.trailers = b""  # of the request under way, as they came
         self._ended = False  # the client sends nothing more, and is served all the same
         self._advancing = False
+        self._patience = desk.settings.keepalive  # seconds; see `_outlast`
 
     # What the event loop says.
 
@@ -91,7 +91,7 @@ class ClientConnection(SocketEnd):
         if self._exchange is not None and self._exchange.client_ended():
             self._ended = True
             return self._transport.can_write_eof()
-        self.watch(self.desk.settings.body_idle_timeout)  # for what was written and has not left
+        self._outlast(self.desk.settings.body_idle_timeout)
         self._state = "closed"
         self._lose_exchange()
         return False
@@ -114,7 +114,7 @@ class ClientConnection(SocketEnd):
         self.congested = False
         if self._exchange is not None:
             self._exchange.client_ready()
-        elif self._heads.held and self._state != "closed":
+        elif self._heads.held:
             self.resume_reading()
             self._advance()
 
@@ -128,7 +128,9 @@ class ClientConnection(SocketEnd):
             self._exchange.overdue()
         elif self._state == "head":
             self._refuse(Malformed("request-timeout", "The head of the request took too long to arrive."))
-        elif self._state == "idle" and not self._transport.get_write_buffer_size():
+        elif self.takes():
+            self.deadline = self.desk.soon + self._patience
+        elif self._state == "idle" and not self._unsent:
             self._transport.close()
         else:
             self.abandon()
@@ -182,7 +184,10 @@ class ClientConnection(SocketEnd):
             self._linger()
             return
         self._state = "idle"
-        self.deadline = self.desk.soon + self.desk.settings.keepalive
+        self._unsent = 0
+        self.deadline = self.desk.soon + self._patience
+        if self.congested:
+            self._outlast(self._patience)
         if not self._reading:
             self.resume_reading()
         if self._heads.held and not self._advancing:
@@ -342,13 +347,9 @@ class ClientConnection(SocketEnd):
 
     def _refuse(self, malformed: Malformed, head: RequestHead | None = None) -> None:
         """Answer what cannot be taken for a request, and close."""
-        headers = [(b"Allow", ALLOWED)] if malformed.code == "method-not-allowed" else []
-        retry_after = 1 if malformed.code == "overloaded" else None
-        answer: Answer = problem(malformed.code, malformed.detail, headers=headers, retry_after=retry_after)
+        answer = refusal(malformed)
         if head is not None:
             answer = self._about(answer, head)
-        elif malformed.target is not None:
-            answer = located(answer, malformed.target)
         known = (
             self.request_of(head) if head is not None else Request("", malformed.target or b"", (), self.peer, NO_BODY)
         )
@@ -373,11 +374,10 @@ class ClientConnection(SocketEnd):
 
     def _linger(self) -> None:
         unread = self._body is not None or bool(self._heads.held) or self._state != "busy"
-        unread = unread and not self._ended
         self._state = "linger"
         self.resume_reading()
-        if unread and self._transport.can_write_eof():
-            self.watch(LINGER)
+        if unread and not self._ended and self._transport.can_write_eof():
+            self._outlast(LINGER)
             self.write_eof()
         else:
             self.close()
@@ -385,8 +385,13 @@ class ClientConnection(SocketEnd):
     def close(self) -> None:
         """Close once all that was written has left."""
         self._state = "linger"
-        self.watch(self.desk.settings.body_idle_timeout)
+        self._outlast(self.desk.settings.body_idle_timeout)
         self._transport.close()
+
+    def _outlast(self, patience: float) -> None:
+        """Wait until the client takes nothing of what was written for ``patience`` seconds."""
+        self._patience, self._unsent = patience, UNSEEN
+        self.deadline = self.desk.soon  # then it is looked at: what the kernel takes at once, the client has not read
 
     def _lose_exchange(self) -> None:
         exchange, self._exchange = self._exchange, None

@@ -7,8 +7,11 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from strangler.domain.exchange import Answer, Header, Upgrade
+from strangler.domain.problem import located, problem
 from strangler.front.client_head import CLOSE, KEEP_ALIVE
 from strangler.wire.fields import HOP_BY_HOP
+from strangler.wire.malformed import Malformed
+from strangler.wire.request_head import ALLOWED
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -61,6 +64,14 @@ def respond(answer: Answer, *, to_head: bool, old: bool, keep: bool, date: bytes
         lines.append(KEEP_ALIVE)
     start = b"HTTP/1.1 %d %b" % (status, answer.reason or _PHRASES.get(status, b""))
     return Response(b"\r\n".join((start, *lines, b"", b"")), chunked, to_head or without_length, keep)
+
+
+def refusal(malformed: Malformed) -> Answer:
+    """The answer to what cannot be taken for a request."""
+    headers = [(b"Allow", ALLOWED)] if malformed.code == "method-not-allowed" else []
+    retry_after = 1 if malformed.code == "overloaded" else None
+    answer = problem(malformed.code, malformed.detail, headers=headers, retry_after=retry_after)
+    return answer if malformed.target is None else located(answer, malformed.target)
 
 
 def switching_protocols(upgrade: Upgrade) -> bytes:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from typing import Final
+
+UNSEEN: Final = -1
+"""In place of what is unsent: nobody has looked at it since it was written."""
 
 _RESET = struct.pack("ii", 1, 0)
 
@@ -17,6 +21,7 @@ class SocketEnd(asyncio.Protocol):
     def __init__(self) -> None:
         self.congested = False  # the client is slow to read
         self._reading = True
+        self._unsent = 0  # bytes, when `takes` was last asked
 
     def write(self, data: bytes) -> None:
         """Send bytes to the client."""
@@ -44,6 +49,11 @@ class SocketEnd(asyncio.Protocol):
         if not self._reading and not self._transport.is_closing():
             self._reading = True
             self._transport.resume_reading()
+
+    def takes(self) -> bool:
+        """Whether the client, to which nothing more is written, has taken some of it since this was last asked."""
+        before, self._unsent = self._unsent, self._transport.get_write_buffer_size()
+        return self._unsent != before
 
     def _break(self, *, reset: bool) -> None:
         """Close at once. ``reset``: the kernel sends a reset where it would send the end of the stream."""

@@ -54,6 +54,23 @@ class Told:
                 await self.news.wait()
 
 
+class Waits:
+    """A handler that never answers."""
+
+    def __init__(self) -> None:
+        self.waiting = asyncio.Event()
+        self.cancelled = asyncio.Event()
+
+    async def __call__(self, request: Request) -> Answer:
+        self.waiting.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        raise AssertionError
+
+
 async def _given(answer: Answer, request: Request) -> Answer:
     return answer
 

@@ -16,7 +16,7 @@ from strangler.domain.exchange import (
 )
 from strangler.domain.problem import problem
 from tests.front.raw import PATIENCE
-from tests.front.scene import Scene
+from tests.front.scene import Scene, Waits
 
 P = b"POST /ours HTTP/1.1\r\nHost: h\r\n"
 G = b"GET /ours HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -185,23 +185,12 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_gone_for_the_ha
 
 
 async def test_a_client_that_leaves_cancels_a_handler_that_waits() -> None:
-    waiting, cancelled = asyncio.Event(), asyncio.Event()
-
-    async def waits(request: Request) -> Answer:
-        waiting.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
-        raise AssertionError
-
     async with Scene() as scene:
-        scene.ours[b"/ours"] = waits
+        scene.ours[b"/ours"] = waits = Waits()
         client = await scene.send(G)
-        await waiting.wait()
+        await waits.waiting.wait()
         client.close()
-        await asyncio.wait_for(cancelled.wait(), 5)
+        await asyncio.wait_for(waits.cancelled.wait(), 5)
 
 
 async def test_a_client_that_leaves_cancels_a_handler_that_has_not_read_the_body() -> None:

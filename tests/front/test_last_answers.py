@@ -8,13 +8,116 @@ from collections.abc import AsyncIterator
 import pytest
 
 from strangler.domain.exchange import Answer, Request
-from tests.front.raw import PATIENCE
+from strangler.front import Settings
+from strangler.front.connection import LINGER
+from tests.front.raw import PATIENCE, End
 from tests.front.scene import Scene
 
 BIG = 20_000_000
 POST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % BIG
 OURS = b"GET /ours HTTP/1.1\r\nHost: h\r\n\r\n"
 LAST = b"GET /ours HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+EARLY = b"POST /ours HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhel"
+
+# How a client may have to be told no more than what was written, and seconds for which it may take nothing of it.
+UNSENT = pytest.mark.parametrize(
+    ("request_", "leaves", "patience"),
+    [
+        pytest.param(OURS, False, Settings().keepalive, id="idle"),
+        pytest.param(LAST, False, Settings().body_idle_timeout, id="last"),
+        pytest.param(EARLY, False, LINGER, id="early"),
+        pytest.param(OURS, True, Settings().body_idle_timeout, id="half closed"),
+    ],
+)
+
+
+class ByHand(Scene):
+    """One whose clock stands still: the test says what time it is."""
+
+    def __init__(self) -> None:
+        super().__init__(settings={"tick": 3600.0})
+        self.ours[b"/ours"] = Answer(200, [], b"x" * BIG)
+
+    def look(self, seconds: float) -> None:
+        """Nothing happens for so long after the deadlines began that were set last, and then the sweep is made."""
+        self.front._desk.sweep(self.front._desk.soon + seconds)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes for all clients."""
+        return sum(one._transport.get_write_buffer_size() for one in self.front._desk.connections)  # type: ignore[attr-defined]
+
+    async def answered(self, request: bytes, *, leaves: bool) -> End:
+        """A client to which all of an answer is written, and which has read nothing."""
+        client = await self.client()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(request)
+        while not self.seen:
+            await asyncio.sleep(0)
+        (connection,) = self.front._desk.connections
+        if leaves:
+            client.half_close()
+            while not connection._transport.is_closing():  # type: ignore[attr-defined]
+                await asyncio.sleep(0)
+        return client
+
+
+@UNSENT
+async def test_an_answer_arrives_whole_however_slowly_it_is_read(
+    request_: bytes, leaves: bool, patience: float
+) -> None:
+    async with ByHand() as scene:
+        client = await scene.answered(request_, leaves=leaves)
+        looks = 0
+        while unsent := scene.unsent:
+            scene.look(patience + 1)
+            looks += 1
+            client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+            async with asyncio.timeout(PATIENCE):
+                while scene.unsent == unsent:
+                    await asyncio.sleep(0)
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        assert looks > 2
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert len((await client.reply()).body) == BIG
+
+
+@UNSENT
+async def test_who_takes_nothing_for_the_whole_of_its_time_is_cut_off_then(
+    request_: bytes, leaves: bool, patience: float
+) -> None:
+    async with ByHand() as scene:
+        client = await scene.answered(request_, leaves=leaves)
+        (connection,) = scene.front._desk.connections
+        scene.look(1)
+        desk = scene.front._desk
+        ends_at = desk.soon + patience
+        desk.sweep(ends_at - 1)
+        assert connection.deadline == ends_at
+        desk.sweep(ends_at + 1)
+        async with asyncio.timeout(PATIENCE):
+            await scene.front.drained()
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert len(await client.reader.read(BIG)) < BIG
+
+
+async def test_a_connection_whose_big_answer_is_read_stays_open_for_as_long_as_any_other() -> None:
+    async with ByHand() as scene:
+        scene.ours[b"/small"] = Answer(204)
+        client = await scene.answered(OURS, leaves=False)
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert len((await client.reply()).body) == BIG
+        scene.look(1)
+        client.send(OURS)
+        async with asyncio.timeout(PATIENCE):
+            while not scene.unsent:
+                await asyncio.sleep(0)
+        scene.look(1)
+        assert len((await client.reply()).body) == BIG
+        client.send(OURS.replace(b"/ours", b"/small"))
+        assert (await client.reply()).status == 204
+        scene.look(Settings().keepalive + 1)
+        assert await client.to_end() == b""
 
 
 async def test_what_nobody_reads_any_more_is_taken_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +199,32 @@ async def test_a_client_that_sends_its_end_and_does_not_read_is_closed() -> None
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         client.send(OURS)
         await unsent.wait()
+        client.half_close()
+        async with asyncio.timeout(PATIENCE):
+            await scene.front.drained()
+
+
+async def test_who_leaves_in_the_middle_of_a_request_and_does_not_read_the_last_answer_is_closed() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        (connection,) = scene.front._desk.connections
+        while not connection._transport.get_write_buffer_size():  # type: ignore[attr-defined]
+            yield b"x" * 16_384
+
+    async def streams(request: Request) -> Answer:
+        return Answer(200, [], pieces())
+
+    async def reads(request: Request) -> Answer:
+        while await request.body.read():
+            pass
+        return Answer(204)
+
+    async with Scene(settings={"body_idle_timeout": 0.1}) as scene:
+        scene.ours |= {b"/ours": streams, b"/reads": reads}
+        client = await scene.client()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(OURS + EARLY.replace(b"/ours", b"/reads"))
+        while len(scene.seen) < 2:
+            await asyncio.sleep(0)
         client.half_close()
         async with asyncio.timeout(PATIENCE):
             await scene.front.drained()

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import ssl
 from pathlib import Path
 
 import pytest
 
-from strangler.domain.exchange import Answer, Request
+from strangler.domain.exchange import Answer
 from strangler.front.connection import ClientConnection
 from strangler.policy.upstreams import Tls
 from tests.front.certificates import Authority
 from tests.front.raw import End, RawUpstream
-from tests.front.scene import Scene
+from tests.front.scene import Scene, Waits
 from tests.harness.waiting import free_port
 
 G = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -79,6 +80,7 @@ async def test_a_defect_in_one_deadline_does_not_end_the_others(monkeypatch: pyt
 
     def broken_once(connection: ClientConnection) -> None:
         if defects:
+            connection.deadline = math.inf
             raise defects.pop()
         overdue(connection)
 
@@ -238,29 +240,18 @@ async def test_draining_ends_what_is_under_way_and_closes_each_connection_after_
 
 
 async def test_closing_ends_everything_at_once() -> None:
-    cancelled = asyncio.Event()
-    waiting = asyncio.Event()
-
-    async def waits(request: Request) -> Answer:
-        waiting.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
-        raise AssertionError
-
     async with Scene() as scene:
-        scene.ours[b"/ours"] = waits
+        scene.ours[b"/ours"] = waits = Waits()
         ours, through = await scene.send(OURS), await scene.send(G)
         upstream = await scene.legacy.accept()
         await upstream.head()
-        await waiting.wait()
+        await waits.waiting.wait()
         assert scene.front.connections == 2
         await scene.front.close()
         await ours.gone()
         await through.gone()
         await upstream.gone()
-        assert cancelled.is_set()
+        assert waits.cancelled.is_set()
 
 
 async def test_a_defect_in_directing_is_500_and_told() -> None:

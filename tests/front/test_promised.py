@@ -9,7 +9,7 @@ import pytest
 
 from strangler.domain.exchange import Answer, PassOn, Request
 from strangler.ports import Begin, Handle, Said
-from tests.front.scene import Scene
+from tests.front.scene import Scene, Waits
 
 POST = b"POST /ours HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"
 
@@ -112,24 +112,15 @@ async def test_who_is_said_to_answer_gets_the_body_and_may_pass_it_on(passes: bo
 
 
 async def test_a_client_that_leaves_cancels_who_is_said_to_answer() -> None:
-    waiting, cancelled = asyncio.Event(), asyncio.Event()
-
-    async def waits(request: Request) -> Answer:
-        waiting.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
-        raise AssertionError
-
     async with Scene() as scene:
         ours(scene, beginner := Beginner())
         client = await scene.send(POST)
         _, tell = await beginner.begun.get()
+        waits = Waits()
         tell(lambda: waits)
-        await waiting.wait()
+        await waits.waiting.wait()
         client.close()
-        await asyncio.wait_for(cancelled.wait(), 5)
+        await asyncio.wait_for(waits.cancelled.wait(), 5)
 
 
 async def test_to_a_client_that_left_nothing_is_said() -> None:

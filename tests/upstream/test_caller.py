@@ -14,7 +14,7 @@ import pytest
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import CHUNK_SIZE, Body, Fault, FaultKind, Header, Headers
-from strangler.policy.upstreams import Upstream
+from strangler.policy.upstreams import Tls, Upstream
 from strangler.ports import Outgoing
 from strangler.upstream import Caller
 from strangler.upstream.call import Call
@@ -57,6 +57,12 @@ class Store(Sink):
         self.fail = asyncio.Event()
         self.failed = asyncio.Event()
         self.request = Outgoing("POST", b"/", (HOST,), Body(CHUNK_SIZE + 1, b"", None), self._read_chunk)
+
+    async def fail_and_keep(self) -> None:
+        """Let the second chunk fail, and only then the reply be kept."""
+        self.fail.set()
+        await self.failed.wait()
+        self.go_on.set()
 
     async def _may_keep(self) -> None:
         self.keeping.set()
@@ -340,6 +346,13 @@ async def test_a_socket_that_is_not_there_is_not_sent(world: World, tmp_path: Pa
     assert world.asked == 0
 
 
+async def test_nothing_is_connected_while_the_certificates_cannot_be_read(world: World, tmp_path: Path) -> None:
+    fault = await world.call(outgoing(), Sink(), scheme="https", tls=Tls(ca=str(tmp_path / "nothing.pem")))
+    assert fault == Fault(FaultKind.NOT_SENT, "no connection to the upstream: No such file or directory")
+    await answered(world)
+    assert world.legacy.accepted == 1
+
+
 async def test_a_call_goes_out_on_a_unix_socket(tmp_path: Path) -> None:
     path = str(tmp_path / "legacy")
     async with RawUpstream(path=path) as legacy:
@@ -499,9 +512,7 @@ async def test_a_connection_that_never_got_the_whole_request_serves_no_other(wor
     await upstream.until(b"begin")
     upstream.send(OK)
     await store.keeping.wait()
-    store.fail.set()
-    await store.failed.wait()
-    store.go_on.set()
+    await store.fail_and_keep()
     assert await call is None
     assert store.body == b"ok"
     await upstream.gone()
@@ -518,9 +529,7 @@ async def test_what_went_wrong_first_is_what_is_told(world: World) -> None:
     await store.keeping.wait()
     upstream.send(b"garbage\r\n")
     await upstream.gone()
-    store.fail.set()
-    await store.failed.wait()
-    store.go_on.set()
+    await store.fail_and_keep()
     fault = await call
     assert fault is not None
     assert fault.reason.startswith("the body of the reply is not well formed")
