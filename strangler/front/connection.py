@@ -28,8 +28,8 @@ from strangler.wire.malformed import Malformed
 from strangler.wire.request_head import RequestHead
 
 LINGER = 5.0
-"""Seconds for which a client may go on sending what nobody reads any more; closing at once would make its kernel throw
-the answer away (RFC 9112 section 9.6)."""
+"""Seconds for which a client that takes nothing of its answer may go on sending what nobody reads any more; closing at
+once would make its kernel throw the answer away (RFC 9112 section 9.6)."""
 
 MAX_PIPELINED = 64 * 1024
 """Bytes of requests that may wait behind the one under way."""

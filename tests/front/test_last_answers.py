@@ -31,6 +31,13 @@ UNSENT = pytest.mark.parametrize(
 )
 
 
+async def until_unsent(scene: Scene) -> AsyncIterator[bytes]:
+    """Pieces for the one client, until one of them is not taken."""
+    (connection,) = scene.front._desk.connections
+    while not connection._transport.get_write_buffer_size():  # type: ignore[attr-defined]
+        yield b"x" * 16_384
+
+
 class ByHand(Scene):
     """One whose clock stands still: the test says what time it is."""
 
@@ -184,9 +191,8 @@ async def test_a_client_that_sends_its_end_and_does_not_read_is_closed() -> None
     unsent = asyncio.Event()
 
     async def pieces() -> AsyncIterator[bytes]:
-        (connection,) = scene.front._desk.connections
-        while not connection._transport.get_write_buffer_size():  # type: ignore[attr-defined]
-            yield b"x" * 16_384
+        async for piece in until_unsent(scene):
+            yield piece
         unsent.set()
         await asyncio.Event().wait()
 
@@ -205,13 +211,8 @@ async def test_a_client_that_sends_its_end_and_does_not_read_is_closed() -> None
 
 
 async def test_who_leaves_in_the_middle_of_a_request_and_does_not_read_the_last_answer_is_closed() -> None:
-    async def pieces() -> AsyncIterator[bytes]:
-        (connection,) = scene.front._desk.connections
-        while not connection._transport.get_write_buffer_size():  # type: ignore[attr-defined]
-            yield b"x" * 16_384
-
     async def streams(request: Request) -> Answer:
-        return Answer(200, [], pieces())
+        return Answer(200, [], until_unsent(scene))
 
     async def reads(request: Request) -> Answer:
         while await request.body.read():
