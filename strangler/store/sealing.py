@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from strangler.domain.errors import OperatorError
+from strangler.store.durable import sync_folder
 
 KEY_BYTES = 32
 _SHORTEST = 16  # bytes of a key that an operator gives
@@ -149,9 +150,5 @@ def _make(path: Path) -> bytes:
             return _read(path)
     finally:
         os.unlink(draft)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
     return _read(path)

@@ -21,12 +21,13 @@ from strangler.store.fsck import Report
 from strangler.store.ledger import Ledger
 from strangler.store.open import open_ledgers, open_store
 from strangler.store.sealing import AesGcmSealer
-from strangler.store.sqlite.connection import Connection
+from strangler.store.sqlite.connection import PAGE_SIZE, Connection
 from strangler.store.sqlite.store import SqliteStore
 from tests.store import builders as make
 from tests.store.builders import FakeClock, after
 from tests.store.test_conformance import done
 from tests.store.test_crash import ROOT, told
+from tests.store.test_writer import POISON, one_turn
 
 SECOND = 1_000_000_000
 BIG = b"x" * 200_000
@@ -116,6 +117,27 @@ async def test_all_of_a_turn_that_does_not_fit_are_told(store: SqliteStore) -> N
     await fill(store)
     results = await asyncio.gather(*(store.commit(big()) for _ in range(5)), return_exceptions=True)
     assert [type(result) for result in results] == [StoreUnavailable] * 5
+
+
+async def test_a_disk_that_is_full_while_one_item_after_the_other_is_written_refuses_all_of_the_turn(
+    store: SqliteStore,
+) -> None:
+    def leave_little(connection: Connection) -> None:
+        count = connection.row("PRAGMA page_count")
+        assert count is not None
+        connection.rows(f"PRAGMA max_page_count = {count[0] + len(BIG) // PAGE_SIZE // 2:d}")
+
+    await store._do(leave_little)
+    assert await one_turn(store, make.accept()) == [Committed()]
+    _, poison = POISON[0]
+    refused = await one_turn(store, poison, make.accept(), big(), make.accept())
+    assert [type(result) for result in refused] == [StoreUnavailable] * 4
+    refusal = store.refusal()
+    assert refusal is not None
+    assert "full" in refusal
+    with store.ledgers() as ledgers:
+        assert len(list(ledgers.all())) == 1
+    assert (await one_turn(store, poison, make.accept()))[1] == Committed()
 
 
 async def test_new_work_is_refused_until_a_probe_was_written(store: SqliteStore, clock: FakeClock) -> None:

@@ -12,12 +12,13 @@ import pytest
 
 from strangler.domain.errors import InternalError, StoreUnavailable
 from strangler.domain.process import Process
-from strangler.ports import Committed, KeyTaken, Lease, Stale
+from strangler.ports import Committed, KeyTaken, Lease, Stale, Verdict
 from strangler.store.remote.frames import Frames, frame
 from strangler.store.remote.host import Guest, Host
 from strangler.store.remote.store import RemoteStore
 from strangler.store.sealing import AesGcmSealer
 from strangler.store.sqlite.library import choose_library
+from strangler.store.sqlite.rows import Written
 from strangler.store.sqlite.store import SqliteStore
 from tests.harness.waiting import eventually
 from tests.store import builders as make
@@ -53,6 +54,12 @@ class Owner:
         self.host = Forgetful(self.store)
         loop = asyncio.get_running_loop()
         self.server = await loop.create_unix_server(self.host.guest, sock=self.listener.dup())
+
+    def cut(self) -> None:
+        """Break all connections."""
+        for guest in list(self.host.guests):
+            assert guest._transport is not None
+            guest._transport.abort()
 
     async def end(self) -> None:
         self.server.close()
@@ -99,15 +106,39 @@ async def test_a_commit_whose_answer_was_lost_is_committed_once(owner: Owner, re
     assert len(await remote.events(after(commit).id)) == 1
 
 
-async def test_a_commit_that_lost_its_race_before_the_cut_is_stale_after_it(owner: Owner, remote: RemoteStore) -> None:
+async def test_a_commit_that_lost_its_race_during_the_cut_is_stale_after_it(
+    owner: Owner, remote: RemoteStore, down: asyncio.Event
+) -> None:
     accepted = make.accept(make.keyed())
     assert await remote.commit(accepted) == Committed()
-    assert await remote.commit(make.claim(after(accepted), owner="another")) == Committed()
-    await owner.end()
-    await owner.begin()
-    await _connected(remote)
-    assert await remote.commit(make.claim(after(accepted))) == Stale()
-    assert isinstance(await remote.commit(make.accept(make.keyed())), KeyTaken)
+    submit = owner.store.submit
+
+    def cut(_item: Written) -> asyncio.Future[Verdict]:
+        owner.cut()
+        return asyncio.get_running_loop().create_future()  # nothing is written
+
+    owner.store.submit = cut
+    asked = [remote.commit(make.claim(after(accepted))), remote.commit(make.accept(make.keyed()))]
+    await down.wait()
+    owner.store.submit = submit
+    assert await owner.store.commit(make.claim(after(accepted), owner="another")) == Committed()
+    assert await asyncio.gather(*asked) == [Stale(), KeyTaken(make.key_of(after(accepted)))]
+
+
+async def test_what_was_asked_before_the_cut_is_done_in_its_order_after_it(
+    owner: Owner, remote: RemoteStore, down: asyncio.Event
+) -> None:
+    write_chunk = owner.host.calls["write_chunk"]
+
+    async def cut(*_values: Any) -> None:
+        owner.cut()  # nothing is written
+
+    owner.host.calls["write_chunk"] = cut
+    asked = [remote.write_chunk(ONE, "request", 0, data) for data in (b"first", b"second")]
+    await down.wait()
+    owner.host.calls["write_chunk"] = write_chunk
+    await asyncio.gather(*asked)
+    assert await owner.store.read_chunk(ONE, "request", 0) == b"second"
 
 
 async def test_while_nobody_owns_the_store_what_is_asked_is_refused_and_reading_goes_on(

@@ -124,6 +124,27 @@ async def test_what_is_open_or_looked_at_stays(store: Store) -> None:
     assert gone(store) == set()
 
 
+async def test_what_is_needed_again_since_it_was_looked_at_stays(tmp_path: Path, clock: FakeClock) -> None:
+    store = SqliteStore(tmp_path / "s.db", choose_library(), AesGcmSealer(b"k" * 32), clock)
+    await make.promise(store)
+    accepted = after(await done(store, make.accept()))
+    await store.write_chunk(accepted.id, "request", 0, b"x")
+    key = bytes(id_bytes(accepted.id))
+
+    assert await store._do(sweeping.chunks([key], 10)) == (0, False)  # as if it was to be read by nobody
+    assert await store._do(shedding.bodies([key]))  # as if it had ended
+    assert await store.request(accepted.id) is not None
+    assert await store.read_chunk(accepted.id, "request", 0) == b"x"
+
+    finished = after(await done(store, make.finish(after(await done(store, make.claim(accepted))))))
+    assert await store.exceptions.open(OpenException(finished.id, "in_doubt", 1, "d"))
+    assert await store._do(shedding.bodies([key]))
+    assert await store.request(finished.id) is not None
+    assert await store.read_chunk(finished.id, "request", 0) == b"x"
+    assert gone(store) == set()
+    await store.close()
+
+
 @pytest.mark.parametrize("really", [True, False])
 async def test_long_bodies_go_piece_by_piece(
     tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, really: bool

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from strangler.domain.transitions import Change
-from strangler.ports import ArchiveKind, Commit, Committed, KeyTaken, Lease, Verdict
+from strangler.ports import ArchiveKind, Commit, Committed, Lease, Verdict
 from strangler.store.remote.frames import Message
 from strangler.store.remote.link import Link
 from strangler.store.remote.messages import is_there, pack_item, told_of, unpack_verdict
@@ -64,8 +64,6 @@ class RemoteStore(SqliteReader):
         """The verdict on a commit. One that was sent again stands in its own way, if it was written the first time."""
         verdict = unpack_verdict(value)
         if not again or isinstance(verdict, Committed) or change is None:
-            return verdict
-        if isinstance(verdict, KeyTaken) and verdict.record.process_id != change.process.id:
             return verdict
         if is_there(self._reads.process(change.process.id), change):
             last = change.events[-1]

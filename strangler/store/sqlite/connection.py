@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from strangler.domain.errors import OperatorError
+from strangler.store.durable import sync_folder
 from strangler.store.sqlite.library import Library
 
 APPLICATION_ID = 0x53545247  # "STRG", in the header of the file
@@ -100,15 +101,6 @@ def _create(path: Path) -> None:
         return
     os.close(descriptor)
     sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Put the names in a folder on disk: a file that was made is else lost with the power."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _prepare_writer(connection: Connection, path: Path) -> None:

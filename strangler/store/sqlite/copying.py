@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 from strangler.domain.errors import OperatorError
-from strangler.store.sqlite.connection import Connection, sync_folder
+from strangler.store.durable import sync_folder
+from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.reads import guarded
 
 

@@ -28,7 +28,6 @@ class Health:
 
     def failed(self, reason: str) -> None:
         """A write was refused by the disk."""
-        self._looked_at = None
         self._trouble = reason
 
     def mended(self) -> None:
