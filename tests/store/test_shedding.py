@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,18 +12,21 @@ import pytest
 
 from strangler.domain.exchange import CHUNK_SIZE, Body
 from strangler.domain.process import Process
-from strangler.ports import Commit, OpenException, Shed
+from strangler.ports import Commit, ExceptionQuery, OpenException, Shed
 from strangler.store import Store
 from strangler.store import shedding as steps
 from strangler.store.fsck import Report
 from strangler.store.ids import id_bytes
+from strangler.store.ledger import Ledger, Unreadable
 from strangler.store.open import open_store
 from strangler.store.retention import Part
 from strangler.store.sealing import AesGcmSealer
 from strangler.store.sqlite import shedding, sweeping
 from strangler.store.sqlite import store as sqlite_store
+from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.library import choose_library
 from strangler.store.sqlite.store import SqliteStore
+from strangler.store.sqlite.turn import Action
 from tests.store import builders as make
 from tests.store.builders import HOUR, NOON, RETAIN, FakeClock, after
 from tests.store.test_conformance import done
@@ -200,8 +203,8 @@ async def test_a_long_body_that_is_half_forgotten_is_nobodys_and_the_rest_of_it_
     await done(store, make.finish(claimed, at=NOON, answer=make.reply()._replace(body=body)))
     assert gone(store) == set()
 
-    by_command = shedding.bodies([bytes(id_bytes(claimed.id))])
-    await store._do(shedding.due(Part.BODIES, NOON + HOUR, 1) if by_the_clock else by_command)
+    some = [bytes(id_bytes(claimed.id))]
+    await store._do(shedding.parts(Part.BODIES, some) if by_the_clock else shedding.bodies(some))
 
     assert gone(store) == {claimed.id}
     assert await store.reply(claimed.id) is None
@@ -211,3 +214,67 @@ async def test_a_long_body_that_is_half_forgotten_is_nobodys_and_the_rest_of_it_
     with pytest.raises(KeyError):
         await store.read_chunk(claimed.id, "reply-1", pieces - 1)
     await store.close()
+
+
+@pytest.fixture
+async def sqlite(tmp_path: Path, clock: FakeClock) -> AsyncIterator[SqliteStore]:
+    opened = SqliteStore(tmp_path / "s.db", choose_library(), AesGcmSealer(b"k" * 32), clock)
+    await make.promise(opened)
+    yield opened
+    await opened.close()
+
+
+FORGETTING: Mapping[str, Callable[[int, Sequence[bytes]], Action]] = {
+    "all": sweeping.processes,
+    **{part.name or "": lambda now, ids, part=part: shedding.parts(part, ids) for part in Part},  # type: ignore[misc]
+}
+
+
+@pytest.mark.parametrize("what", FORGETTING)
+async def test_what_came_to_be_needed_since_it_was_found_is_not_forgotten(sqlite: SqliteStore, what: str) -> None:
+    process = await ended(sqlite, 1)
+    forget = FORGETTING[what](NOON + RETAIN + HOUR, [bytes(id_bytes(process.id))])
+    assert await sqlite.exceptions.open(OpenException(process.id, "late_reply", NOON, "somebody has to look"))
+    whole = ledger_of(sqlite, process)
+    await sqlite._do(forget)
+    assert ledger_of(sqlite, process) == whole
+    [entry] = await sqlite.exceptions.page(ExceptionQuery())
+    assert await sqlite.exceptions.close(entry.id, make.closing())
+    await sqlite._do(forget)
+    assert ledger_of(sqlite, process) != whole
+
+
+async def test_what_is_kept_for_longer_since_it_was_found_is_not_forgotten(sqlite: SqliteStore) -> None:
+    process = await ended(sqlite, 1)
+    await sqlite._do(sweeping.processes(NOON + RETAIN, [bytes(id_bytes(process.id))]))
+    assert await sqlite.process(process.id) == process
+
+
+def ledger_of(store: Store, process: Process) -> Ledger | None:
+    """All that is kept of a process, but what people are asked about it."""
+    with store.ledgers() as ledgers:
+        ledger = ledgers.one(process.id)
+    assert not isinstance(ledger, Unreadable)
+    return ledger._replace(exceptions=()) if ledger is not None else None
+
+
+async def test_a_look_that_steps_over_much_and_finds_little_is_not_repeated_at_once(
+    sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, passed = [], [1000.0]
+
+    def slow(find: Callable[[Connection], list[bytes]], connection: Connection) -> tuple[list[bytes], float]:
+        looks.append(find)
+        return find(connection), 0.5
+
+    monkeypatch.setattr(sweeping, "timed", slow)
+    monkeypatch.setattr(sweeping, "time", SimpleNamespace(monotonic=lambda: passed[0]))
+    await sqlite.sweep(NOON, 10)
+    once = len(looks)
+    await sqlite.sweep(NOON, 10)
+    passed[0] += 49
+    await sqlite.sweep(NOON, 10)
+    assert len(looks) == once
+    passed[0] += 1
+    await sqlite.sweep(NOON, 10)
+    assert len(looks) == 2 * once

@@ -15,7 +15,6 @@ from strangler.domain.process import State
 from strangler.ports import Backlog, Changes, InFlight, ListQuery, PublicChange
 from strangler.store import marks
 from strangler.store.ids import asked_id, id_text
-from strangler.store.retention import Part
 from strangler.store.sqlite.conditions import bears, in_public_state
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.reads import guarded, json_row
@@ -95,12 +94,6 @@ _CENSUS = (
 """Each part by an index over what is open: what waits, is followed, is under way, is to be asked about, has to be
 settled by a person."""
 
-_LOOSE = (
-    "WITH RECURSIVE owners (id) AS (SELECT min(process_id) FROM chunk UNION ALL "  # noqa: S608
-    "SELECT (SELECT min(process_id) FROM chunk WHERE process_id > owners.id) FROM owners WHERE owners.id IS NOT NULL) "
-    "SELECT owners.id FROM owners LEFT JOIN process ON process.id = owners.id "
-    f"WHERE gone & {Part.BODIES:d} OR (process.id IS NULL AND owners.id < ?) LIMIT ?"
-)
 _LAST_EVENT = "SELECT rowid, hex(digest) FROM event WHERE rowid > ? AND rowid <= ? ORDER BY rowid DESC LIMIT 1"
 _CHANGES = (
     "SELECT json_group_array(json_array(hex(process_id), version, position, digest)) FROM (SELECT "
@@ -138,10 +131,6 @@ class Scans:
     def orphans(self, boot_id: str, boottime: int, limit: int) -> list[bytes]:
         """Ids of what is under way and nobody's."""
         return self._ids(_ORPHANS, (boot_id, boottime, limit))
-
-    def loose(self, before: bytes, limit: int) -> list[bytes]:
-        """Ids that have chunks and are those of a process whose bodies are forgotten, or, below one, of no process."""
-        return self._ids(_LOOSE, (bytearray(before), limit))
 
     def next_due(self, after: int) -> dict[str, int]:
         """See `Upkeep.next_due`."""
@@ -205,12 +194,17 @@ class Scans:
         return count, free
 
     def _ids(self, sql: str, parameters: Sequence[Any]) -> list[bytes]:
-        with guarded(self._connection):
-            ((text,),) = self._connection.rows(f"SELECT group_concat(hex(id), '') FROM ({sql})", parameters)  # noqa: S608
-        return split_ids(text)
+        return ids_of(sql, parameters, self._connection)
 
     def _json(self, sql: str, parameters: Sequence[Any]) -> Any:
         return json_row(sql, parameters, self._connection)
+
+
+def ids_of(sql: str, parameters: Sequence[Any], connection: Connection) -> list[bytes]:
+    """What a query finds of ids, in one text: a row costs more than what is in it."""
+    with guarded(connection):
+        ((text,),) = connection.rows(f"SELECT group_concat(hex(id), '') FROM ({sql})", parameters)  # noqa: S608
+    return split_ids(text)
 
 
 def split_ids(text: str | None) -> list[bytes]:

@@ -11,18 +11,17 @@ from strangler.store.retention import Part
 from strangler.store.shedding import Candidate
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.reads import guarded
-from strangler.store.sqlite.scans import split_ids
+from strangler.store.sqlite.scans import ids_of
 from strangler.store.sqlite.statements import Statement
-from strangler.store.sqlite.sweeping import CHUNKS, PATIENCE, PROCESSES, UNTOUCHED, in_time, some_chunks
+from strangler.store.sqlite.sweeping import CHUNKS, PATIENCE, UNTOUCHED, in_pieces, some_chunks, still
 from strangler.store.sqlite.turn import Action
 
 
 def _due(name: str, part: Part) -> str:
     return (
-        "SELECT group_concat(hex(id), '') FROM (SELECT id FROM process "  # noqa: S608
-        f"INDEXED BY process_{name}_until WHERE retain_until_at - retain + retain_{name} <= ? "
-        f"AND retain_{name} IS NOT NULL AND retain_until_at IS NOT NULL AND gone & {part:d} = 0 "
-        f"AND {UNTOUCHED} LIMIT ?)"
+        f"SELECT id FROM process INDEXED BY process_{name}_until "  # noqa: S608
+        f"WHERE retain_until_at - retain + retain_{name} <= ? AND retain_{name} IS NOT NULL "
+        f"AND retain_until_at IS NOT NULL AND gone & {part:d} = 0 AND {UNTOUCHED} LIMIT ?"
     )
 
 
@@ -52,28 +51,29 @@ _OLDEST = (
     f"retain_until_at IS NOT NULL AND gone & {Part.BODIES:d} = 0 AND {UNTOUCHED} AS sheds "
     "FROM process WHERE id > ? ORDER BY id LIMIT ?)"
 )
-_STILL = Statement(
-    "SELECT id FROM process WHERE id IN (VALUES {values}) AND retain_until_at IS NOT NULL "  # noqa: S608
-    f"AND gone & {Part.BODIES:d} = 0 AND {UNTOUCHED}",
-    ("id",),
-)
+_STILL = {
+    part: Statement(
+        "SELECT id FROM process WHERE id IN (VALUES {values}) AND retain_until_at IS NOT NULL "  # noqa: S608
+        f"AND gone & {part:d} = 0 AND {UNTOUCHED}",
+        ("id",),
+    )
+    for part in Part
+}
 
 
-def due(part: Part, now: int, limit: int) -> Action:
-    """Forget a part of processes for which it is time; chunks are swept as those that nobody reads any more."""
-    return partial(in_time, partial(_due_now, part, now), limit, PROCESSES)
+def due(part: Part, now: int, limit: int, connection: Connection) -> list[bytes]:
+    """Processes of which it is time to forget a part; looked for as `sweeping.past`."""
+    return ids_of(_DUE[part], (now, limit), connection)
 
 
-def _due_now(part: Part, now: int, most: int, connection: Connection) -> int:
-    ((text,),) = connection.rows(_DUE[part], (now, most))
-    found = split_ids(text)
-    forget(part, found, connection)
-    return len(found)
+def parts(part: Part, process_ids: Sequence[bytes]) -> Action:
+    """Forget a part of processes that were `due`; chunks are swept as those that nobody reads any more."""
+    return partial(in_pieces, partial(_forget, part), process_ids)
 
 
-def forget(part: Part, process_ids: Sequence[bytes], connection: Connection) -> None:
-    """Forget a part of these processes, all of it but chunks."""
-    ids = [bytearray(process_id) for process_id in process_ids]
+def _forget(part: Part, process_ids: Sequence[bytes], connection: Connection) -> None:
+    """Forget a part of these processes, all of it but chunks, as far as they have ended and nobody needs them."""
+    ids = still(_STILL[part], process_ids, connection)
     for statement in (*_BELONGINGS[part], _MARK[part]):
         for sql, start, end in statement.slices(len(ids)):
             connection.run(sql, ids[start:end])
@@ -93,12 +93,8 @@ def bodies(process_ids: Sequence[bytes]) -> Action:
 
 def _bodies(process_ids: Sequence[bytes], connection: Connection) -> bool:
     """Whether all of it is done; else there are pieces of long ones left, which nobody reads any more."""
-    ids = [bytearray(process_id) for process_id in process_ids]
-    still = [
-        bytes(key) for sql, start, end in _STILL.slices(len(ids)) for (key,) in connection.rows(sql, ids[start:end])
-    ]
     began = time.monotonic()
-    forget(Part.BODIES, still, connection)
+    _forget(Part.BODIES, process_ids, connection)
     while some_chunks(process_ids, CHUNKS, connection):
         if time.monotonic() - began >= PATIENCE:
             return False

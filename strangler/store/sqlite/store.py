@@ -69,6 +69,7 @@ class SqliteStore(SqliteReader):
         self._writer = Writer(writing, on_group_commit, self._health.failed)
         self._closing: asyncio.Future[None] | None = None
         self._forgetting = Forgetting()
+        self._pace = sweeping.Pace()
         self.exceptions = SqliteExceptions(self._look, self._browse, self._do)
         self.deliveries = SqliteDeliveries(self._look, self._browse, self._there, self._write)
 
@@ -105,18 +106,40 @@ class SqliteStore(SqliteReader):
 
     async def sweep(self, now: int, limit: int) -> int:
         """See `Upkeep.sweep`."""
-        kinds: list[Callable[[int, int], Action]] = [sweeping.processes, sweeping.keys, sweeping.graves]
-        kinds += [partial(shedding.due, part) for part in Part]
-        swept = [await self._in_steps(partial(kind, now), limit) for kind in kinds]
+        swept = [
+            await self._forget("past", partial(sweeping.past, now), partial(sweeping.processes, now), limit),
+            await self._in_steps(partial(sweeping.keys, now), limit),
+            await self._in_steps(partial(sweeping.graves, now), limit),
+        ]
+        for part in Part:
+            find, forget = partial(shedding.due, part, now), partial(shedding.parts, part)
+            swept.append(await self._forget(f"due {part:d}", find, forget, limit))
         swept.append(await self._sweep_chunks(now, limit))
         await self._forgetting.sweep(now, self._look, self._do)  # hints, which are no rows that anybody counts
         if max(swept) < limit:
             await self._give_back()  # else what is empty is wanted again at once, and pages are moved for nothing
         return sum(swept)
 
+    async def _forget(
+        self, kind: str, find: sweeping.Find, forget: Callable[[Sequence[bytes]], Action], limit: int
+    ) -> int:
+        found, swept = await self._find(kind, find, limit), 0
+        while swept < len(found):
+            swept += await self._do(forget(found[swept:]), _STEP)
+        return swept
+
+    async def _find(self, kind: str, find: sweeping.Find, limit: int) -> list[bytes]:
+        """Look for processes beside what is written, if it is time."""
+        if not self._pace.is_due(kind):
+            return []
+        found, seconds = await self._look(partial(sweeping.timed, partial(find, limit)))
+        if len(found) < limit:
+            self._pace.stepped_over_much(kind, seconds)
+        return found
+
     async def _sweep_chunks(self, now: int, limit: int) -> int:
         youngest = first_id(now - ORPHAN_AGE)
-        loose = await self._scan(partial(self._scans.loose, youngest, limit))
+        loose = await self._find("loose", partial(sweeping.loose, youngest), limit)
         swept = 0
         for start in range(0, len(loose), sweeping.PROCESSES):
             some = loose[start : start + sweeping.PROCESSES]

@@ -9,15 +9,20 @@ from typing import NamedTuple
 
 from strangler.store.retention import Part
 from strangler.store.sqlite.connection import Connection
-from strangler.store.sqlite.scans import split_ids
+from strangler.store.sqlite.scans import ids_of
 from strangler.store.sqlite.statements import Statement
 from strangler.store.sqlite.turn import Action
+
+Find = Callable[[int, Connection], list[bytes]]
+"""Finds so many processes at most."""
 
 PATIENCE = 0.006  # seconds that one step takes, about: so long an acceptance waits for it at most
 PROCESSES = 64  # looked at in one go within a step
 ROWS = 256  # keys or tombstones
 CHUNKS = 8  # 2 MiB: every page of a large value is visited when it is deleted
 PAGES = 16  # given back to the file system
+_LONG = 0.02  # seconds of a look after which there is a pause …
+_SPARING = 100  # … of so many times as long
 
 
 class Step(NamedTuple):
@@ -27,15 +32,39 @@ class Step(NamedTuple):
     more: bool  # there may be more to do
 
 
+class Pace:
+    """When to look for what can be forgotten: looks that step over much, and find little, take a hundredth of the time
+    at most."""
+
+    def __init__(self) -> None:
+        self._not_before: dict[str, float] = {}  # by what is looked for
+
+    def is_due(self, kind: str) -> bool:
+        """Whether it is time to look for something."""
+        return time.monotonic() >= self._not_before.get(kind, 0.0)
+
+    def stepped_over_much(self, kind: str, seconds: float) -> None:
+        """A look took so much of the processor, and found less than was asked for."""
+        if seconds >= _LONG:
+            self._not_before[kind] = time.monotonic() + _SPARING * seconds
+
+
+def timed(find: Callable[[Connection], list[bytes]], connection: Connection) -> tuple[list[bytes], float]:
+    """What a look finds, and the seconds of the processor that it took."""
+    began = time.thread_time()
+    return find(connection), time.thread_time() - began
+
+
 UNTOUCHED = (
     "NOT EXISTS (SELECT 1 FROM exception WHERE exception.process_id = process.id AND closed_at IS NULL) AND NOT EXISTS "
     "(SELECT 1 FROM delivery WHERE delivery.process_id = process.id AND delivery.state IN ('pending', 'held'))"
 )
 """Nobody is going to look at it, and nobody is to be told of it any more."""
 
-_PAST = (
-    "SELECT group_concat(hex(id), '') FROM (SELECT id FROM process INDEXED BY process_retention "  # noqa: S608
-    f"WHERE retain_until_at <= ? AND {UNTOUCHED} LIMIT ?)"
+_PAST = f"SELECT id FROM process INDEXED BY process_retention WHERE retain_until_at <= ? AND {UNTOUCHED} LIMIT ?"  # noqa: S608
+_STILL_PAST = Statement(
+    f"SELECT id FROM process WHERE id IN (VALUES {{values}}) AND retain_until_at <= ? AND {UNTOUCHED}",  # noqa: S608
+    ("id",),
 )
 _BURY = Statement(
     "INSERT OR REPLACE INTO tombstone (id, resource, caller, promise, until_at) "
@@ -68,21 +97,42 @@ _UNREAD = Statement(
     f"(SELECT 1 FROM process WHERE process.id = chunk.process_id AND gone & {Part.BODIES:d} = 0) LIMIT 1",
     ("process_id",),
 )
+_LOOSE = (
+    "WITH RECURSIVE owners (id) AS (SELECT min(process_id) FROM chunk UNION ALL "  # noqa: S608
+    "SELECT (SELECT min(process_id) FROM chunk WHERE process_id > owners.id) FROM owners WHERE owners.id IS NOT NULL) "
+    "SELECT owners.id FROM owners LEFT JOIN process ON process.id = owners.id "
+    f"WHERE gone & {Part.BODIES:d} OR (process.id IS NULL AND owners.id < ?) LIMIT ?"
+)
 _CHUNKS = "DELETE FROM chunk WHERE rowid IN (SELECT rowid FROM chunk WHERE process_id = ? LIMIT ?)"
 
 
-def processes(now: int, limit: int) -> Action:
-    """Forget processes past their retention; their chunks are swept as those of no process."""
-    return partial(in_time, partial(_processes, now), limit, PROCESSES)
+def past(now: int, limit: int, connection: Connection) -> list[bytes]:
+    """Processes past their retention. Not looked for by the one who writes: who is held is stepped over, and may be
+    many."""
+    return ids_of(_PAST, (now, limit), connection)
 
 
-def _processes(now: int, most: int, connection: Connection) -> int:
-    ((text,),) = connection.rows(_PAST, (now, most))
-    past = [bytearray(process_id) for process_id in split_ids(text)]
+def processes(now: int, process_ids: Sequence[bytes]) -> Action:
+    """Forget processes that were `past` their retention; their chunks are swept as those of no process."""
+    return partial(in_pieces, partial(_bury, now), process_ids)
+
+
+def _bury(now: int, process_ids: Sequence[bytes], connection: Connection) -> None:
+    ids = still(_STILL_PAST, process_ids, connection, now)
     for statement in (_BURY, *_BELONGINGS):
-        for sql, start, end in statement.slices(len(past)):
-            connection.run(sql, past[start:end])
-    return len(past)
+        for sql, start, end in statement.slices(len(ids)):
+            connection.run(sql, ids[start:end])
+
+
+def still(
+    statement: Statement, process_ids: Sequence[bytes], connection: Connection, *parameters: int
+) -> list[bytearray]:
+    """Those of which that holds which did when they were looked for."""
+    ids = [bytearray(process_id) for process_id in process_ids]
+    slices = statement.slices(len(ids))
+    return [
+        bytearray(key) for sql, start, end in slices for (key,) in connection.rows(sql, (*ids[start:end], *parameters))
+    ]
 
 
 def keys(now: int, limit: int) -> Action:
@@ -97,6 +147,11 @@ def graves(now: int, limit: int) -> Action:
 
 def _lapsed(statement: str, now: int, most: int, connection: Connection) -> int:
     return connection.run(statement, (now, most))
+
+
+def loose(before: bytes, limit: int, connection: Connection) -> list[bytes]:
+    """Ids that have chunks and are those of a process whose bodies are forgotten, or, below one, of no process."""
+    return ids_of(_LOOSE, (bytearray(before), limit), connection)
 
 
 def chunks(process_ids: Sequence[bytes], limit: int) -> Action:
@@ -122,6 +177,20 @@ def give_back(pages: int) -> Action:
 def _give_back(most: int, connection: Connection) -> int:
     connection.rows(f"PRAGMA incremental_vacuum({most:d})")
     return most
+
+
+def in_pieces(
+    forget: Callable[[Sequence[bytes], Connection], None], process_ids: Sequence[bytes], connection: Connection
+) -> int:
+    """Forget something of some processes, until it has taken long enough; of how many that is done."""
+    began, done = time.monotonic(), 0
+    while done < len(process_ids):
+        piece = process_ids[done : done + PROCESSES]
+        forget(piece, connection)
+        done += len(piece)
+        if time.monotonic() - began >= PATIENCE:
+            break
+    return done
 
 
 def in_time(work: Callable[[int, Connection], int], limit: int, size: int, connection: Connection) -> Step:
