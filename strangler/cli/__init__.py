@@ -86,6 +86,13 @@ class _Parser(argparse.ArgumentParser):
         parsed.parser = getattr(parsed, "parser", self)
         return parsed, rest
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse takes no notice of an output that cannot be written, which is one without a buffer.
+        if message and file is sys.stdout:
+            file.write(message)
+        else:
+            super()._print_message(message, file)
+
 
 def _parsed(given: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import InvalidURLError, LineTooLong
 
 from strangler.operations.api.serving import problem_response
 
@@ -25,9 +25,21 @@ class Connection(web.RequestHandler):
             return super().handle_error(request, status, exc, message)
         if isinstance(exc, LineTooLong):
             response = problem_response("head-too-large", "a line of the head is too long")
+        elif isinstance(exc, InvalidURLError):
+            # Its message is the target, which may hold what is nobody's business.
+            response = problem_response("bad-request", "the target is not one of HTTP/1.1")
         else:
             # The lines after the first one hold what was sent.
             what = (message or "").partition("\n")[0].removesuffix(":")
             response = problem_response("bad-request", what or "it is no request of HTTP/1.1")
         response.force_close()
         return response
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send an answer; what aiohttp by itself says to an expectation as a problem, too."""
+        if isinstance(resp, web.HTTPExpectationFailed):
+            detail = "the only expectation that is met here is 100-continue"
+            resp = problem_response("expectation-failed", detail, instance=request.rel_url.raw_path)
+        return await super().finish_response(request, resp, start_time)

@@ -30,8 +30,8 @@ class _AtPath(socket.socket):
 
 
 @contextlib.contextmanager
-def blaming(address: Address) -> Iterator[None]:
-    """Say which address it is that cannot be listened on.
+def blaming(address: Address, flag: str) -> Iterator[None]:
+    """Say which address it is that cannot be listened on, and which flag named it.
 
     Raises:
         OperatorError: it cannot.
@@ -39,15 +39,15 @@ def blaming(address: Address) -> Iterator[None]:
     try:
         yield
     except socket.gaierror as error:
-        raise OperatorError(f"cannot listen on {address}: {error.strerror}") from error
+        raise OperatorError(f"cannot listen on {address} ({flag}): {error.strerror}") from error
     except OSError as error:
         # The text of asyncio would name the address once more.
         reason = os.strerror(error.errno) if error.errno else error
-        raise OperatorError(f"cannot listen on {address}: {reason}") from error
+        raise OperatorError(f"cannot listen on {address} ({flag}): {reason}") from error
 
 
-def bind(addresses: Sequence[Address]) -> list[socket.socket]:
-    """Sockets that listen at all of the addresses; a name may stand for several.
+def bind(addresses: Sequence[Address], flag: str = "--listen") -> list[socket.socket]:
+    """Sockets that listen at all of the addresses, which ``flag`` named; a name may stand for several.
 
     Raises:
         OperatorError: an address cannot be listened on.
@@ -55,7 +55,7 @@ def bind(addresses: Sequence[Address]) -> list[socket.socket]:
     bound: list[socket.socket] = []
     try:
         for address in addresses:
-            with blaming(address):
+            with blaming(address, flag):
                 bound += [bind_path(address.path)] if address.path else _bind_name(address.host, address.port)
     except BaseException:
         close(bound)

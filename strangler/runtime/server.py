@@ -201,7 +201,7 @@ class Server:
 
     async def _operations_listen(self) -> None:
         ops = self._settings.ops
-        with blaming(ops):
+        with blaming(ops, "--ops"):
             if ops.path:
                 self._ops_bound = [bind_path(ops.path)]
                 await self._operations.start_on(self._ops_bound[0].dup())

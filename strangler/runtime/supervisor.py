@@ -68,7 +68,7 @@ def supervise(settings: Settings, paths: Sequence[Path], environ: Mapping[str, s
     try:
         given = Given(settings, paths, environ, None, folder)
         bound = listeners.bind(settings.listen)
-        ops = listeners.bind([settings.ops])[0]
+        ops = listeners.bind([settings.ops], "--ops")[0]
         bound.append(ops)
         inside = listeners.bind_path(given.socket)
         bound.append(inside)

@@ -117,7 +117,7 @@ def load_identity_key(setting: str | bytes | None, store_path: Path | None, *, a
         except OSError as error:
             if not path.parent.is_dir():
                 raise OperatorError(f"{path.parent}: there is no such folder for a store; make it") from None
-            raise OperatorError(f"{path}: {error.strerror}; it would hold the key of the store") from error
+            raise OperatorError(f"{path}: {error.strerror}; it is to hold the key of the store") from error
 
 
 def _read(path: Path) -> bytes:
@@ -127,7 +127,7 @@ def _read(path: Path) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise OperatorError(f"{path}: {error.strerror}") from error
+        raise OperatorError(f"{path}: {error.strerror}; it is to hold the key of the store") from error
     except ValueError as error:
         raise OperatorError(f"{path}: {_NO_KEY}") from error
     if len(key) != KEY_BYTES:

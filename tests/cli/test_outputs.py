@@ -61,18 +61,22 @@ def test_an_output_that_is_closed_or_full_is_no_defect(
     assert (done[0], done[2]) == (code, said)
 
 
+@pytest.mark.parametrize("unbuffered", [False, True])
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
+        ("--version >/dev/full", 1, b"strangler: " + FULL),
         ("--help >/dev/full", 1, b"strangler: " + FULL),
         ("check --help >/dev/full", 1, b"strangler check: " + FULL),
         ("chekc 2>/dev/full", 2, b""),
         ('check "$1" 2>/dev/full', 2, b""),
     ],
 )
-def test_the_exit_code_is_kept_where_nothing_can_be_said(tmp_path: Path, words: str, code: int, said: bytes) -> None:
+def test_the_exit_code_is_kept_where_nothing_can_be_said(
+    tmp_path: Path, words: str, code: int, said: bytes, unbuffered: bool
+) -> None:
     bad = write(tmp_path, one_route("wiat: 2s"))
-    assert shell(f'"$0" -m strangler {words}', bad) == (code, b"", said)
+    assert shell(f'"$0" -m strangler {words}', bad, unbuffered=unbuffered) == (code, b"", said)
 
 
 @pytest.mark.parametrize("unbuffered", [False, True])

@@ -17,6 +17,7 @@ from aiohttp.test_utils import make_mocked_request
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.process import Process, State, Tombstone
 from strangler.operations import progress
+from strangler.operations.api import serving
 from strangler.operations.api.serving import Backing
 from strangler.operations.api.tokens import Tokens
 from strangler.operations.application import Health, Operations, Phase, Reloaded, ReloadRefused
@@ -247,6 +248,12 @@ async def test_a_request_without_a_host_is_refused(stage: Stage) -> None:
         (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nsec ret: s3cret\r\n\r\n", "bad-request", 400),
         (b"\x16\x03\x01\x00\xa5\x01\r\n\r\n", "bad-request", 400),
         (b"GET /" + b"s3cret" * 2000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", "head-too-large", 431),
+        (b"GET s3cret HTTP/1.1\r\nHost: localhost\r\n\r\n", "bad-request", 400),
+        (
+            b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nExpect: s3cret\r\nConnection: close\r\n\r\n",
+            "expectation-failed",
+            417,
+        ),
         (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"s3cret" * 2000, "head-too-large", 431),
     ],
 )
@@ -279,6 +286,26 @@ async def test_a_body_that_breaks_off_is_no_defect(stage: Stage, caplog: pytest.
     assert stage.runtime.progressed == []
     stage.heard.logs.close()
     assert stage.heard.lines == []
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("further", [b"", b"bad\r\n"])
+async def test_a_body_that_does_not_come_to_its_end_is_not_waited_for(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, further: bytes
+) -> None:
+    monkeypatch.setattr(serving, "BODY_TIMEOUT", 0.01)
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+    writer.write(b"POST %b HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n" % PROGRESS.encode())
+    writer.write(b"Expect: 100-continue\r\n\r\n")
+    await reader.readuntil(b"100 Continue\r\n\r\n")
+    writer.write(b"5\r\n" + ASSESSING[:5] + b"\r\n")
+    writer.write(further)
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert b"Content-Type: application/problem+json\r\n" in head
+    writer.close()
+    await writer.wait_closed()
+    assert stage.runtime.progressed == []
     assert caplog.records == []
 
 

@@ -54,12 +54,12 @@ def test_a_start_says_which_address_is_taken(flags: list[str], taken: str, tmp_p
         [*command, *(flag.format(taken) for flag in flags)], capture_output=True, text=True, timeout=60, cwd=tmp_path
     )
     assert ended.returncode == 2
-    assert ended.stderr.splitlines()[-1] == f"cannot listen on {taken}: Address already in use"
+    assert ended.stderr.splitlines()[-1] == f"cannot listen on {taken} ({flags[0]}): Address already in use"
 
 
 @pytest.mark.parametrize("path", ["/nowhere/at-all.sock", "/"])
 def test_a_path_that_cannot_be_listened_on_is_named(path: str) -> None:
-    with pytest.raises(OperatorError, match=f"cannot listen on unix:{path}: "):
+    with pytest.raises(OperatorError, match=rf"cannot listen on unix:{path} \(--listen\): "):
         bind([Address("", path=path)])
 
 
@@ -85,7 +85,9 @@ def test_a_name_with_an_address_that_the_machine_does_not_know_is_listened_on_at
 
 def test_a_name_that_has_no_address_here_cannot_be_listened_on(monkeypatch: pytest.MonkeyPatch) -> None:
     named(monkeypatch, NO_FAMILY)
-    with pytest.raises(OperatorError, match="cannot listen on localhost:8080: Address family not supported"):
+    with pytest.raises(
+        OperatorError, match=r"cannot listen on localhost:8080 \(--listen\): Address family not supported"
+    ):
         bind([Address("localhost", 8080)])
 
 
@@ -185,7 +187,7 @@ def answers(path: Path) -> bool:
 def test_a_name_that_somebody_listens_at_is_not_taken_from_him_and_one_that_was_left_is(tmp_path: Path) -> None:
     path = tmp_path / "front"
     first = bind([Address("", path=str(path))])
-    with pytest.raises(OperatorError, match=f"cannot listen on unix:{path}: Address already in use"):
+    with pytest.raises(OperatorError, match=rf"cannot listen on unix:{path} \(--listen\): Address already in use"):
         bind([Address("", path=str(path))])
     assert answers(path)
     first[0].close()  # as a crash does it

@@ -419,6 +419,12 @@ def test_a_given_identity_key_is_taken_without_its_line_end(tmp_path: Path) -> N
         load_identity_key("short", tmp_path / "s.db")
 
 
+def test_what_stands_in_the_place_of_an_identity_key_is_told_what_it_is_to_be(tmp_path: Path) -> None:
+    (tmp_path / "s.db.identity-key").mkdir()
+    with pytest.raises(OperatorError, match=r"s\.db\.identity-key: Is a directory; it is to hold the key of the store"):
+        load_identity_key(None, tmp_path / "s.db")
+
+
 def test_without_a_store_each_identity_key_is_new() -> None:
     assert load_identity_key(None, None) != load_identity_key(None, None)
 

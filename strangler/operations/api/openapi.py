@@ -24,7 +24,7 @@ def problems_of(endpoint: Endpoint) -> list[str]:
     if endpoint.changes and endpoint.audited:
         names.append("store-unavailable")
     if endpoint.takes_body:
-        names += ["bad-request", "body-too-large"]
+        names += ["bad-request", "body-too-large", "request-timeout"]
     return sorted(set(names))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -22,6 +23,7 @@ from strangler.policy.readable import Unparsable, parse_json
 from strangler.ports import Audit, Command
 
 MAX_BODY = 16 * 1024
+BODY_TIMEOUT = 10.0  # seconds for all of it
 _MOST_PARAMETERS = 50
 _MOST_ERRORS = 20
 _CHALLENGE: Header = (b"WWW-Authenticate", b'Bearer realm="strangler operations"')
@@ -105,11 +107,15 @@ def _query(request: web.Request, endpoint: Endpoint) -> dict[str, Any]:
 
 async def _body(request: web.Request, validator: Draft202012Validator) -> Mapping[str, Any]:
     try:
-        data = await request.content.read(MAX_BODY + 1)
-        while data and len(data) <= MAX_BODY and (more := await request.content.read(MAX_BODY + 1)):
-            data += more
+        # Of a body whose chunks turn bad in the middle aiohttp tells neither more nor an end.
+        async with asyncio.timeout(BODY_TIMEOUT):
+            data = await request.content.read(MAX_BODY + 1)
+            while data and len(data) <= MAX_BODY and (more := await request.content.read(MAX_BODY + 1)):
+                data += more
     except ConnectionError:  # nobody reads this answer
         raise _Refused(Refusal("bad-request", "the body broke off")) from None
+    except TimeoutError:
+        raise _Refused(Refusal("request-timeout", f"the body was not all there within {BODY_TIMEOUT:g} s")) from None
     if len(data) > MAX_BODY:
         raise _Refused(Refusal("body-too-large", f"at most {MAX_BODY} bytes are taken"))
     try:
