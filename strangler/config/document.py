@@ -18,6 +18,7 @@ MAX_DEPTH = 60  # of nested mappings and lists
 MAX_VALUES = 200_000  # of one file, each use of an anchor counted
 
 _HINT = 'quote values that hold { } * or @, as in path: "/claims/{id}"'
+_INDENT = "what belongs together begins in the same column"
 _PREFIX = "tag:yaml.org,2002:"
 _PLAIN = "plain"  # our tag of a scalar that has none and stands in no quotes
 
@@ -51,7 +52,7 @@ def read_document(data: bytes, file: str) -> Node:
         PolicyErrors: it is not well formed, or refused as said above; an empty one is, too.
     """
     if len(data) > MAX_BYTES:
-        raise _error(Place(file), f"{len(data)} bytes; at most {MAX_BYTES} are read")
+        raise _error(Place(file), f"more than {MAX_BYTES} bytes; share it out over several files")
     text = _decoded(data, file)
     try:
         loader = _Loader(text)
@@ -87,7 +88,11 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: str) -> PolicyEr
     if mark is not None and mark.index < len(text) and text[mark.index] == "\t":
         return _error(place, "a tab; YAML is indented with spaces")
     said = " ".join(part for part in (error.context, error.problem) if part)
-    return _error(place, f"not YAML: {said}; {_HINT}")
+    begun = error.context_mark
+    if mark is not None and begun is not None and begun.line != mark.line:
+        said += f" (it begins at line {begun.line + 1})"
+    hint = f"{_HINT}; {_INDENT}" if isinstance(error, yaml.parser.ParserError) else _HINT
+    return _error(place, f"not YAML: {said}; {hint}")
 
 
 def _error(place: Place, text: str, path: KeyPath = ()) -> PolicyErrors:

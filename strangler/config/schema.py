@@ -147,9 +147,17 @@ def _mismatch(node: Node, schema: Schema) -> str:
         text += f"; did you mean {meant}?" if meant else ""
     elif node.flow and (schema.get("type") == "string" or "anyOf" in schema):
         text += f"; {_QUOTE}"
+    elif schema.get("type") == "array" and isinstance(node.value, str) and not node.secret and _texts(schema):
+        text += f"; a list of one is [{node.shown()}]"
     elif schema.get("type") == "string" and isinstance(node.value, bool | int | float) and "x-expected" not in schema:
         text += "; write it in quotes"
     return text
+
+
+def _texts(schema: Schema) -> bool:
+    """Whether what a list holds is written as text."""
+    items = resolved(schema["items"])
+    return "enum" in items or items.get("type") == "string"
 
 
 _TYPES = {
@@ -269,7 +277,8 @@ def with_secrets_marked(root: Node) -> tuple[Node, bool]:
             return replace(node, value={k: marked(child, _below(schemas, k)) for k, child in node.value.items()})
         if isinstance(node.value, list):
             return replace(node, value=[marked(c, _below(schemas, i)) for i, c in enumerate(node.value)])
-        if not any(schema.get("x-secret") for schema in schemas):
+        # One that stands alone, where a list of them is expected, is one all the same.
+        if not any(schema.get("x-secret") for schema in (*schemas, *_below(schemas, 0))):
             return node
         literal = literal or not node.inserted
         return replace(node, secret=True)

@@ -79,7 +79,12 @@ def test_scalars_are_those_of_the_core_schema(text: str, value: Any) -> None:
         (b"a: b: c\n", "f:1:5: not YAML"),
         (b"--- {}\n--- {}\n", "f:2:1: not YAML"),
         (b"[" * 100, "f:1:61: not YAML: nested more than 60 deep"),
-        (b"#" * (MAX_BYTES + 1), "at most"),
+        (
+            b"a: 'x\nb: 1\n",
+            "f:3:1: not YAML: while scanning a quoted scalar found unexpected end of stream (it begins at line 1)",
+        ),
+        (b"a:\n  b: 1\n c: 2\n", "; what belongs together begins in the same column"),
+        (b"#" * (MAX_BYTES + 1), f"f: more than {MAX_BYTES} bytes; share it out over several files"),
     ],
 )
 def test_what_is_refused_says_where_and_why(data: bytes, said: str) -> None:

@@ -125,7 +125,7 @@ def test_a_wrong_key_of_a_route(tmp_path: Path, keys: str, said: str) -> None:
         ("{path: /a, methods: [get]}", 'expected a method in capitals, such as POST, found "get"'),
         ("{path: /a, methods: ['*']}", 'expected a method in capitals, such as POST, found "*"'),
         ("{path: /a, methods: []}", "expected a list that is not empty"),
-        ("{path: /a, methods: POST}", 'expected a list that is not empty, found "POST"'),
+        ("{path: /a, methods: POST}", 'expected a list that is not empty, found "POST"; a list of one is ["POST"]'),
         ("{path: /a, hosts: ['a.example:80']}", "expected a host name without a port"),
         ("{path: /a, headers: {X: 1}}", 'expected text, exact or with *; "*" alone for: present, found 1'),
         ("{path: /a, headers: {X: a, x: b}}", "routes[0].match.headers.x: the same header as X"),

@@ -209,6 +209,11 @@ def test_what_stands_in_place_of_a_secret_is_not_shown_either(tmp_path: Path) ->
     )
 
 
+def test_a_secret_that_stands_alone_in_place_of_a_list_is_not_shown(tmp_path: Path) -> None:
+    (found,) = wrong(tmp_path, f'url: "https://a.example", secrets: "{SECRET}"')
+    assert found.endswith("receivers.r.secrets: expected a list that is not empty, found a secret")
+
+
 def test_secrets_do_not_show_themselves(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET + "\n")
     found = receiver(tmp_path, 'url: "https://a.example", secrets: ["${file:secret}"]')
