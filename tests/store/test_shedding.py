@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from itertools import chain, repeat
 from pathlib import Path
@@ -250,6 +251,16 @@ async def test_what_is_kept_for_longer_since_it_was_found_is_not_forgotten(sqlit
     assert await sqlite.process(process.id) == process
 
 
+async def test_what_takes_several_steps_is_forgotten_whole(
+    sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "PROCESSES", 2)
+    monkeypatch.setattr(sweeping, "PATIENCE", -1)
+    processes = [await ended(sqlite, number) for number in range(5)]
+    assert await sqlite.sweep(NOON + RETAIN + HOUR, 10) == 5
+    assert [ledger_of(sqlite, process) for process in processes] == [None] * 5
+
+
 def ledger_of(store: Store, process: Process) -> Ledger | None:
     """All that is kept of a process, but what people are asked about it."""
     with store.ledgers() as ledgers:
@@ -278,3 +289,33 @@ async def test_a_look_that_steps_over_much_and_finds_little_is_not_repeated_at_o
     passed[0] += 1
     await sqlite.sweep(NOON, 10)
     assert len(looks) == 2 * once
+
+
+async def test_what_is_forgotten_is_looked_for_beside_what_is_written(
+    sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def looked(find: Callable[[Connection], list[bytes]], connection: Connection) -> tuple[list[bytes], float]:
+        threads.append(threading.current_thread())
+        return find(connection), 0.0
+
+    monkeypatch.setattr(sweeping, "timed", looked)
+    await sqlite.sweep(NOON, 10)
+    writer: threading.Thread = await sqlite._do(lambda _connection: threading.current_thread())
+    assert threads
+    assert not {writer, threading.current_thread()} & {*threads}
+
+
+async def test_a_look_that_found_as_much_as_was_asked_for_is_repeated_at_once(
+    sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes = [await ended(sqlite, number) for number in range(2)]
+
+    def slow(find: Callable[[Connection], list[bytes]], connection: Connection) -> tuple[list[bytes], float]:
+        return find(connection), 1000.0
+
+    monkeypatch.setattr(sweeping, "timed", slow)
+    for _ in processes:
+        assert await sqlite.sweep(NOON + RETAIN + HOUR, 1) == 1
+    assert [ledger_of(sqlite, process) for process in processes] == [None, None]

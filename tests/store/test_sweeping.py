@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from strangler.store.sqlite import sweeping
 from strangler.store.sqlite.connection import Connection, open_writer
 from strangler.store.sqlite.library import choose_library
-from strangler.store.sqlite.sweeping import Step, in_time
+from strangler.store.sqlite.sweeping import PROCESSES, Step, in_pieces, in_time
 
 
 class Heap:
@@ -51,3 +52,15 @@ def test_when_it_has_taken_long_enough_the_rest_is_left(
     monkeypatch.setattr(sweeping, "PATIENCE", 0.0)
     heap = Heap(100)
     assert in_time(heap, 100, 4, connection) == Step(4, more=True)
+
+
+@pytest.mark.parametrize(("patience", "pieces"), [(60.0, [PROCESSES, PROCESSES, 2]), (0.0, [PROCESSES])])
+def test_what_was_found_is_forgotten_piece_by_piece_until_it_has_taken_long_enough(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, patience: float, pieces: list[int]
+) -> None:
+    monkeypatch.setattr(sweeping, "PATIENCE", patience)
+    found = [bytes([number]) for number in range(2 * PROCESSES + 2)]
+    forgotten: list[Sequence[bytes]] = []
+    done = in_pieces(lambda piece, _: forgotten.append(piece), found, connection)
+    assert [len(piece) for piece in forgotten] == pieces
+    assert [one for piece in forgotten for one in piece] == found[:done]
