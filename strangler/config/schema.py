@@ -278,7 +278,7 @@ def with_secrets_marked(root: Node) -> tuple[Node, bool]:
         if isinstance(node.value, list):
             return replace(node, value=[marked(c, _below(schemas, i)) for i, c in enumerate(node.value)])
         # One that stands alone, where a list of them is expected, is one all the same.
-        if not any(schema.get("x-secret") for schema in (*schemas, *_below(schemas, 0))):
+        if not any(resolved(schema).get("items", schema).get("x-secret") for schema in schemas):
             return node
         literal = literal or not node.inserted
         return replace(node, secret=True)
