@@ -22,6 +22,7 @@ from strangler.policy.charset import codec_of, said_charset
 from strangler.policy.model import CallPolicy
 from strangler.runtime.trial import Message, Trial, attempt
 
+_USUAL = Path("policy.yaml")
 _REQUEST_LINE = re.compile(r"([A-Z]{1,20}) (/\S*)(?: HTTP/1\.[01])?")
 _STATUS_LINE = re.compile(r"(?:HTTP/1\.[01] )?([2-5][0-9]{2})(?: .*)?")
 
@@ -55,7 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         OperatorError: a file cannot be read or holds no message, or there is no such route.
     """
-    table = load_policy(arguments.policy or [Path("policy.yaml")], os.environ, public_url=True).table
+    if not arguments.policy and not _USUAL.exists():
+        raise OperatorError(f"there is no {_USUAL} here; say where the policy lies: --policy PATH")
+    table = load_policy(arguments.policy or [_USUAL], os.environ, public_url=True).table
     if arguments.route not in table.routes:
         raise OperatorError(f"there is no route {arguments.route}; {nearest(arguments.route, table.routes)}")
     request = read_message(arguments.request, _REQUEST_LINE, "a request line such as POST /claims HTTP/1.1")

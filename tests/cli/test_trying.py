@@ -167,6 +167,14 @@ def test_a_secret_of_the_policy_is_not_shown(
     assert {"  Authorization: a secret", "  X-Key: a secret", "  X-Plain: seen"} <= set(captured.out.splitlines())
 
 
+def test_where_no_policy_lies_the_flag_that_names_one_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "policy.yaml").rename(folder / "routes.yaml")
+    arguments = ["try", "claims", "--request", "request"]
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == "there is no policy.yaml here; say where the policy lies: --policy PATH\n"
+    assert main([*arguments, "--policy", "routes.yaml"]) == 0
+
+
 @pytest.mark.parametrize(
     ("status", "said"),
     [
