@@ -67,7 +67,7 @@ class AttemptUnderWay:
         try:
             return await self._run(recorder)
         except asyncio.CancelledError:
-            if self._sending or self._concluded:
+            if self._sending:
                 raise
             # The drain is over, and it was still being made ready.
             return await self._lost(Fault(FaultKind.NOT_SENT, _DRAINED))
@@ -75,8 +75,6 @@ class AttemptUnderWay:
             # A defect of ours. The process must not stay under way: while our lease goes on it is nobody's orphan.
             means.instrument.failed("execute", error)
             await recorder.break_off()
-            if self._concluded:
-                return None
             kind = FaultKind.INTERRUPTED if self._sending else FaultKind.NOT_SENT
             after = await self._lost(Fault(kind, f"a defect of Strangler: {type(error).__name__}"))
             return after or await self._concluder.current(self._process)  # it may have struck behind the commit

@@ -16,10 +16,10 @@ from strangler.domain.process import Effect, Process, PublicState, State
 from strangler.engine.lease import LeaseKeeper
 from strangler.engine.submission import Accepted
 from strangler.policy.translate import Interpreter
-from strangler.policy.wall import Content, Formula, RequestTranslation, Wall
-from strangler.ports import Commit
+from strangler.policy.wall import Condition, Content, Formula, OutcomeRule, RequestTranslation, Wall
+from strangler.ports import Commit, Outgoing, ReplySink
 from strangler.store.ledger import Ledger
-from tests.engine.world import COMPAT, FakeClock, FlakyStore, Gate, Reply, Silent, World, a_request, a_route
+from tests.engine.world import COMPAT, FakeClock, FlakyStore, Gate, Reply, Silent, World, a_request, a_route, feed
 
 LONG = b"x" * 3 * CHUNK_SIZE
 
@@ -111,6 +111,32 @@ async def test_after_a_defect_nothing_stays_under_way_for_ever(world: World, mon
     assert [attempt.detail for attempt in ledger_of(world, process.id).attempts] == [
         "a defect of Strangler: ZeroDivisionError"
     ]
+
+
+async def test_after_a_defect_who_reads_a_reply_that_is_too_large_to_keep_is_broken_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def broken(request: Outgoing, sink: ReplySink, may_send: Callable[[], bool]) -> Fault | None:
+        await feed(sink, Reply(200, b"x" * 5000))
+        raise ZeroDivisionError
+
+    world = World(a_route(max_reply=1000))
+    await world.lease.renew()
+    world.upstream.script = [broken]
+    told = defects(world, monkeypatch)
+    accepted = await world.accepted(decision=COMPAT)
+    with world.outcomes.interest(accepted.id):
+        process = await world.ended(accepted.id)
+        settled = world.outcomes.get(accepted.id)
+    assert settled is not None
+    assert settled.live is not None
+    assert settled.live.take()
+    with pytest.raises(ConnectionError):
+        async for _ in settled.live:
+            pass
+    assert await world.executor.drain(5.0) == 0
+    assert told == ["execute"]
+    assert await world.process(accepted.id) == process
 
 
 async def test_after_a_defect_with_a_reply_that_becomes_too_large_nothing_stays_under_way(
@@ -253,6 +279,27 @@ async def test_what_is_still_being_translated_at_the_end_of_a_drain_goes_back_as
     process = await world.process(accepted.id)
     assert (process.state, process.unresolved) == (State.WAITING, False)
     assert [attempt.detail for attempt in ledger_of(world, process.id).attempts] == ["connection refused", "drained"]
+
+
+async def test_what_was_sent_is_not_taken_for_unsent_when_a_drain_cuts_it_off_while_its_reply_is_looked_into(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    route = a_route(attempts=3)
+    completed = OutcomeRule(when=Condition(), state="completed")
+    wall = Interpreter(Wall(paths=("/claims",), outcome=(completed,)), find_hook)
+    world = World(replace(route, promise=replace(route.promise, wall=wall)))
+    await world.lease.renew()
+    begun, never = asyncio.Event(), asyncio.Event()
+
+    async def slow(*_: object, **__: object) -> None:
+        begun.set()
+        await never.wait()
+
+    monkeypatch.setattr("strangler.engine.attempt.understood", slow)
+    accepted = await world.accepted()
+    await begun.wait()
+    assert await world.executor.drain(0.0) == 1
+    assert (await world.process(accepted.id)).state is State.PROCESSING  # who starts next finds it in doubt
 
 
 # ── A late moment ────────────────────────────────────────────────────────────────────────────────────────────────────

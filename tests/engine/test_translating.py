@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from strangler.domain.exchange import CHUNK_SIZE
+from strangler.domain.errors import StoreUnavailable
+from strangler.domain.exchange import CHUNK_SIZE, Fault, FaultKind
 from strangler.domain.process import Effect, Process, State
 from strangler.engine import aside
 from strangler.engine.submission import Refused
@@ -495,3 +496,70 @@ async def test_a_reply_whose_translation_never_comes_back_is_one_that_cannot_be_
     finally:
         stuck.set()
     assert (process.state, process.reason) == (State.IN_DOUBT, "reply-not-translated")
+
+
+def kept_as_sent(world: World) -> list[Evidence]:
+    return [each for each in ledger_of(world).evidence if each.source == "sent"]
+
+
+async def test_what_was_sent_is_kept_once_however_often_it_is_sent(tmp_path: Path) -> None:
+    world = await a_world(tmp_path, attempts=3)
+    not_sent = Fault(FaultKind.NOT_SENT, "connection refused")
+    world.upstream.script = [not_sent, Reply(200, b"<RESULT><CODE>OK</CODE></RESULT>", [XML])]
+    accepted = await world.accepted(a_request(BODY))
+    await world.due(accepted.id)
+    await world.ended(accepted.id)
+    assert [each.attempt for each in kept_as_sent(world)] == [1]
+
+
+async def test_a_route_that_translates_no_request_keeps_what_was_sent_no_second_time(tmp_path: Path) -> None:
+    world = await a_world(tmp_path, "    outcome: [{when: {status: 200}, state: completed}]\n", concurrency=1)
+    gate = Gate()
+    world.upstream.script = [gate, Reply()]
+    await world.accepted()
+    await gate.reached.wait()
+    waits = await world.accepted(a_request(b"2"))  # its attempt does not begin with its acceptance
+    gate.open.set()
+    await world.ended(waits.id)
+    with world.store.ledgers() as ledgers:
+        assert [ledger.evidence for ledger in ledgers.all() if isinstance(ledger, Ledger)] == [(), ()]
+
+
+async def test_a_process_ends_after_what_was_sent_for_it_is_on_the_disk(tmp_path: Path) -> None:
+    world = await a_world(tmp_path, concurrency=1)
+    gate = Gate()
+    world.upstream.script = [gate, Reply(200, b"<RESULT><CODE>OK</CODE></RESULT>", [XML])]
+    await world.accepted(a_request(BODY))
+    await gate.reached.wait()
+    waits = await world.accepted(a_request(BODY))
+    world.store.slow = lambda commit: commit.change is None and commit.evidence is not None
+    gate.open.set()
+    while len(world.upstream.sent) < 2:
+        await asyncio.sleep(0)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert (await world.process(waits.id)).state is State.PROCESSING
+    world.store.flushed.set()
+    assert (await world.ended(waits.id)).state is State.COMPLETED
+
+
+async def test_a_store_that_cannot_read_the_request_just_now_is_no_defect_and_it_is_sent_later(tmp_path: Path) -> None:
+    world = await a_world(tmp_path, concurrency=1)
+    gate = Gate()
+    world.upstream.script = [gate, Reply(200, b"<RESULT><CODE>OK</CODE></RESULT>", [XML])]
+    await world.accepted(a_request(BODY))
+    await gate.reached.wait()
+    long = json.dumps({"policy": "P-1", "amount": 1, "note": "x" * 2 * CHUNK_SIZE}).encode()
+    waits = await world.accepted(a_request(long, pieces=4))
+    read, errors = world.store.read_chunk, [StoreUnavailable("restarting")]
+
+    async def fails_once(process_id: str, part: str, index: int) -> bytes:
+        if errors:
+            raise errors.pop()
+        return await read(process_id, part, index)
+
+    world.store.read_chunk = fails_once  # type: ignore[method-assign, assignment]
+    gate.open.set()
+    await world.due(waits.id)
+    assert (await world.ended(waits.id)).state is State.COMPLETED
+    assert not errors
