@@ -128,9 +128,9 @@ async def test_after_a_defect_who_reads_a_reply_that_is_too_large_to_keep_is_bro
     with world.outcomes.interest(accepted.id):
         process = await world.ended(accepted.id)
         settled = world.outcomes.get(accepted.id)
-    assert settled is not None
-    assert settled.live is not None
-    assert settled.live.take()
+        assert settled is not None
+        assert settled.live is not None
+        assert settled.live.take()
     with pytest.raises(ConnectionError):
         async for _ in settled.live:
             pass
