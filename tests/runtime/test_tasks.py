@@ -97,3 +97,22 @@ async def test_a_defect_in_one_reload_is_told_and_the_next_change_of_the_files_i
         await eventually(lambda: policies.route_of("losses") is not None, what="the next change is in force")
         assert telemetry.counts.defects == {"reload": 1}
         await tasks.end()
+
+
+async def test_after_a_restart_what_was_in_force_stays_so_and_the_files_are_read_right_after(tmp_path: Path) -> None:
+    path, store, heard = tmp_path / "policy.yaml", MemoryStore(), Heard()
+    settings = Settings(public_url="https://api.example")
+    path.write_text(POLICY)
+    with heard as telemetry:
+        before = Policies(settings, [path], {}, store, telemetry, FakeClock(), lambda: None)
+        await before.begin(before.read(), Switch())
+        path.write_text(POLICY.replace("claims", "losses"))  # while nobody watches
+        policies = Policies(settings, [path], {}, store, telemetry, FakeClock(), lambda: None)
+        loaded = await policies.restored()
+        assert loaded is not None
+        assert "claims" in loaded.table.routes
+        await policies.begin(loaded, Switch())
+        tasks = Tasks(telemetry)
+        tasks.start(policies.watch())
+        await eventually(lambda: policies.route_of("losses") is not None, what="the files are in force")
+        await tasks.end()
