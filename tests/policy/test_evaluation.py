@@ -62,6 +62,7 @@ def found(evaluate: Any, document: Any) -> str:
 
 @given(text=EXPRESSIONS, document=DOCUMENTS)
 @example("a[].{x: a, y: b}", {"a": [{"a": 1}, 1, None, [], {}]})
+@example("a[].{x: a, y: b, x: c}", {"a": [{"a": 1, "b": 2}, {"b": 3, "c": 4}, {}]})
 @example("a.b.c", {"a": {"b": [{"c": 1}]}})
 @example("a[?b > c].a | [0]", {"a": [{"a": 1, "b": 2, "c": 1}, {"b": "x", "c": 1}]})
 @example("a[].b", {"a": [{"b": 0}, {"b": ""}, {"b": None}]})
