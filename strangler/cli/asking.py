@@ -73,6 +73,23 @@ def add_json_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print what the server answers, as JSON")
 
 
+def add_limit_argument(parser: argparse.ArgumentParser, most: int | None) -> None:
+    """How many of a list; ``most``: of one page, None: as many as there are."""
+    told = f"1 to {most}, default 50)" if most is not None else "default 50); 0: all"
+    parser.add_argument("--limit", type=_count(most), default=50, metavar="N", help=f"so many ({told}")
+
+
+def _count(most: int | None) -> Callable[[str], int]:
+    def count(text: str) -> int:
+        if not (text.isascii() and text.isdigit()) or (most is not None and not 1 <= int(text) <= most):
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number{'' if most is None else f' from 1 to {most}'}, found {text!r}"
+            )
+        return int(text)
+
+    return count
+
+
 class Ops:
     """A server's operations listener, as the flags say.
 
@@ -248,10 +265,7 @@ def _where_tokens_are(store: str) -> str:
 
 
 def _pass_beside(store: str) -> Pass | None:
-    try:
-        path = store_path(store)
-    except OperatorError as error:
-        raise OperatorError(f"--store: {error}") from None
+    path = store_path(store)
     if path is None:
         return None
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from strangler.cli.asking import Ops, add_json_argument, add_ops_arguments
+from strangler.cli.asking import Ops, add_json_argument, add_limit_argument, add_ops_arguments
 from strangler.cli.showing import print_json, print_table, short_time
 
 
@@ -19,7 +19,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--who", metavar="NAME", help="only those of one name")
     parser.add_argument("--what", metavar="COMMAND", help="only one command, as in cancelProcess")
     parser.add_argument("--process", metavar="ID", help="only those about one process")
-    parser.add_argument("--limit", type=int, default=50, metavar="N", help="so many (1 to 200, default 50)")
+    add_limit_argument(parser, 200)
     parser.add_argument("--cursor", help="go on where the page before ended")
     add_json_argument(parser)
     add_ops_arguments(parser)

@@ -6,7 +6,14 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from strangler.cli.asking import Ops, add_json_argument, add_ops_arguments, add_why_argument, segment
+from strangler.cli.asking import (
+    Ops,
+    add_json_argument,
+    add_limit_argument,
+    add_ops_arguments,
+    add_why_argument,
+    segment,
+)
 from strangler.cli.moments import moments
 from strangler.cli.showing import print_fields, print_json, print_table, safe, short_time
 from strangler.domain.errors import OperatorError
@@ -34,7 +41,7 @@ def add_parser(subparsers: Any) -> None:
     )
     _add_wishes(listing)
     listing.add_argument("--state", metavar="STATE,…", help="pending held delivered dead")
-    listing.add_argument("--limit", type=int, default=50, metavar="N", help="so many (1 to 200, default 50)")
+    add_limit_argument(listing, 200)
     listing.add_argument("--cursor", help="go on where the page before ended")
     _finish(listing, _list)
     show = verbs.add_parser("show", help="one delivery, and every attempt at it")

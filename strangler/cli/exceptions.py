@@ -7,7 +7,15 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from strangler.cli.asking import Ops, add_json_argument, add_ops_arguments, add_why_argument, process_id, segment
+from strangler.cli.asking import (
+    Ops,
+    add_json_argument,
+    add_limit_argument,
+    add_ops_arguments,
+    add_why_argument,
+    process_id,
+    segment,
+)
 from strangler.cli.showing import print_fields, print_json, print_table, short_time
 from strangler.domain import instant
 from strangler.domain.errors import AskFailed, OperatorError
@@ -48,7 +56,7 @@ def _add_list(verbs: Any) -> None:
     parser = _add(verbs, "list", _list, "the queue, the longest due first", epilog=f"Kinds: {', '.join(KINDS)}.")
     _add_wishes(parser)
     parser.add_argument("--state", choices=("open", "closed", "all"), default="open", help="default: open")
-    parser.add_argument("--limit", type=int, default=50, metavar="N", help="so many (default 50); 0: all")
+    add_limit_argument(parser, None)
     add_json_argument(parser)
     add_ops_arguments(parser)
 

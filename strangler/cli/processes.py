@@ -7,7 +7,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from strangler.cli.asking import Ops, add_json_argument, add_ops_arguments, add_why_argument, process_id, segment
+from strangler.cli.asking import (
+    Ops,
+    add_json_argument,
+    add_limit_argument,
+    add_ops_arguments,
+    add_why_argument,
+    process_id,
+    segment,
+)
 from strangler.cli.moments import moments
 from strangler.cli.one_process import print_process
 from strangler.cli.resolving import add_parsers
@@ -58,7 +66,7 @@ def _add_list(verbs: Any) -> None:
         "--since 1d --state failed,unconfirmed.",
     )
     _add_wishes(parser)
-    parser.add_argument("--limit", type=_count, default=50, metavar="N", help="so many (default 50); 0: all")
+    add_limit_argument(parser, None)
     parser.add_argument("--cursor", metavar="ID", help="go on where an earlier list ended")
     add_json_argument(parser)
     add_ops_arguments(parser)
@@ -192,12 +200,6 @@ def _export(arguments: argparse.Namespace, ops: Ops) -> int:
         sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()
     return 0
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError("expected a whole number")
-    return int(text)
 
 
 def _progress(text: str) -> None:

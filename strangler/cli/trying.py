@@ -20,9 +20,11 @@ from strangler.domain.exchange import Headers, joined_fields
 from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Pending, Rejected, Retry
 from strangler.policy.charset import codec_of, said_charset
 from strangler.policy.model import CallPolicy
+from strangler.policy.readable import MAX_DOCUMENT
 from strangler.runtime.trial import Message, Trial, attempt
 
 _USUAL = Path("policy.yaml")
+_MAX_MESSAGE = 2 * MAX_DOCUMENT  # bytes of a file
 _REQUEST_LINE = re.compile(r"([A-Z]{1,20}) (/\S*)(?: HTTP/1\.[01])?")
 _STATUS_LINE = re.compile(r"(?:HTTP/1\.[01] )?([2-5][0-9]{2})(?: .*)?")
 
@@ -80,9 +82,12 @@ def read_message(path: Path, pattern: re.Pattern[str], expected: str) -> Message
         OperatorError: it cannot be read, or is none.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_MAX_MESSAGE + 1)
     except OSError as error:
         raise OperatorError(f"{path} cannot be read: {error.strerror}") from None
+    if len(data) > _MAX_MESSAGE:
+        raise OperatorError(f"{path} has more than {_MAX_MESSAGE // 2**20} MiB: a body of that size is not looked into")
     ending = re.search(rb"\r?\n\r?\n", data)
     head, body = (data[: ending.start()], data[ending.end() :]) if ending is not None else (data, b"")
     first, *lines = re.split(rb"\r?\n", head.strip(b"\r\n"))

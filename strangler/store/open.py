@@ -37,15 +37,15 @@ def store_path(url: str) -> Path | None:
         return None
     scheme, separator, rest = url.partition("://")
     if scheme in ("postgres", "postgresql") and separator:
-        raise OperatorError(f"{scheme} is not available yet as a store; use sqlite:///strangler.db, or memory:")
+        raise OperatorError(f"--store: {scheme} is not available yet; use sqlite:///strangler.db, or memory:")
     if scheme != "sqlite" or not rest.startswith("/") or len(rest) == 1 or rest.endswith("/"):
         raise OperatorError(
-            f"{_without_password(url)!r} is not a store; "
+            f"--store: {_without_password(url)!r} is not a store; "
             "expected sqlite:///relative.db, sqlite:////absolute.db or memory:"
         )
     path = Path(rest[1:]).absolute()
     if path.is_dir():
-        raise OperatorError(f"{path} is a folder; a store is a file in one, such as {path / 'strangler.db'}")
+        raise OperatorError(f"--store: {path} is a folder; a store is a file in one, such as {path / 'strangler.db'}")
     return path
 
 

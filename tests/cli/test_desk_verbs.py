@@ -86,9 +86,16 @@ async def test_wrong_wishes_are_told_in_words_of_the_command_line(
     code, _, err = await run("processes", "list", "--text", "timeout")
     assert (code, err) == (2, "--text: within which time? Give --since as well, as in --since 1d\n")
     assert (await run("processes", "list", "--text", "timeout", "--since", "1d"))[0] == 0
-    with pytest.raises(SystemExit):
-        await run("processes", "list", "--limit", "-1")
-    assert "expected a whole number" in capsys.readouterr().err
+    for verb, limit, expected in (
+        ("processes list", "-1", "expected a whole number, found '-1'"),
+        ("exceptions list", "-1", "expected a whole number, found '-1'"),
+        ("deliveries list", "0", "expected a whole number from 1 to 200, found '0'"),
+        ("audit", "201", "expected a whole number from 1 to 200, found '201'"),
+        ("audit", "٣", "expected a whole number from 1 to 200, found '٣'"),
+    ):
+        with pytest.raises(SystemExit):
+            await run(*verb.split(), f"--limit={limit}")
+        assert f"argument --limit: {expected}\n" in capsys.readouterr().err
 
 
 async def test_one_process_answers_the_three_questions_first(desk: Desk, run: Run) -> None:

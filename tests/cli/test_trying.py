@@ -118,10 +118,12 @@ def test_a_request_that_cannot_be_translated_is_told_and_fails(
         (["claims", "--request", "reply"], "reply:1: expected a request line"),
         (["claims", "--request", "request", "--reply", "request"], "request:1: expected a status line"),
         (["claims", "--request", "bad"], "bad:2: expected a header"),
+        (["claims", "--request", "endless"], "endless has more than 32 MiB"),
     ],
 )
 def test_wrong_usage_is_told(folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
     (folder / "bad").write_text("POST /claims\nnonsense\n\n")
+    (folder / "endless").symlink_to("/dev/zero")
     assert main(["try", *arguments]) == 2
     assert said in capsys.readouterr().err
 
