@@ -240,12 +240,23 @@ class FaultKind(StrEnum):
     INTERRUPTED = "interrupted"  # bytes may have left, and no whole reply came
 
 
+class Hindrance(StrEnum):
+    """What of Strangler's own kept a call from its end. It says nothing of the upstream."""
+
+    DRAINING = "draining"
+    STORE = "store-unavailable"
+    LEASE = "lease-lost"
+    DEADLINE = "deadline-passed"
+    DEFECT = "internal-error"
+
+
 class Fault(NamedTuple):
     """There was no whole reply."""
 
     kind: FaultKind
     reason: str  # for people and logs: "connection refused", "timeout after 60 s"
     timeout: bool = False  # it was a deadline that ran out
+    ours: Hindrance | None = None  # None: it is of the upstream, or of the way to it
 
 
 class AttemptOutcome(StrEnum):

@@ -6,7 +6,7 @@ import asyncio
 from typing import NamedTuple
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import Attempt, Fault, FaultKind, RecordedRequest
+from strangler.domain.exchange import Attempt, Fault, FaultKind, Hindrance, RecordedRequest
 from strangler.domain.outcome import Failed, InDoubt, Outcome, Pending, Retry
 from strangler.domain.process import Effect, Process
 from strangler.engine.conclude import Concluder, ended
@@ -53,7 +53,6 @@ class AttemptUnderWay:
         self._route = route
         self._process, self._begun, self._request, self._term, self._ready = claimed
         self._sending = False
-        self._held_back = False  # by us: its lease did not last
         self.failed: bool | None = None  # what it said of the upstream; None: nothing
         self._concluded = False
         self._understands: tuple[Interpreter, Asked] | None = None  # on a route with a wall
@@ -70,13 +69,14 @@ class AttemptUnderWay:
             if self._sending:
                 raise
             # The drain is over, and it was still being made ready.
-            return await self._lost(Fault(FaultKind.NOT_SENT, _DRAINED))
+            return await self._lost(Fault(FaultKind.NOT_SENT, _DRAINED, ours=Hindrance.DRAINING))
         except Exception as error:
             # A defect of ours. The process must not stay under way: while our lease goes on it is nobody's orphan.
             means.instrument.failed("execute", error)
             await recorder.break_off()
             kind = FaultKind.INTERRUPTED if self._sending else FaultKind.NOT_SENT
-            after = await self._lost(Fault(kind, f"a defect of Strangler: {type(error).__name__}"))
+            why = f"a defect of Strangler: {type(error).__name__}"
+            after = await self._lost(Fault(kind, why, ours=Hindrance.DEFECT))
             return after or await self._concluder.current(self._process)  # it may have struck behind the commit
 
     async def _run(self, recorder: Recorder) -> Process | None:
@@ -93,7 +93,8 @@ class AttemptUnderWay:
                 fault = Fault(FaultKind.NOT_SENT, f"{REQUEST_NOT_TRANSLATED}: {error}")
                 return await self._conclude(Failed(REQUEST_NOT_TRANSLATED, Effect.NONE), fault, None)
             except StoreUnavailable:
-                return await self._lost(Fault(FaultKind.NOT_SENT, "the recorded body cannot be read: StoreUnavailable"))
+                why = "the recorded body cannot be read: StoreUnavailable"
+                return await self._lost(Fault(FaultKind.NOT_SENT, why, ours=Hindrance.STORE))
         broken = await self._send(recorder)
         if kept is not None:
             await kept
@@ -139,7 +140,7 @@ class AttemptUnderWay:
         now = self._means.clock.now()
         left = (self._means.pauses.over_at(self._process, now) - now) / 1000
         if left <= 0:
-            return Fault(FaultKind.NOT_SENT, "its deadline passed before it was sent", timeout=True)
+            return Fault(FaultKind.NOT_SENT, "its deadline passed before it was sent", ours=Hindrance.DEADLINE)
         try:
             fault = await self._means.upstream.call(
                 self._route.upstream,
@@ -151,15 +152,14 @@ class AttemptUnderWay:
             )
         except asyncio.CancelledError:
             # The drain is over. What was not sent goes back; of what was sent nobody knows.
-            return Fault(FaultKind.INTERRUPTED if self._sending else FaultKind.NOT_SENT, _DRAINED)
-        cut = fault is not None and fault.timeout and left < call.timeout
-        if not (self._held_back or cut):
+            kind = FaultKind.INTERRUPTED if self._sending else FaultKind.NOT_SENT
+            return Fault(kind, _DRAINED, ours=Hindrance.DRAINING)
+        if fault is None or not fault.timeout or left >= call.timeout:
             self.failed = says_down(fault, recorder.status)
         return fault
 
     def _may_send(self) -> bool:
         self._sending = self._means.lease.may_send(self._term)
-        self._held_back = not self._sending
         return self._sending
 
     def _interpret(self, recorder: Recorder) -> Outcome:

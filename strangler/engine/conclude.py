@@ -18,6 +18,7 @@ from strangler.engine.outcomes import Settled
 from strangler.engine.outgoing import lacks_credentials
 from strangler.engine.recorder import LiveReply, Recorder
 from strangler.engine.referencing import ended_with, found_in_reply
+from strangler.engine.uninterrupted import uninterrupted
 from strangler.policy.follow_up import finished, follow_up, overdue, settled_late, stricter, withdrawn
 from strangler.policy.interpret import CREDENTIALS_LOST, WORKER_LOST
 from strangler.policy.model import CallPolicy, OnInDoubt, on_in_doubt_for
@@ -129,17 +130,14 @@ class Concluder:
             change = applied(process, transitions, now)
             commit = settling(change, attempt, reply, evidence=evidence)
             settled = Settled(change.process, attempt.number, reply if change.process.final else None, live)
-            if not isinstance(await self._commit_until(commit, settled), Stale):
-                break
+            if await self._commit_until(commit, change, settled, attempt):
+                return change.process
             current = await self.current(process)
             if current is None or (current.fence, current.state) != (process.fence, process.state):
                 if recorder is not None and result is not None:
                     await self._late(process, outcome, attempt, recorder, result, reply, references)
                 return None
             process = current  # somebody told how far it is meanwhile; the attempt is ours all the same
-        self._notifier.committed(change, settled)
-        means.instrument.attempt_ended(change.process, attempt)
-        return change.process
 
     def _transitions(
         self,
@@ -192,17 +190,14 @@ class Concluder:
             commit = settling(change, None, None, evidence=evidence)
             if reply is not None:
                 commit = commit._replace(reply=(number, reply))
-            settled = Settled(change.process, number, reply)
-            if not isinstance(await self._commit_until(commit, settled), Stale):
-                break
+            if await self._commit_until(commit, change, Settled(change.process, number, reply)):
+                return change.process
             current = await self.current(process)
             if current is None or _asked_as(current) != _asked_as(process):
                 return None
             if isinstance(transition, Follow | Probed) and current.due_at != process.due_at:
                 return None  # somebody else has looked
             process = current
-        self._notifier.committed(change, settled)
-        return change.process
 
     async def told(self, process: Process, end: Finish, recorder: Recorder) -> Finish:
         """An end as whoever looks for its process finds it: with the references that a whole reply says."""
@@ -286,15 +281,38 @@ class Concluder:
 
     async def _come_to(self, process: Process, transition: Transition) -> None:
         change = apply(process, transition, self._means.clock.now())
-        if not isinstance(await self._means.store.commit(settling(change, None, None)), Stale):
-            self._notifier.committed(change, Settled(change.process))
+        await self._committed(settling(change, None, None), change, Settled(change.process))
 
-    async def _commit_until(self, commit: Commit, settled: Settled) -> Verdict:
-        """Commit an outcome; while the store cannot, hold it, try again, and let who waits go on."""
+    async def _committed(
+        self, commit: Commit, change: Change | None, settled: Settled, attempt: Attempt | None = None
+    ) -> bool:
+        """Commit, and tell of it: also where who decided is cut off meanwhile, by a drain that is over.
+
+        False: the fence was stale.
+
+        Raises:
+            StoreUnavailable: the store cannot.
+        """
+
+        def tell(verdict: Verdict) -> bool:
+            if isinstance(verdict, Stale):
+                return False
+            if change is not None:
+                self._notifier.committed(change, settled)
+            if attempt is not None:
+                self._means.instrument.attempt_ended(settled.process, attempt)
+            return True
+
+        return await uninterrupted(self._means.store.commit(commit), tell, stays=True)
+
+    async def _commit_until(
+        self, commit: Commit, change: Change | None, settled: Settled, attempt: Attempt | None = None
+    ) -> bool:
+        """As `_committed`; while the store cannot, hold the outcome, try again, and let who waits go on."""
         tries = 0
         while True:
             try:
-                return await self._means.store.commit(commit)
+                return await self._committed(commit, change, settled, attempt)
             except StoreUnavailable as error:
                 if tries == 0:
                     self._means.instrument.note("outcome_held", "error", process=settled.process.id, reason=str(error))
@@ -326,13 +344,12 @@ class Concluder:
             settled = Settled(change.process, attempt.number, reply)
             closing = Closing(change.events[-1].at, NOBODY, "settled", "the reply came late")
             commit = settling(change, attempt, reply, evidence=evidence, closes=closing)
-            if not isinstance(await self._commit_until(commit, settled), Stale):
-                self._notifier.committed(change, settled)
+            if await self._commit_until(commit, change, settled):
                 means.instrument.late_reply(change.process, settled=True)
                 return
         detail = f"attempt {attempt.number} was answered {recorder.status} after it had been given up"
         opens = OpenException(process.id, "late_reply", means.clock.now(), detail)
-        await self._commit_until(Commit(None, attempt=attempt, evidence=evidence, opens=opens), Settled(process))
+        await self._commit_until(Commit(None, attempt=attempt, evidence=evidence, opens=opens), None, Settled(process))
         means.instrument.late_reply(process, settled=False)
 
     async def _evidence(self, attempt: Attempt, recorder: Recorder, *, late: bool) -> Evidence:

@@ -12,8 +12,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import Attempt, Fault, FaultKind
-from strangler.domain.outcome import Retry
+from strangler.domain.exchange import Attempt, Fault, FaultKind, Hindrance, RecordedRequest
 from strangler.domain.process import Process, State
 from strangler.domain.steps import Claim
 from strangler.domain.transitions import apply
@@ -26,9 +25,11 @@ from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outcomes import Outcomes
 from strangler.engine.probe import Prober
+from strangler.engine.uninterrupted import uninterrupted
 from strangler.engine.wakes import Wakes
+from strangler.policy.interpret import interpret_fault
 from strangler.policy.model import Route
-from strangler.ports import Commit, Gate, Shut, Slots, Stale
+from strangler.ports import Commit, Gate, Shut, Slots, Stale, Verdict
 
 _STORE_PAUSE = 1000  # milliseconds until the store is asked again after it could not answer
 _AFTER_DEFECT = 30_000  # milliseconds until what a defect of ours kept from being looked after is tried again
@@ -66,7 +67,7 @@ class Executor:
         self._outcomes = outcomes
         self._concluder = concluder
         self._notifier = notifier
-        self._answers: dict[str, bool] = {}  # by process that is looked after, whether the latest question failed
+        self._answers: dict[str, bool | None] = {}  # by process: whether its latest question failed
         self._looker = Looker(means, concluder, self._answers)
         self._prober = Prober(means, concluder)
         self._slots = slots if slots is not None else AllSlots()
@@ -276,19 +277,37 @@ class Executor:
             if process.unresolved and await self._concluder.withdrawn(process, request):
                 self.wake(lane.route, now)  # if somebody was quicker, it is still due
                 return None
-            change = apply(process, Claim(means.lease.owner), now)
-            attempt = self.begun(change.process, now)
-            verdict = await means.store.commit(Commit(change, attempt=attempt))
+            return await self._claimed(process, request, term, now)
         except StoreUnavailable:
             self.wake(lane.route, now + _STORE_PAUSE)  # it is still in the store, and due
             return None
         finally:
             lane.claimed(process.id)
-        if isinstance(verdict, Stale):
-            self.wake(lane.route, now)  # somebody else has it, or told how far it is: the store knows
-            return None
-        self._notifier.committed(change)
-        return Claimed(change.process, attempt, request, term)
+
+    async def _claimed(self, process: Process, request: RecordedRequest, term: int, now: int) -> Claimed | None:
+        """Commit a claim. None: somebody else has it.
+
+        Raises:
+            StoreUnavailable: the store cannot.
+        """
+        change = apply(process, Claim(self._means.lease.owner), now)
+        claimed = Claimed(change.process, self.begun(change.process, now), request, term)
+
+        def on_disk(verdict: Verdict) -> bool:
+            if isinstance(verdict, Stale):
+                self.wake(process.route, now)  # somebody else has it, or told how far it is: the store knows
+                return False
+            self._notifier.committed(change)
+            return True
+
+        commit = asyncio.ensure_future(self._means.store.commit(Commit(change, attempt=claimed.attempt)))
+        try:
+            return claimed if await uninterrupted(commit, on_disk, stays=True) else None
+        except asyncio.CancelledError:
+            # The drain is over. If it is on disk, nobody is going to send it.
+            if commit.done() and commit.exception() is None and not isinstance(commit.result(), Stale):
+                await self._give_back(claimed)
+            raise
 
     async def _call(self, lane: Lane, claimed: Claimed) -> bool | None:
         """Call; what that says of the upstream: whether it is down, or None for nothing."""
@@ -308,8 +327,8 @@ class Executor:
 
     async def _give_back(self, claimed: Claimed) -> Process | None:
         """Nothing was sent, and nothing is going to be: somebody else, or another day, takes it."""
-        fault = Fault(FaultKind.NOT_SENT, "given back before it was sent")
-        outcome = Retry(fault.reason)
+        fault = Fault(FaultKind.NOT_SENT, "given back before it was sent", ours=Hindrance.DRAINING)
+        outcome = interpret_fault(fault, WITHOUT_ROUTE)
         attempt = ended(claimed.attempt, self._means.clock.now(), fault, None, outcome)
         return await self._concluder.conclude(claimed.process, outcome, attempt, WITHOUT_ROUTE)
 

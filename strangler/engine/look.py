@@ -52,7 +52,7 @@ class Looker:
         answers: is told, by process, whether the upstream seems to be down.
     """
 
-    def __init__(self, means: Means, concluder: Concluder, answers: dict[str, bool]) -> None:
+    def __init__(self, means: Means, concluder: Concluder, answers: dict[str, bool | None]) -> None:
         self._means = means
         self._concluder = concluder
         self._answers = answers

@@ -128,6 +128,8 @@ async def keep_sent(means: Means, attempt: Attempt, original: RecordedRequest, s
         await means.store.commit(Commit(None, evidence=evidence))
     except StoreUnavailable as error:
         means.instrument.note("sent_not_kept", "warning", process=attempt.process_id, reason=str(error))
+    except Exception as error:
+        means.instrument.failed("sent", error)  # a defect of ours; nobody may wait for this any more
 
 
 def process_values(process: Process) -> dict[str, str]:

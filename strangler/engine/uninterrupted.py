@@ -10,8 +10,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-async def uninterrupted(commit: Awaitable[T], then: Callable[[T], R], failed: Callable[[], None] = lambda: None) -> R:
+async def uninterrupted(
+    commit: Awaitable[T], then: Callable[[T], R], failed: Callable[[], None] = lambda: None, *, stays: bool = False
+) -> R:
     """``then`` of what the commit came to. A caller that is cancelled meanwhile leaves at once; ``then`` runs anyway.
+
+    Args:
+        stays: a caller that is cancelled leaves when the commit is over, and ``then`` has run.
 
     Raises:
         StoreUnavailable: what the commit raised; ``failed`` runs instead, here too whether or not the caller waits.
@@ -26,6 +31,8 @@ async def uninterrupted(commit: Awaitable[T], then: Callable[[T], R], failed: Ca
         except asyncio.CancelledError:
             # The commit goes on, or is just done: it cannot be taken back, and so neither can what follows from it.
             future.add_done_callback(lambda done: then(done.result()) if done.exception() is None else failed())
+            if stays:
+                await asyncio.wait([future])
             raise
     try:
         came_to = future.result()

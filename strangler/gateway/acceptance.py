@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import Answer, Header, Headers, PassOn, RecordedReply, Request
+from strangler.domain.exchange import Answer, Header, Headers, Hindrance, PassOn, RecordedReply, Request
 from strangler.domain.problem import SOURCE, code_of, correlated, located, problem
-from strangler.domain.process import Process, State
+from strangler.domain.process import Effect, Process, State
 from strangler.engine.accept import Acceptor
 from strangler.engine.authorize import Barred
 from strangler.engine.document import process_url
@@ -33,6 +33,15 @@ from strangler.policy.own_errors import in_form
 from strangler.ports import Bodies, Clock, ProcessStore, Respond, Said
 
 _NEVER_AS_IT_CAME = LEFT_TO_THE_FRONT - {b"content-length"}
+_NOT_SENT: Mapping[str, tuple[str, str, int | None]] = {
+    UNREACHABLE: ("upstream-unreachable", "the legacy system could not be reached", None),
+    Hindrance.DRAINING: ("draining", "this server is going away", 1),
+    Hindrance.STORE: ("store-unavailable", "what was recorded cannot be read now", 5),
+    Hindrance.LEASE: ("store-unavailable", "this server lost its right to send", 5),
+    Hindrance.DEADLINE: ("expired", "its deadline passed", None),
+    Hindrance.DEFECT: ("internal-error", "something went wrong in the proxy", None),
+}
+"""By the reason of a process that was not sent: what the client that waits is told. Name, why, seconds to wait."""
 
 
 class Recording:
@@ -264,7 +273,8 @@ class Recording:
             length = declared_length(live.headers)
             return Answer(live.status, [*_unframed(live.headers), url], live, length, live.reason, True)
         if reply is None or not reply.body.kept:
-            return _unreachable(process) if process.reason == UNREACHABLE else no_reply(process)
+            unsent = process.effect is Effect.NONE and process.reason in _NOT_SENT
+            return _not_sent(process) if unsent else no_reply(process)
         body = reply.body
         headers = [*_unframed(reply.headers), url]
         if process.method == "HEAD":
@@ -351,10 +361,12 @@ def _refusal(refused: Refused, correlation: str | None) -> Answer:
     )
 
 
-def _unreachable(process: Process) -> Answer:
+def _not_sent(process: Process) -> Answer:
+    name, why, retry_after = _NOT_SENT[process.reason or ""]
     return problem(
-        "upstream-unreachable",
-        "the legacy system could not be reached; nothing was sent",
+        name,
+        f"{why}; nothing was sent",
+        retry_after=retry_after,
         correlation_id=process.correlation_id,
         process=process_url(process),
         effect=process.effect,

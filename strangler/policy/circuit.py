@@ -16,9 +16,12 @@ from strangler.policy.model import CircuitPolicy
 _NOT_THERE = frozenset({502, 503, 504})
 
 
-def says_down(fault: Fault | None, status: int) -> bool:
-    """Whether a call failed in the sense of the circuit. ``status`` is that of its reply, where there was no fault."""
-    return fault is not None or status in _NOT_THERE
+def says_down(fault: Fault | None, status: int) -> bool | None:
+    """Whether a call failed in the sense of the circuit; None: what kept it from its end was of our own, and says
+    nothing. ``status`` is that of its reply, where there was no fault."""
+    if fault is None:
+        return status in _NOT_THERE
+    return True if fault.ours is None else None
 
 
 @dataclass(frozen=True, slots=True)

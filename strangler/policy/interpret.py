@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from strangler.domain.exchange import Fault, FaultKind, Headers, joined_field
+from strangler.domain.exchange import Fault, FaultKind, Headers, Hindrance, joined_field
 from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Pending, Rejected, Retry
 from strangler.domain.process import Effect
 from strangler.domain.retry import parse_retry_after
@@ -29,8 +29,14 @@ _CREDENTIAL_STATUSES = frozenset({401, 407})
 
 def interpret_fault(fault: Fault, call: CallPolicy) -> Outcome:
     """What it means that no whole reply came."""
+    own = fault.ours
     if fault.kind is FaultKind.INTERRUPTED:
+        if own is not None:
+            return InDoubt(WORKER_LOST if own is Hindrance.DRAINING else own.value)
         return InDoubt(TIMEOUT if fault.timeout else CONNECTION_LOST)
+    if own is not None:
+        # `retry_on` speaks of the upstream. It was never asked, so the call is still to be made.
+        return Retry(own.value)
     reason = TIMEOUT if fault.timeout else UNREACHABLE
     return Retry(reason) if call.retry_on_not_sent else Failed(reason, Effect.NONE)
 

@@ -53,7 +53,8 @@ class UpstreamCaller(Protocol):
         """Send a request, once, and feed the reply to the sink. None: the whole reply came.
 
         A connection that cannot be opened, and a ``may_send`` that says no, is `not_sent`; whatever goes wrong after
-        the first byte is `interrupted`, cancellation included (it is re-raised).
+        the first byte is `interrupted`, cancellation included (it is re-raised). What is of our own, as a recorded
+        body that cannot be read, is told as such (`Fault.ours`).
         """
         ...
 

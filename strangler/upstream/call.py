@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import Fault, FaultKind
+from strangler.domain.exchange import Fault, FaultKind, Hindrance
 from strangler.engine.failpoint import reach
 from strangler.ports import Failure, Outgoing, ReplySink
 from strangler.upstream.link import UpstreamLink
@@ -84,15 +84,15 @@ class Call:
             try:
                 data = await request.read_chunk(index)
             except (StoreUnavailable, KeyError) as error:
-                self._break(f"the recorded body cannot be read: {type(error).__name__}")
+                self._break(f"the recorded body cannot be read: {type(error).__name__}", ours=Hindrance.STORE)
                 return
             self._link.write(data)
         self._sent = True
 
-    def _break(self, reason: str, *, timeout: bool = False) -> None:
+    def _break(self, reason: str, *, timeout: bool = False, ours: Hindrance | None = None) -> None:
         if self._fault is not None:
             return
-        self._fault = Fault(FaultKind.INTERRUPTED, reason, timeout=timeout)
+        self._fault = Fault(FaultKind.INTERRUPTED, reason, timeout=timeout, ours=ours)
         self._link.abort()
         self._news.set()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import Fault, FaultKind
+from strangler.domain.exchange import Fault, FaultKind, Hindrance
 from strangler.engine.failpoint import reach
 from strangler.policy.upstreams import Upstream
 from strangler.ports import Failure, Outgoing, ReplySink, Trouble
@@ -86,14 +86,15 @@ class Caller:
         try:
             first = body.data if body.data is not None else await request.read_chunk(0) if body.chunks else b""
         except (StoreUnavailable, KeyError) as error:
-            return Fault(FaultKind.NOT_SENT, f"the recorded body cannot be read: {type(error).__name__}")
+            why = f"the recorded body cannot be read: {type(error).__name__}"
+            return Fault(FaultKind.NOT_SENT, why, ours=Hindrance.STORE)
         lane = self._lane(upstream)
         link = lane.idle(fresh=fresh) or await lane.open()
         if isinstance(link, Failure):
             return Fault(FaultKind.NOT_SENT, link.reason, timeout=link.trouble is Trouble.TIMEOUT)
         if not may_send():
             link.abort()
-            return Fault(FaultKind.NOT_SENT, "the right to send ran out before the first byte")
+            return Fault(FaultKind.NOT_SENT, "the right to send ran out before the first byte", ours=Hindrance.LEASE)
         reach("before-first-byte")
         # From here to the first write nothing is awaited: no time passes between the question and the byte.
         return await Call(link, request, sink, timeout).run(request_head(request), first)

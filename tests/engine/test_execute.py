@@ -421,29 +421,6 @@ async def test_a_call_that_may_not_be_repeated_asks_for_a_fresh_connection(
     assert world.upstream.calls[0]["fresh"] is fresh
 
 
-async def test_a_drain_lets_calls_end_and_gives_back_what_was_not_sent(world: World) -> None:
-    world.load(a_route(concurrency=1))
-    gate = Gate()
-    world.upstream.script = [gate, Reply()]
-    running, waiting = await world.accepted(), await world.accepted(a_request(b"2"))
-    await gate.reached.wait()
-    drain = asyncio.create_task(world.executor.drain(5.0))
-    await asyncio.sleep(0)
-    gate.open.set()
-    assert await drain == 0
-    assert (await world.process(running.id)).state is State.COMPLETED
-    assert (await world.process(waiting.id)).state is State.RECEIVED
-
-
-async def test_what_is_still_in_flight_when_the_drain_is_over_is_in_doubt(world: World) -> None:
-    gate = Gate()
-    world.upstream.script = [gate]
-    running = await world.accepted()
-    await gate.reached.wait()
-    assert await world.executor.drain(0.0) == 1
-    assert (await world.process(running.id)).public_state is PublicState.UNCONFIRMED
-
-
 async def test_a_long_reply_lies_in_chunks_and_comes_back_whole(world: World) -> None:
     body = bytes(range(256)) * 3000
     reply = Reply(200, body)

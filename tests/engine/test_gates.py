@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import Fault, FaultKind
+from strangler.domain.exchange import Fault, FaultKind, Hindrance
 from strangler.domain.pause import Pause
 from strangler.domain.process import Process, State
 from strangler.engine import gates
@@ -333,19 +333,12 @@ async def test_a_reply_of_the_legacy_system_counts_whatever_it_says_but_502_to_5
 
 
 async def test_a_call_that_we_held_back_ourselves_says_nothing(world: World) -> None:
-    async def lost_lease(_: Any, sink: Any, may_send: Any) -> Fault:
+    async def lost_lease(_: Any, sink: Any, may_send: Callable[[], bool]) -> Fault:
         world.clock.pass_(20)
         assert not may_send()
-        return Fault(FaultKind.NOT_SENT, "no lease")
+        return Fault(FaultKind.NOT_SENT, "no lease", ours=Hindrance.LEASE)
 
-    async def through(_: Any, sink: Any, may_send: Any) -> Fault | None:
-        return await lost_lease(_, sink, may_send)
-
-    class Upstream(type(world.upstream)):  # type: ignore[misc]
-        async def call(self, upstream: Any, request: Any, sink: Any, **how: Any) -> Fault | None:
-            return await through(request, sink, how["may_send"])
-
-    world.upstream.__class__ = Upstream
+    world.upstream.script = [lost_lease]
     for _ in range(3):
         await world.lease.renew()
         process = await world.accepted()

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from strangler.config.hooks import find_hook
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import CHUNK_SIZE, Fault, FaultKind
 from strangler.domain.process import Effect, Process, PublicState, State
 from strangler.engine.lease import LeaseKeeper
-from strangler.engine.submission import Accepted
-from strangler.policy.translate import Interpreter
-from strangler.policy.wall import Condition, Content, Formula, OutcomeRule, RequestTranslation, Wall
 from strangler.ports import Commit, Outgoing, ReplySink
-from strangler.store.ledger import Ledger
 from tests.engine.world import COMPAT, FakeClock, FlakyStore, Gate, Reply, Silent, World, a_request, a_route, feed
 
 LONG = b"x" * 3 * CHUNK_SIZE
@@ -57,13 +51,6 @@ def defects(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return told
 
 
-def ledger_of(world: World, process_id: str) -> Ledger:
-    with world.store.ledgers() as ledgers:
-        ledger = ledgers.one(process_id)
-    assert isinstance(ledger, Ledger)
-    return ledger
-
-
 def in_doubt(process: Process) -> bool:
     return process.state is State.IN_DOUBT
 
@@ -76,7 +63,7 @@ async def test_evidence_of_a_long_reply_waits_for_the_store(world: World, monkey
     failing_once(world, monkeypatch, "read_chunk", StoreUnavailable("restarting"))
     accepted = await world.accepted()
     await world.until(accepted.id, in_doubt)
-    assert [evidence.body for evidence in ledger_of(world, accepted.id).evidence] == [LONG[:CHUNK_SIZE]]
+    assert [evidence.body for evidence in world.ledger(accepted.id).evidence] == [LONG[:CHUNK_SIZE]]
 
 
 async def test_a_reply_that_becomes_too_large_waits_until_the_store_has_forgotten_its_begin(
@@ -108,7 +95,7 @@ async def test_after_a_defect_nothing_stays_under_way_for_ever(world: World, mon
     process = await world.until(accepted.id, in_doubt)
     assert (process.public_state, process.effect) == (PublicState.UNCONFIRMED, Effect.UNKNOWN)
     assert told == ["execute"]
-    assert [attempt.detail for attempt in ledger_of(world, process.id).attempts] == [
+    assert [attempt.detail for attempt in world.ledger(process.id).attempts] == [
         "a defect of Strangler: ZeroDivisionError"
     ]
 
@@ -253,55 +240,6 @@ async def test_a_defect_in_one_renewal_of_the_lease_does_not_end_the_others(monk
     assert told == ["lease"]
 
 
-# ── A drain ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_what_is_still_being_translated_at_the_end_of_a_drain_goes_back_as_not_sent(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asks_for_amount = RequestTranslation(content=Content(format="json", body=Formula(text="{betrag: body.amount}")))
-    wall = Interpreter(Wall(paths=("/claims",), request=asks_for_amount), find_hook)
-    route = a_route(attempts=3)
-    world = World(replace(route, promise=replace(route.promise, wall=wall)))
-    await world.lease.renew()
-    world.upstream.script = [Fault(FaultKind.NOT_SENT, "connection refused")]
-    accepted = await world.accepted()
-    begun, never = asyncio.Event(), asyncio.Event()
-
-    async def slow(*_: object) -> None:
-        begun.set()
-        await never.wait()
-
-    await world.due(accepted.id)
-    monkeypatch.setattr("strangler.engine.attempt.prepared", slow)
-    await begun.wait()
-    assert await world.executor.drain(0.0) == 1
-    process = await world.process(accepted.id)
-    assert (process.state, process.unresolved) == (State.WAITING, False)
-    assert [attempt.detail for attempt in ledger_of(world, process.id).attempts] == ["connection refused", "drained"]
-
-
-async def test_what_was_sent_is_not_taken_for_unsent_when_a_drain_cuts_it_off_while_its_reply_is_looked_into(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    route = a_route(attempts=3)
-    completed = OutcomeRule(when=Condition(), state="completed")
-    wall = Interpreter(Wall(paths=("/claims",), outcome=(completed,)), find_hook)
-    world = World(replace(route, promise=replace(route.promise, wall=wall)))
-    await world.lease.renew()
-    begun, never = asyncio.Event(), asyncio.Event()
-
-    async def slow(*_: object, **__: object) -> None:
-        begun.set()
-        await never.wait()
-
-    monkeypatch.setattr("strangler.engine.attempt.understood", slow)
-    accepted = await world.accepted()
-    await begun.wait()
-    assert await world.executor.drain(0.0) == 1
-    assert (await world.process(accepted.id)).state is State.PROCESSING  # who starts next finds it in doubt
-
-
 # ── A late moment ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -332,7 +270,7 @@ async def test_a_late_reply_that_is_too_large_to_keep_settles_too() -> None:
     process = await world.ended(lost.id)
     assert (process.state, process.effect, process.result_kept) == (State.COMPLETED, Effect.APPLIED, False)
     assert (process.result_status, process.result_length) == (200, 5000)
-    assert [evidence.source for evidence in ledger_of(world, process.id).evidence] == ["late_reply"]
+    assert [evidence.source for evidence in world.ledger(process.id).evidence] == ["late_reply"]
 
 
 async def test_a_late_reply_that_is_too_large_to_keep_goes_to_nobody_and_holds_nothing_up() -> None:
@@ -360,22 +298,3 @@ async def test_a_call_whose_deadline_passes_before_its_first_byte_is_not_sent() 
     process = await world.ended(accepted.id)
     assert (process.state, process.effect) == (State.EXPIRED, Effect.NONE)
     assert world.upstream.sent == []
-
-
-async def test_a_drain_waits_for_the_call_of_what_is_being_accepted(world: World) -> None:
-    gate = Gate()
-    world.upstream.script = [gate]
-    world.store.slow = lambda commit: commit.request is not None
-    submitted = asyncio.create_task(world.submit(decision=COMPAT))
-    while not world.lanes.of("submit-claim").running:
-        await asyncio.sleep(0)
-    drain = asyncio.create_task(world.executor.drain(5.0))
-    await asyncio.sleep(0)
-    assert not drain.done()
-    world.store.flushed.set()
-    acceptance = await submitted
-    assert isinstance(acceptance, Accepted)
-    await gate.reached.wait()
-    gate.open.set()
-    assert await drain == 0
-    assert (await world.process(acceptance.process.id)).state is State.COMPLETED

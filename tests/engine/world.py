@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import Fault, FaultKind, Header, Peer, Request
+from strangler.domain.exchange import Fault, FaultKind, Header, Hindrance, Peer, Request
 from strangler.domain.process import Process, State
 from strangler.engine.accept import Acceptor
 from strangler.engine.conclude import Concluder
@@ -39,6 +39,7 @@ from strangler.policy.model import (
 from strangler.policy.receivers import Receiver as CallbackReceiver
 from strangler.policy.upstreams import Upstream
 from strangler.ports import Commit, Outgoing, ReplySink, Verdict
+from strangler.store.ledger import Ledger
 from strangler.store.memory import MemoryStore
 from tests.engine.admitting import Published, an_admission
 
@@ -117,6 +118,7 @@ class FlakyStore(MemoryStore):
         self.reason: str | None = None
         self.refused = asyncio.Event()
         self.slow: Callable[[Commit], bool] = lambda commit: False
+        self.begun = asyncio.Event()  # a slow one
         self.flushed = asyncio.Event()
         self.written: list[tuple[str, str, int]] = []
 
@@ -139,6 +141,7 @@ class FlakyStore(MemoryStore):
         return super().commit(commit)
 
     async def _flushed(self, commit: Commit) -> Verdict:
+        self.begun.set()
         await self.flushed.wait()
         return await super().commit(commit)
 
@@ -180,7 +183,7 @@ class ScriptedUpstream:
         if isinstance(step, Fault) and step.kind is FaultKind.NOT_SENT:
             return step
         if not may_send():
-            return Fault(FaultKind.NOT_SENT, "no lease")
+            return Fault(FaultKind.NOT_SENT, "no lease", ours=Hindrance.LEASE)
         self.sent.append(request)
         if isinstance(step, Fault):
             return step
@@ -386,6 +389,13 @@ class World:
         found = await self.store.process(process_id)
         assert isinstance(found, Process)
         return found
+
+    def ledger(self, process_id: str) -> Ledger:
+        """All that the store keeps of a process."""
+        with self.store.ledgers() as ledgers:
+            ledger = ledgers.one(process_id)
+        assert isinstance(ledger, Ledger)
+        return ledger
 
     async def until(self, process_id: str, reached: Callable[[Process], bool]) -> Process:
         """Wait for a process to be as it should."""

@@ -13,7 +13,7 @@ import pytest
 
 from strangler.config.hooks import find_hook
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import CHUNK_SIZE, Answer, Fault, FaultKind, PassOn, Request
+from strangler.domain.exchange import CHUNK_SIZE, Answer, Fault, FaultKind, Hindrance, PassOn, Request
 from strangler.domain.process import Process, State
 from strangler.engine.signals import Signals, Watch
 from strangler.gateway.acceptance import Recording
@@ -323,14 +323,24 @@ async def test_an_async_client_that_waits_gets_its_202_as_soon_as_only_a_person_
 
 
 @pytest.mark.parametrize(
-    ("timeout", "status", "code"), [(False, 502, "upstream-unreachable"), (True, 504, "upstream-timeout")]
+    ("fault", "status", "code"),
+    [
+        (Fault(FaultKind.NOT_SENT, "refused"), 502, "upstream-unreachable"),
+        (Fault(FaultKind.NOT_SENT, "refused", timeout=True), 504, "upstream-timeout"),
+        (Fault(FaultKind.NOT_SENT, "drained", ours=Hindrance.DRAINING), 503, "draining"),
+        (Fault(FaultKind.NOT_SENT, "unread", ours=Hindrance.STORE), 503, "store-unavailable"),
+        (Fault(FaultKind.NOT_SENT, "no lease", ours=Hindrance.LEASE), 503, "store-unavailable"),
+        (Fault(FaultKind.NOT_SENT, "too late", ours=Hindrance.DEADLINE), 504, "expired"),
+        (Fault(FaultKind.NOT_SENT, "a defect", ours=Hindrance.DEFECT), 500, "internal-error"),
+    ],
 )
 async def test_a_compat_client_is_told_at_once_that_nothing_was_sent(
-    world: World, timeout: bool, status: int, code: str
+    world: World, fault: Fault, status: int, code: str
 ) -> None:
-    world.upstream.script = [Fault(FaultKind.NOT_SENT, "refused", timeout)]
+    world.upstream.script = [fault]
     answer = await ask(world, decision=COMPAT)
     assert (answer.status, document(answer)["code"], document(answer)["effect"]) == (status, code, "none")
+    assert ("Retry-After" in fields(answer)) is (status == 503)
 
 
 async def test_a_repeat_of_a_compat_request_joins_it_while_it_runs_and_after(world: World) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from strangler.domain.exchange import Fault, FaultKind
+from strangler.domain.exchange import Fault, FaultKind, Hindrance
 from strangler.policy.circuit import Circuit, Closed, HalfOpen, Open, after_call, says_down
 from strangler.policy.model import CircuitPolicy
 
@@ -57,9 +57,10 @@ def test_the_one_call_that_is_let_through_decides(failed: bool, after: Circuit) 
     [
         (Fault(FaultKind.NOT_SENT, "connection refused"), 0, True),
         (Fault(FaultKind.INTERRUPTED, "timeout after 60 s", timeout=True), 0, True),
+        *[(Fault(kind, "the disk fails", ours=Hindrance.STORE), 0, None) for kind in FaultKind],
         *[(None, status, True) for status in (502, 503, 504)],
         *[(None, status, False) for status in (200, 302, 401, 404, 409, 429, 500, 501)],
     ],
 )
-def test_what_says_that_the_legacy_system_is_not_there(fault: Fault | None, status: int, down: bool) -> None:
+def test_what_says_that_the_legacy_system_is_not_there(fault: Fault | None, status: int, down: bool | None) -> None:
     assert says_down(fault, status) is down

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from strangler.domain.exchange import Fault, FaultKind, Headers
+from strangler.domain.exchange import Fault, FaultKind, Headers, Hindrance
 from strangler.domain.outcome import Completed, Failed, InDoubt, Outcome, Pending, Rejected, Retry
 from strangler.domain.process import Effect
 from strangler.policy.interpret import (
@@ -17,6 +17,7 @@ from strangler.policy.interpret import (
     TIMEOUT,
     UNREACHABLE,
     UPSTREAM_ERROR,
+    WORKER_LOST,
     interpret_end,
     interpret_fault,
     interpret_reply,
@@ -36,6 +37,18 @@ def test_what_was_not_sent_has_done_nothing_and_may_be_sent_again(again: bool, t
     fault = Fault(FaultKind.NOT_SENT, "", timeout=timeout)
     expected = Retry(reason) if again else Failed(reason, Effect.NONE)
     assert interpret_fault(fault, call(retry_on_not_sent=again)) == expected
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("ours", Hindrance)
+def test_what_we_could_not_send_is_still_to_be_sent(again: bool, ours: Hindrance) -> None:
+    fault = Fault(FaultKind.NOT_SENT, "", ours=ours)
+    assert interpret_fault(fault, call(retry_on_not_sent=again)) == Retry(ours.value)
+
+
+@pytest.mark.parametrize(("ours", "reason"), [(Hindrance.DRAINING, WORKER_LOST), (Hindrance.DEFECT, "internal-error")])
+def test_what_we_broke_off_is_in_doubt(ours: Hindrance, reason: str) -> None:
+    assert interpret_fault(Fault(FaultKind.INTERRUPTED, "", ours=ours), call()) == InDoubt(reason)
 
 
 @pytest.mark.parametrize(("timeout", "reason"), [(False, CONNECTION_LOST), (True, TIMEOUT)])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import CHUNK_SIZE, Body, Fault, FaultKind, Header, Headers
+from strangler.domain.exchange import CHUNK_SIZE, Body, Fault, FaultKind, Header, Headers, Hindrance
 from strangler.policy.upstreams import Tls, Upstream
 from strangler.ports import Outgoing
 from strangler.upstream import Caller
@@ -236,6 +236,18 @@ async def test_a_body_in_chunks_is_read_as_it_is_sent(world: World, size: int) -
     await answered(world, upstream)
 
 
+@pytest.mark.parametrize(("readable", "kind"), [(0, FaultKind.NOT_SENT), (1, FaultKind.INTERRUPTED)])
+async def test_a_body_that_the_store_cannot_read_is_our_fault(world: World, readable: int, kind: FaultKind) -> None:
+    async def read_chunk(index: int) -> bytes:
+        if index < readable:
+            return b"x" * CHUNK_SIZE
+        raise StoreUnavailable("disk")
+
+    request = Outgoing("POST", b"/", (HOST,), Body(2 * CHUNK_SIZE, b"", None), read_chunk)
+    why = "the recorded body cannot be read: StoreUnavailable"
+    assert await world.call(request, Sink()) == Fault(kind, why, ours=Hindrance.STORE)
+
+
 async def test_a_big_request_waits_for_a_slow_upstream(world: World) -> None:
     read = 0
 
@@ -312,7 +324,7 @@ async def test_a_no_immediately_before_the_first_byte_is_not_sent(world: World) 
     world.allowed = False
     fault = await world.call(outgoing(), Sink())
     assert fault is not None
-    assert (fault.kind, fault.timeout) == (FaultKind.NOT_SENT, False)
+    assert (fault.kind, fault.timeout, fault.ours) == (FaultKind.NOT_SENT, False, Hindrance.LEASE)
     assert world.asked == 1
     upstream = await world.legacy.accept()
     assert await upstream.to_end() == b""
