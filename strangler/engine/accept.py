@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from strangler.domain.errors import StoreUnavailable
@@ -26,7 +26,7 @@ from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.outgoing import REQUEST_PART
 from strangler.engine.referencing import found_in_request
-from strangler.engine.refusals import Refusals, Stop
+from strangler.engine.refusals import Refusals, Stop, TooLong
 from strangler.engine.submission import Acceptance, Accepted, Joined, Pass, Refused, Submission, draft_of
 from strangler.engine.subscribing import named_url, subscribed
 from strangler.engine.translating import Ready, prepared
@@ -39,6 +39,8 @@ from strangler.ports import Committed, KeyTaken, Limiter, Verdict
 
 Tell = Callable[[Acceptance | Callable[[], Awaitable[Acceptance]]], None]
 """Is told what became of a submission, or who finds that out."""
+
+_LONGER = Body(0, b"", None, kept=False)  # than the one that was recorded: another one, whatever its digest is
 
 
 class Acceptor:
@@ -93,6 +95,9 @@ class Acceptor:
         pieces: list[bytes] | None = [] if _may_pass(submission) else None
         try:
             return await self._accept(submission, pieces)
+        except TooLong as stop:
+            # Its key may be known from a time when longer bodies were recorded.
+            return await self.known(submission, stop.read)
         except Stop as stop:
             return stop.verdict
         except (BodyTimeout, BadBody) as error:
@@ -153,29 +158,33 @@ class Acceptor:
             known = None
         return known or self._capacity.without_store(submission, str(error), None)
 
-    async def known(self, submission: Submission) -> Acceptance:
-        """For a route that went back to passthrough: the process of a key that is still known, else `Pass`.
+    async def known(self, submission: Submission, read: Sequence[bytes] = ()) -> Acceptance:
+        """For a request that is not going to be recorded: the process of a key that is still known, else `Pass`.
 
-        So that going back does not make a retry a second call.
+        So that a route which goes back to passthrough, or records shorter bodies only, does not make a retry a second
+        call. ``read`` of its body was read.
         """
         route, request = submission.route, submission.request
-        pieces: list[bytes] = []
+        pieces, limit = list(read), route.accept.max_body
         try:
             given = given_key(request, route.accept.idempotency)
             if await self._admission.token(request, (route.promise,)) is not None:
-                return Pass()  # what passes through is not ours to refuse
+                return Pass(tuple(pieces))  # what passes through is not ours to refuse
             caller = identify(request, route.access, self._identity_key)
             if given is not None:
                 # Most keys are not known, and then nothing of the body needs to be read.
                 record = await self._means.store.key(key_scope(route, caller), given_lookup(given))
                 if record is None:
-                    return Pass()
+                    return Pass(tuple(pieces))
+                limit = max(limit, await self._recorded_size(record))
             elif route.accept.idempotency.derive is None:
-                return Pass()
-            process_id = self._means.ids.process_id(self._means.clock.now())
-            body = await read_body(request, self._means.bodies, process_id, route.accept.max_body, pieces)
-            if isinstance(body, TooLarge):
                 return Pass(tuple(pieces))
+            process_id = self._means.ids.process_id(self._means.clock.now())
+            body = await read_body(request, self._means.bodies, process_id, limit, pieces)
+            if isinstance(body, TooLarge):
+                if given is None:
+                    return Pass(tuple(pieces))
+                body = _LONGER
             content = JsonBody(request, body, self._means.bodies, process_id)
             try:
                 key = await self._keys.key(request, route, submission.parameters, caller, body, content, given)
@@ -335,6 +344,11 @@ class Acceptor:
     ) -> Beginning:
         lane = self._lanes.of(route.name)
         return Beginning(self._means, self._executor, self._notifier, lane, route, accepted, kept, key, ready)
+
+    async def _recorded_size(self, record: KeyRecord) -> int:
+        """Bytes of the body that came with a key."""
+        process = await self._means.store.process(record.process_id)
+        return process.body_size if isinstance(process, Process) else 0
 
     async def _judged(self, key: Key) -> Acceptance | None:
         record = await self._means.store.key(key.scope, key.lookup)

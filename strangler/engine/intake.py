@@ -45,6 +45,7 @@ async def read_body(
     """Read the whole body, and store it chunk by chunk where it is longer than one.
 
     ``pieces`` is given what was read, as it is read, so that the request can still be passed on; None: it never is.
+    What stands in it already was read before.
 
     Raises:
         ClientGone, BodyTimeout, BadBody: see `BodyReader`; what was stored is discarded.
@@ -54,7 +55,9 @@ async def read_body(
         return _EMPTY
     intake = _Intake(bodies, process_id)
     try:
-        data = await request.body.read()
+        data = b"".join(pieces or ()) or await request.body.read()
+        if pieces:
+            pieces.clear()
         if len(data) == request.content_length and len(data) <= min(limit, CHUNK_SIZE):
             # All of it is there at once, as for nearly every request.
             if pieces is not None:

@@ -24,6 +24,14 @@ class Stop(Exception):
         self.verdict = verdict
 
 
+class TooLong(Stop):
+    """The body is longer than its route records, and passes through."""
+
+    def __init__(self, read: Sequence[bytes]) -> None:
+        super().__init__(Pass(tuple(read)))
+        self.read = read
+
+
 class Refusals:
     """What is checked of a submission by itself, and what becomes of what is refused."""
 
@@ -90,11 +98,11 @@ class Refusals:
             Stop: always.
         """
         if route.accept.over_max_body == "passthrough":
-            raise Stop(Pass(tuple(pieces or ())))
+            raise TooLong(pieces or ())
         if route.accept.enforce == "report":
             # It cannot be recorded, and nothing is to be refused: it goes through.
             self._instrument.would_refuse(route.name, "body-too-large", "")
-            raise Stop(Pass(tuple(pieces or ())))
+            raise TooLong(pieces or ())
         raise Stop(Refused("body-too-large", f"at most {route.accept.max_body} bytes are taken"))
 
     def refuse(self, route: Route, name: str, detail: str, violations: Sequence[Violation] = ()) -> None:

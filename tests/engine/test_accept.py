@@ -378,6 +378,53 @@ async def test_a_repeat_whose_body_does_not_arrive_whole_is_refused_as_on_a_reco
     assert verdict.name == name
 
 
+def shorter(world: World, max_body: int = 5) -> None:
+    """From now on the route takes shorter bodies only, and passes longer ones on."""
+    world.load(replace(world.route, accept=accepting(max_body=max_body, over_max_body="passthrough")))
+
+
+@pytest.mark.parametrize("length", ["declared", "unknown"])
+async def test_a_known_key_is_still_answered_after_the_route_came_to_take_shorter_bodies_only(length: str) -> None:
+    world = await a_world()
+    first = await world.accepted(keyed(b"k-1"))  # type: ignore[arg-type]
+    shorter(world)
+    for body, verdict in ((b'{"amount": 12}', Joined(first.id)), (b'{"amount": 13}', None), (b"x" * 100, None)):
+        request = a_request(body, headers=[(b"Idempotency-Key", b"k-1")], pieces=2)
+        if length == "unknown":
+            request.content_length = None
+        found = await world.submit(request, COMPAT)
+        if verdict is not None:
+            assert found == verdict
+        else:
+            assert isinstance(found, Refused)
+            assert found.name == "idempotency-key-reused"
+
+
+async def test_what_is_longer_than_was_recorded_with_its_key_is_another_request_for_passthrough_too() -> None:
+    world = await a_world()
+    first = await world.accepted(keyed(b"k-1"))  # type: ignore[arg-type]
+    shorter(world)
+    assert await known(world, keyed(b"k-1")) == Joined(first.id)
+    verdict = await known(world, keyed(b"k-1", b"x" * 100))
+    assert isinstance(verdict, Refused)
+    assert verdict.name == "idempotency-key-reused"
+
+
+async def test_what_is_too_large_passes_on_whole_where_its_key_is_unknown_or_has_lapsed() -> None:
+    world = await a_world(accepting(idempotency=IdempotencyPolicy(ttl=1.0)))
+    first = await world.accepted(keyed(b"k-1"))  # type: ignore[arg-type]
+    await world.ended(first.id)
+    world.clock.pass_(2)
+    await world.lease.renew()
+    shorter(world)
+    for key in (b"k-1", b"k-2"):
+        request = a_request(b"x" * 30, headers=[(b"Idempotency-Key", key)], pieces=3)
+        request.content_length = None
+        verdict = await world.submit(request, COMPAT)
+        assert isinstance(verdict, Pass)
+        assert b"".join(verdict.read) + await request.body.read() + await request.body.read() == b"x" * 30
+
+
 async def test_an_unknown_key_passes_with_its_body_unread() -> None:
     world = await a_world()
     request = keyed(b"k-9")
