@@ -12,9 +12,9 @@ from strangler.domain.idempotency import fingerprint, parse_key
 from strangler.engine.aside import beside
 from strangler.engine.content import JsonBody
 from strangler.engine.identity import caller_name
-from strangler.policy.documents import first_values
 from strangler.policy.expressions import REQUEST_NAMES, Expression, ExpressionError
 from strangler.policy.model import IdempotencyPolicy, Route
+from strangler.policy.target import first_values
 
 
 class Key(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import parse_qsl
 
 from strangler.domain.exchange import Headers, joined_field, joined_fields
 from strangler.policy.charset import said_charset
@@ -22,7 +22,7 @@ from strangler.policy.readable import (
     read_json,
     unpacked,
 )
-from strangler.policy.target import normal
+from strangler.policy.target import as_text, first_values, normal
 from strangler.policy.wall import Format, Source
 from strangler.policy.xml_reading import Envelope, read_xml
 
@@ -179,14 +179,6 @@ def request_values(
     return document
 
 
-def first_values(query: bytes) -> dict[str, str]:
-    """The parameters of a query; of one that comes twice, the first value."""
-    values: dict[str, str] = {}
-    for key, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
-        values.setdefault(key, value)
-    return values
-
-
 def reply_values(status: int, headers: Headers, read: Read, names: Collection[str] = ALL_NAMES) -> dict[str, Any]:
     """A reply as expressions see it; ``names`` as for `request_values`."""
     document: dict[str, Any] = {"status": status}
@@ -213,7 +205,7 @@ def path_parameters(paths: Sequence[str], path: bytes) -> dict[str, str]:
             continue
         pairs = list(zip(pattern.segments, raw[:length], strict=True))
         if all(theirs == mine or (theirs is None and mine) for theirs, mine in pairs):
-            found = [unquote_to_bytes(mine).decode("utf-8", "replace") for theirs, mine in pairs if theirs is None]
+            found = [as_text(mine) for theirs, mine in pairs if theirs is None]
             return dict(zip(pattern.names, found, strict=True))
     return {}
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
-from urllib.parse import unquote_to_bytes
 
 from strangler.domain.exchange import Request
 from strangler.policy import wildcard
 from strangler.policy.model import Route, Table
 from strangler.policy.pattern import host_fits, parse_path
-from strangler.policy.target import normal, plain, spelled
+from strangler.policy.target import as_text, first_values, normal, plain, spelled
 
 Field = Callable[[bytes], bytes | None]
 """The value of a header by its lower-case name, its lines joined; `Request.field` is one."""
@@ -54,7 +53,7 @@ class _Entry(NamedTuple):
             if value is None or not wildcard.fits(pattern, value.decode("utf-8", "backslashreplace")):
                 return False
         if self.query:
-            given = _first_values(query)
+            given = first_values(query)
             return all(name in given and wildcard.fits(pattern, given[name]) for name, pattern in self.query)
         return True
 
@@ -146,9 +145,7 @@ def _first(
         if entry.takes(*asked):
             if not entry.names:
                 return entry.constant
-            # What is no UTF-8 must not fall together with anything else, so its octets are spelled out.
-            texts = [unquote_to_bytes(value).decode("utf-8", "backslashreplace") for value in values]
-            return Matched(entry.route, dict(zip(entry.names, texts, strict=True)))
+            return Matched(entry.route, dict(zip(entry.names, map(as_text, values), strict=True)))
     return None
 
 
@@ -283,20 +280,6 @@ def _entry(route: Route, path: str) -> _Entry:
         tuple(route.match.query.items()),
         Matched(route, {}),
     )
-
-
-def _first_values(query: bytes | None) -> dict[str, str]:
-    """The first value of each query parameter, decoded as a form field."""
-    values: dict[str, str] = {}
-    for pair in (query or b"").split(b"&"):
-        if pair:
-            name, _, value = pair.partition(b"=")
-            values.setdefault(_form_decoded(name), _form_decoded(value))
-    return values
-
-
-def _form_decoded(text: bytes) -> str:
-    return unquote_to_bytes(text.replace(b"+", b" ")).decode("utf-8", "backslashreplace")
 
 
 def _resources(table: Table, kept: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -6,6 +6,7 @@ Only matching uses the normal form: what goes upstream is the target as it came.
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote_to_bytes
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")  # RFC 3986 section 2.3
 _ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
@@ -64,3 +65,21 @@ def _without_dots(path: bytes) -> bytes:
     if segments[-1] in (b".", b".."):
         kept.append(b"")  # "/a/." is "/a/"
     return b"/" + b"/".join(kept)
+
+
+def as_text(part: bytes) -> str:
+    """A segment of a path, or a name or value of a query, as text.
+
+    What is no UTF-8 must not fall together with anything else, so its octets are spelled out.
+    """
+    return unquote_to_bytes(part).decode("utf-8", "backslashreplace")
+
+
+def first_values(query: bytes | None) -> dict[str, str]:
+    """The first value of each query parameter, decoded as a form field."""
+    values: dict[str, str] = {}
+    for pair in (query or b"").split(b"&"):
+        if pair:
+            name, _, value = pair.partition(b"=")
+            values.setdefault(as_text(name.replace(b"+", b" ")), as_text(value.replace(b"+", b" ")))
+    return values
