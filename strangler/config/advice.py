@@ -133,6 +133,9 @@ def _left_idle(route: Route, section: Section) -> Iterator[Advice]:
     for key in ("window", "derive_anonymous"):
         if section.given("accept", "idempotency", key) and route.accept.idempotency.derive is None:
             yield Advice(("accept", "idempotency", key), "has no effect: no key is derived")
+    idempotency = route.accept.idempotency
+    if idempotency.derive is not None and idempotency.required and route.accept.enforce == "on":
+        yield Advice(("accept", "idempotency", "derive"), "has no effect: who sends no key is refused (required)")
     if route.rollout is not None and route.rollout.by == "caller" and not route.access.identity:
         yield Advice(("rollout", "by"), "has no effect: without access.identity nobody is told apart")
 

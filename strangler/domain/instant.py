@@ -13,18 +13,21 @@ from functools import lru_cache
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400_000
+_LAST = (date.max.toordinal() - _EPOCH_ORDINAL + 1) * _DAY - 1
 
 _RFC_3339 = re.compile(r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 
 
 @lru_cache(maxsize=1024)
 def to_text(at: int) -> str:
-    """``2026-11-21T10:00:00.000Z``; for instants from year 1 to 9999.
+    """``2026-11-21T10:00:00.000Z``; for instants from year 1 on.
+
+    RFC 3339 cannot write what lies beyond year 9999: it is the end of that year.
 
     Those of a busy moment are asked for again and again: many processes share a millisecond.
     """
     # By arithmetic, because datetime.isoformat takes four times as long, and a status document holds four of them.
-    days, rest = divmod(at, _DAY)
+    days, rest = divmod(min(at, _LAST), _DAY)
     return "%sT%02d:%02d:%02d.%03dZ" % (  # noqa: UP031 - measured a third faster than an f-string
         _day(days),
         rest // 3_600_000,

@@ -53,6 +53,11 @@ def test_a_sound_policy_gets_no_advice(tmp_path: Path) -> None:
         ("call: {attempts: 3}", "async", "call.attempts: has no effect: what may have been done is not repeated"),
         ("call: {backoff: {initial: 2m}}", "async", "call.backoff.initial: has no effect: it is longer than max"),
         ("accept: {idempotency: {window: 1m}}", "async", "idempotency.window: has no effect: no key is derived"),
+        (
+            "accept: {idempotency: {derive: fingerprint, required: true}}",
+            "async",
+            "idempotency.derive: has no effect: who sends no key is refused (required)",
+        ),
         ("accept: {idempotency: {derive_anonymous: true}}", "async", "derive_anonymous: has no effect: no key is"),
         ("rollout: {mode: compat, percent: 0}", "async", "rollout.percent: has no effect: nobody is in it"),
         ("on_store_failure: passthrough", "async", "on_store_failure: has no effect: only compat can let"),

@@ -19,6 +19,11 @@ def test_every_instant_is_the_same_after_text_and_back(at: int) -> None:
     assert instant.from_text(instant.to_text(at)) == at
 
 
+@pytest.mark.parametrize("at", [LAST + 1, LAST + 10**15])
+def test_what_lies_beyond_the_years_that_rfc_3339_can_write_is_the_end_of_the_last_one(at: int) -> None:
+    assert instant.to_text(at) == "9999-12-31T23:59:59.999Z"
+
+
 @given(st.datetimes(timezones=st.just(UTC)))
 def test_the_text_is_what_datetime_would_write(moment: datetime) -> None:
     at = instant.from_text(moment.isoformat(timespec="milliseconds"))
