@@ -376,7 +376,7 @@ def _not_sent(process: Process) -> Answer:
 def _unknown(process: Process) -> Answer:
     return problem(
         "outcome-unknown",
-        "the call was sent and no whole reply came; do not send it again before somebody has looked",
+        "the call was sent, and nobody knows what it did; do not send it again before somebody has looked",
         correlation_id=process.correlation_id,
         process=process_url(process),
         effect="unknown",

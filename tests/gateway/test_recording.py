@@ -300,6 +300,14 @@ async def test_a_compat_client_is_let_go_as_soon_as_only_a_person_can_settle_it(
     assert fields(answer)["Strangler-Effect"] == "unknown"
 
 
+@pytest.mark.parametrize("lost", [Fault(FaultKind.INTERRUPTED, "reset"), Reply(502, b"bad gateway")])
+async def test_who_is_let_go_is_told_no_more_than_is_known(world: World, lost: Fault | Reply) -> None:
+    world.upstream.script = [lost]
+    answer = await ask(world, decision=COMPAT)
+    assert document(answer)["code"] == "outcome-unknown"
+    assert document(answer)["detail"].startswith("the call was sent, and nobody knows what it did;")
+
+
 def asks_what_was_lost() -> Route:
     applied = conditions.Test(Condition(statuses=((200, 200),)), find_hook)
     return a_route(on_in_doubt="probe", probe=ProbePolicy(template=Template("/claims/{process.id}"), applied=applied))
