@@ -247,6 +247,7 @@ class Hindrance(StrEnum):
     STORE = "store-unavailable"
     LEASE = "lease-lost"
     DEADLINE = "deadline-passed"
+    PROMISE = "promise-unknown"
     DEFECT = "internal-error"
 
 

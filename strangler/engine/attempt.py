@@ -84,8 +84,12 @@ class AttemptUnderWay:
             unsent = Fault(FaultKind.NOT_SENT, "its credentials do not open under today's identity key")
             return await self._conclude(Failed(CREDENTIALS_LOST, Effect.NONE), unsent, None)
         promise = self._means.promise_of(self._process.promise)
+        if promise is None:
+            # What is to be sent, and what a reply means, is not known: nothing is guessed.
+            unsent = Fault(FaultKind.NOT_SENT, "what was promised for it is not known here", ours=Hindrance.PROMISE)
+            return await self._lost(unsent)
         kept: asyncio.Future[None] | None = None
-        if promise is not None and promise.wall is not None:
+        if promise.wall is not None:
             try:
                 kept = await self._translate(promise.wall)
             except (Unreadable, Untranslatable) as error:

@@ -121,13 +121,22 @@ class Concluder:
         if recorder is not None and (recorder.original is not None or isinstance(outcome, InDoubt | Pending)):
             evidence = await self._evidence(attempt, recorder, late=False)
         references = await self._references(process, recorder) if live is None else {}
-        reply = await recorder.finish() if recorder is not None and live is None else None
-        while True:
+
+        def decided(process: Process) -> Change:
             now = means.clock.now()
-            transitions = ended_with(
-                process, self._transitions(process, outcome, call, result, target, now), references
-            )
-            change = applied(process, transitions, now)
+            transitions = self._transitions(process, outcome, call, result, target, now)
+            return applied(process, ended_with(process, transitions, references), now)
+
+        def held(reply: RecordedReply) -> None:
+            after = decided(process).process
+            settled = Settled(after, attempt.number, reply if after.final else None)
+            self._held(settled, "its reply cannot be stored now")
+
+        reply = None
+        if recorder is not None and live is None:
+            reply = await recorder.finish(held if self._notifier.awaited(process.id) else None)
+        while True:
+            change = decided(process)
             commit = settling(change, attempt, reply, evidence=evidence)
             settled = Settled(change.process, attempt.number, reply if change.process.final else None, live)
             if await self._commit_until(commit, change, settled, attempt):
@@ -315,10 +324,13 @@ class Concluder:
                 return await self._committed(commit, change, settled, attempt)
             except StoreUnavailable as error:
                 if tries == 0:
-                    self._means.instrument.note("outcome_held", "error", process=settled.process.id, reason=str(error))
-                    self._notifier.held(settled)
+                    self._held(settled, str(error))
                 await asyncio.sleep(_STORE_BACKOFF[min(tries, len(_STORE_BACKOFF) - 1)])
                 tries += 1
+
+    def _held(self, settled: Settled, reason: str) -> None:
+        self._means.instrument.note("outcome_held", "error", process=settled.process.id, reason=reason)
+        self._notifier.held(settled)
 
     async def _late(
         self,

@@ -330,7 +330,12 @@ class Executor:
         fault = Fault(FaultKind.NOT_SENT, "given back before it was sent", ours=Hindrance.DRAINING)
         outcome = interpret_fault(fault, WITHOUT_ROUTE)
         attempt = ended(claimed.attempt, self._means.clock.now(), fault, None, outcome)
-        return await self._concluder.conclude(claimed.process, outcome, attempt, WITHOUT_ROUTE)
+        try:
+            return await self._concluder.conclude(claimed.process, outcome, attempt, WITHOUT_ROUTE)
+        except Exception as error:
+            # A defect of ours. Once more, because while our lease goes on it is nobody's orphan.
+            self._means.instrument.failed("execute", error)
+            return await self._concluder.conclude(claimed.process, outcome, attempt, WITHOUT_ROUTE)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -75,6 +75,8 @@ class Looker:
         request = await self._means.store.request(process.id)
         if request is None or process.follow_target is None:
             return None
+        if self._means.promise_of(process.promise) is None:
+            return await self._not_yet(route, process, NotYet())  # nobody here could tell what an answer means
         if lacks_credentials(request, route.call):
             return await self._concluder.looked(process, self._no_answer(route, process, CREDENTIALS_LOST))
         target, result = process.follow_target, False

@@ -65,6 +65,10 @@ class Notifier:
         except Exception as error:
             self._instrument.failed("notify", error)
 
+    def awaited(self, process_id: str) -> bool:
+        """Whether somebody here waits for the process."""
+        return self._outcomes.awaited(process_id)
+
     def held(self, settled: Settled) -> None:
         """An outcome is known that the store cannot take yet: who waits goes on all the same."""
         self._outcomes.put(settled)

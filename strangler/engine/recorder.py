@@ -78,8 +78,12 @@ class Recorder:
         if self.size > CHUNK_SIZE:
             await self._cut()
 
-    async def finish(self) -> RecordedReply:
-        """The whole reply as it is to be recorded."""
+    async def finish(self, held: Callable[[RecordedReply], None] | None = None) -> RecordedReply:
+        """The whole reply as it is to be recorded, once the store has taken its chunks.
+
+        Args:
+            held: told the reply, with its whole body, where the store does not take them now.
+        """
         if self.too_large:
             await self.close()
             return RecordedReply(self.status, self.reason, self.headers, Body(self.size, b"", None, kept=False))
@@ -90,10 +94,13 @@ class Recorder:
         if self._pending:
             await self._store(bytes(self._pending))
             self._pending.clear()
+        digest = self._digest.digest()
+        if self._unstored and held is not None:
+            held(RecordedReply(self.status, self.reason, self.headers, Body(self.size, digest, await self.whole())))
         while self._unstored:
             await asyncio.sleep(STORE_RETRY)
             await self._store_again()
-        return RecordedReply(self.status, self.reason, self.headers, Body(self.size, self._digest.digest(), None))
+        return RecordedReply(self.status, self.reason, self.headers, Body(self.size, digest, None))
 
     async def whole(self) -> bytes | None:
         """The whole body; None: it was too large to keep."""

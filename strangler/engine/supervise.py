@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Literal, Protocol, TypeVar
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.process import Process, State
@@ -16,6 +16,8 @@ from strangler.domain.steps import Doubt
 from strangler.engine.conclude import Concluder
 from strangler.engine.means import Means
 from strangler.policy.probe import NOT_ASKED
+
+T = TypeVar("T")
 
 _BATCH = 100
 _ORPHANS = 500
@@ -72,7 +74,7 @@ class Supervisor:
         for process in await self._means.upkeep.overdue(now, _BATCH):
             # A pause is known here before the store knows it.
             if self._means.pauses.over_at(process, now) <= now:
-                await self._concluder.overdue(process)
+                await self._guarded(self._concluder.overdue(process))
         await self._give_up_questions()
 
     async def _give_up_questions(self) -> None:
@@ -82,23 +84,35 @@ class Supervisor:
             if due_at <= now and self._means.route_of(route) is None:
                 for process in await upkeep.due(route, now, _BATCH):
                     if process.state is State.IN_DOUBT:
-                        await self._concluder.asked(process, Doubt(NOT_ASKED, settling=False))
+                        await self._guarded(self._concluder.asked(process, Doubt(NOT_ASKED, settling=False)))
 
     async def _settle_orphans(self) -> bool:
-        """Settle a batch of orphans; False: there was none."""
+        """Settle a batch of orphans; False: there was none that could be settled."""
         clock = self._means.clock
         orphans = await self._means.upkeep.orphans(clock.boot_id, clock.boottime(), _ORPHANS)
         # All at once, so that they share their commits: after a crash with many calls in flight nothing starts before.
-        for after in await asyncio.gather(*[self._recover(process) for process in orphans]):
-            if after is not None and after.state is State.WAITING and after.due_at is not None:
+        settled = await asyncio.gather(*[self._guarded(self._recover(process)) for process in orphans])
+        for after in settled:
+            if isinstance(after, Process) and after.state is State.WAITING and after.due_at is not None:
                 self._executor.wake(after.route, after.due_at)
-        if orphans:
-            self._means.instrument.note("recovered", "warning", processes=len(orphans))
-        return bool(orphans)
+        count = sum(after is not False for after in settled)
+        if count:
+            self._means.instrument.note("recovered", "warning", processes=count)
+        return count > 0
 
     async def _recover(self, orphan: Process) -> Process | None:
         route = self._means.route_of(orphan.route)
         return await self._concluder.recover(orphan, route.call if route is not None else None)
+
+    async def _guarded(self, work: Awaitable[T]) -> T | Literal[False]:
+        """What it came to; False: nothing, by a defect of ours, which must not keep the others from their turn."""
+        try:
+            return await work
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            self._means.instrument.failed("supervise", error)
+            return False
 
     async def _sweep(self) -> None:
         swept = _SWEEP_BATCH

@@ -39,6 +39,7 @@ _NOT_SENT: Mapping[str, tuple[str, str, int | None]] = {
     Hindrance.STORE: ("store-unavailable", "what was recorded cannot be read now", 5),
     Hindrance.LEASE: ("store-unavailable", "this server lost its right to send", 5),
     Hindrance.DEADLINE: ("expired", "its deadline passed", None),
+    Hindrance.PROMISE: ("internal-error", "what was promised for it is not known here", None),
     Hindrance.DEFECT: ("internal-error", "something went wrong in the proxy", None),
 }
 """By the reason of a process that was not sent: what the client that waits is told. Name, why, seconds to wait."""

@@ -93,7 +93,8 @@ class MemoryStore(MemoryUpkeep):
         if commit.key is not None:
             self._keys[commit.key.scope, commit.key.key] = commit.key
         if commit.attempt is not None:
-            entry.attempts[commit.attempt.number] = commit.attempt
+            begun = entry.attempts.get(commit.attempt.number, commit.attempt)
+            entry.attempts[commit.attempt.number] = commit.attempt._replace(started_at=begun.started_at)
         if commit.reply is not None:
             entry.reply = commit.reply
         if commit.end is not None:

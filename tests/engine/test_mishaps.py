@@ -81,6 +81,39 @@ async def test_a_reply_that_becomes_too_large_waits_until_the_store_has_forgotte
     assert world.store.kept_of() == set()
 
 
+async def test_a_long_reply_that_the_store_does_not_take_goes_to_who_waits_all_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = world.store.write_chunk
+    taken = [True]  # the first chunk, and no other
+
+    def refuse(process_id: str, part: str, index: int, data: bytes) -> asyncio.Future[None]:
+        if taken:
+            taken.pop()
+            return write(process_id, part, index, data)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.set_exception(StoreUnavailable("the disk is full"))
+        return future
+
+    reply = Reply(200, LONG + b"end")
+    reply.pieces = 4
+    gate = Gate(reply)
+    world.upstream.script = [gate]
+    accepted = await world.accepted(decision=COMPAT)
+    monkeypatch.setattr(world.store, "write_chunk", refuse)
+    await gate.reached.wait()
+    with world.signals.watch(accepted.id) as watch, world.outcomes.interest(accepted.id):
+        gate.open.set()
+        assert await watch.changed(accepted.sequence, 5.0)
+        settled = world.outcomes.get(accepted.id)
+        assert settled is not None
+        assert settled.reply is not None
+        assert (settled.process.state, settled.reply.body.data) == (State.COMPLETED, LONG + b"end")
+    assert (await world.process(accepted.id)).state is State.PROCESSING
+    monkeypatch.setattr(world.store, "write_chunk", write)
+    assert (await world.ended(accepted.id)).result_length == len(LONG) + 3
+
+
 # ── A defect ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

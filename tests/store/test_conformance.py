@@ -348,14 +348,18 @@ async def test_an_end_lets_only_its_own_key_lapse(store: Store) -> None:
 # ── Attempts, evidence, exceptions ───────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_the_end_of_an_attempt_is_written_over_its_beginning(store: Store) -> None:
+async def test_the_end_of_an_attempt_is_written_over_its_beginning_and_leaves_when_it_began(store: Store) -> None:
     claimed = await done(store, make.claim(after(await done(store, make.accept()))))
     postponed = await done(store, make.postpone(after(claimed), NOON))
     again = await done(store, make.claim(after(postponed)))
     with store.ledgers() as ledgers:
         ledger = ledgers.one(after(again).id)
     assert ledger is not None
-    assert tuple(ledger.attempts) == (postponed.attempt, again.attempt)
+    assert claimed.attempt is not None
+    assert postponed.attempt is not None
+    assert claimed.attempt.started_at != postponed.attempt.started_at
+    ended = postponed.attempt._replace(started_at=claimed.attempt.started_at)
+    assert tuple(ledger.attempts) == (ended, again.attempt)
 
 
 async def test_evidence_without_a_change_is_kept(store: Store) -> None:

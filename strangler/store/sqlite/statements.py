@@ -73,11 +73,21 @@ def _text(statement: Statement, size: int) -> str:
 
 
 def _insert(
-    table: str, columns: Sequence[str], nullable: frozenset[str] = frozenset(), verb: str = "INSERT"
+    table: str,
+    columns: Sequence[str],
+    nullable: frozenset[str] = frozenset(),
+    verb: str = "INSERT",
+    on_conflict: str = "",
 ) -> Statement:
     names = ", ".join(columns)
     every = verb != "INSERT OR IGNORE"
-    return Statement(f"{verb} INTO {table} ({names}) VALUES {{values}}", tuple(columns), nullable, every)
+    return Statement(f"{verb} INTO {table} ({names}) VALUES {{values}}{on_conflict}", tuple(columns), nullable, every)
+
+
+def _over(key: Sequence[str], columns: Sequence[str]) -> str:
+    """What is written over the row of a key that is there already."""
+    sets = ", ".join(f"{name} = excluded.{name}" for name in columns)
+    return f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {sets}"
 
 
 def _update_process() -> Statement:
@@ -116,7 +126,8 @@ ATTEMPT = _insert(
     "attempt",
     ("process_id", "number", "fence", "owner", "started_at", "ended_at", "outcome", "status", "detail"),
     frozenset({"ended_at", "outcome", "status", "detail"}),
-    "INSERT OR REPLACE",
+    # When it began is known to who began it, and to nobody who ends it in his place.
+    on_conflict=_over(("process_id", "number"), ("fence", "owner", "ended_at", "outcome", "status", "detail")),
 )
 REPLY = _insert(
     "reply",
