@@ -237,12 +237,17 @@ class Executor:
         means = self._means
         route = means.route_of(process.route)
         try:
-            if route is not None and not self._draining and await self._slots.begin_look(process.id):
+            if route is None or self._draining:
+                return
+            if await self._slots.begin_look(process.id):
                 try:
                     asks = self._looker if process.state is State.FOLLOWING else self._prober
                     self._wake_for(await asks.look(route, process))
                 finally:
                     self._slots.end_look(process.id)
+            else:
+                # Another worker asks now; or this one is taken for lost, and then nothing else would wake it.
+                self.wake(process.route, means.clock.now() + _STORE_PAUSE)
         except StoreUnavailable:
             self.wake(process.route, means.clock.now() + _STORE_PAUSE)
         except Exception as error:

@@ -90,6 +90,12 @@ class ToldGate:
         if self.shut(route) is None:
             self._opened(route)
 
+    def new_term(self) -> None:
+        """Whoever decides may have given this worker up: it forgot what was asked for, and took back what was lent."""
+        for route in list(self._lent):
+            self.spare(route)
+        self._asked.clear()
+
     def restart(self) -> None:
         """Whoever decides is another one, and is going to say how all gates stand."""
         self._lent.clear()

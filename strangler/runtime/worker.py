@@ -272,8 +272,11 @@ class Worker:
 
     def _new_term(self) -> None:
         """The lease ran out, or begins: what was lent before it is lent no longer."""
+        self._gate.new_term()
         self._store.link.tell("hold", self._revision(), self._slots.restart())
         self._want_share()
+        # What was asked for while it had run out was not heard.
+        self._tasks.start(self._restock())
 
     def _revision(self) -> str:
         return self._policies.loaded.table.revision if self._policies.loaded is not None else ""

@@ -146,6 +146,22 @@ async def test_what_is_told_since_it_was_found_due_keeps_nobody_from_asking_but_
     assert (await on.process(process.id)).final == bool(asked)
 
 
+async def test_a_look_that_is_not_allowed_now_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever allows it takes this worker for lost, and then nobody else wakes it."""
+    on = world()
+    monkeypatch.setattr("strangler.engine.execute._STORE_PAUSE", 1)
+    process = await following(on, TAKEN, Reply(200, b"the result", [JSON]))
+    asked: list[str] = []
+
+    async def allowed_later(_: AllSlots, process_id: str) -> bool:
+        asked.append(process_id)
+        return len(asked) > 2
+
+    monkeypatch.setattr(AllSlots, "begin_look", allowed_later)
+    assert (await looked(on, process)).state is State.COMPLETED
+    assert asked == [process.id] * 3
+
+
 @pytest.mark.parametrize("answer", [LOST, Reply(503, b""), Reply(500, b""), Reply(429, b"", [(b"Retry-After", b"60")])])
 async def test_a_look_that_could_not_be_answered_is_repeated(answer: Any) -> None:
     on = world()
