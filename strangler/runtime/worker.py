@@ -207,7 +207,7 @@ class Worker:
             case ("health", reason):
                 self._store.refuses(reason)
             case ("missed",):
-                self._signals.hear_all()
+                self._tasks.start(self._catch_up())
             case ("intake", shut):
                 self._shut = shut
             case ("restock",):
@@ -223,8 +223,13 @@ class Worker:
             case ("count",):
                 self._tell_counts()
 
+    async def _catch_up(self) -> None:
+        """News was lost: whoever waits looks again, and so does whoever calls."""
+        self._signals.hear_all()
+        await self._restock()
+
     async def _restock(self) -> None:
-        """Some worker is gone: what it knew to fall due is looked up."""
+        """What is due, or falls due, and nobody has told or will tell here, is looked up."""
         if self._phase == "serving":
             try:
                 await self._rooms.executor.restock()
@@ -287,7 +292,8 @@ class Worker:
         except StoreUnavailable as error:
             self._telemetry.note("lease_not_renewed", "error", reason=str(error))
         self._want_share()
-        self._rooms.executor.pump_all()
+        # What only the earlier store process knew, or had yet to tell, nobody is going to be told.
+        await self._catch_up()
 
     async def _count(self) -> None:
         while True:

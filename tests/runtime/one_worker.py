@@ -122,6 +122,12 @@ class OneWorker:
         accept = make.accept(make.draft(now, promise=promise.digest))
         return await self.commit(accept)
 
+    async def postponed(self) -> Process:
+        """A process that is due in a moment, on disk, and of which no worker was told."""
+        now = PausedClock().now()
+        claimed = await self.commit(make.claim(await self.accepted(), at=now))
+        return await self.commit(make.postpone(claimed, now + 300, at=now))
+
     async def commit(self, commit: Commit) -> Process:
         """Have something on disk of which no worker was told."""
         assert commit.change is not None
