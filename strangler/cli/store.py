@@ -1,4 +1,4 @@
-"""``strangler store``: what fills a store, making room in it, a copy of it while it is in use, another identity key."""
+"""``strangler store``: what fills a store, making room in it, a copy of it, a hold before it is served, another key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from strangler.cli.asking import add_json_argument, add_ops_arguments
+from strangler.cli.asking import add_json_argument, add_ops_arguments, add_why_argument
+from strangler.cli.holding import hold
 from strangler.cli.making_room import shed
 from strangler.cli.rekeying import add_rekey_arguments, rekey
 from strangler.cli.showing import print_fields, print_json, print_table
@@ -24,7 +25,9 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 def add_parser(subparsers: Any) -> None:
     """Add the verb to the command line."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "store", help="what fills a store, making room in it, a copy of it while it is in use, another identity key"
+        "store",
+        help="what fills a store, making room in it, a copy of it while it is in use, a hold before it is served, "
+        "another identity key",
     )
     verbs = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     usage = verbs.add_parser(
@@ -58,6 +61,15 @@ def add_parser(subparsers: Any) -> None:
     backup.add_argument("file", type=Path, metavar="FILE", help="the copy: a store of its own")
     _add_store(backup)
     backup.set_defaults(act=_backup)
+    holding = verbs.add_parser(
+        "hold",
+        help="put a copy on hold before it is served: nothing that is open in it is sent",
+        description="Puts every route that has open processes in a store on hold, while nobody serves it: no call of "
+        "theirs is made once it is served, until `strangler routes release`. For a copy that is restored.",
+    )
+    add_why_argument(holding)
+    _add_store(holding)
+    holding.set_defaults(act=hold)
     rekeying = verbs.add_parser(
         "rekey",
         help="go on under another identity key, where the old one is lost for good",

@@ -14,11 +14,14 @@ import pytest
 from strangler.cli import main
 from strangler.cli.store import people
 from strangler.domain.errors import StoreUnavailable
+from strangler.ports.desk import AuditQuery
 from strangler.store.fsck import Report
-from strangler.store.open import open_ledgers
+from strangler.store.open import open_ledgers, open_store
 from strangler.store.retention import Part
+from strangler.store.sealing import KEY_BYTES, AesGcmSealer
 from strangler.store.sqlite.store import SqliteStore
 from tests.operations.desk_stage import POLICY, Desk, a_desk
+from tests.store.builders import FakeClock, accept, draft, promise
 
 Capture = pytest.CaptureFixture[str]
 
@@ -47,6 +50,15 @@ async def completed(desk: Desk, policy_number: str) -> str:
     process_id = await desk.submit({"policyNumber": policy_number})
     assert (await desk.settled(process_id))["state"] == "completed"
     return process_id
+
+
+async def opened(url: str) -> None:
+    """Leave an open process in a store, of a route that the policy does not have."""
+    clock = FakeClock()
+    store = open_store(url, AesGcmSealer(bytes(KEY_BYTES)), clock)
+    await promise(store)
+    await store.commit(accept(draft(clock.now(), route="left")))
+    await store.close()
 
 
 def shed(url: str) -> int:
@@ -127,9 +139,32 @@ async def test_shed_without_a_server_that_fails_is_on_record(
         assert (command["outcome"], command["detail"]) == ("store-unavailable", "the disk is full")
 
 
+async def test_a_store_that_nobody_serves_is_put_on_hold_where_processes_are_open(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    async with a_desk(tmp_path) as desk:
+        await completed(desk, "claim")
+        url = desk.store_url
+        code, text = await said(capsys, "store", "hold", "--why", "x", "--store", url)
+        assert (code, "is in use" in text, "routes hold" in text) == (2, True, True)
+    code, text = await said(capsys, "store", "hold", "--why", "x", "--store", url)
+    assert (code, text) == (0, "no process is open: there is nothing to hold\n")
+    await opened(url)
+    assert await said(capsys, "store", "hold", "--why", "x", "--store", url) == (0, "left: on hold, 1 open\n")
+    assert await said(capsys, "store", "hold", "--why", "y", "--store", url) == (0, "left: on hold already, 1 open\n")
+    store = open_store(url, AesGcmSealer(bytes(KEY_BYTES)), FakeClock())
+    (order,), (pause,) = await store.orders(), await store.pauses()
+    assert (order.route, order.why, pause.route, pause.ended_at) == ("left", "x", "left", None)
+    (kept,) = await store.commands(AuditQuery(limit=10))
+    assert (kept.command.what, kept.command.why, kept.outcome, kept.detail) == ("holdRoutes", "x", "done", "left")
+    await store.close()
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
+        (["hold", "--why", "x"], "there is no such store"),
+        (["hold", "--why", "a\x1b[31mb"], "--why: expected text on one line"),
         (["shed", "--free", "much", "--why", "x"], "--free: expected a size"),
         (["shed", "--free", "1GiB"], "--why: say why"),
         (["shed", "--free", "1GiB", "--why", "a\x1b[31mb"], "--why: expected text on one line"),

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.deploy.material import ROOT
 from tests.harness.server import Server
 from tests.harness.stage import Stage
-from tests.harness.waiting import eventually, free_port
+from tests.harness.waiting import eventually
 
 POLICY = """
 upstreams:
@@ -84,14 +86,16 @@ async def test_a_copy_that_is_taken_while_it_runs_serves_all_that_was_promised_b
     assert restored.fsck().returncode == 0
 
 
-async def test_who_restores_as_the_runbook_says_repeats_no_call(stage: Stage) -> None:
+@pytest.mark.parametrize("mode", ["async", "compat"])
+async def test_who_restores_as_the_runbook_says_repeats_no_call(stage: Stage, mode: str) -> None:
     legacy = await stage.legacy()
-    policy = POLICY.format(url=legacy.url).replace("mode: async", "mode: async, call: {concurrency: 1}")
+    policy = POLICY.format(url=legacy.url).replace("mode: async", f"mode: {mode}, call: {{concurrency: 1}}")
     server = stage.server(policy)
     await server.start()
     client = await stage.client(server)
-    await client.submit("/claims", "first", script="do=hold")
-    waiting = [(await client.submit("/claims", f"waiting-{number}")).json()["id"] for number in range(2)]
+    told = {"Prefer": "respond-async"}
+    await client.submit("/claims", "first", script="do=hold", headers=told)
+    waiting = [(await client.submit("/claims", f"waiting-{n}", headers=told)).json()["id"] for n in range(2)]
     await eventually(lambda: legacy.received("first") == 1, what="the first call has the one slot")
     copy = stage.directory / "copies" / "store.db"
     await asyncio.to_thread(copied, stage.directory / "store.db", copy)
@@ -99,16 +103,16 @@ async def test_who_restores_as_the_runbook_says_repeats_no_call(stage: Stage) ->
     await asyncio.gather(*(client.settled(process) for process in waiting))  # it was sent, and the copy does not know
     await server.kill()
 
-    restored = stage.server(policy.replace(legacy.url, f"http://127.0.0.1:{free_port()}"), name="restored")
+    restored = stage.server(policy, name="restored")
     restored.store = f"sqlite:///{copy}"
+    await commanded(restored, "store", "hold")
     await restored.start()
-    await commanded(restored, "routes", "hold", "submit-claim")
-    restored.policy.write_text(policy)
-    assert await restored.operations("POST", "/-/reload")
+    again = await stage.client(restored)
+    assert [(await again.status(process))["state"] for process in waiting] == ["received", "received"]
     for process in waiting:
         await commanded(restored, "processes", "cancel", process)
     await commanded(restored, "routes", "release", "submit-claim")
-    again = await stage.client(restored)
-    assert (await again.settled((await again.submit("/claims", "new")).json()["id"]))["state"] == "completed"
+    new = (await again.submit("/claims", "new", headers=told)).json()["id"]
+    assert (await again.settled(new))["state"] == "completed"
     assert set(legacy.calls().values()) == {1}
     assert [(await again.status(process))["state"] for process in waiting] == ["cancelled", "cancelled"]
