@@ -90,8 +90,9 @@ class ToldGate:
         if self.shut(route) is None:
             self._opened(route)
 
-    def new_term(self) -> None:
-        """Whoever decides may have given this worker up: it forgot what was asked for, and took back what was lent."""
+    def give_back(self) -> None:
+        """What was lent, and is not in use, is lent no longer; what was asked for is asked for again where it is
+        needed: whoever decides may have given this worker up meanwhile, and not have heard it."""
         for route in list(self._lent):
             self.spare(route)
         self._asked.clear()

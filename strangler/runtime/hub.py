@@ -91,6 +91,7 @@ class Hub(Host):
         self._departed: set[str] = set()  # owners whose OS process has ended
         self._lapsed: set[str] = set()  # owners that may no longer send, until they say what they hold
         self._serving: set[str] = set()
+        self._leaving: set[Guest] = set()  # they wake nothing any more, and are still busy
         self._looks: dict[str, str] = {}  # by process under way in following, the owner that asks about it now
         self._news: dict[Guest, _News] = {}
         self._counted: set[str] = set()  # routes whose queue has changed
@@ -140,8 +141,12 @@ class Hub(Host):
         self._spread(told.process_id, told.sequence, guest)
         for parts in told.deliveries:
             self.deliver(*unpack_delivery(parts))
-        if told.waits == 1 and told.due_at is not None and told.due_at <= self._clock.now():
+        if told.due_at is None:
+            return
+        if told.waits == 1 and told.due_at <= self._clock.now():
             self.due(told.route, guest)
+        elif guest in self._leaving:
+            self.wake(told.route, told.due_at)
 
     def heard(self, guest: Guest, message: Message) -> None:
         """See `Host.heard`."""
@@ -179,6 +184,10 @@ class Hub(Host):
                 self.short_of_memory[owner] = reason
             case ("serving",):
                 self._serving.add(owner)
+            case ("leaving",):
+                self._leaving.add(guest)
+                # What it postponed so far, the others find in the store.
+                self.tell_all("restock")
             case ("counted", counted):
                 self._heard_counts(guest, Snapshot._make(counted))
 
@@ -192,6 +201,7 @@ class Hub(Host):
     def left(self, guest: Guest) -> None:
         """See `Host.left`: the connection is gone; whether its worker is, says the supervisor."""
         self._news.pop(guest, None)
+        self._leaving.discard(guest)
         self.following.left(guest)
         self._scrape_done(guest)
         if self._members.get(guest.owner) is guest:
@@ -232,6 +242,11 @@ class Hub(Host):
         for guest in self._members.values():
             if guest is not but:
                 self._news_for(guest).due.add(route)
+
+    def wake(self, route: str, due_at: int) -> None:
+        """Something of a route falls due at an instant, and no worker knows."""
+        seconds = max(0.0, (due_at - self._clock.now()) / 1000)
+        asyncio.get_running_loop().call_later(seconds, self.due, route)
 
     def tell_all(self, *message: Any) -> None:
         """Say something to every worker."""
@@ -354,23 +369,3 @@ class Hub(Host):
             elif queues or news is not None:
                 signals, due = (news.signals, sorted(news.due)) if news is not None else ([], [])
                 guest.tell("news", signals, queues, due)
-
-
-class AllWorkers:
-    """Whoever claims what is due, as `supervise` sees them."""
-
-    def __init__(self, hub: Hub, clock: Clock) -> None:
-        self._hub = hub
-        self._clock = clock
-
-    async def restock(self) -> None:
-        """See `Executes.restock`."""
-        for route, waiting in (await self._hub.store.backlog()).items():
-            lane = self._hub.lanes.of(route)
-            lane.waiting, lane.waiting_bytes = waiting.processes, waiting.body_bytes
-        self._hub.tell_all("restock")
-
-    def wake(self, route: str, due_at: int) -> None:
-        """See `Executes.wake`."""
-        seconds = max(0.0, (due_at - self._clock.now()) / 1000)
-        asyncio.get_running_loop().call_later(seconds, self._hub.due, route)

@@ -29,9 +29,10 @@ from strangler.operations.telemetry import Telemetry
 from strangler.policy.match import Matcher
 from strangler.policy.model import Table
 from strangler.runtime import control, desk
+from strangler.runtime.all_workers import AllWorkers
 from strangler.runtime.child import Given
 from strangler.runtime.control import Line
-from strangler.runtime.hub import AllWorkers, Hub
+from strangler.runtime.hub import Hub
 from strangler.runtime.loops import calm_collector
 from strangler.runtime.policies import Policies, read_first
 from strangler.runtime.review import Review
@@ -117,7 +118,7 @@ class StoreProcess:
         notifier = Notifier(
             self._hub.lanes, Outcomes(), self._hub.signals, self._latencies, telemetry, self._telling.deliverer.raised
         )
-        self._executes = AllWorkers(self._hub, self._clock)
+        self._executes = AllWorkers(self._hub)
         self._supervisor = self._supervision(notifier)
         self._review = Review(
             self._store, notifier, self._clock, self._hub.pauses, self._executes.wake, self._telling, telemetry

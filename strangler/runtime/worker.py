@@ -139,7 +139,10 @@ class Worker:
         try:
             await self._begin()
             await self._asked.wait()
-            if self._phase == "serving":
+            if self._leaves_alone:
+                # What is postponed here from now on is woken by the others, and what was lent is of use to them.
+                self._store.link.tell("leaving")
+                self._gate.give_back()
                 # It alone goes, and another one comes: whoever is awake takes what is new, here nothing is refused.
                 self._rooms.stop_listening()
                 # Whoever has just connected is about to ask, and would be cut off as idle.
@@ -150,6 +153,11 @@ class Worker:
             await self._end_answers()
         finally:
             await self._close()
+
+    @property
+    def _leaves_alone(self) -> bool:
+        """Whether this worker ends, and the others do not."""
+        return self._asked.is_set() and self._phase == "serving"
 
     async def _end_answers(self) -> None:
         """Whoever waits here may wait for a call of another worker: all end together, or each in its own time."""
@@ -273,11 +281,15 @@ class Worker:
         hello: list[Message] = [("hello", self._owner, self._revision(), self._slots.restart())]
         if self._shut:
             hello.append(("shut",))
-        return [*hello, ("serving",)] if self._phase == "serving" else hello
+        if self._phase == "serving":
+            hello.append(("serving",))
+        if self._leaves_alone:
+            hello.append(("leaving",))
+        return hello
 
     def _new_term(self) -> None:
         """The lease ran out, or begins: what was lent before it is lent no longer."""
-        self._gate.new_term()
+        self._gate.give_back()
         self._store.link.tell("hold", self._revision(), self._slots.restart())
         self._want_share()
         # What was asked for while it had run out was not heard.
@@ -324,6 +336,8 @@ class Worker:
 
     def _gate_opened(self, route: str) -> None:
         self._rooms.executor.look(route)
+        if self._asked.is_set():
+            self._gate.spare(route)  # it was lent too late for a call to begin here
 
     async def _ask_to_look(self, process_id: str) -> bool:
         alone: bool = await self._store.link.ask("call", "begin_look", (self._owner, process_id))

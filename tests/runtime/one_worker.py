@@ -114,12 +114,13 @@ class OneWorker:
         """Another worker, which keeps what it is told."""
         return Ear(self.hub, "other")
 
-    async def accepted(self) -> Process:
-        """A process that is due, on disk, and of which no worker was told."""
+    async def accepted(self, script: str = "") -> Process:
+        """A process that is due, on disk, and of which no worker was told; ``script``: what becomes of its call."""
         now = PausedClock().now()
         promise = self._loaded.table.routes[ROUTE].promise
         await self.store.save("promise", promise.digest, self._loaded.promises[promise.digest])
-        accept = make.accept(make.draft(now, promise=promise.digest))
+        request = make.request(headers=((b"Host", b"claims.example"), (b"X-Legacy", script.encode())))
+        accept = make.accept(make.draft(now, promise=promise.digest), request=request)
         return await self.commit(accept)
 
     async def postponed(self) -> Process:

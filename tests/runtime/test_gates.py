@@ -104,14 +104,14 @@ def test_after_a_new_beginning_it_is_asked_for_again(worker: Worker) -> None:
     assert worker.said == [("trial", ROUTE)] * 2
 
 
-def test_in_a_new_term_what_was_lent_goes_back_and_is_asked_for_again(worker: Worker) -> None:
+def test_what_was_lent_goes_back_and_is_asked_for_again_where_it_is_needed(worker: Worker) -> None:
     worker.told(GateState(circuit="half-open"))
     worker.gate.enter(ROUTE)
     worker.gate.heard(("trial", ROUTE, 17))
-    worker.gate.new_term()
+    worker.gate.give_back()
     assert worker.said[1:] == [("called", ROUTE, 17, None)]
     worker.gate.enter(ROUTE)
-    worker.gate.new_term()
+    worker.gate.give_back()
     worker.gate.enter(ROUTE)
     assert worker.said[2:] == [("trial", ROUTE)] * 2
 

@@ -64,6 +64,18 @@ def accepted() -> Told:
     return told_of(change)
 
 
+def postponed(due_at: int) -> Told:
+    change = make.postpone(make.after(make.claim(make.after(make.accept()))), due_at).change
+    assert change is not None
+    return told_of(change)
+
+
+def followed(due_at: int) -> Told:
+    change = make.follow(make.after(make.claim(make.after(make.accept()))), due_at, make.NOON + make.DAY).change
+    assert change is not None
+    return told_of(change)
+
+
 async def test_what_a_worker_has_committed_for_receivers_is_handed_over_as_it_is(hub: Hub) -> None:
     to_all = Subscription("broker-b", "https://b.example/hook", FINAL_STATES | {PublicState.PROCESSING})
     wishes = write_subscriptions([Subscription("broker-a"), to_all])
@@ -179,3 +191,13 @@ async def test_the_last_renewal_of_a_worker_that_is_gone_does_not_make_its_lease
     await hub.gone("a")
     await hub.renew(lease)  # it lay in its socket when its end was told
     assert await orphans() == [accepted.change.process.id]
+
+
+async def test_what_a_worker_postpones_that_leaves_alone_the_others_are_told_when_it_is_due(hub: Hub) -> None:
+    first, second = Ear(hub, "a"), Ear(hub, "b")
+    hub.heard(first, ("leaving",))
+    assert second.all("restock") == [("restock",)]
+    second.told.clear()
+    for told in (postponed(make.NOON + 50), followed(make.NOON + 60)):
+        hub.committed(first, told)
+    await eventually(lambda: sum(message[3] == ["submit-claim"] for message in second.all("news")) == 2)
