@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from strangler.config.access_advice import of_access
 from strangler.config.located import KeyPath, Level
+from strangler.config.path_advice import of_paths
 from strangler.config.scalars import duration_text
 from strangler.config.section import Section
-from strangler.config.unknown import made_up
+from strangler.config.unknown import made_up, unknown
 from strangler.config.wall_advice import of_wall
 from strangler.policy.forwarding import read_by_cgi
 from strangler.policy.model import READS, Mode, Route, Table
@@ -62,6 +63,9 @@ def _of_route(route: Route, section: Section, public_url: bool) -> Iterator[Advi
     yield from _left_idle(route, section)
     yield from _probed(route)
     yield from _read_alike(route)
+    if not unknown(section.node.at(("match", "path"))):
+        for keys, text in of_paths(route):
+            yield Advice(keys, text)
     for keys, text, level in of_access(route):
         yield Advice(keys, text, level)
     yield from _times(route)

@@ -26,6 +26,7 @@ _CHAINED = frozenset(
 )
 
 _REPLY = {"type": "field", "value": "reply", "children": []}
+_PATH = {"type": "field", "value": "path", "children": []}
 
 REPLY_FIELDS = "reply.headers"
 """The header fields of a reply: hardly any expression asks for them, and they are more than the rest of its head."""
@@ -131,6 +132,19 @@ def first_names(tree: Tree) -> Iterator[str]:
             if children[1]["value"] == "headers":
                 yield REPLY_FIELDS
         else:
+            children = children[:1] if node["type"] in _CHAINED else children
+            waiting.extend(child for child in children if isinstance(child, Mapping))
+
+
+def path_names(tree: Tree) -> Iterator[str]:
+    """The parameters of the path that an expression asks for, each as ``path.NAME``."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        children = node["children"]
+        if node["type"] == "subexpression" and children[0] == _PATH and children[1]["type"] == "field":
+            yield children[1]["value"]
+        elif node["type"] != "expref":
             children = children[:1] if node["type"] in _CHAINED else children
             waiting.extend(child for child in children if isinstance(child, Mapping))
 

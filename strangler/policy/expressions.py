@@ -17,7 +17,7 @@ import jmespath
 from jmespath.exceptions import JMESPathError, LexerError, ParseError
 
 from strangler.policy.evaluation import Tree, function_of
-from strangler.policy.expression_tree import REPLY_FIELDS, copies, first_names, growth, wrong_call
+from strangler.policy.expression_tree import REPLY_FIELDS, copies, first_names, growth, path_names, wrong_call
 from strangler.policy.measure import MAX_DEPTH, MAX_VALUES, Document, Measure, TooLarge
 
 MAX_TEXT = 16 * 1024  # characters of an expression
@@ -47,7 +47,7 @@ class ExpressionError(ValueError):
 class Expression:
     """A compiled expression."""
 
-    __slots__ = ("_find", "_growth", "_most", "names", "text")
+    __slots__ = ("_find", "_growth", "_most", "names", "parameters", "text")
 
     def __init__(self, text: str, names: frozenset[str] | None = None) -> None:
         """Compile ``text``; ``names`` is what it may begin with, None: anything.
@@ -75,6 +75,8 @@ class Expression:
         self._most = MAX_WORK // copied
         self.names = frozenset(first_names(tree))
         """By which it enters the document, see `first_names`; "@": as a whole."""
+        self.parameters = frozenset(path_names(tree))
+        """Of the path, that it asks for by name."""
         if names is not None:
             for name in sorted(self.names - {"@", REPLY_FIELDS}):
                 if name not in names:
@@ -152,6 +154,11 @@ class Template:
     def names(self) -> frozenset[str]:
         """By which its expressions enter the document."""
         return frozenset().union(*(part.names for part in self._parts if isinstance(part, Expression)))
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """Those of the path that its expressions ask for by name."""
+        return frozenset().union(*(part.parameters for part in self._parts if isinstance(part, Expression)))
 
     @property
     def literal(self) -> str:

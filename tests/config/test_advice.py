@@ -90,6 +90,36 @@ def test_what_is_unwise_is_a_warning_in_its_place(tmp_path: Path, keys: str, mod
     assert ": warning: " in found
 
 
+@pytest.mark.parametrize(
+    ("keys", "place"),
+    [
+        ("translate: {request: {path: '/x/{path.ID}'}}", "translate.request.path"),
+        (
+            "call: {on_in_doubt: probe, attempts: 2, probe: {path: '/x/{path.ID}', applied: {status: 200}}}",
+            "call.probe.path",
+        ),
+        ("access: {identity: ['header:X-Api-Key'], authorize: {path: '/x/{path.ID}'}}", "access.authorize.path"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("id", None),
+        ("params.id", "path.params is never there: match.path has id"),
+        ("Id", "path.Id is never there: match.path has id"),
+        ("id || query.items[?path.other].name | [0]", None),
+    ],
+)
+def test_a_path_that_asks_for_a_parameter_of_no_path_is_told(
+    tmp_path: Path, keys: str, place: str, name: str, said: str | None
+) -> None:
+    quiet = "" if "access:" in keys else "access: {identity: ['header:X-Api-Key']}\n"
+    text = "public_url: 'https://a.example'\n" + quiet + keys.replace("ID", name)
+    policy = one_route(text).replace("path: /claims,", "path: '/claims/{id}',")
+    found = [one for one in advice(tmp_path, policy) if "never there" in one]
+    assert [one.endswith(f"warning: routes[0].{place}: {said}") for one in found] == ([True] if said else [])
+
+
 def test_repeats_that_the_upstream_can_see_are_no_matter(tmp_path: Path) -> None:
     keys = "call: {attempts: 2, on_in_doubt: retry, forward_idempotency_key: Idempotency-Key}"
     assert advice(tmp_path, one_route(QUIET + keys)) == []

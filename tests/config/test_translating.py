@@ -62,6 +62,14 @@ def test_a_route_without_any_has_no_wall(tmp_path: Path) -> None:
     assert (route.promise.wall, route.errors) == (None, None)
 
 
+@pytest.mark.parametrize("expression", ["body.a || body.b", "join('#', [body.a, body.b])"])
+def test_what_stands_in_the_braces_of_a_path_is_an_expression_like_any(tmp_path: Path, expression: str) -> None:
+    path = f"/x/{{{expression}}}"
+    request = the_wall(tmp_path, f'translate: {{request: {{path: "{path}"}}}}').request
+    assert request is not None
+    assert request.path == path
+
+
 def test_a_rule_is_as_it_was_written(tmp_path: Path) -> None:
     write(tmp_path, "<a>{method}</a>", "t.xml")
     assert the_wall(tmp_path, EVERYTHING).outcome == (
@@ -155,7 +163,8 @@ def test_a_module_that_ends_the_program_is_none_of_functions(tmp_path: Path, mon
         ("translate: {request: {body: body, charset: klingon}}", "no charset is known by the name klingon"),
         ("translate: {request: {body: body, charset: zlib}}", "no charset is known by the name zlib"),
         ("translate: {request: {body: body, charset: punycode}}", "no charset is known by the name punycode"),
-        ("translate: {request: {path: '/a b'}}", "expected a path such as"),
+        ("translate: {request: {path: '/a b'}}", "all that does not stand in braces is percent-encoded"),
+        ("translate: {request: {path: '/a#{body.b || body.c}'}}", "all that does not stand in braces is percent-enc"),
         ("translate: {request: {path: '/ä'}}", "percent-encoded"),
         ("translate: {request: {method: post}}", "expected a method in capitals"),
         ("translate: {request: {headers: {set: {Host: a}}}}", "not the policy's to set"),
