@@ -224,6 +224,11 @@ class Hub(Host):
         self.totals.departed(owner)
         await self.store.resign(owner)
 
+    def expect(self, until: int) -> None:
+        """Whoever is awaited may not come, being frozen: no lease of theirs that is not renewed lasts any longer."""
+        for owner in self._awaited:
+            self._until.setdefault(owner, until)
+
     def look_at_leases(self) -> None:
         """Give up the workers whose lease has run out: they can no longer send."""
         now = self._clock.boottime()

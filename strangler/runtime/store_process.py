@@ -48,6 +48,7 @@ from strangler.store.sqlite.store import SqliteStore
 from strangler.upstream import Caller
 
 _LOOK_EVERY = 0.5  # seconds between two looks at leases
+_NANOSECONDS = 1_000_000_000
 _SCRAPE = 1.0  # seconds for a worker to say what it counted
 
 
@@ -217,6 +218,7 @@ class StoreProcess:
         else:
             await self._supervisor.recover()
         await self._telling.begin()
+        self._hub.expect(self._clock.boottime() + round(self._given.settings.lease * _NANOSECONDS))
         for work in (
             self._lease.keep(),
             self._supervise(),

@@ -9,6 +9,7 @@ import signal
 import aiohttp
 import pytest
 
+from tests.harness.client import Client
 from tests.harness.waiting import eventually, for_a_while
 from tests.runtime.crew import Crew, alive
 
@@ -146,6 +147,22 @@ async def test_a_worker_that_was_frozen_past_its_lease_sends_nothing_again(crew:
 
 
 @pytest.mark.slow
+async def test_a_worker_that_is_frozen_while_the_store_process_is_replaced_keeps_no_slots(crew: Crew) -> None:
+    await crew.begin("mode: async\ncall: {concurrency: 2}", "--lease", "5s")
+    first, _ = await crew.clients()
+    os.kill(crew.workers[1], signal.SIGSTOP)
+    gone = crew.store
+    os.kill(gone, signal.SIGKILL)
+    await eventually(lambda: crew.store != gone)
+    for marker in ("a", "b"):
+        await eventually(lambda marker=marker: _accepts(first, marker), what="it is accepted")  # type: ignore[misc]
+    await crew.held(2)
+    os.kill(crew.workers[1], signal.SIGCONT)
+    await crew.legacy.release()
+    await crew.all_in(first, ["completed"] * 2)
+
+
+@pytest.mark.slow
 async def test_a_frozen_worker_keeps_nobody_else_from_connecting(crew: Crew) -> None:
     await crew.begin()
     frozen, _ = await crew.two_workers()
@@ -215,3 +232,8 @@ async def test_what_a_killed_worker_followed_is_followed_on_by_one_of_the_others
     assert asked() - told() <= at_first + 1
     await crew.legacy.release()
     assert (await second.settled(identity))["state"] == "completed"
+
+
+async def _accepts(client: Client, marker: str) -> bool:
+    """Whether a request is recorded; there is no store process for a moment."""
+    return (await client.submit("/claims", marker, script="do=hold")).status == 202

@@ -201,3 +201,29 @@ async def test_what_a_worker_postpones_that_leaves_alone_the_others_are_told_whe
     for told in (postponed(make.NOON + 50), followed(make.NOON + 60)):
         hub.committed(first, told)
     await eventually(lambda: sum(message[3] == ["submit-claim"] for message in second.all("news")) == 2)
+
+
+@pytest.mark.parametrize("comes", [False, True])
+async def test_slots_of_a_worker_that_was_frozen_when_the_store_process_was_replaced_are_lent_when_its_lease_is_over(
+    comes: bool, hub: Hub
+) -> None:
+    clock: Any = hub._clock
+    hub = Hub(hub.store, clock, hub._telemetry, hub._latencies, ["a", "b"])
+    hub.expect(clock.boottime() + 10)
+    first = Ear(hub, "a")
+    await hub.renew(Lease("a", clock.boot_id, clock.boottime() + 20))
+    if comes:  # and is frozen before it renews its lease
+        hub.heard(Ear(hub, "b"), ("hello", "b", "", [("r", 3, 3)]))
+    hub.heard(first, ("want", "r", 3, 3))
+    clock.nanoseconds += 10
+    hub.look_at_leases()
+    assert first.all("lend") == []
+    clock.nanoseconds += 1
+    hub.look_at_leases()
+    assert first.all("lend") == [("lend", "r", 3)]
+    thawed = Ear(hub, "b")
+    await hub.renew(Lease("b", clock.boot_id, clock.boottime() + 20))
+    hub.heard(thawed, ("hold", "", []))
+    hub.heard(first, ("give_back", "r", 1))
+    hub.heard(thawed, ("want", "r", 3, 1))
+    assert thawed.all("lend") == [("lend", "r", 1)]
