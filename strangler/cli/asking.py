@@ -103,6 +103,7 @@ class Ops:
         self._place = parse_place(arguments.ops or (written.ops if written is not None else _USUAL))
         token = environ.get("STRANGLER_OPS_TOKEN")
         self._store = arguments.store
+        self._given = bool(token)
         # The token of this machine goes to nobody but who wrote it down, or is on this machine too.
         here = bool(self._place.path) or self._place.host in ("127.0.0.1", "::1", "localhost")
         same = written is not None and parse_place(written.ops) == self._place
@@ -174,9 +175,17 @@ class Ops:
         lines = [f"{code}: {detail}"]
         more = [error for error in document.get("errors", ()) if error["detail"] not in detail]
         lines += [f"  {error.get('pointer', '')} {error['detail']}".rstrip() for error in more]
-        if code == "unauthenticated" and self._token is None:
-            lines.append(_where_tokens_are(self._store))
+        if code == "unauthenticated":
+            lines.append(_where_tokens_are(self._store) if self._token is None else self._whose_token())
         return "\n".join(lines)
+
+    def _whose_token(self) -> str:
+        if self._given:
+            return "STRANGLER_OPS_TOKEN was sent, and it is none of this server's tokens"
+        return (
+            f"What was sent is the token beside {self._store}, of another server or of an earlier start: name "
+            "the store of this one with --store, or give a token in STRANGLER_OPS_TOKEN"
+        )
 
     def _document(self, response: http.client.HTTPResponse) -> Any:
         def made(members: dict[str, Any]) -> _Object:

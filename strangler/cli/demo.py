@@ -112,9 +112,12 @@ def attempts(url: str, operations_url: str, store: str) -> list[tuple[str, str]]
 
 
 def _speed(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value <= 1000:
-        raise argparse.ArgumentTypeError("a number above 0, 1000 at the most")
+        raise argparse.ArgumentTypeError(f"expected a number above 0, 1000 at the most, found {text!r}")
     return value
 
 

@@ -61,29 +61,35 @@ def _add_list(verbs: Any) -> None:
     add_ops_arguments(parser)
 
 
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected the number of an exception, as `list` shows it, found {text!r}")
+    return int(text)
+
+
 def _add_show(verbs: Any) -> None:
     parser = _add(verbs, "show", _show, "one exception, what was done about it, and what may be done")
-    parser.add_argument("id", type=int, metavar="ID", help="its number")
+    parser.add_argument("id", type=_number, metavar="ID", help="its number")
     add_json_argument(parser)
     add_ops_arguments(parser)
 
 
 def _add_claim(verbs: Any) -> None:
     parser = _add(verbs, "claim", _claim, "say that you look after it")
-    parser.add_argument("ids", nargs="+", type=int, metavar="ID", help="its number")
+    parser.add_argument("ids", nargs="+", type=_number, metavar="ID", help="its number")
     add_ops_arguments(parser)
 
 
 def _add_release(verbs: Any) -> None:
     parser = _add(verbs, "release", _release, "give it back: nobody looks after it")
-    parser.add_argument("ids", nargs="+", type=int, metavar="ID", help="its number")
+    parser.add_argument("ids", nargs="+", type=_number, metavar="ID", help="its number")
     add_why_argument(parser)
     add_ops_arguments(parser)
 
 
 def _add_note(verbs: Any) -> None:
     parser = _add(verbs, "note", _note, "write down what was found out")
-    parser.add_argument("id", type=int, metavar="ID", help="its number")
+    parser.add_argument("id", type=_number, metavar="ID", help="its number")
     parser.add_argument("text", metavar="TEXT", help="on one line")
     add_ops_arguments(parser)
 
@@ -98,7 +104,7 @@ def _add_resolve(verbs: Any) -> None:
         "says it. Several numbers, or all open ones that --kind, --route, --process and --owner leave, are done one by "
         "one; each has its own line in the audit log.",
     )
-    parser.add_argument("ids", nargs="*", type=int, metavar="ID", help="their numbers; none: see --kind …")
+    parser.add_argument("ids", nargs="*", type=_number, metavar="ID", help="their numbers; none: see --kind …")
     _add_wishes(parser)
     group = parser.add_argument_group("what is done").add_mutually_exclusive_group(required=True)
     group.add_argument("--as", dest="end", choices=sorted(_ENDS), help="the process in doubt ended so")

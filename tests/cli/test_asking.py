@@ -1,9 +1,10 @@
-"""Where the command line finds the operations listener."""
+"""Where the command line finds the operations listener, and what it says of a wrong argument."""
 
 from __future__ import annotations
 
 import pytest
 
+from strangler.cli import main
 from strangler.cli.asking import Place, parse_place
 from strangler.domain.errors import OperatorError
 
@@ -27,3 +28,19 @@ def test_where_operations_listen(text: str, place: Place) -> None:
 def test_what_is_no_place_is_refused(text: str) -> None:
     with pytest.raises(OperatorError, match="--ops: expected"):
         parse_place(text)
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("exceptions show abc", "argument ID: expected the number of an exception, as `list` shows it, found 'abc'"),
+        ("demo --speed fast", "argument --speed: expected a number above 0, 1000 at the most, found 'fast'"),
+        ("demo --speed nan", "argument --speed: expected a number above 0, 1000 at the most, found 'nan'"),
+    ],
+)
+def test_a_wrong_number_is_told_with_what_was_expected(
+    command: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(command.split())
+    assert text in capsys.readouterr().err

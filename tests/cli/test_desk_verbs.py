@@ -20,7 +20,7 @@ from strangler.cli import main
 from strangler.cli.processes import process_id
 from strangler.cli.showing import safe
 from strangler.domain.errors import StoreUnavailable
-from strangler.operations.api.tokens import Tokens
+from strangler.operations.api.tokens import Tokens, pass_path
 from strangler.ports import Found, Search
 from strangler.runtime.listeners import bind_path
 from tests.operations.desk_stage import Desk, a_desk
@@ -255,8 +255,19 @@ async def test_a_token_comes_from_the_environment_first(desk: Desk, run: Run, mo
     monkeypatch.setenv("STRANGLER_OPS_TOKEN", "sop_nobody")
     code, _, err = await run("processes", "list")
     assert (code, err.partition(":")[0]) == (1, "unauthenticated")
+    assert "STRANGLER_OPS_TOKEN was sent, and it is none of this server's tokens" in err
     monkeypatch.setenv("STRANGLER_OPS_TOKEN", desk.token)
     assert (await run("drain", "--why", "x", "--ops", desk.ops, "--store", "memory:", store=False))[0] == 0
+
+
+async def test_the_token_of_another_store_is_refused_and_it_is_said_which_one_was_sent(
+    desk: Desk, run: Run, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.db"
+    pass_path(other).write_text(json.dumps({"token": "sop_other", "ops": "127.0.0.1:9"}))
+    code, _, err = await run("processes", "list", "--ops", desk.ops, "--store", f"sqlite:///{other}", store=False)
+    assert (code, err.partition(":")[0]) == (1, "unauthenticated")
+    assert f"the token beside sqlite:///{other}, of another server or of an earlier start" in err
 
 
 async def test_without_a_token_it_is_said_where_one_is(desk: Desk, run: Run) -> None:
