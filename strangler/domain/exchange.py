@@ -142,6 +142,18 @@ def joined_field(headers: Headers, name: bytes) -> bytes | None:
     return b", ".join(lines) if lines else None
 
 
+def field_texts(fields: Mapping[bytes, bytes]) -> dict[str, str]:
+    """What `joined_fields` made, as texts: a value is UTF-8, or else a letter for each octet (RFC 9110 section 5.5)."""
+    return {name.decode("latin-1"): _field_text(value) for name, value in fields.items()}
+
+
+def _field_text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
 @dataclass(slots=True)
 class Answer:
     """What goes back to a client: our own answer, or a recorded reply. The front adds framing, Date and Connection."""

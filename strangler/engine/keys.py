@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from strangler.domain.exchange import Body, Request
+from strangler.domain.exchange import Body, Request, field_texts
 from strangler.domain.idempotency import fingerprint, parse_key
 from strangler.engine.aside import beside
 from strangler.engine.content import JsonBody
@@ -123,7 +123,7 @@ def request_document(request: Request, parameters: Mapping[str, str], body: Any,
         "method": request.method,
         "path": dict(parameters),
         "query": first_values(request.query) if request.query else {},
-        "headers": {field.decode("latin-1"): value.decode("latin-1") for field, value in request.fields().items()},
+        "headers": field_texts(request.fields()),
         "body": body,
         "caller": {"name": name} if name is not None else {},
     }

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from strangler.domain import instant
-from strangler.domain.exchange import RecordedReply, joined_fields
+from strangler.domain.exchange import RecordedReply, field_texts, joined_fields
 from strangler.domain.process import PublicState
 
 MAX_INLINE = 20 * 1024
@@ -62,12 +62,8 @@ def _inline(reply: RecordedReply) -> dict[str, Any] | None:
         return None
     if sum(len(name) + len(value) for name, value in reply.headers) > MAX_INLINE:
         return None
-    headers = {
-        name.decode("latin-1"): value.decode("latin-1")
-        for name, value in joined_fields(reply.headers).items()
-        if name not in _LEFT_OUT
-    }
-    inline: dict[str, Any] = {"status": reply.status, "headers": headers}
+    told = {name: value for name, value in joined_fields(reply.headers).items() if name not in _LEFT_OUT}
+    inline: dict[str, Any] = {"status": reply.status, "headers": field_texts(told)}
     # As text it is exact, which as JSON within JSON it would not be.
     try:
         inline["body"] = data.decode()

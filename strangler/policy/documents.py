@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from strangler.domain.exchange import Headers, joined_field, joined_fields
+from strangler.domain.exchange import Headers, field_texts, joined_field, joined_fields
 from strangler.policy.charset import said_charset
 from strangler.policy.expression_tree import REPLY_FIELDS
 from strangler.policy.measure import Document, Measure
@@ -192,7 +192,7 @@ def reply_values(status: int, headers: Headers, read: Read, names: Collection[st
 
 def header_values(headers: Headers) -> dict[str, str]:
     """Header fields by lower-case name."""
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in joined_fields(headers).items()}
+    return field_texts(joined_fields(headers))
 
 
 def path_parameters(paths: Sequence[str], path: bytes) -> dict[str, str]:

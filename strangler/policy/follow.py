@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-from strangler.domain.exchange import Headers, joined_field, joined_fields
+from strangler.domain.exchange import Headers, field_texts, joined_field, joined_fields
 from strangler.domain.outcome import Failed
 from strangler.domain.process import Effect
 from strangler.domain.retry import parse_retry_after
@@ -105,7 +105,7 @@ def whereto(
     if follow.template is not None:
         reply_values = {
             "status": reply.status,
-            "headers": {n.decode("latin-1"): v.decode("latin-1") for n, v in joined_fields(reply.headers).items()},
+            "headers": field_texts(joined_fields(reply.headers)),
             "body": reply.document,
         }
         try:
