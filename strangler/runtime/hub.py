@@ -168,9 +168,7 @@ class Hub(Host):
         match message:
             case ("hold", revision, held):
                 self._lapsed.discard(owner)
-                self.following.runs(guest, revision)
-                self.allotment.hold(owner, held)
-                self._tasks.start(self.following.bring(guest))
+                self._hold(guest, revision, held)
             case ("want", route, concurrency, number) if owner not in self._lapsed:
                 self.allotment.want(owner, route, concurrency, number)
             case ("give_back", route, number) if owner not in self._lapsed:
@@ -299,9 +297,20 @@ class Hub(Host):
         guest.tell(*self._orders)
         guest.tell(*gates_message(self.gates, self.pauses))
         guest.tell("news", [], self._queues(), [])
+        self._hold(guest, revision, held)
+
+    def _hold(self, guest: Guest, revision: str, held: list[tuple[str, int, int]]) -> None:
         self.following.runs(guest, revision)
-        self.allotment.hold(owner, held)
-        self._tasks.start(self.following.bring(guest))
+        self.allotment.hold(guest.owner, held, behind=True)
+        self._tasks.start(self._bring(guest))
+
+    async def _bring(self, guest: Guest) -> None:
+        """Have a worker run what is in force, and only then call for what others have accepted under it."""
+        try:
+            await self.following.bring(guest)
+        finally:
+            if self._members.get(guest.owner) is guest:
+                self.allotment.ready(guest.owner)
 
     def _arrive(self, owner: str) -> None:
         self._awaited.discard(owner)

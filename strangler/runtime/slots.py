@@ -37,16 +37,28 @@ class Allotment:
     def __init__(self, tell: Tell, awaited: Iterable[str] = ()) -> None:
         self._tell = tell
         self._awaited = set(awaited)
+        self._behind: set[str] = set()  # owners that have yet to load the policy in force
         self._routes: dict[str, _Lent] = {}
 
-    def hold(self, owner: str, held: Iterable[tuple[str, int, int]]) -> None:
-        """A worker says all that it holds: (route, concurrency, slots); whatever else it was lent is back."""
+    def hold(self, owner: str, held: Iterable[tuple[str, int, int]], *, behind: bool = False) -> None:
+        """A worker says all that it holds: (route, concurrency, slots); whatever else it was lent is back.
+
+        Args:
+            behind: it may not know yet what is promised, and is lent nothing more before it is `ready`.
+        """
         self._take_back(owner)
+        if behind:
+            self._behind.add(owner)
         for route, concurrency, number in held:
             lent = self._of(route)
             lent.concurrency = concurrency
             lent.by_owner[owner] = number
         self._awaited.discard(owner)
+        self._lend_all()
+
+    def ready(self, owner: str) -> None:
+        """A worker knows the policy in force: what it wanted meanwhile it is lent."""
+        self._behind.discard(owner)
         self._lend_all()
 
     def want(self, owner: str, route: str, concurrency: int, number: int) -> None:
@@ -67,6 +79,7 @@ class Allotment:
         """A worker is gone, or can no longer send: what it held is free."""
         self._take_back(owner)
         self._awaited.discard(owner)
+        self._behind.discard(owner)
         self._lend_all()
 
     def _of(self, route: str) -> _Lent:
@@ -86,7 +99,7 @@ class Allotment:
         if self._awaited:
             return
         free = lent.concurrency - sum(lent.by_owner.values())
-        for owner, number in list(lent.wanted.items()):
+        for owner, number in [wish for wish in lent.wanted.items() if wish[0] not in self._behind]:
             if free <= 0:
                 break
             given = min(number, free)
@@ -94,8 +107,9 @@ class Allotment:
             del lent.wanted[owner]
             lent.by_owner[owner] = lent.by_owner.get(owner, 0) + given
             self._tell(owner, "lend", route, given)
+        unfilled = lent.wanted.keys() - self._behind
         for owner, held in lent.by_owner.items():
-            if held and owner not in lent.recalled and lent.wanted.keys() - {owner}:
+            if held and owner not in lent.recalled and unfilled - {owner}:
                 lent.recalled.add(owner)
                 self._tell(owner, "recall", route)
 

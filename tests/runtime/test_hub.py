@@ -25,6 +25,7 @@ from strangler.store.sealing import AesGcmSealer
 from strangler.store.sqlite.library import choose_library
 from strangler.store.sqlite.store import SqliteStore
 from tests.harness.waiting import eventually
+from tests.runtime.test_following import loaded
 from tests.store import builders as make
 from tests.store.builders import FakeClock
 
@@ -32,11 +33,11 @@ from tests.store.builders import FakeClock
 class Ear(Guest):
     """A worker that keeps what it is told."""
 
-    def __init__(self, hub: Hub, owner: str) -> None:
+    def __init__(self, hub: Hub, owner: str, revision: str = "") -> None:
         super().__init__(hub)
         self.told: list[tuple[Any, ...]] = []
         self.is_slow = False
-        hub.heard(self, ("hello", owner, "", []))
+        hub.heard(self, ("hello", owner, revision, []))
 
     @property
     def slow(self) -> bool:
@@ -136,7 +137,7 @@ async def test_a_worker_whose_lease_ran_out_is_lent_nothing_until_it_says_what_i
     first, second = Ear(hub, "a"), Ear(hub, "b")
     await hub.renew(Lease("a", clock.boot_id, clock.boottime() + 10))
     hub.heard(first, ("want", "r", 3, 3))
-    assert first.all("lend") == [("lend", "r", 3)]
+    await eventually(lambda: first.all("lend") == [("lend", "r", 3)])
     clock.nanoseconds += 11
     hub.look_at_leases()
     assert second.all("restock") == [("restock",)]
@@ -146,7 +147,7 @@ async def test_a_worker_whose_lease_ran_out_is_lent_nothing_until_it_says_what_i
     assert len(first.all("lend")) == 1
     hub.heard(first, ("hold", "", [("r", 3, 0)]))
     hub.heard(first, ("want", "r", 3, 3))
-    assert first.all("lend")[1:] == [("lend", "r", 1)]
+    await eventually(lambda: first.all("lend")[1:] == [("lend", "r", 1)])
 
 
 async def test_a_worker_that_is_gone_is_short_of_nothing_and_takes_nothing_whatever_it_still_said(hub: Hub) -> None:
@@ -226,4 +227,33 @@ async def test_slots_of_a_worker_that_was_frozen_when_the_store_process_was_repl
     hub.heard(thawed, ("hold", "", []))
     hub.heard(first, ("give_back", "r", 1))
     hub.heard(thawed, ("want", "r", 3, 1))
-    assert thawed.all("lend") == [("lend", "r", 1)]
+    await eventually(lambda: thawed.all("lend") == [("lend", "r", 1)])
+
+
+async def test_a_worker_that_was_away_is_lent_nothing_before_it_knows_what_is_promised(
+    hub: Hub, tmp_path: Path
+) -> None:
+    hub.following.current = in_force = loaded(tmp_path, "claims")
+    knows, away = Ear(hub, "a", in_force.table.revision), Ear(hub, "b")
+    hub.heard(away, ("want", "r", 3, 3))
+    await eventually(lambda: away.all("prepare"))
+    assert away.all("lend") == []
+    # Meanwhile nobody else has to give up anything for it.
+    hub.heard(knows, ("want", "r", 3, 2))
+    await eventually(lambda: knows.all("lend") == [("lend", "r", 2)])
+    assert knows.all("recall") == []
+    number = away.all("prepare")[0][1]
+    hub.heard(away, ("prepared", number, []))
+    await eventually(lambda: away.all("switch"))
+    assert away.all("lend") == []
+    hub.heard(away, ("switched", away.all("switch")[0][1], True))
+    await eventually(lambda: away.all("lend") == [("lend", "r", 1)])
+
+
+async def test_a_worker_that_cannot_load_what_is_in_force_is_lent_what_it_wants(hub: Hub, tmp_path: Path) -> None:
+    hub.following.current = loaded(tmp_path, "claims")
+    first = Ear(hub, "a")
+    hub.heard(first, ("want", "r", 3, 3))
+    await eventually(lambda: first.all("prepare"))
+    hub.heard(first, ("prepared", first.all("prepare")[0][1], ["a file is missing"]))
+    await eventually(lambda: first.all("lend") == [("lend", "r", 3)])
