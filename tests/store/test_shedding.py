@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -35,8 +37,8 @@ from tests.store.test_conformance import done
 SIZE = len(b'{"amount": 12}')
 
 
-async def ended(store: Store, number: int, body: bytes = b"0123456789") -> Process:
-    draft = make.draft(NOON + number)
+async def ended(store: Store, number: int, body: bytes = b"0123456789", **fields: Any) -> Process:
+    draft = make.draft(NOON + number, **fields)
     claimed = after(await done(store, make.claim(after(await done(store, make.accept(draft))))))
     return after(await done(store, make.finish(claimed, answer=make.reply(body))))
 
@@ -205,7 +207,7 @@ async def test_a_long_body_that_is_half_forgotten_is_nobodys_and_the_rest_of_it_
     assert gone(store) == set()
 
     some = [bytes(id_bytes(claimed.id))]
-    await store._do(shedding.parts(Part.BODIES, some) if by_the_clock else shedding.bodies(some))
+    await store._do(shedding.parts(Part.BODIES, NOON + HOUR, some) if by_the_clock else shedding.bodies(some))
 
     assert gone(store) == {claimed.id}
     assert await store.reply(claimed.id) is None
@@ -227,13 +229,14 @@ async def sqlite(tmp_path: Path, clock: FakeClock) -> AsyncIterator[SqliteStore]
 
 FORGETTING: Mapping[str, Callable[[int, Sequence[bytes]], Action]] = {
     "all": sweeping.processes,
-    **{part.name or "": lambda now, ids, part=part: shedding.parts(part, ids) for part in Part},  # type: ignore[misc]
+    **{part.name or "": partial(shedding.parts, part) for part in Part},
 }
+PARTS = {"retain_bodies": HOUR, "retain_history": HOUR, "retain_deliveries": HOUR}
 
 
 @pytest.mark.parametrize("what", FORGETTING)
 async def test_what_came_to_be_needed_since_it_was_found_is_not_forgotten(sqlite: SqliteStore, what: str) -> None:
-    process = await ended(sqlite, 1)
+    process = await ended(sqlite, 1, **PARTS)
     forget = FORGETTING[what](NOON + RETAIN + HOUR, [bytes(id_bytes(process.id))])
     assert await sqlite.exceptions.open(OpenException(process.id, "late_reply", NOON, "somebody has to look"))
     whole = ledger_of(sqlite, process)
@@ -245,10 +248,14 @@ async def test_what_came_to_be_needed_since_it_was_found_is_not_forgotten(sqlite
     assert ledger_of(sqlite, process) != whole
 
 
-async def test_what_is_kept_for_longer_since_it_was_found_is_not_forgotten(sqlite: SqliteStore) -> None:
-    process = await ended(sqlite, 1)
-    await sqlite._do(sweeping.processes(NOON + RETAIN, [bytes(id_bytes(process.id))]))
-    assert await sqlite.process(process.id) == process
+@pytest.mark.parametrize("what", FORGETTING)
+async def test_what_is_kept_for_longer_since_it_was_found_is_not_forgotten(sqlite: SqliteStore, what: str) -> None:
+    process = await ended(sqlite, 1, **PARTS)
+    whole, kept = ledger_of(sqlite, process), RETAIN if what == "all" else HOUR
+    await sqlite._do(FORGETTING[what](NOON + kept, [bytes(id_bytes(process.id))]))
+    assert ledger_of(sqlite, process) == whole
+    await sqlite._do(FORGETTING[what](NOON + kept + HOUR, [bytes(id_bytes(process.id))]))
+    assert ledger_of(sqlite, process) != whole
 
 
 async def test_what_takes_several_steps_is_forgotten_whole(
@@ -319,3 +326,31 @@ async def test_a_look_that_found_as_much_as_was_asked_for_is_repeated_at_once(
     for _ in processes:
         assert await sqlite.sweep(NOON + RETAIN + HOUR, 1) == 1
     assert [ledger_of(sqlite, process) for process in processes] == [None, None]
+
+
+async def test_what_was_forgotten_just_now_has_its_chunks_swept_at_once(
+    sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(find: Callable[[Connection], list[bytes]], connection: Connection) -> tuple[list[bytes], float]:
+        return find(connection), 1000.0
+
+    monkeypatch.setattr(sweeping, "timed", slow)
+    monkeypatch.setattr(sweeping, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+    process = await ended(sqlite, 1)
+    await sqlite.write_chunk(process.id, "reply-1", 0, b"x")
+    sqlite._pace.stepped_over_much("loose", 1.0)
+    assert await sqlite.sweep(NOON + RETAIN + HOUR, 10) > 0
+    with pytest.raises(KeyError):
+        await sqlite.read_chunk(process.id, "reply-1", 0)
+
+
+@pytest.mark.parametrize(("waited", "worked", "seconds"), [(3.0, 0.25, 0.3), (0.5, 0.25, 0.25)])
+def test_a_look_that_waits_for_the_disk_is_spared_too(
+    monkeypatch: pytest.MonkeyPatch, waited: float, worked: float, seconds: float
+) -> None:
+    clocks = SimpleNamespace(
+        monotonic=iter((10.0, 10.0 + waited)).__next__, thread_time=iter((5.0, 5.0 + worked)).__next__
+    )
+    monkeypatch.setattr(sweeping, "time", clocks)
+    found, told = sweeping.timed(lambda _connection: [b"x"], cast(Connection, None))
+    assert (found, told) == ([b"x"], pytest.approx(seconds))

@@ -16,19 +16,24 @@ from strangler.store.sqlite.statements import Statement
 from strangler.store.sqlite.sweeping import CHUNKS, PATIENCE, UNTOUCHED, in_pieces, some_chunks, still
 from strangler.store.sqlite.turn import Action
 
+_NAMES = {Part.BODIES: "bodies", Part.HISTORY: "history", Part.DELIVERIES: "deliveries"}
 
-def _due(name: str, part: Part) -> str:
+
+def _past(part: Part) -> str:
+    name = _NAMES[part]
     return (
-        f"SELECT id FROM process INDEXED BY process_{name}_until "  # noqa: S608
-        f"WHERE retain_until_at - retain + retain_{name} <= ? AND retain_{name} IS NOT NULL "
-        f"AND retain_until_at IS NOT NULL AND gone & {part:d} = 0 AND {UNTOUCHED} LIMIT ?"
+        f"retain_until_at - retain + retain_{name} <= ? AND retain_{name} IS NOT NULL "
+        f"AND retain_until_at IS NOT NULL AND gone & {part:d} = 0 AND {UNTOUCHED}"
     )
 
 
 _DUE = {
-    Part.BODIES: _due("bodies", Part.BODIES),
-    Part.HISTORY: _due("history", Part.HISTORY),
-    Part.DELIVERIES: _due("deliveries", Part.DELIVERIES),
+    part: f"SELECT id FROM process INDEXED BY process_{name}_until WHERE {_past(part)} LIMIT ?"  # noqa: S608
+    for part, name in _NAMES.items()
+}
+_STILL_DUE = {
+    part: Statement(f"SELECT id FROM process WHERE id IN (VALUES {{values}}) AND {_past(part)}", ("id",))  # noqa: S608
+    for part in Part
 }
 
 
@@ -51,14 +56,11 @@ _OLDEST = (
     f"retain_until_at IS NOT NULL AND gone & {Part.BODIES:d} = 0 AND {UNTOUCHED} AS sheds "
     "FROM process WHERE id > ? ORDER BY id LIMIT ?)"
 )
-_STILL = {
-    part: Statement(
-        "SELECT id FROM process WHERE id IN (VALUES {values}) AND retain_until_at IS NOT NULL "  # noqa: S608
-        f"AND gone & {part:d} = 0 AND {UNTOUCHED}",
-        ("id",),
-    )
-    for part in Part
-}
+_STILL_WITH_BODIES = Statement(
+    "SELECT id FROM process WHERE id IN (VALUES {values}) AND retain_until_at IS NOT NULL "  # noqa: S608
+    f"AND gone & {Part.BODIES:d} = 0 AND {UNTOUCHED}",
+    ("id",),
+)
 
 
 def due(part: Part, now: int, limit: int, connection: Connection) -> list[bytes]:
@@ -66,14 +68,18 @@ def due(part: Part, now: int, limit: int, connection: Connection) -> list[bytes]
     return ids_of(_DUE[part], (now, limit), connection)
 
 
-def parts(part: Part, process_ids: Sequence[bytes]) -> Action:
-    """Forget a part of processes that were `due`; chunks are swept as those that nobody reads any more."""
-    return partial(in_pieces, partial(_forget, part), process_ids)
+def parts(part: Part, now: int, process_ids: Sequence[bytes]) -> Action:
+    """Forget a part of processes that were `due`, as far as they still are; chunks are swept as those that nobody
+    reads any more."""
+    return partial(in_pieces, partial(_lapsed, part, now), process_ids)
 
 
-def _forget(part: Part, process_ids: Sequence[bytes], connection: Connection) -> None:
-    """Forget a part of these processes, all of it but chunks, as far as they have ended and nobody needs them."""
-    ids = still(_STILL[part], process_ids, connection)
+def _lapsed(part: Part, now: int, process_ids: Sequence[bytes], connection: Connection) -> None:
+    _forget(part, still(_STILL_DUE[part], process_ids, connection, now), connection)
+
+
+def _forget(part: Part, ids: Sequence[bytearray], connection: Connection) -> None:
+    """Forget a part of these processes, all of it but chunks."""
     for statement in (*_BELONGINGS[part], _MARK[part]):
         for sql, start, end in statement.slices(len(ids)):
             connection.run(sql, ids[start:end])
@@ -94,7 +100,7 @@ def bodies(process_ids: Sequence[bytes]) -> Action:
 def _bodies(process_ids: Sequence[bytes], connection: Connection) -> bool:
     """Whether all of it is done; else there are pieces of long ones left, which nobody reads any more."""
     began = time.monotonic()
-    _forget(Part.BODIES, process_ids, connection)
+    _forget(Part.BODIES, still(_STILL_WITH_BODIES, process_ids, connection), connection)
     while some_chunks(process_ids, CHUNKS, connection):
         if time.monotonic() - began >= PATIENCE:
             return False

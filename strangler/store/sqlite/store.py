@@ -111,9 +111,13 @@ class SqliteStore(SqliteReader):
             await self._in_steps(partial(sweeping.keys, now), limit),
             await self._in_steps(partial(sweeping.graves, now), limit),
         ]
+        if swept[0]:
+            self._pace.at_once("loose")  # the chunks of what was buried
         for part in Part:
-            find, forget = partial(shedding.due, part, now), partial(shedding.parts, part)
+            find, forget = partial(shedding.due, part, now), partial(shedding.parts, part, now)
             swept.append(await self._forget(f"due {part:d}", find, forget, limit))
+            if part is Part.BODIES and swept[-1]:
+                self._pace.at_once("loose")
         swept.append(await self._sweep_chunks(now, limit))
         await self._forgetting.sweep(now, self._look, self._do)  # hints, which are no rows that anybody counts
         if max(swept) < limit:

@@ -23,6 +23,7 @@ CHUNKS = 8  # 2 MiB: every page of a large value is visited when it is deleted
 PAGES = 16  # given back to the file system
 _LONG = 0.02  # seconds of a look after which there is a pause …
 _SPARING = 100  # … of so many times as long
+_WAITING = 10  # seconds that count as one, where a look only waits
 
 
 class Step(NamedTuple):
@@ -43,16 +44,22 @@ class Pace:
         """Whether it is time to look for something."""
         return time.monotonic() >= self._not_before.get(kind, 0.0)
 
+    def at_once(self, kind: str) -> None:
+        """There is something of it to find."""
+        self._not_before.pop(kind, None)
+
     def stepped_over_much(self, kind: str, seconds: float) -> None:
-        """A look took so much of the processor, and found less than was asked for."""
+        """A look took so long, see `timed`, and found less than was asked for."""
         if seconds >= _LONG:
             self._not_before[kind] = time.monotonic() + _SPARING * seconds
 
 
 def timed(find: Callable[[Connection], list[bytes]], connection: Connection) -> tuple[list[bytes], float]:
-    """What a look finds, and the seconds of the processor that it took."""
-    began = time.thread_time()
-    return find(connection), time.thread_time() - began
+    """What a look finds, and the seconds that it took: of the processor, or a tenth of all where it waited for a cold
+    disk, for as long as it lasts nothing else is looked for."""
+    began, worked = time.monotonic(), time.thread_time()
+    found = find(connection)
+    return found, max(time.thread_time() - worked, (time.monotonic() - began) / _WAITING)
 
 
 UNTOUCHED = (
