@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 from pathlib import Path
+from typing import NoReturn
 
 from strangler.config.settings import add_arguments, read_settings
 
@@ -24,6 +26,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the server. 0: it was drained; 2: it could not start."""
+    # Half of the house is imported now, which takes its time. The first process of a container has no default action
+    # for a signal: a SIGTERM of these moments would be lost, and the container killed when its grace period is over.
+    signal.signal(signal.SIGTERM, _end)
     from strangler.runtime.serve import serve
 
     return serve(read_settings(arguments, os.environ), arguments.paths, os.environ)
+
+
+def _end(number: int, _: object) -> NoReturn:
+    """End as by the default action, until the server has a way of its own: nothing is under way yet."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)  # still here: the first process of a container
