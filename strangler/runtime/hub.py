@@ -148,6 +148,10 @@ class Hub(Host):
         elif guest in self._leaving:
             self.wake(told.route, told.due_at)
 
+    def failed(self, where: str, error: Exception) -> None:
+        """See `Host.failed`."""
+        self._telemetry.failed(where, error)
+
     def heard(self, guest: Guest, message: Message) -> None:
         """See `Host.heard`."""
         match message:

@@ -38,7 +38,7 @@ from strangler.runtime.policies import Policies, read_first
 from strangler.runtime.review import Review
 from strangler.runtime.server import save_latencies
 from strangler.runtime.standing import StandingOrders
-from strangler.runtime.tasks import Tasks, watch_refusal
+from strangler.runtime.tasks import Tasks, repeat, watch_refusal
 from strangler.runtime.telling import Telling
 from strangler.store.known_key import require_known
 from strangler.store.open import store_path
@@ -224,7 +224,7 @@ class StoreProcess:
             self._supervise(),
             self._supervisor.sweep(),
             self._telling.deliverer.watch(),
-            self._look_at_leases(),
+            repeat(self._hub.look_at_leases, _LOOK_EVERY, "leases", self._telemetry),
             watch_refusal(self._store, self._refuses),
             save_latencies(self._latencies, self._telemetry),
             self._policies.watch(),
@@ -250,12 +250,6 @@ class StoreProcess:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._hub.arrived.wait(), self._given.settings.lease)
         await self._supervisor.watch()
-
-    async def _look_at_leases(self) -> None:
-        """Whether workers still hold theirs, for ever."""
-        while True:
-            self._hub.look_at_leases()
-            await asyncio.sleep(_LOOK_EVERY)
 
     def _refuses(self, reason: str | None) -> None:
         self._telemetry.store_refuses(reason)

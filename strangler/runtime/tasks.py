@@ -38,6 +38,21 @@ class Tasks:
             self._instrument.failed("task", error)
 
 
+async def repeat(work: Callable[[], None], seconds: float, where: str, instrument: Instrument) -> None:
+    """Do something again and again, for ever, with so many seconds in between.
+
+    Args:
+        where: the place under which its defects are told.
+    """
+    while True:
+        try:
+            work()
+        except Exception as error:
+            # A defect in one turn must not end all later ones.
+            instrument.failed(where, error)
+        await asyncio.sleep(seconds)
+
+
 async def watch_refusal(store: StoreHealth, tell: Callable[[str | None], None]) -> None:
     """Tell why the store takes no new work, and that it does again (None), whenever that changes, for ever."""
     told: str | None = None

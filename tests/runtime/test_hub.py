@@ -20,9 +20,10 @@ from strangler.ports import Lease
 from strangler.runtime.hub import Hub
 from strangler.store.remote.frames import Frames, frame
 from strangler.store.remote.host import Guest
-from strangler.store.remote.messages import Told, told_of
+from strangler.store.remote.messages import Told, pack_item, told_of
 from strangler.store.sealing import AesGcmSealer
 from strangler.store.sqlite.library import choose_library
+from strangler.store.sqlite.rows import written
 from strangler.store.sqlite.store import SqliteStore
 from tests.harness.waiting import eventually
 from tests.runtime.test_following import loaded
@@ -257,3 +258,17 @@ async def test_a_worker_that_cannot_load_what_is_in_force_is_lent_what_it_wants(
     await eventually(lambda: first.all("prepare"))
     hub.heard(first, ("prepared", first.all("prepare")[0][1], ["a file is missing"]))
     await eventually(lambda: first.all("lend") == [("lend", "r", 3)])
+
+
+async def test_who_commits_hears_of_it_whatever_a_defect_makes_of_the_telling(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("a defect")
+
+    worker, commit = Ear(hub, "a"), make.accept()
+    monkeypatch.setattr(hub._telemetry, "moved", broken)
+    worker._commit(7, pack_item(written(commit, AesGcmSealer(b"k" * 32))), accepted())
+    await eventually(lambda: worker.all("done") == [("done", 7, None)])
+    assert await hub.store.process(make.after(commit).id) is not None
+    assert hub._telemetry.counts.defects == {"notify": 1}

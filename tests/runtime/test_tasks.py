@@ -12,7 +12,7 @@ from strangler.config.settings import Settings
 from strangler.policy.match import Matcher
 from strangler.policy.model import Table
 from strangler.runtime.policies import Policies
-from strangler.runtime.tasks import Tasks
+from strangler.runtime.tasks import Tasks, repeat
 from strangler.store.memory import MemoryStore
 from tests.engine.world import FakeClock
 from tests.harness.waiting import eventually
@@ -49,6 +49,23 @@ async def test_what_should_never_end_and_does_by_a_defect_is_told_and_counted() 
         await eventually(lambda: telemetry.counts.defects == {"task": 1}, what="it is counted")
         await tasks.end()
     assert [(line["event"], line["place"]) for line in heard.lines] == [("defect", "task")]
+
+
+async def test_what_is_repeated_goes_on_after_a_defect() -> None:
+    turns: list[int] = []
+
+    def work() -> None:
+        turns.append(1)
+        if len(turns) == 1:
+            raise ZeroDivisionError("a defect")
+
+    heard = Heard()
+    with heard as telemetry:
+        tasks = Tasks(telemetry)
+        tasks.start(repeat(work, 0.0, "leases", telemetry))
+        await eventually(lambda: len(turns) > 1, what="it is done again")
+        await tasks.end()
+        assert telemetry.counts.defects == {"leases": 1}
 
 
 async def test_what_is_ended_in_order_is_no_defect() -> None:

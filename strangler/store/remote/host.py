@@ -83,7 +83,11 @@ class Guest(asyncio.Protocol):
             return
         verdict = future.result()
         if told is not None and isinstance(verdict, Committed):
-            self._host.committed(self, told)
+            try:
+                self._host.committed(self, told)
+            except Exception as error:
+                # A defect of ours. It is on disk all the same, and whoever committed it waits for that word.
+                self._host.failed("notify", error)
         self.tell("done", number, pack_verdict(verdict))
 
     def _call(self, number: int, method: Callable[..., Awaitable[Any]], values: tuple[Any, ...]) -> None:
@@ -131,6 +135,9 @@ class Host:
 
     def committed(self, guest: Guest, told: Told) -> None:
         """A change of a worker is on disk."""
+
+    def failed(self, where: str, error: Exception) -> None:
+        """A defect behind a commit, which is on disk."""
 
     def heard(self, guest: Guest, message: Message) -> None:
         """A worker says something that is not for the store."""
