@@ -85,9 +85,9 @@ class Guest(asyncio.Protocol):
         if told is not None and isinstance(verdict, Committed):
             try:
                 self._host.committed(self, told)
-            except Exception as error:
+            except Exception as defect:
                 # A defect of ours. It is on disk all the same, and whoever committed it waits for that word.
-                self._host.failed("notify", error)
+                self._host.failed("notify", defect)
         self.tell("done", number, pack_verdict(verdict))
 
     def _call(self, number: int, method: Callable[..., Awaitable[Any]], values: tuple[Any, ...]) -> None:
