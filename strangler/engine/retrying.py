@@ -141,7 +141,8 @@ class Retries:
         return change.process
 
     async def _others_of(self, process: Process) -> Sequence[Process]:
-        """All other processes with its request that are kept: the first one, and what was made of each."""
+        """All other processes with its request that are known to be: the first one that is kept, and what was made of
+        each. Of whom a forgotten one was made is forgotten with it, so what is beside it is not found."""
         first = process
         while first.parent_id is not None and isinstance(parent := await self._store.process(first.parent_id), Process):
             first = parent

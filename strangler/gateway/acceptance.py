@@ -24,15 +24,16 @@ from strangler.engine.signals import Signals
 from strangler.engine.submission import Acceptance, Accepted, Joined, Pass, Refused, Submission
 from strangler.gateway.access import may_cancel, may_cancel_own
 from strangler.gateway.contracts import contract_of
+from strangler.gateway.deprecation import note_deprecation
 from strangler.gateway.limiting import fields, too_many
-from strangler.gateway.result import LEFT_TO_THE_FRONT, no_reply
+from strangler.gateway.result import LEFT_TO_THE_FRONT, OURS_ALONE, no_reply
 from strangler.policy.decide import Decision, usual_wait
 from strangler.policy.interpret import UNREACHABLE
-from strangler.policy.model import Deprecation, Mode, Promise, Route
+from strangler.policy.model import Mode, Promise, Route
 from strangler.policy.own_errors import in_form
 from strangler.ports import Bodies, Clock, ProcessStore, Respond, Said
 
-_NEVER_AS_IT_CAME = LEFT_TO_THE_FRONT - {b"content-length"}
+_NEVER_AS_IT_CAME = (LEFT_TO_THE_FRONT - {b"content-length"}) | OURS_ALONE
 _NOT_SENT: Mapping[str, tuple[str, str, int | None]] = {
     UNREACHABLE: ("upstream-unreachable", "the legacy system could not be reached", None),
     Hindrance.DRAINING: ("draining", "this server is going away", 1),
@@ -163,11 +164,11 @@ class Recording:
             case Refused():
                 self._instrument.refused(submission.route.name, acceptance.name)
                 answer = _refusal(acceptance, correlation_id(submission.request))
-                _note_deprecation(answer, submission)
+                note_deprecation(answer, submission)
             case Barred(name, barred):
                 self._instrument.refused(submission.route.name, name)
                 answer = correlated(barred, correlation_id(submission.request))
-                _note_deprecation(answer, submission)
+                note_deprecation(answer, submission)
         return self._finished(submission, answer, process, started)
 
     def _finished(self, submission: Submission, answer: Answer, process: Process | None, started: float) -> Answer:
@@ -220,7 +221,7 @@ class Recording:
         _note_applied(answer, decision)
         if replayed:
             answer.headers.append((b"Idempotency-Replayed", b"true"))
-        _note_deprecation(answer, submission)
+        note_deprecation(answer, submission)
         return answer
 
     async def _settled(self, process: Process, seconds: float, *, fresh: bool) -> tuple[Process, Settled | None]:
@@ -321,25 +322,6 @@ class Recording:
 def _note_applied(answer: Answer, decision: Decision) -> None:
     if decision.applied:
         answer.headers.append((b"Preference-Applied", ", ".join(decision.applied).encode()))
-
-
-def _note_deprecation(answer: Answer, submission: Submission) -> None:
-    """Also on a refusal: who is told 202 by no means has to learn it from every answer."""
-    deprecation = submission.route.deprecation
-    if deprecation is not None and not submission.decision.accepts_202:
-        answer.headers.extend(deprecation_headers(deprecation))
-
-
-def deprecation_headers(deprecation: Deprecation) -> list[Header]:
-    """What a client that still waits synchronously is told (RFC 9745, RFC 8594)."""
-    headers: list[Header] = []
-    if deprecation.since is not None:
-        headers.append((b"Deprecation", deprecation.since.encode()))
-    if deprecation.sunset is not None:
-        headers.append((b"Sunset", deprecation.sunset.encode()))
-    if deprecation.link is not None:
-        headers.append((b"Link", b'<%b>; rel="deprecation"' % deprecation.link.encode()))
-    return headers
 
 
 def _released(process: Process) -> bool:

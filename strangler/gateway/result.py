@@ -19,12 +19,19 @@ from strangler.ports import Bodies
 LEFT_TO_THE_FRONT = frozenset({b"content-length", b"transfer-encoding", b"trailer"})
 """Fields of a recorded reply that are not replayed: the front frames the body, and trailers are not recorded."""
 
-_LEFT_OUT = LEFT_TO_THE_FRONT | {
-    b"set-cookie",  # meant for the client of that call, at that time
-    b"age",
-    b"expires",
-    b"cache-control",
-}
+OURS_ALONE = frozenset({b"strangler-process", b"strangler-status"})
+"""Fields by which we tell of the process: of a legacy system that is behind a Strangler itself they tell of another."""
+
+_LEFT_OUT = (
+    LEFT_TO_THE_FRONT
+    | OURS_ALONE
+    | {
+        b"set-cookie",  # meant for the client of that call, at that time
+        b"age",
+        b"expires",
+        b"cache-control",
+    }
+)
 _OF_304 = frozenset({b"etag", b"last-modified", b"content-location", b"date", b"vary"})  # RFC 9110 section 15.4.5
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*:")
 _NOT_STORED: Header = (b"Cache-Control", b"private, no-store")

@@ -12,8 +12,9 @@ from strangler.engine.accept import straight
 from strangler.engine.admission import Admission
 from strangler.engine.identity import claimed, source_value
 from strangler.engine.instrument import Instrument
-from strangler.gateway.acceptance import Recording, deprecation_headers
+from strangler.gateway.acceptance import Recording
 from strangler.gateway.cors import Cors
+from strangler.gateway.deprecation import deprecation_headers
 from strangler.policy import prefer
 from strangler.policy.decide import Decision, decide
 from strangler.policy.match import Matched, Matcher, ResourcePath

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -495,6 +496,10 @@ async def test_clients_that_still_wait_are_told_of_the_deprecation(world: World)
     waiting = fields(await ask(world, decision=COMPAT))
     assert (waiting["Deprecation"], waiting["Sunset"]) == ("@1735689600", "Wed, 31 Dec 2025 23:59:59 GMT")
     assert waiting["Link"] == '<https://d.example/>; rel="deprecation"'
+    own = [(b"deprecation", b"@1"), (b"Sunset", b"never"), (b"Link", b"</next>"), (b"Strangler-Process", b"/inner")]
+    world.upstream.script = [Reply(200, b"", own)]
+    names = Counter(name.lower() for name, _ in (await ask(world, decision=COMPAT)).headers)
+    assert [names[name] for name in (b"deprecation", b"sunset", b"link", b"strangler-process")] == [1, 1, 2, 1]
     assert "Deprecation" not in fields(await ask(world))
     world.draining = True
     for decision, said in ((COMPAT, True), (ASYNC, False)):

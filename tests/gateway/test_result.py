@@ -63,6 +63,8 @@ async def test_what_was_meant_for_that_call_only_is_left_out() -> None:
         (b"Cache-Control", b"public, max-age=3600"),
         (b"Content-Length", b"10"),
         (b"Trailer", b"X-Sum"),
+        (b"Strangler-Process", b"/inner"),
+        (b"Strangler-Status", b"304"),
     ]
     process = await scene.replied(200, b'{"id": 77}', [(b"X-Kept", b"1"), *left_out])
 
