@@ -81,6 +81,10 @@ def _done(given: Sequence[str], program: str) -> tuple[int, str]:
 class _Parser(argparse.ArgumentParser):
     """Leaves in ``parser`` the innermost one that was asked: it knows the usage that was meant."""
 
+    def __init__(self, **options: Any) -> None:
+        # The begin of a flag is none: it might come to mean another one.
+        super().__init__(allow_abbrev=False, **options)
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         parsed, rest = super().parse_known_args(args, namespace)
         parsed.parser = getattr(parsed, "parser", self)

@@ -31,10 +31,11 @@ def test_paths_may_stand_before_flags_and_behind_them(tmp_path: Path, capsys: py
     two = str(write(tmp_path, "default: {upstream: legacy}", "two.yaml"))
     assert main(["check", one, "--strict", two]) == 0
     assert capsys.readouterr().out == "0 routes, 1 upstream, 0 warnings\n"
-    with pytest.raises(SystemExit) as raised:
-        main(["check", one, "--strikt", two])
-    assert raised.value.code == 2
-    assert "unrecognized arguments: --strikt" in capsys.readouterr().err
+    for no_flag in ("--strikt", "--stric"):
+        with pytest.raises(SystemExit) as raised:
+            main(["check", one, no_flag, two])
+        assert raised.value.code == 2
+        assert f"unrecognized arguments: {no_flag}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["check", "store usage", "exceptions list"])
