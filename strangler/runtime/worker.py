@@ -39,6 +39,7 @@ from strangler.store.sqlite.library import choose_library
 from strangler.store.standing import unpacked_mode
 
 _LINGER = 1.0  # seconds for the first request of who has just connected to a worker that goes
+_AGAIN = 1.0  # seconds until the store is asked again what is due, where it could not say
 _COUNT_EVERY = 1.0  # seconds: a worker that is killed takes no more than this of its counts along
 
 
@@ -238,11 +239,13 @@ class Worker:
 
     async def _restock(self) -> None:
         """What is due, or falls due, and nobody has told or will tell here, is looked up."""
-        if self._phase == "serving":
+        while self._phase == "serving":
             try:
                 await self._rooms.executor.restock()
+                return
             except StoreUnavailable as error:
                 self._telemetry.note("supervision_waits", "warning", reason=str(error))
+            await asyncio.sleep(_AGAIN)  # nobody says it twice
 
     async def _prepare(self, number: int, revision: str, sources: Sources) -> None:
         given = self._given

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from strangler.domain.errors import StoreUnavailable
+from tests.harness.waiting import eventually
 from tests.runtime.one_worker import OWNER, OneWorker, one_worker
 
 __all__ = ["one_worker"]
@@ -41,6 +45,26 @@ async def test_what_another_worker_knew_and_took_along_is_called(one_worker: One
     await one_worker.begin()
     await one_worker.accepted()
     one_worker.hub.tell_all("restock")
+    await one_worker.called()
+
+
+async def test_what_another_worker_took_along_is_looked_for_until_the_store_can_say(
+    one_worker: OneWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strangler.runtime.worker._AGAIN", 0.01)
+    await one_worker.begin()
+    await one_worker.accepted()
+    store = one_worker.worker._store
+    with monkeypatch.context() as patched:
+        asked: list[str] = []
+
+        async def unreadable() -> None:
+            asked.append("backlog")
+            raise StoreUnavailable("disk I/O error")
+
+        patched.setattr(store, "backlog", unreadable)
+        one_worker.hub.tell_all("restock")
+        await eventually(lambda: asked)
     await one_worker.called()
 
 
