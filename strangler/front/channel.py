@@ -59,8 +59,9 @@ class ClientChannel:
             self._conversation.cancel()
 
     def overdue(self) -> None:
-        """The client made no room for too long."""
-        self._connection.abandon()
+        """The client took nothing for too long."""
+        if not (self._connection.congested and self._connection.takes()):
+            self._connection.abandon()
 
     def client_congested(self) -> None:
         """The client is slow to read: the next write waits."""

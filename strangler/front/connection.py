@@ -19,7 +19,7 @@ from strangler.front.peer import peer_of
 from strangler.front.pinned import Pinned
 from strangler.front.promised import Promised
 from strangler.front.response import refusal, respond
-from strangler.front.socket_end import UNSEEN, SocketEnd
+from strangler.front.socket_end import SocketEnd
 from strangler.front.upstream_head import UpstreamFields
 from strangler.policy.forwarding import has_been_here
 from strangler.ports import Handle, Passthrough
@@ -41,9 +41,7 @@ class ClientConnection(SocketEnd):
     """Parses requests, asks which way each goes, and lets an `Exchange` do it."""
 
     def __init__(self, desk: Desk) -> None:
-        super().__init__()
-        self.desk = desk
-        self.deadline = math.inf
+        super().__init__(desk)
         self.peer = Peer("", 0)
         self.trusted = False
         self.pinned = Pinned()
@@ -54,9 +52,9 @@ class ClientConnection(SocketEnd):
         self._head: RequestHead | None = None
         self._body: LengthBody | ChunkedBody | None = None  # of the request, while it is incomplete
         self.trailers = b""  # of the request under way, as they came
+        self._keepalive = desk.settings.keepalive
         self._ended = False  # the client sends nothing more, and is served all the same
         self._advancing = False
-        self._patience = desk.settings.keepalive  # seconds; see `_outlast`
 
     # What the event loop says.
 
@@ -91,7 +89,7 @@ class ClientConnection(SocketEnd):
         if self._exchange is not None and self._exchange.client_ended():
             self._ended = True
             return self._transport.can_write_eof()
-        self._outlast(self.desk.settings.body_idle_timeout)
+        self.outlast(self.desk.settings.body_idle_timeout)
         self._state = "closed"
         self._lose_exchange()
         return False
@@ -128,12 +126,11 @@ class ClientConnection(SocketEnd):
             self._exchange.overdue()
         elif self._state == "head":
             self._refuse(Malformed("request-timeout", "The head of the request took too long to arrive."))
-        elif self.takes():
-            self.deadline = self.desk.soon + self._patience
-        elif self._state == "idle" and not self._unsent:
-            self._transport.close()
-        else:
-            self.abandon()
+        elif not self.takes():
+            if self._state == "idle" and not self._unsent:
+                self._transport.close()
+            else:
+                self.abandon()
 
     def drain(self) -> None:
         """Close as soon as nothing is under way."""
@@ -184,10 +181,7 @@ class ClientConnection(SocketEnd):
             self._linger()
             return
         self._state = "idle"
-        self._unsent = 0
-        self.deadline = self.desk.soon + self._patience
-        if self.congested:
-            self._outlast(self._patience)
+        self.outlast(self._keepalive)
         if not self._reading:
             self.resume_reading()
         if self._heads.held and not self._advancing:
@@ -377,7 +371,7 @@ class ClientConnection(SocketEnd):
         self._state = "linger"
         self.resume_reading()
         if unread and not self._ended and self._transport.can_write_eof():
-            self._outlast(LINGER)
+            self.outlast(LINGER)
             self.write_eof()
         else:
             self.close()
@@ -385,13 +379,8 @@ class ClientConnection(SocketEnd):
     def close(self) -> None:
         """Close once all that was written has left."""
         self._state = "linger"
-        self._outlast(self.desk.settings.body_idle_timeout)
+        self.outlast(self.desk.settings.body_idle_timeout)
         self._transport.close()
-
-    def _outlast(self, patience: float) -> None:
-        """Wait until the client takes nothing of what was written for ``patience`` seconds."""
-        self._patience, self._unsent = patience, UNSEEN
-        self.deadline = self.desk.soon  # then it is looked at: what the kernel takes at once, the client has not read
 
     def _lose_exchange(self) -> None:
         exchange, self._exchange = self._exchange, None

@@ -68,7 +68,7 @@ class Handling:
         """The client sends or reads nothing for too long."""
         if self._body is not None and self._body.awaited:
             self._body.fail(BodyTimeout("no byte of the body came for too long"))
-        else:
+        elif not (self._connection.congested and self._connection.takes()):
             self._connection.abandon()
 
     def client_congested(self) -> None:

@@ -117,6 +117,8 @@ class Passage:
     def overdue(self) -> None:
         """Nothing moved for too long."""
         if self._status:
+            if self._connection.congested and self._connection.takes():
+                return
             self._trouble = "nothing moved for too long"
             self._break_off()
             return
@@ -270,6 +272,9 @@ class Passage:
         desk, upstream = self._connection.desk, self._way.upstream
         if self._status:
             timeout = upstream.idle_timeout
+            if self._connection.congested:
+                self._connection.outlast(timeout)
+                return
         elif self._sent:
             timeout = upstream.first_byte_timeout
         elif self._link is not None and self._link.congested:

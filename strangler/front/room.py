@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class Room:
     """Room in what is written to a client, for any number of writers.
 
-    Who makes none for ``body_idle_timeout`` from the first wait on is dropped by the exchange.
+    Who takes nothing for ``body_idle_timeout`` from the first wait on is dropped by the exchange.
     """
 
     def __init__(self, connection: ClientConnection) -> None:
@@ -25,7 +25,7 @@ class Room:
             return
         if self._opened is None:
             self._opened = asyncio.Event()
-            self._connection.watch(self._connection.desk.settings.body_idle_timeout)
+            self._connection.outlast(self._connection.desk.settings.body_idle_timeout)
         await self._opened.wait()
 
     def open(self) -> None:

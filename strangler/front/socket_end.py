@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import math
 import socket
 import struct
+import sys
+import termios
 from typing import Final
+
+from strangler.front.desk import Desk
 
 UNSEEN: Final = -1
 """In place of what is unsent: nobody has looked at it since it was written."""
 
 _RESET = struct.pack("ii", 1, 0)
+_COUNT = bytes(struct.calcsize("i"))
 
 
 class SocketEnd(asyncio.Protocol):
@@ -18,10 +25,13 @@ class SocketEnd(asyncio.Protocol):
 
     _transport: asyncio.Transport  # from `connection_made` on, before anything else
 
-    def __init__(self) -> None:
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.deadline = math.inf
         self.congested = False  # the client is slow to read
         self._reading = True
         self._unsent = 0  # bytes, when `takes` was last asked
+        self._patience = desk.settings.keepalive  # seconds; see `outlast`
 
     def write(self, data: bytes) -> None:
         """Send bytes to the client."""
@@ -50,10 +60,30 @@ class SocketEnd(asyncio.Protocol):
             self._reading = True
             self._transport.resume_reading()
 
+    def outlast(self, patience: float) -> None:
+        """Wait until the client takes nothing of what was written for ``patience`` seconds."""
+        self._patience, self._unsent = patience, UNSEEN
+        self.deadline = self.desk.soon  # then it is looked at: what the kernel takes at once, the client has not read
+
     def takes(self) -> bool:
-        """Whether the client, to which nothing more is written, has taken some of it since this was last asked."""
-        before, self._unsent = self._unsent, self._transport.get_write_buffer_size()
-        return self._unsent != before
+        """Whether the client, to which nothing more is written, has taken some of it since this was last asked.
+
+        If so, it has its patience again.
+        """
+        before, self._unsent = self._unsent, self._transport.get_write_buffer_size() + self._in_kernel()
+        if self._unsent == before:
+            return False
+        self.deadline = self.desk.soon + self._patience
+        return True
+
+    def _in_kernel(self) -> int:
+        """Bytes that left the transport and did not arrive. Without them a slow reader seems to stand still: Linux asks
+        for more only when a third of its buffer, which grows to megabytes, is free. 0 where the kernel does not say."""
+        connected = self._transport.get_extra_info("socket")
+        try:
+            return int.from_bytes(fcntl.ioctl(connected.fileno(), termios.TIOCOUTQ, _COUNT), sys.byteorder)
+        except (AttributeError, OSError, ValueError):  # no socket; it is not for sockets there; it is closed
+            return 0
 
     def _break(self, *, reset: bool) -> None:
         """Close at once. ``reset``: the kernel sends a reset where it would send the end of the stream."""

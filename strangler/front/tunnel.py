@@ -46,7 +46,8 @@ class Tunnel:
 
     def overdue(self) -> None:
         """Nothing moved for too long."""
-        self._connection.abandon()
+        if not (self._connection.congested and self._connection.takes()):
+            self._connection.abandon()
 
     def broken(self, malformed: Malformed) -> None:
         """There is no framing to break."""
@@ -64,7 +65,10 @@ class Tunnel:
     def data(self, data: bytes, complete: bool) -> None:
         """Bytes of the upstream."""
         self._connection.write(data)
-        self._connection.watch(self._timeout)
+        if self._connection.congested:
+            self._connection.outlast(self._timeout)
+        else:
+            self._connection.watch(self._timeout)
 
     def ended(self) -> None:
         """The upstream sends nothing more; the client may go on."""

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import os
+import struct
+import termios
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,6 +19,8 @@ from tests.front.raw import PATIENCE, End
 from tests.front.scene import Scene
 
 BIG = 20_000_000
+PIECE = 20_000
+HELD = 1_000_000  # more than a client's kernel takes that reads nothing, less than ours does
 POST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % BIG
 OURS = b"GET /ours HTTP/1.1\r\nHost: h\r\n\r\n"
 LAST = b"GET /ours HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
@@ -54,6 +61,43 @@ class ByHand(Scene):
         """Bytes for all clients."""
         return sum(one._transport.get_write_buffer_size() for one in self.front._desk.connections)  # type: ignore[attr-defined]
 
+    @property
+    def untaken(self) -> int:
+        """The same, with what the kernel holds of it."""
+        held = 0
+        for one in self.front._desk.connections:
+            connected = one._transport.get_extra_info("socket")  # type: ignore[attr-defined]
+            held += struct.unpack("i", fcntl.ioctl(connected.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
+        return self.unsent + held
+
+    async def until_full(self) -> None:
+        """Until the one client has to make room, all is written to it, or it is gone."""
+        for one in list(self.front._desk.connections):
+            async with asyncio.timeout(PATIENCE):
+                while one._exchange is not None and not one.congested:  # type: ignore[attr-defined]
+                    await asyncio.sleep(0)
+
+    async def read_slowly(self, client: End, patience: float) -> bytes:
+        """The body that a client gets which takes, in nearly all of its patience, as little as can be taken."""
+        descriptor = client.writer.get_extra_info("socket").fileno()  # of a transport that reads nothing
+        got, stood_still = bytearray(), 0
+        await self.until_full()
+        while unsent := self.unsent:
+            self.look(patience + 1)
+            untaken = self.untaken
+            async with asyncio.timeout(PATIENCE):
+                while self.untaken == untaken:
+                    with contextlib.suppress(BlockingIOError):
+                        got += os.read(descriptor, PIECE)
+                    await asyncio.sleep(0)
+            stood_still += self.unsent == unsent
+            await self.until_full()
+        assert stood_still, "every step is one that the transport sees as well"
+        head, _, body = bytes(got).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        return body + await client.exactly(BIG - len(body))
+
     async def answered(self, request: bytes, *, leaves: bool) -> End:
         """A client to which all of an answer is written, and which has read nothing."""
         client = await self.client()
@@ -75,18 +119,41 @@ async def test_an_answer_arrives_whole_however_slowly_it_is_read(
 ) -> None:
     async with ByHand() as scene:
         client = await scene.answered(request_, leaves=leaves)
-        looks = 0
-        while unsent := scene.unsent:
-            scene.look(patience + 1)
-            looks += 1
-            client.writer.transport.resume_reading()  # type: ignore[attr-defined]
-            async with asyncio.timeout(PATIENCE):
-                while scene.unsent == unsent:
-                    await asyncio.sleep(0)
-            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        assert looks > 2
-        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
-        assert len((await client.reply()).body) == BIG
+        assert await scene.read_slowly(client, patience) == b"x" * BIG
+
+
+async def test_an_answer_in_pieces_arrives_whole_however_slowly_it_is_read() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(BIG // PIECE):
+            yield b"x" * PIECE
+
+    async with ByHand() as scene:
+        scene.ours[b"/ours"] = Answer(200, [], pieces(), length=BIG)
+        client = await scene.answered(OURS, leaves=False)
+        assert await scene.read_slowly(client, Settings().body_idle_timeout) == b"x" * BIG
+
+
+async def test_what_passes_through_arrives_whole_however_slowly_it_is_read() -> None:
+    async with ByHand() as scene:
+        client = await scene.answered(OURS.replace(b"/ours", b"/"), leaves=False)
+        upstream = await scene.legacy.accept()
+        await upstream.head()
+        upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % BIG + b"x" * BIG)
+        assert await scene.read_slowly(client, scene.way.upstream.idle_timeout) == b"x" * BIG
+
+
+async def test_who_takes_nothing_of_what_passes_through_is_cut_off() -> None:
+    async with ByHand() as scene:
+        client = await scene.answered(OURS.replace(b"/ours", b"/"), leaves=False)
+        upstream = await scene.legacy.accept()
+        await upstream.head()
+        upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % BIG + b"x" * BIG)
+        await scene.until_full()
+        scene.look(1)
+        scene.look(scene.way.upstream.idle_timeout + 1)
+        async with asyncio.timeout(PATIENCE):
+            await scene.front.drained()
+        client.writer.transport.abort()
 
 
 @UNSENT
@@ -108,6 +175,24 @@ async def test_who_takes_nothing_for_the_whole_of_its_time_is_cut_off_then(
         assert len(await client.reader.read(BIG)) < BIG
 
 
+async def test_who_takes_nothing_of_an_answer_that_the_kernel_holds_has_its_time_once() -> None:
+    async with ByHand() as scene:
+        scene.ours[b"/ours"] = Answer(200, [], b"x" * HELD)
+        client = await scene.answered(OURS, leaves=False)
+        await scene.until_full()
+        (connection,) = scene.front._desk.connections
+        assert scene.untaken
+        assert not connection.congested  # type: ignore[attr-defined]
+        scene.look(1)
+        desk = scene.front._desk
+        ends_at = desk.soon + Settings().keepalive
+        desk.sweep(ends_at - 1)
+        desk.sweep(ends_at + 1)
+        async with asyncio.timeout(PATIENCE):
+            await scene.front.drained()
+        client.writer.transport.abort()
+
+
 async def test_a_connection_whose_big_answer_is_read_stays_open_for_as_long_as_any_other() -> None:
     async with ByHand() as scene:
         scene.ours[b"/small"] = Answer(204)
@@ -123,6 +208,7 @@ async def test_a_connection_whose_big_answer_is_read_stays_open_for_as_long_as_a
         assert len((await client.reply()).body) == BIG
         client.send(OURS.replace(b"/ours", b"/small"))
         assert (await client.reply()).status == 204
+        scene.look(1)
         scene.look(Settings().keepalive + 1)
         assert await client.to_end() == b""
 
