@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import ssl
 from pathlib import Path
 
 from cryptography import x509
@@ -50,6 +51,16 @@ class Authority:
             )
         )
         return str(paths[0]), str(paths[1])
+
+
+def server_context(authority: Authority, *, client_ca: bool = False) -> ssl.SSLContext:
+    """That of a server; ``client_ca``: which asks clients for theirs."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("server"))
+    if client_ca:
+        context.load_verify_locations(authority.ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:

@@ -6,15 +6,20 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import socket
+import ssl
 import struct
 import termios
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any
 
 import pytest
 
 from strangler.domain.exchange import Answer, Request
 from strangler.front import Settings
 from strangler.front.connection import LINGER
+from tests.front.certificates import Authority, server_context
 from tests.front.raw import PATIENCE, End
 from tests.front.scene import Scene
 
@@ -45,11 +50,21 @@ async def until_unsent(scene: Scene) -> AsyncIterator[bytes]:
         yield b"x" * 16_384
 
 
+async def secured(step: Callable[[], Any]) -> Any:
+    """What a step over TLS gives when it need not wait any more."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                return step()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                await asyncio.sleep(0)
+
+
 class ByHand(Scene):
     """One whose clock stands still: the test says what time it is."""
 
-    def __init__(self) -> None:
-        super().__init__(settings={"tick": 3600.0})
+    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(settings={"tick": 3600.0}, tls=tls)
         self.ours[b"/ours"] = Answer(200, [], b"x" * BIG)
 
     def look(self, seconds: float) -> None:
@@ -140,6 +155,33 @@ async def test_what_passes_through_arrives_whole_however_slowly_it_is_read() -> 
         await upstream.head()
         upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % BIG + b"x" * BIG)
         assert await scene.read_slowly(client, scene.way.upstream.idle_timeout) == b"x" * BIG
+
+
+async def test_over_tls_an_answer_is_not_cut_off_while_some_of_it_is_taken(authority: Authority) -> None:
+    context = ssl.create_default_context(cafile=authority.ca)
+    async with ByHand(tls=server_context(authority)) as scene:
+        plain = socket.create_connection(scene.address)
+        plain.setblocking(False)
+        with context.wrap_socket(plain, server_hostname="localhost", do_handshake_on_connect=False) as client:
+            await secured(client.do_handshake)
+            client.send(LAST)
+            while not scene.seen:
+                await asyncio.sleep(0)
+            await scene.until_full()
+            got, looks = 0, 0
+            while scene.front.connections and (untaken := scene.untaken):
+                scene.look(Settings().body_idle_timeout + 1)
+                looks += 1
+                async with asyncio.timeout(PATIENCE):
+                    while scene.front.connections and scene.untaken == untaken:
+                        with contextlib.suppress(ssl.SSLWantReadError):
+                            got += len(client.recv(PIECE))
+                        await asyncio.sleep(0)
+            assert looks > 2
+            while got < BIG:
+                piece = await secured(partial(client.recv, BIG))
+                assert piece, "it was cut off"
+                got += len(piece)
 
 
 async def test_who_takes_nothing_of_what_passes_through_is_cut_off() -> None:

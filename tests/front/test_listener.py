@@ -13,7 +13,7 @@ import pytest
 from strangler.domain.exchange import Answer
 from strangler.front.connection import ClientConnection
 from strangler.policy.upstreams import Tls
-from tests.front.certificates import Authority
+from tests.front.certificates import Authority, server_context
 from tests.front.raw import End, RawUpstream
 from tests.front.scene import Scene, Waits
 from tests.harness.waiting import free_port
@@ -21,20 +21,6 @@ from tests.harness.waiting import free_port
 G = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 OURS = b"GET /ours HTTP/1.1\r\nHost: h\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("certificates"))
-
-
-def server_context(authority: Authority, *, client_ca: bool = False) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*authority.issue("server"))
-    if client_ca:
-        context.load_verify_locations(authority.ca)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
 
 
 async def test_a_request_bears_who_sent_it_and_where_it_came_in() -> None:
