@@ -166,9 +166,12 @@ class Executor:
         self._wakes.at(route, due_at)
 
     def _pump(self, lane: Lane) -> None:
+        if self._draining:
+            self._spare(lane.route)
+            return
         route = self._means.route_of(lane.route)
-        if route is None or self._draining:
-            return  # without a route of today nobody knows how to reach the upstream: it waits
+        if route is None:
+            return  # nobody knows how to reach the upstream: it waits
         slots = self._slots.held(lane.route, route.call.concurrency)
         while lane.running < slots:
             if not lane.ready:
@@ -176,8 +179,7 @@ class Executor:
                     lane.stocked = False
                     self._spawn(self._stock(lane))
                 else:
-                    self._slots.spare(lane.route)
-                    self._gate.spare(lane.route)
+                    self._spare(lane.route)
                 return
             trial = self._gate.enter(lane.route)
             if trial is None:
@@ -188,6 +190,11 @@ class Executor:
             self._spawn(act(lane, process, trial))
         if lane.wanting:
             self._slots.want(lane.route, route.call.concurrency, lane.wanting)
+
+    def _spare(self, route: str) -> None:
+        """What is not used for a route goes to who can."""
+        self._slots.spare(route)
+        self._gate.spare(route)
 
     async def _stock(self, lane: Lane) -> None:
         """Fill the lane from the store, and see when the next one falls due."""

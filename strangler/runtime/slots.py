@@ -175,8 +175,8 @@ class LentSlots:
 
     def spare(self, route: str) -> None:
         """See `Slots.spare`."""
-        held = self._routes[route]
-        if held.recalled:
+        held = self._routes.get(route)
+        if held is not None and held.recalled:
             held.recalled = False
             self._give_back(route, held)
 

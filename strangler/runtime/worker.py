@@ -339,8 +339,6 @@ class Worker:
 
     def _gate_opened(self, route: str) -> None:
         self._rooms.executor.look(route)
-        if self._asked.is_set():
-            self._gate.spare(route)  # it was lent too late for a call to begin here
 
     async def _ask_to_look(self, process_id: str) -> bool:
         alone: bool = await self._store.link.ask("call", "begin_look", (self._owner, process_id))

@@ -45,6 +45,26 @@ async def test_what_is_still_in_flight_when_the_drain_is_over_is_in_doubt(world:
     assert (await world.process(running.id)).public_state is PublicState.UNCONFIRMED
 
 
+async def test_a_slot_that_is_free_during_a_drain_goes_to_who_can_use_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Gate(), Gate()
+    world.upstream.script = [first, second]
+    done, held = await world.accepted(), await world.accepted(a_request(b"2"))
+    await second.reached.wait()
+    spared: list[str] = []
+    monkeypatch.setattr(world.executor._slots, "spare", spared.append)
+    drain = asyncio.create_task(world.executor.drain(5.0))
+    await asyncio.sleep(0)
+    first.open.set()
+    await world.ended(done.id)
+    while len(world.executor._tasks) > 1:
+        await asyncio.sleep(0)
+    assert spared == [held.route]
+    second.open.set()
+    assert await drain == 0
+
+
 async def test_a_drain_waits_for_the_call_of_what_is_being_accepted(world: World) -> None:
     gate = Gate()
     world.upstream.script = [gate]
