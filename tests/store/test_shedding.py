@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 
+from strangler.domain.errors import InternalError
 from strangler.domain.exchange import CHUNK_SIZE, Body
 from strangler.domain.process import Process
 from strangler.ports import Commit, ExceptionQuery, OpenException, Shed
@@ -328,18 +329,58 @@ async def test_a_look_that_found_as_much_as_was_asked_for_is_repeated_at_once(
     assert [ledger_of(sqlite, process) for process in processes] == [None, None]
 
 
-async def test_what_was_forgotten_just_now_has_its_chunks_swept_at_once(
-    sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def slow_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look takes a thousand seconds, after which no time passes."""
+
     def slow(find: Callable[[Connection], list[bytes]], connection: Connection) -> tuple[list[bytes], float]:
         return find(connection), 1000.0
 
     monkeypatch.setattr(sweeping, "timed", slow)
     monkeypatch.setattr(sweeping, "time", SimpleNamespace(monotonic=lambda: 1000.0))
-    process = await ended(sqlite, 1)
+
+
+@pytest.mark.usefixtures("slow_looks")
+@pytest.mark.parametrize(("kept", "now"), [({}, NOON + RETAIN + HOUR), ({"retain_bodies": HOUR}, NOON + 2 * HOUR)])
+async def test_what_was_forgotten_just_now_has_its_chunks_swept_at_once(
+    sqlite: SqliteStore, kept: Mapping[str, int], now: int
+) -> None:
+    process = await ended(sqlite, 1, **kept)
     await sqlite.write_chunk(process.id, "reply-1", 0, b"x")
     sqlite._pace.stepped_over_much("loose", 1.0)
-    assert await sqlite.sweep(NOON + RETAIN + HOUR, 10) > 0
+    assert await sqlite.sweep(now, 10) > 0
+    with pytest.raises(KeyError):
+        await sqlite.read_chunk(process.id, "reply-1", 0)
+
+
+@pytest.mark.usefixtures("slow_looks")
+async def test_chunks_that_were_more_than_was_asked_for_are_swept_by_the_next_sweep(sqlite: SqliteStore) -> None:
+    process = await ended(sqlite, 1)
+    for number in range(3):
+        await sqlite.write_chunk(process.id, "reply-1", number, b"x")
+    for _ in range(2):
+        assert await sqlite.sweep(NOON + RETAIN + HOUR, 2) > 0
+    for number in range(3):
+        with pytest.raises(KeyError):
+            await sqlite.read_chunk(process.id, "reply-1", number)
+
+
+@pytest.mark.usefixtures("slow_looks")
+@pytest.mark.parametrize("what", ["processes", "keys", "chunks"])
+async def test_what_could_not_be_forgotten_is_tried_again_by_the_next_sweep(sqlite: SqliteStore, what: str) -> None:
+    process = await ended(sqlite, 1)
+    await sqlite.write_chunk(process.id, "reply-1", 0, b"x")
+
+    def fails(_connection: Connection) -> None:
+        raise ValueError
+
+    sqlite._pace.stepped_over_much("loose", 1.0)
+    with pytest.MonkeyPatch.context() as broken:
+        broken.setattr(sweeping, what, lambda *_: fails)
+        with pytest.raises(InternalError):
+            await sqlite.sweep(NOON + RETAIN + HOUR, 10)
+    await sqlite.sweep(NOON + RETAIN + HOUR, 10)
+    assert ledger_of(sqlite, process) is None
     with pytest.raises(KeyError):
         await sqlite.read_chunk(process.id, "reply-1", 0)
 

@@ -106,13 +106,11 @@ class SqliteStore(SqliteReader):
 
     async def sweep(self, now: int, limit: int) -> int:
         """See `Upkeep.sweep`."""
-        swept = [
-            await self._forget("past", partial(sweeping.past, now), partial(sweeping.processes, now), limit),
-            await self._in_steps(partial(sweeping.keys, now), limit),
-            await self._in_steps(partial(sweeping.graves, now), limit),
-        ]
+        swept = [await self._forget("past", partial(sweeping.past, now), partial(sweeping.processes, now), limit)]
         if swept[0]:
-            self._pace.at_once("loose")  # the chunks of what was buried
+            self._pace.at_once("loose")  # the chunks of what was buried; said here, as what follows may fail
+        swept.append(await self._in_steps(partial(sweeping.keys, now), limit))
+        swept.append(await self._in_steps(partial(sweeping.graves, now), limit))
         for part in Part:
             find, forget = partial(shedding.due, part, now), partial(shedding.parts, part, now)
             swept.append(await self._forget(f"due {part:d}", find, forget, limit))
@@ -127,27 +125,31 @@ class SqliteStore(SqliteReader):
     async def _forget(
         self, kind: str, find: sweeping.Find, forget: Callable[[Sequence[bytes]], Action], limit: int
     ) -> int:
-        found, swept = await self._find(kind, find, limit), 0
+        found, seconds = await self._find(kind, find, limit)
+        swept = 0
         while swept < len(found):
             swept += await self._do(forget(found[swept:]), _STEP)
+        if swept < limit:
+            self._pace.stepped_over_much(kind, seconds)
         return swept
 
-    async def _find(self, kind: str, find: sweeping.Find, limit: int) -> list[bytes]:
-        """Look for processes beside what is written, if it is time."""
+    async def _find(self, kind: str, find: sweeping.Find, limit: int) -> tuple[list[bytes], float]:
+        """Look for processes beside what is written, if it is time, and the seconds that it took. Whoever asks tells
+        the pace when all that was found is forgotten: a pause before would keep what a full disk did not let go."""
         if not self._pace.is_due(kind):
-            return []
-        found, seconds = await self._look(partial(sweeping.timed, partial(find, limit)))
-        if len(found) < limit:
-            self._pace.stepped_over_much(kind, seconds)
+            return [], 0.0
+        found: tuple[list[bytes], float] = await self._look(partial(sweeping.timed, partial(find, limit)))
         return found
 
     async def _sweep_chunks(self, now: int, limit: int) -> int:
         youngest = first_id(now - ORPHAN_AGE)
-        loose = await self._find("loose", partial(sweeping.loose, youngest), limit)
+        loose, seconds = await self._find("loose", partial(sweeping.loose, youngest), limit)
         swept = 0
         for start in range(0, len(loose), sweeping.PROCESSES):
             some = loose[start : start + sweeping.PROCESSES]
             swept += await self._in_steps(partial(sweeping.chunks, some), limit - swept)
+        if max(len(loose), swept) < limit:  # else there may be more: an id has many
+            self._pace.stepped_over_much("loose", seconds)
         return swept
 
     async def _give_back(self) -> None:

@@ -35,7 +35,7 @@ class Step(NamedTuple):
 
 class Pace:
     """When to look for what can be forgotten: looks that step over much, and find little, take a hundredth of the time
-    at most."""
+    of a processor at most, and a tenth of the time where they wait for a disk."""
 
     def __init__(self) -> None:
         self._not_before: dict[str, float] = {}  # by what is looked for
