@@ -127,8 +127,12 @@ class Hub(Host):
         if lease.owner in self._departed:
             return  # said by one who is gone, and read only now
         await super().renew(lease)
-        if lease.owner not in self._departed:
-            self._until[lease.owner] = lease.until
+        if lease.owner in self._departed:
+            return
+        if (until := self._until.get(lease.owner)) is not None and until < self._clock.boottime():
+            # Its term is over, and it is about to say what it holds: what it was lent until then would come on top.
+            self._lapse(lease.owner)
+        self._until[lease.owner] = lease.until
 
     def committed(self, guest: Guest, told: Told) -> None:
         """See `Host.committed`."""
@@ -235,12 +239,8 @@ class Hub(Host):
         """Give up the workers whose lease has run out: they can no longer send."""
         now = self._clock.boottime()
         for owner, until in self._until.items():
-            if until < now and owner not in self._lapsed:
-                self._lapsed.add(owner)
-                self._telemetry.note("worker_lapsed", "warning", worker=owner)
-                self._take_back(owner)
-                # What it postponed is woken by nobody else.
-                self.tell_all("restock")
+            if until < now:
+                self._lapse(owner)
 
     # What is told.
 
@@ -320,6 +320,14 @@ class Hub(Host):
         self._awaited.discard(owner)
         if not self._awaited:
             self.arrived.set()
+
+    def _lapse(self, owner: str) -> None:
+        if owner not in self._lapsed:
+            self._lapsed.add(owner)
+            self._telemetry.note("worker_lapsed", "warning", worker=owner)
+            self._take_back(owner)
+            # What it postponed is woken by nobody else.
+            self.tell_all("restock")
 
     def _forget(self, owner: str) -> None:
         self._arrive(owner)

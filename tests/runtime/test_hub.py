@@ -151,6 +151,29 @@ async def test_a_worker_whose_lease_ran_out_is_lent_nothing_until_it_says_what_i
     await eventually(lambda: first.all("lend")[1:] == [("lend", "r", 1)])
 
 
+async def test_a_worker_that_renews_its_lease_too_late_is_lent_nothing_until_it_says_what_it_holds(hub: Hub) -> None:
+    clock: Any = hub._clock
+    first, second = Ear(hub, "a"), Ear(hub, "b")
+    await hub.renew(Lease("b", clock.boot_id, clock.boottime() + 100))
+    await hub.renew(Lease("a", clock.boot_id, clock.boottime() + 10))
+    hub.heard(first, ("want", "r", 3, 1))
+    await eventually(lambda: first.all("lend") == [("lend", "r", 1)])
+    hub.heard(second, ("want", "r", 3, 2))
+    hub.heard(first, ("want", "r", 3, 1))  # none is left for it now
+    clock.nanoseconds += 11  # and nobody has looked at the leases since
+    await hub.renew(Lease("a", clock.boot_id, clock.boottime() + 10))
+    hub.heard(second, ("give_back", "r", 2))
+    assert len(first.all("lend")) == 1, "it would have more than it is going to say"
+    assert second.all("restock") == [("restock",)]
+    hub.heard(first, ("hold", "", [("r", 3, 0)]))
+    hub.heard(first, ("want", "r", 3, 3))
+    await eventually(lambda: first.all("lend")[1:] == [("lend", "r", 3)])
+    await hub.renew(Lease("a", clock.boot_id, clock.boottime() + 10))
+    hub.heard(first, ("give_back", "r", 1))
+    hub.heard(first, ("want", "r", 3, 1))
+    assert first.all("lend")[2:] == [("lend", "r", 1)], "renewed in time, it goes on"
+
+
 async def test_a_worker_that_is_gone_is_short_of_nothing_and_takes_nothing_whatever_it_still_said(hub: Hub) -> None:
     first, second = Ear(hub, "a"), Ear(hub, "b")
     hub.heard(first, ("serving",))
