@@ -181,10 +181,12 @@ ACCEPTED_FIELDS = Process._fields[: Process._fields.index("state")]
 
 
 class Tombstone(NamedTuple):
-    """What is left of a process after its retention: enough to answer 410 to who might have read it."""
+    """What is left of a process after its retention: enough to answer 410 to who might have read it, and to find what
+    else bears its request."""
 
     id: str
     resource: str
     caller: str | None
     promise: str
     until_at: int
+    parent_id: str | None = None  # an earlier release did not keep it

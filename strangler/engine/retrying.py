@@ -141,17 +141,21 @@ class Retries:
         return change.process
 
     async def _others_of(self, process: Process) -> Sequence[Process]:
-        """All other processes with its request that are known to be: the first one that is kept, and what was made of
-        each. Of whom a forgotten one was made is forgotten with it, so what is beside it is not found."""
-        first = process
-        while first.parent_id is not None and isinstance(parent := await self._store.process(first.parent_id), Process):
-            first = parent
-        family = [first]
-        if first.parent_id is not None:  # it is forgotten; what else was made of it may not be
-            family += [one for one in await self._made_of(first.parent_id, None) if one.id != first.id]
-        for one in family:  # it grows meanwhile
-            family += await self._made_of(one.id, one.created_at)
-        return [one for one in family if one.id != process.id]
+        """All other processes with its request that are known to be: those of which it was made, and what was made of
+        each, also where one between them is forgotten, for as long as a tombstone tells whose try that was."""
+        kept, bearers, last = {process.id: process}, [process.id], process.parent_id
+        while last is not None:
+            bearers.append(last)
+            parent = await self._store.process(last)
+            if isinstance(parent, Process):
+                kept[parent.id] = parent
+            last = parent.parent_id if parent is not None else None
+        for bearer in bearers:  # it grows meanwhile
+            made = await self._made_of(bearer, kept[bearer].created_at if bearer in kept else None)
+            kept.update({one.id: one for one in made})
+            tries = [*(one.id for one in made), *await self._desk.forgotten_tries(bearer)]
+            bearers += [one for one in tries if one not in bearers]
+        return [one for one in kept.values() if one.id != process.id]
 
     async def _made_of(self, process_id: str, since: int | None) -> list[Process]:
         """What was made by trying a process of an instant again; an older release kept no index of it."""

@@ -59,6 +59,10 @@ class Desk(Protocol):
         """What belongs to a process; None: there is none."""
         ...
 
+    async def forgotten_tries(self, process_id: str) -> Sequence[str]:
+        """The ids of forgotten processes that were made by trying this one again, of which something is left."""
+        ...
+
 
 class Command(NamedTuple):
     """What somebody is about to do."""

@@ -228,6 +228,11 @@ class MemoryStore(MemoryUpkeep):
         page = sorted(found, key=_id, reverse=True)[: search.limit]
         return Found(page, len(self._entries), page[-1].id if len(found) > len(page) else None)
 
+    async def forgotten_tries(self, process_id: str) -> Sequence[str]:
+        """See `Desk.forgotten_tries`."""
+        self._require_open()
+        return sorted(grave.id for grave in self._tombstones.values() if grave.parent_id == process_id)
+
     async def carried(self, process_id: str) -> Carried | None:
         """See `Desk.carried`."""
         ledger = self.one(process_id)

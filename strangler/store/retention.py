@@ -41,7 +41,8 @@ def subject(commit: Commit) -> str:
 
 def tombstone(process: Process, retain_until_at: int) -> Tombstone:
     """What is left of a process: for as long again as it was kept."""
-    return Tombstone(process.id, process.resource, process.caller, process.promise, retain_until_at + process.retain)
+    until_at = retain_until_at + process.retain
+    return Tombstone(process.id, process.resource, process.caller, process.promise, until_at, process.parent_id)
 
 
 def part_until(process: Process, retain_until_at: int, part: Part) -> int | None:

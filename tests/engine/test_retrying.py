@@ -137,30 +137,58 @@ async def test_what_else_was_made_of_a_request_stands_in_the_way_although_the_fi
     world = World(kept_for(1.0))
     await world.lease.renew()
     world.upstream.script = [Reply(422), Reply(422), Reply(200)]
-    store, clock = world.store, world.clock
-    retries = Retries(
-        *(store, store, store, store, world.notifier, clock, world.means.ids),
+    retries = retries_of(world)
+    first = await world.ended((await world.accepted()).id)
+    world.load(kept_for(3600.0))
+    second, third = await tried_again(world, retries, first), await tried_again(world, retries, first)
+    assert (second.effect, third.effect) == (Effect.NONE, Effect.APPLIED)
+    await forgotten(world, first)
+    found = await retries.retry(second.id, force=False)
+    assert isinstance(found, Obstacle)
+    assert third.id in found.why
+
+
+async def test_it_stands_in_the_way_however_many_tries_between_the_two_are_forgotten() -> None:
+    world = World(kept_for(1.0))
+    await world.lease.renew()
+    world.upstream.script = [*[Reply(422)] * 4, Reply(200)]
+    retries = retries_of(world)
+    first = await world.ended((await world.accepted()).id)
+    second, third = await tried_again(world, retries, first), await tried_again(world, retries, first)
+    world.load(kept_for(3600.0))
+    of_second, of_third = await tried_again(world, retries, second), await tried_again(world, retries, third)
+    assert (of_second.effect, of_third.effect) == (Effect.NONE, Effect.APPLIED)
+    await forgotten(world, first, second, third)
+    found = await retries.retry(of_second.id, force=False)
+    assert isinstance(found, Obstacle)
+    assert of_third.id in found.why
+
+
+def retries_of(world: World) -> Retries:
+    """What makes new processes of old ones there."""
+    store = world.store
+    return Retries(
+        *(store, store, store, store, world.notifier, world.clock, world.means.ids),
         route_of=world.routes.get,
         revision=lambda: None,
         wake=world.executor.wake,
     )
 
-    async def tried_again(process: Process) -> Process:
-        new = await retries.retry(process.id, force=False)
-        assert isinstance(new, Process)
-        clock.pass_(0.001)
-        return await world.ended(new.id)
 
-    first = await world.ended((await world.accepted()).id)
-    world.load(kept_for(3600.0))
-    second, third = await tried_again(first), await tried_again(first)
-    assert (second.effect, third.effect) == (Effect.NONE, Effect.APPLIED)
-    clock.pass_(1)
-    await store.sweep(clock.now(), 10)
-    assert isinstance(await store.process(first.id), Tombstone)
-    found = await retries.retry(second.id, force=False)
-    assert isinstance(found, Obstacle)
-    assert third.id in found.why
+async def tried_again(world: World, retries: Retries, process: Process) -> Process:
+    """What was made of a process, ended."""
+    new = await retries.retry(process.id, force=False)
+    assert isinstance(new, Process)
+    world.clock.pass_(0.001)
+    return await world.ended(new.id)
+
+
+async def forgotten(world: World, *processes: Process) -> None:
+    """What is kept for a second is no longer there."""
+    world.clock.pass_(1)
+    await world.store.sweep(world.clock.now(), 10)
+    for process in processes:
+        assert isinstance(await world.store.process(process.id), Tombstone)
 
 
 def kept_for(seconds: float) -> Route:

@@ -100,7 +100,8 @@ class Model:
                 process = self.processes.pop(process_id)
                 del self.retained[process_id]
                 self.evidence.pop(process_id, None)
-                left = Tombstone(process_id, process.resource, process.caller, process.promise, until + process.retain)
+                until_at, parent = until + process.retain, process.parent_id
+                left = Tombstone(process_id, process.resource, process.caller, process.promise, until_at, parent)
                 self.tombstones[process_id] = left
         for place, held in list(self.keys.items()):
             if held.expires_at is not None and held.expires_at <= now:

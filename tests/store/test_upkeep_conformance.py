@@ -210,6 +210,21 @@ async def test_a_process_past_its_retention_becomes_a_tombstone_and_then_nothing
     assert await store.process(process.id) is None
 
 
+async def test_a_tombstone_tells_of_which_process_it_was_another_try(store: Store) -> None:
+    first = after(await finished_process(store))
+    accepted = await done(store, make.accept(make.draft(parent_id=first.id)))
+    await done(store, make.finish(after(await done(store, make.claim(after(accepted), at=NOON))), at=NOON))
+    again = after(accepted)
+    assert await store.forgotten_tries(first.id) == [], "it is still there"
+    await store.sweep(NOON + RETAIN, 100)
+    grave = await store.process(again.id)
+    assert isinstance(grave, Tombstone)
+    assert grave.parent_id == first.id
+    assert await store.forgotten_tries(first.id) == [again.id]
+    assert await store.forgotten_tries(again.id) == []
+    assert await store.forgotten_tries("no id") == []
+
+
 async def test_a_sweep_takes_no_more_than_it_is_told(store: Store) -> None:
     for _ in range(5):
         await finished_process(store)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from strangler.domain.errors import OperatorError, StoreUnavailable
 from strangler.ports import AuditQuery, Carried, Recorded, Search
-from strangler.store.ids import is_id
+from strangler.store.ids import asked_id, id_text, is_id
 from strangler.store.sqlite import desk
 from strangler.store.sqlite.connection import Connection, open_reader
 from strangler.store.sqlite.ledgers import SqliteLedgers
@@ -50,6 +50,10 @@ class DeskReads:
         """See `Desk.carried`."""
         return self.read(partial(_carried, process_id))
 
+    def forgotten_tries(self, process_id: str) -> Awaitable[Sequence[str]]:
+        """See `Desk.forgotten_tries`."""
+        return self.read(partial(_forgotten_tries, process_id))
+
     def close(self) -> None:
         """Wait for what is being read, and close; blocks."""
         self._thread.shutdown()
@@ -70,3 +74,8 @@ def _carried(process_id: str, connection: Connection) -> Carried | None:
     if ledger is None:
         return None
     return Carried(ledger.attempts, ledger.evidence, ledger.exceptions, ledger.sealed, ledger.retain_until_at)
+
+
+def _forgotten_tries(process_id: str, connection: Connection) -> Sequence[str]:
+    found = connection.rows("SELECT id FROM tombstone WHERE parent_id = ? ORDER BY id", (asked_id(process_id),))
+    return [id_text(key) for (key,) in found]

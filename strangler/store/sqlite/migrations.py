@@ -32,6 +32,7 @@ _FILES = (
     "0008_probe.sql",
     "0009_retention.sql",
     "0010_credentials.sql",
+    "0011_family.sql",
 )
 
 

@@ -210,6 +210,10 @@ class SqliteReader:
         """See `Desk.carried`."""
         return await self._at_desk().carried(process_id)
 
+    async def forgotten_tries(self, process_id: str) -> Sequence[str]:
+        """See `Desk.forgotten_tries`."""
+        return await self._at_desk().forgotten_tries(process_id)
+
     async def commands(self, query: AuditQuery) -> Sequence[Recorded]:
         """See `Audit.commands`."""
         return await self._at_desk().commands(query)

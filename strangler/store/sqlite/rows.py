@@ -285,12 +285,14 @@ def process_of(row: Sequence[Any]) -> Process:
     return Process._make(values)
 
 
-TOMBSTONE_COLUMNS = "id, resource, caller, promise, until_at"
+TOMBSTONE_COLUMNS = "id, resource, caller, promise, until_at, parent_id"
 
 
 def tombstone_of(row: Sequence[Any]) -> Tombstone:
     """A tombstone from its columns."""
-    return Tombstone(id_text(row[0]), *row[1:])
+    process_id, resource, caller, promise, until_at, parent = row
+    parent_id = id_text(parent) if parent is not None else None
+    return Tombstone(id_text(process_id), resource, caller, promise, until_at, parent_id)
 
 
 KEY_COLUMNS = "scope, key, fingerprint, process_id, expires_at"

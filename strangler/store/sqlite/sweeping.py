@@ -74,8 +74,9 @@ _STILL_PAST = Statement(
     ("id",),
 )
 _BURY = Statement(
-    "INSERT OR REPLACE INTO tombstone (id, resource, caller, promise, until_at) "
-    "SELECT id, resource, caller, promise, retain_until_at + retain FROM process WHERE id IN (VALUES {values})",
+    "INSERT OR REPLACE INTO tombstone (id, resource, caller, promise, until_at, parent_id) "
+    "SELECT id, resource, caller, promise, retain_until_at + retain, parent_id FROM process "
+    "WHERE id IN (VALUES {values})",
     ("id",),
 )
 _BELONGINGS = (
