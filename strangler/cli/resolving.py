@@ -15,7 +15,8 @@ def add_parsers(verbs: Any) -> None:
     resolve = verbs.add_parser(
         "resolve",
         help="say how a process in doubt ended",
-        description="Says how a process ended of which nobody knows what it did. What asked for a person is closed.",
+        description="Says how a process ended of which nobody knows what it did, or one that is still to be sent "
+        "while its route is on hold. What asked for a person is closed.",
     )
     resolve.add_argument("id", metavar="ID", help="its id, or its URL")
     resolve.add_argument("--as", dest="end", required=True, choices=("completed", "failed", "rejected"))

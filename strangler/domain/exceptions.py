@@ -83,10 +83,15 @@ def _settling(process: Process | None, now: int) -> tuple[Action, ...]:
     return (*ends, Action.REPEAT) if may_repeat(process, now) else ends
 
 
-def may_end(process: Process, state: State) -> bool:
-    """Whether a person may say how a process ended: nobody knows, or nobody is going to find out."""
+def may_end(process: Process, state: State, *, held: bool = False) -> bool:
+    """Whether a person may say how a process ended: nobody knows, or nobody is going to find out.
+
+    ``held``: its route is on hold, so what is to be sent stays here. The legacy system may have done it already: a
+    store that was restored from a copy does not know what was sent since.
+    """
     forsaken = process.due_at is None and process.owner is None
-    return (process.state is State.IN_DOUBT or forsaken) and state in TABLE[process.state].get(Finish, ())
+    stays = held and process.state in (State.RECEIVED, State.WAITING)
+    return (process.state is State.IN_DOUBT or forsaken or stays) and state in TABLE[process.state].get(Finish, ())
 
 
 def may_repeat(process: Process, now: int) -> bool:

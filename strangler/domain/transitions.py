@@ -45,6 +45,7 @@ TABLE: Mapping[State | None, Mapping[type, frozenset[State]]] = {
         Report: frozenset({State.RECEIVED}),
         Cancel: frozenset({State.CANCELLED}),
         Expire: frozenset({State.EXPIRED}),
+        Finish: _ENDS,  # only by a person's word: it happened on another way
     },
     State.PROCESSING: {
         Postpone: frozenset({State.WAITING}),
@@ -57,7 +58,7 @@ TABLE: Mapping[State | None, Mapping[type, frozenset[State]]] = {
         Claim: frozenset({State.PROCESSING}),
         Report: frozenset({State.WAITING}),
         Doubt: frozenset({State.IN_DOUBT}),  # only while it is not sure that no earlier attempt did anything
-        Finish: frozenset({State.FAILED}),
+        Finish: _ENDS,  # failed, or by a person's word
         Cancel: frozenset({State.CANCELLED}),  # only while no earlier attempt is unresolved
         Expire: frozenset({State.EXPIRED}),  # likewise
     },

@@ -17,8 +17,8 @@ _WITHDRAWN = frozenset({State.CANCELLED, State.EXPIRED})
 
 
 def latency(process: Process) -> float | None:
-    """Seconds from acceptance to the end; None where it has not ended, or was withdrawn, which says nothing."""
-    if process.finished_at is None or process.state in _WITHDRAWN:
+    """Seconds from acceptance to the end; None where it has not ended, or was never sent, which says nothing."""
+    if process.finished_at is None or process.state in _WITHDRAWN or not process.tries:
         return None
     return (process.finished_at - process.created_at) / 1000
 

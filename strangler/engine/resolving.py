@@ -1,4 +1,6 @@
-"""A person settles a process of which nobody knows what it did: says how it ended, or that it surely did not happen."""
+"""A person settles a process of which nobody knows what it did: says how it ended, or that it surely did not happen.
+
+So it is with one that is still to be sent, once its route is on hold: the legacy system may have done it already."""
 
 from __future__ import annotations
 
@@ -52,16 +54,24 @@ class Resolving:
     Args:
         pauses: while calls were paused the clock of a deadline stood still.
         wake: look for due processes of a route at an instant.
+        held: whether a route is on hold.
     """
 
     def __init__(
-        self, store: ProcessStore, notifier: Notifier, clock: Clock, pauses: Pauses, wake: Callable[[str, int], None]
+        self,
+        store: ProcessStore,
+        notifier: Notifier,
+        clock: Clock,
+        pauses: Pauses,
+        wake: Callable[[str, int], None],
+        held: Callable[[str], bool],
     ) -> None:
         self._store = store
         self._notifier = notifier
         self._clock = clock
         self._pauses = pauses
         self._wake = wake
+        self._held = held
         self._apart = Apart()
 
     async def end(self, process_id: str, resolution: Resolution, who: str, why: str) -> Resolved:
@@ -78,8 +88,10 @@ class Resolving:
         )
 
         def decide(process: Process) -> Transition | str:
-            if may_end(process, resolution.state):
+            if may_end(process, resolution.state, held=self._held(process.route)):
                 return finish
+            if process.state in (State.RECEIVED, State.WAITING):
+                return f"it is {process.state}, and will be sent: put its route on hold first"
             return f"it is {process.state}: only what nobody is going to settle is resolved by hand"
 
         said = {"who": who, "why": why}

@@ -8,6 +8,7 @@ from typing import Any
 
 from strangler.domain.delivery import parse_delivery_id
 from strangler.engine.exceptions import ExceptionDesk, OpenCounts
+from strangler.engine.gates import Gatekeeper
 from strangler.engine.notify import Notifier
 from strangler.engine.pauses import Pauses
 from strangler.engine.reconcile import Reconciler
@@ -37,13 +38,14 @@ class Review:
         clock: Clock,
         pauses: Pauses,
         wake: Callable[[str, int], None],
+        gates: Gatekeeper,
         telling: Telling,
         telemetry: Telemetry,
     ) -> None:
         self._store = store
         self._telling = telling
         self._counts = OpenCounts(store.exceptions)
-        self._resolving = Resolving(store, notifier, clock, pauses, wake)
+        self._resolving = Resolving(store, notifier, clock, pauses, wake, lambda route: gates.held(route) is not None)
         self._desk = ExceptionDesk(store.exceptions, store, self._resolving, clock, pauses, self._redrive)
         self._reconciler = Reconciler(store.examiner, store.exceptions, clock, telemetry)
         telemetry.watch_exceptions(lambda: self._counts.latest)

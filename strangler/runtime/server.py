@@ -79,7 +79,7 @@ class Server:
         self._rooms = Rooms(self._frame(clock, pauses))
         self._supervisor = Supervisor(self._rooms.means, self._rooms.executor, self._rooms.concluder)
         self._review = Review(
-            store, self._rooms.notifier, clock, pauses, self._rooms.executor.wake, self._telling, telemetry
+            store, self._rooms.notifier, clock, pauses, self._rooms.executor.wake, self._gates, self._telling, telemetry
         )
         self._pass, self._operations = self._desk(clock, pauses)
         telemetry.watch_wal(store.wal_size)

@@ -122,7 +122,14 @@ class StoreProcess:
         self._executes = AllWorkers(self._hub)
         self._supervisor = self._supervision(notifier)
         self._review = Review(
-            self._store, notifier, self._clock, self._hub.pauses, self._executes.wake, self._telling, telemetry
+            self._store,
+            notifier,
+            self._clock,
+            self._hub.pauses,
+            self._executes.wake,
+            self._hub.gates,
+            self._telling,
+            telemetry,
         )
         self._pass, self._operations = self._desk(notifier)
         telemetry.watch_queues(lambda: self._hub.lanes.readings(self._clock.now()))

@@ -29,12 +29,14 @@ class Counter(Scene):
         self.woken: list[tuple[str, int]] = []
         self.redriven: list[ExceptionEntry] = []
         self.redrive_refusal: str | None = None
+        self.on_hold: set[str] = set()
         self.resolving = Resolving(
             self.store,
             self.notifier,
             self.clock,
             self.pauses,
             lambda route, due_at: self.woken.append((route, due_at)),
+            lambda route: route in self.on_hold,
         )
         self.desk = ExceptionDesk(
             self.store.exceptions, self.store, self.resolving, self.clock, self.pauses, self._redrive
@@ -128,6 +130,37 @@ async def test_what_is_not_in_doubt_is_not_settled_by_hand(transitions: tuple[ob
         assert isinstance(refused, Unsettled)
         assert process.state in refused.why
     assert await counter.store.process(process.id) == process
+
+
+@pytest.mark.parametrize("transitions", [(), (*SENT, Postpone(5, "429"))])
+@pytest.mark.parametrize(
+    ("state", "effect"),
+    [(State.COMPLETED, Effect.APPLIED), (State.REJECTED, Effect.NONE), (State.FAILED, Effect.UNKNOWN)],
+)
+async def test_what_is_to_be_sent_is_ended_by_hand_once_its_route_is_on_hold(
+    transitions: tuple[object, ...], state: State, effect: Effect
+) -> None:
+    counter = Counter()
+    process = await counter.process(*transitions)  # type: ignore[arg-type]
+    resolution = Resolution(state=state, evidence="register, entry 17")
+    refused = await counter.resolving.end(process.id, resolution, "ann", "it is there")
+    assert isinstance(refused, Unsettled)
+    assert "on hold first" in refused.why
+    counter.on_hold.add(process.route)
+    ended = await counter.resolving.end(process.id, resolution, "ann", "it is there")
+    assert isinstance(ended, Process)
+    assert (ended.state, ended.effect, ended.due_at, ended.result_status) == (state, effect, None, None)
+    assert ended.attempts == process.attempts
+
+
+@pytest.mark.parametrize("transitions", [SENT, (*SENT, finish())])
+async def test_what_is_with_the_legacy_system_is_not_ended_by_hand_on_hold_either(
+    transitions: tuple[object, ...],
+) -> None:
+    counter = Counter()
+    process = await counter.process(*transitions)  # type: ignore[arg-type]
+    counter.on_hold.add(process.route)
+    assert isinstance(await counter.resolving.end(process.id, FOUND, "ann", "saw it"), Unsettled)
 
 
 async def test_a_process_that_nothing_is_going_to_settle_is_failed_by_hand() -> None:

@@ -27,7 +27,9 @@ class Audited(Scene):
     def __init__(self) -> None:
         super().__init__()
         self.reconciler = Reconciler(self.store.examiner, self.store.exceptions, self.clock, self.instrument)
-        resolving = Resolving(self.store, self.notifier, self.clock, self.pauses, lambda route, due_at: None)
+        resolving = Resolving(
+            self.store, self.notifier, self.clock, self.pauses, lambda route, due_at: None, lambda route: False
+        )
 
         async def redrive(*_: object) -> str | None:
             return None

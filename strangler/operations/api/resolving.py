@@ -50,7 +50,8 @@ def endpoints(resolving: Resolving, promise_of: Callable[[str], Promise | None])
             method="POST",
             path="/processes/{id}/resolve",
             name="resolveProcess",
-            about="Says how a process ended of which nobody knows what it did; its exceptions are closed with it.",
+            about="Says how a process ended of which nobody knows what it did, or that is still to be sent and on "
+            "hold; its exceptions are closed with it.",
             role=Role.OPERATOR,
             handle=resolved,
             body={"as": one_of(_ENDS), **OUTCOME},
