@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from strangler.config.advice import advise
 from strangler.config.callback_advice import advise_on_callbacks
 from strangler.config.crosscheck import check_routes
 from strangler.config.document import MAX_BYTES, read_document
+from strangler.config.environment import mistyped
 from strangler.config.files import Reading, Stamps, policy_files, why
 from strangler.config.located import Finding, KeyPath, Node, Place, PolicyErrors, Report, below_any, nearest, told_once
 from strangler.config.receivers import build_receiver
@@ -102,12 +103,14 @@ def load_policy(
     lease: float = LEASE,
     kept: Sources | None = None,
     public_url: bool = False,
+    referenced: Collection[str] = (),
 ) -> Loaded:
     """The table that policy files, and folders of them, make together.
 
     Offline, variables, schemas and certificates that cannot be resolved are notes; the table is then good for
     checking only. ``kept`` stands in for what lies under ``paths`` now; secrets are read anew all the same.
-    ``public_url``: whether there is one for all routes beside what the environment says.
+    ``public_url``: whether there is one for all routes beside what the environment says. ``referenced``: those of its
+    variables that are known to be no settings.
 
     Raises:
         PolicyErrors: it does not load; the text is the full report.
@@ -122,6 +125,7 @@ def load_policy(
         raise PolicyErrors(errors, reading.stamps)
     advise(table, load.route_sections, load.upstream_sections, public_url)
     advise_on_callbacks(table, load.route_sections, load.receiver_sections)
+    load.report.findings.extend(mistyped(environ, {*load.variables.named, *referenced}))
     sources = Sources(load.files, reading.sources)
     return Loaded(table, told_once(load.report.findings), load.promises, reading.stamps, sources, load.holds_secrets)
 

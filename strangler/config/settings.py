@@ -331,3 +331,6 @@ _FLAGS = (
         partial(_duration, least=_SHORTEST_LEASE),
     ),
 )
+
+VARIABLES = frozenset(flag.variable for flag in _FLAGS)
+"""The environment variables that are settings of `serve`."""

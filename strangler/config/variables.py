@@ -49,6 +49,7 @@ class Variables:
         self._reading = reading
         self._offline = offline
         self._numbers = count(1)
+        self.named: set[str] = set()  # those of the environment that were asked for, be they there or not
 
     def insert(self, root: Node, report: Report) -> Node:
         """The same values with all variables in their places; what is wrong goes to the report.
@@ -106,6 +107,7 @@ class Variables:
         name, given, default = name.partition(":-") if kind == "env" else (name, "", "")
         if kind not in ("env", "secret-env") or not _NAME.fullmatch(name):
             raise ValueError(_FORMS)
+        self.named.add(name)
         found = self._environ.get(name)
         if found and not is_text(found):
             raise ValueError(f"what the environment has as {name} is not UTF-8")

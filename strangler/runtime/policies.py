@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from strangler.config import promise as promises
+from strangler.config.environment import ENVIRONMENT
 from strangler.config.files import Stamps
 from strangler.config.load import Loaded, Sources, load_policy
 from strangler.config.located import PolicyErrors
@@ -58,7 +59,16 @@ def read_policy(
     Raises:
         PolicyErrors: it does not load.
     """
-    return load_policy(paths, environ, lease=settings.lease, kept=kept, public_url=settings.public_url is not None)
+    # A flag may have taken the identity key from a variable.
+    key_from = {name for name, value in environ.items() if value == settings.identity_key}
+    return load_policy(
+        paths,
+        environ,
+        lease=settings.lease,
+        kept=kept,
+        public_url=settings.public_url is not None,
+        referenced=key_from,
+    )
 
 
 def read_first(settings: Settings, paths: Sequence[Path], environ: Mapping[str, str]) -> Loaded | PolicyErrors:
@@ -246,6 +256,9 @@ class Policies(PolicyInForce):
         self._seen = loaded.stamps
         await self.recollect()
         await self._enforce(loaded)
+        for finding in loaded.warnings:
+            if finding.place == ENVIRONMENT:
+                self._instrument.note("variable_unknown", "warning", detail=finding.text)
         if self._refused_first is not None:
             self._instrument.policy_refused(self._refused_first)
 
