@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from strangler.domain.exchange import Peer, Request
-from strangler.policy.match import Matched, compile_table, host_name
+from strangler.policy.match import Matched, ResourcePath, compile_table, host_name
 from strangler.policy.model import Mode, Rollout, Route
 from tests.policy.builders import a_route, a_table
 
@@ -164,6 +164,14 @@ def test_a_host_without_the_path_falls_through_to_the_wider_one() -> None:
     assert winner(*routes, path="/x", fields={b"host": b"a.example.org"}) == "ending"
 
 
+@pytest.mark.parametrize(
+    "host", [b"b.example.org", b"xa.example.org", b"a.example.com", b"a-long-name.elsewhere.example"]
+)
+def test_a_host_that_merely_resembles_one_of_a_route_is_another(host: bytes) -> None:
+    assert winner(a_route("exact", "/x", hosts=("a.example.org",)), path="/x", fields={b"host": host}) is None
+    assert winner(a_route("ending", "/x", hosts=("*.a.example.org",)), path="/x", fields={b"host": host}) is None
+
+
 def test_a_given_host_is_taken_instead_of_the_field() -> None:
     matcher = compile_table(a_table(a_route("r", "/a", hosts=("one",))))
     assert matcher.match("GET", b"one", b"/a", None, {b"host": b"other"}.get).route is not None
@@ -263,6 +271,16 @@ def test_resources_are_those_of_recorded_routes_with_their_hosts() -> None:
     assert matcher.resource_at("GET", b"anything", b"/gone") is not None
 
 
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_a_resource_that_one_route_serves_on_all_hosts_is_there_on_all_of_them(order: slice) -> None:
+    routes = [
+        a_route("limited", "/a", mode=Mode.ASYNC, resource="/ones", hosts=("a.example.org",)),
+        a_route("everywhere", "/b", mode=Mode.ASYNC, resource="/ones"),
+    ]
+    matcher = compile_table(a_table(*routes[order]))
+    assert matcher.resource_at("GET", b"elsewhere", b"/ones") is not None
+
+
 def test_the_host_of_a_request_is_looked_up_only_where_it_matters() -> None:
     limited = a_route("one", "/a", mode=Mode.ASYNC, resource="/ones", hosts=("a",))
     matcher = compile_table(a_table(limited, a_route("two", "/b", mode=Mode.ASYNC, resource="/twos")))
@@ -278,6 +296,24 @@ def test_the_host_of_a_request_is_looked_up_only_where_it_matters() -> None:
     assert isinstance(found, Matched)
     assert found.route is limited
     assert matcher.match_request(request(b"/a", (b"Host", b"A"))) == found
+
+
+def test_no_spelling_of_a_request_slips_past_what_it_is_for() -> None:
+    recorded = a_route("claims", "/claims", mode=Mode.ASYNC, resource="/claim-submissions")
+    matcher = compile_table(a_table(recorded, a_route("document", "/documents/{id}"), a_route("rest", "/*")))
+
+    def target(path: str) -> ResourcePath | Matched:
+        return matcher.target_of(Request("GET", path.encode(), (), Peer("127.0.0.1", 1), Nothing()))
+
+    for path in ("/claim-submissions", "//claim-submissions", "/x/../claim-submissions", "/%63laim-submissions"):
+        assert target(path) == ("/claim-submissions", None, b"")
+    for path in ("//claims", "/x/../claims", "/%63laims"):
+        matched = target(path)
+        assert isinstance(matched, Matched)
+        assert matched.ambiguous
+    matched = target("/documents//%41b")
+    assert isinstance(matched, Matched)
+    assert (matched.route and matched.route.name, matched.parameters) == ("document", {"id": "Ab"})
 
 
 class Nothing:
