@@ -34,6 +34,7 @@ from strangler.policy.own_errors import in_form
 from strangler.ports import Bodies, Clock, ProcessStore, Respond, Said
 
 _NEVER_AS_IT_CAME = (LEFT_TO_THE_FRONT - {b"content-length"}) | OURS_ALONE
+_VARY: tuple[Header, ...] = ((b"Vary", b"Prefer"),)
 _NOT_SENT: Mapping[str, tuple[str, str, int | None]] = {
     UNREACHABLE: ("upstream-unreachable", "the legacy system could not be reached", None),
     Hindrance.DRAINING: ("draining", "this server is going away", 1),
@@ -310,7 +311,7 @@ class Recording:
             (b"Content-Type", b"application/json"),
             *where,
             (b"Retry-After", b"%d" % retry_after),
-            (b"Vary", b"Prefer"),
+            *(_VARY if route.prefer == "honor" else ()),
             (b"X-Correlation-ID", process.correlation_id.encode()),
             (b"Cache-Control", b"no-store"),
             SOURCE,

@@ -7,6 +7,7 @@ import gzip
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -159,6 +160,14 @@ async def test_an_async_client_gets_its_202_at_once_with_all_that_it_needs(world
     assert head["Strangler-Source"] == "proxy"
     assert "Idempotency-Replayed" not in head
     held.open.set()
+
+
+async def test_an_answer_that_no_wish_changes_does_not_vary_with_wishes() -> None:
+    world = await a_world(replace(a_route(), prefer="ignore"))
+    world.upstream.script = [Reply()]
+    answer = await ask(world, a_request(headers=[(b"Prefer", b"respond-async, wait=5")]), ASYNC)
+    assert answer.status == 202
+    assert fields(answer).keys().isdisjoint({"Vary", "Preference-Applied"})
 
 
 async def test_cancelling_is_offered_to_who_may_and_not_to_another_who_repeats_the_request() -> None:
