@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from strangler.config.access_advice import of_access
 from strangler.config.located import KeyPath, Level
-from strangler.config.path_advice import of_paths
+from strangler.config.path_advice import of_paths, stripped_in_vain
 from strangler.config.scalars import duration_text
 from strangler.config.section import Section
 from strangler.config.unknown import made_up, unknown
+from strangler.config.variables import SecretText
 from strangler.config.wall_advice import of_wall
 from strangler.policy.forwarding import read_by_cgi
 from strangler.policy.model import READS, Mode, Route, Table
@@ -19,6 +21,9 @@ from strangler.policy.pattern import matchable
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # safe, RFC 9110 section 9.2.1
 _MAY_HAVE_DONE_IT = frozenset({500, 502, 504})
 _NEVER_ROUTED = frozenset({"CONNECT", "TRACE"})
+_LIKE_AN_EXPRESSION = re.compile(
+    r"\{\s*([A-Za-z_][\w.]*|(method|path|query|headers|body|caller|process)\b[^{}]*)\s*\}", re.ASCII
+)
 
 
 class Advice(NamedTuple):
@@ -36,6 +41,8 @@ def advise(table: Table, routes: Mapping[str, Section], upstreams: Mapping[str, 
             continue
         for advice in _of_route(route, routes[name], public_url):
             routes[name].complain(*advice)
+    for name in stripped_in_vain(table, routes):
+        routes[name].complain(("rewrite", "strip_prefix"), "has no effect: no path here begins with it", "warning")
     used = {route.upstream.name for route in table.routes.values()}
     used |= {probe.upstream.name for route in table.routes.values() if (probe := route.call.probe) and probe.upstream}
     if table.default is not None:
@@ -63,6 +70,7 @@ def _of_route(route: Route, section: Section, public_url: bool) -> Iterator[Advi
     yield from _left_idle(route, section)
     yield from _probed(route)
     yield from _read_alike(route)
+    yield from _sent_as_it_stands(route)
     if not unknown(section.node.at(("match", "path"))):
         for keys, text in of_paths(route):
             yield Advice(keys, text)
@@ -161,12 +169,7 @@ def _probed(route: Route) -> Iterator[Advice]:
 
 def _read_alike(route: Route) -> Iterator[Advice]:
     """Headers for the upstream that are two here, and one to a program behind CGI or WSGI."""
-    call, wall = route.call, route.promise.wall
-    given: list[tuple[KeyPath, tuple[tuple[str, str], ...]]] = [(("call",), call.set_headers)]
-    if call.follow is not None:
-        given.append((("call", "follow"), call.follow.set_headers))
-    if call.probe is not None:
-        given.append((("call", "probe"), call.probe.set_headers))
+    wall, given = route.promise.wall, _set_headers(route)
     if wall is not None and wall.wall.request is not None:
         given.append((("translate", "request"), wall.wall.request.set_headers))
     for keys, headers in given:
@@ -176,6 +179,26 @@ def _read_alike(route: Route) -> Iterator[Advice]:
             if first != name:
                 text = f"the same header as {first} to CGI and WSGI: one of the two is lost"
                 yield Advice((*keys, "headers", "set", name), text)
+
+
+def _sent_as_it_stands(route: Route) -> Iterator[Advice]:
+    """Headers for the upstream that hold what looks like an expression, where none is evaluated."""
+    for keys, headers in _set_headers(route):
+        for name, value in headers:
+            if _LIKE_AN_EXPRESSION.search(value) and not isinstance(value, SecretText):
+                where = "; translate.request.headers.set takes expressions" if keys == ("call",) else ""
+                yield Advice((*keys, "headers", "set", name), f"is sent as it stands, with its {{…}}{where}")
+
+
+def _set_headers(route: Route) -> list[tuple[KeyPath, tuple[tuple[str, str], ...]]]:
+    """The headers that are set to fixed values, with the keys below which they stand."""
+    call = route.call
+    given: list[tuple[KeyPath, tuple[tuple[str, str], ...]]] = [(("call",), call.set_headers)]
+    if call.follow is not None:
+        given.append((("call", "follow"), call.follow.set_headers))
+    if call.probe is not None:
+        given.append((("call", "probe"), call.probe.set_headers))
+    return given
 
 
 def _times(route: Route) -> Iterator[Advice]:

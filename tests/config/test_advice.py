@@ -82,12 +82,52 @@ def test_a_sound_policy_gets_no_advice(tmp_path: Path) -> None:
             "async",
             "translate.request.headers.set.X_A: the same header as X-A",
         ),
+        (
+            "call: {headers: {set: {X-Caller: 'by {caller.name}'}}}",
+            "async",
+            "call.headers.set.X-Caller: is sent as it stands, with its {…}; translate.request.headers.set takes",
+        ),
+        (
+            "call: {follow: {headers: {set: {X-Id: '{headers.\"x-id\"}'}}}}",
+            "async",
+            "call.follow.headers.set.X-Id: is sent as it stands, with its {…}",
+        ),
+        ("rewrite: {strip_prefix: /legacy}", "passthrough", "rewrite.strip_prefix: has no effect: no path here begins"),
+        ("rewrite: {strip_prefix: /claims/v1}", "async", "rewrite.strip_prefix: has no effect: no path here begins"),
+        ("rewrite: {strip_prefix: /claim}", "async", "rewrite.strip_prefix: has no effect: no path here begins"),
     ],
 )
 def test_what_is_unwise_is_a_warning_in_its_place(tmp_path: Path, keys: str, mode: str, said: str) -> None:
     (found,) = advice(tmp_path, one_route(QUIET + keys, mode=mode))
     assert said in found
     assert ": warning: " in found
+
+
+@pytest.mark.parametrize("value", ['{"a": 1}', "{3f2504e0-4f89-11d3-9a0c-0305e82c3301}", "{}", "a{2}", "${env:V}"])
+def test_braces_that_are_like_no_expression_are_sent_without_a_word(tmp_path: Path, value: str) -> None:
+    route = one_route(f"{QUIET}call: {{headers: {{set: {{X-A: '{value}', X-B: '${{secret-env:S}}'}}}}}}")
+    assert advice(tmp_path, route, {"V": "v", "S": "{caller.name}"}) == []
+
+
+@pytest.mark.parametrize("path", ["/legacy", "/legacy/v1", "/legacy/*", "/*", "/{tenant}/claims"])
+def test_a_prefix_that_a_path_may_begin_with_is_stripped_without_a_word(tmp_path: Path, path: str) -> None:
+    policy = one_route("rewrite: {strip_prefix: /legacy}", mode="passthrough")
+    assert advice(tmp_path, policy.replace("path: /claims", f"path: ['{path}', /quotes]")) == []
+
+
+def test_a_prefix_that_routes_share_is_stripped_from_one_of_them_at_least(tmp_path: Path) -> None:
+    policy = (
+        UPSTREAM
+        + """
+route_defaults: {upstream: legacy, rewrite: {strip_prefix: /legacy}}
+routes:
+  - {name: one, match: {path: /legacy/claims}}
+  - {name: two, match: {path: /quotes}}
+"""
+    )
+    assert advice(tmp_path, policy) == []
+    [found] = advice(tmp_path, policy.replace("/legacy/claims", "/claims"))
+    assert "rewrite.strip_prefix: has no effect" in found
 
 
 @pytest.mark.parametrize(
