@@ -43,15 +43,14 @@ def copies(tree: Tree, given: int) -> int:
         return 1
     if kind in ("pipe", "subexpression", "index_expression", "projection", "value_projection", "filter_projection"):
         for child in children:
-            if isinstance(child, Mapping):
-                given = copies(child, given)
+            given = copies(child, given)
         return given
     if kind == "function_expression":
         each = max((copies(child, 1) for child in children if child["type"] == "expref"), default=1)
         return each * max(1, sum(copies(child, given) for child in children if child["type"] != "expref"))
     below = [copies(child, given) for child in children if isinstance(child, Mapping)]
     if kind in ("multi_select_list", "multi_select_dict"):
-        return max(1, sum(below))
+        return sum(below)
     return max([given, *below])
 
 
@@ -107,7 +106,7 @@ def wrong_call(tree: Tree) -> str | None:
             meant = get_close_matches(name, Functions.FUNCTION_TABLE, n=1)
             return f"there is no function {name}()" + (f"; did you mean {meant[0]}()?" if meant else "")
         signature = Functions.FUNCTION_TABLE[name]["signature"]
-        variadic = bool(signature) and bool(signature[-1].get("variadic"))
+        variadic = bool(signature[-1].get("variadic"))
         if given < len(signature) or (given > len(signature) and not variadic):
             return f"{name}() takes {len(signature)} values, not {given}"
     return None

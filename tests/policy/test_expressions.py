@@ -54,6 +54,9 @@ def test_an_expression_is_evaluated_over_a_document(text: str, value: object) ->
         ("sort_by(body.a, &b)", None),
         ("len(body)", "there is no function len()"),
         ("lenght(body)", "there is no function lenght(); did you mean length()?"),
+        ("{a: [body.x, lenght(body.y)]}", "there is no function lenght()"),
+        ("body.list[?len(@) > `1`]", "there is no function len()"),
+        ("frobnicate(body)", "there is no function frobnicate()"),
         ("length(body, body)", "length() takes 1 values, not 2"),
         ("join(',')", "join() takes 2 values, not 1"),
         ("not_null(body.a, body.b, body.c)", None),
@@ -95,6 +98,19 @@ def test_a_document_may_only_be_so_deep_and_so_large() -> None:
         Expression("body").evaluate({"body": deep})
     with pytest.raises(ExpressionError, match="more than"):
         Expression("body").evaluate({"body": [0] * MAX_VALUES})
+
+
+def test_what_an_expression_brings_with_it_may_only_be_so_deep() -> None:
+    literal = "[" * MAX_DEPTH + "1" + "]" * MAX_DEPTH
+    with pytest.raises(ExpressionError, match="deep"):
+        Expression(f"`{literal}`").evaluate({})
+
+
+def test_all_that_an_expression_puts_together_counts() -> None:
+    body = [0] * (MAX_VALUES // 4)
+    for text in ("[body, body, body, body]", "{a: body, b: body, c: body, d: body}", "map(&body, [@, @, @, @])"):
+        with pytest.raises(ExpressionError, match="more than"):
+            Expression(text).evaluate({"body": body})
 
 
 def test_a_value_may_not_grow_beyond_the_same_bounds() -> None:
@@ -161,6 +177,28 @@ def test_what_would_make_another_path_of_it_is_an_error(expression: str) -> None
 def test_what_is_wrong_with_a_template_is_said_when_it_is_compiled(template: str) -> None:
     with pytest.raises(ExpressionSyntaxError):
         Template(template, REQUEST_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("text", "parameters"),
+    [
+        ("path.id", {"id"}),
+        ("path.id.more", {"id"}),
+        ('{a: path.id, b: [path."x-y"]}', {"id", "x-y"}),
+        ("not_null(path.a, path.b)", {"a", "b"}),
+        ("path.a | length(@)", {"a"}),
+        ("path", set()),
+        ("body.path.id", set()),
+        ("body.path | path.id", set()),
+        ("body.list[?path.id]", set()),
+        ("map(&path.id, body.list)", set()),
+        ("headers.id", set()),
+        ("path.length(@)", set()),
+    ],
+)
+def test_which_parameters_of_the_path_an_expression_asks_for(text: str, parameters: set[str]) -> None:
+    assert Expression(text, REQUEST_NAMES).parameters == parameters
+    assert Template(f"/v2/{{{text}}}", REQUEST_NAMES).parameters == parameters
 
 
 @pytest.mark.parametrize(
