@@ -97,11 +97,10 @@ class Ops:
         OperatorError: the flags name no place.
     """
 
-    def __init__(self, arguments: argparse.Namespace, environ: Mapping[str, str] | None = None) -> None:
-        environ = os.environ if environ is None else environ
+    def __init__(self, arguments: argparse.Namespace) -> None:
         written = _pass_beside(arguments.store)
         self._place = parse_place(arguments.ops or (written.ops if written is not None else _USUAL))
-        token = environ.get("STRANGLER_OPS_TOKEN")
+        token = os.environ.get("STRANGLER_OPS_TOKEN")
         self._store = arguments.store
         self._given = bool(token)
         # The token of this machine goes to nobody but who wrote it down, or is on this machine too.

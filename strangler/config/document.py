@@ -152,15 +152,14 @@ class _Builder:
             yield key, self._build(value_node, (*path, key), place)
 
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath, place: Place, key_place: Place | None) -> Node:
-        quoted = node.style is not None
         if not is_text(node.value):
             text = "half of a surrogate pair is no character; write the whole one, as in \\U0001F600"
             self._refuse(place, path, text)
             return Node("", place, key_place)
         if node.tag == _PREFIX + "str":
-            return Node(node.value, place, key_place, quoted=True)
+            return Node(node.value, place, key_place)
         if node.tag == _PLAIN or node.tag in {_PREFIX + name for name in ("null", "bool", "int", "float")}:
-            return Node(typed(node.value), place, key_place, quoted=quoted)
+            return Node(typed(node.value), place, key_place)
         self._refuse(place, path, f"the tag {node.tag} is not taken here")
         return Node(None, place, key_place)
 

@@ -31,7 +31,6 @@ class Node:
     value: dict[str, Node] | list[Node] | Scalar
     place: Place
     key_place: Place | None = None  # of the key, where it is the value of one
-    quoted: bool = False  # a scalar in quotes, or a block
     flow: bool = False  # a mapping or list in braces or brackets
     inserted: bool = False  # a variable was inserted into it
     secret: bool = False  # … and that was a secret

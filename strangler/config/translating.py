@@ -188,7 +188,7 @@ class _Builder:
     def source(self, keys: KeyPath, values: Mapping[str, Any]) -> Source:
         return Source(
             format=values.get("format"),
-            charset=self._charset((*keys, "charset"), values.get("charset")),
+            charset=self._charset(keys, values.get("charset")),
             lists=tuple(values.get("lists", ())),
             namespaces=dict(values.get("namespaces", {})),
         )
@@ -238,7 +238,7 @@ class _Builder:
             body=self.formula((*keys, "body"), values.get("body"), names),
             format=form,
             template=template,
-            charset=self._charset((*keys, "charset"), values["charset"]) or "utf-8",
+            charset=self._charset(keys, values["charset"]) or "utf-8",
             namespaces=dict(values["namespaces"]),
             soap_version=str(soap["version"]),  # type: ignore[arg-type]
             soap_action=soap["action"],
@@ -287,7 +287,7 @@ class _Builder:
 
     def _charset(self, keys: KeyPath, name: str | None) -> str | None:
         if name is not None and codec_of(name) is None:
-            self._section.complain(keys, f"no charset is known by the name {name}")
+            self._section.complain((*keys, "charset"), f"no charset is known by the name {name}")
         return name
 
     def _check_hook(self, keys: KeyPath, name: str) -> None:

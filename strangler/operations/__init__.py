@@ -1,1 +1,1 @@
-"""The private listener: health, metrics, reload."""
+"""The private listener: health, metrics, reload, and what operators ask (`api`). How logs and metrics are worded."""

@@ -162,7 +162,6 @@ class Exposition:
     """A registry of this server alone, and its text."""
 
     def __init__(self, counts: Counts) -> None:
-        self._counts = counts
         self._registry = CollectorRegistry()
         self._registry.register(counts)
         ProcessCollector(registry=self._registry)

@@ -136,7 +136,7 @@ def first_names(tree: Tree) -> Iterator[str]:
 
 
 def path_names(tree: Tree) -> Iterator[str]:
-    """The parameters of the path that an expression asks for, each as ``path.NAME``."""
+    """The names of the parameters of the path that an expression asks for, as ``path.NAME``."""
     waiting = [tree]
     while waiting:
         node = waiting.pop()

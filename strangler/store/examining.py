@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from strangler.ports import Examined, Finding
 from strangler.store.fsck import check, latest, stray
-from strangler.store.ledger import Ledger, Ledgers, Now
+from strangler.store.ledger import Ledger, Ledgers
 
 _STEP = 50
 
@@ -15,9 +15,8 @@ _STEP = 50
 class MemoryExaminer:
     """See `Examiner`."""
 
-    def __init__(self, ledgers: Ledgers, now: Now = latest) -> None:
+    def __init__(self, ledgers: Ledgers) -> None:
         self._ledgers = ledgers
-        self._now = now
         self._ids: list[str] = []
 
     async def total(self) -> int:
@@ -31,7 +30,7 @@ class MemoryExaminer:
         start = int(mark) if mark is not None else 0
         step = self._ids[start : start + _STEP]
         if not step:
-            return Examined(0, [stray(*place) for place in self._ledgers.strays(self._now)], None)
+            return Examined(0, [stray(*place) for place in self._ledgers.strays(latest)], None)
         found: list[Finding] = []
         for process_id in step:
             found += self._check(process_id, bodies)
@@ -39,7 +38,7 @@ class MemoryExaminer:
 
     async def examine_one(self, process_id: str) -> Sequence[Finding]:
         """See `Examiner.examine_one`."""
-        strays = [stray(*place) for place in self._ledgers.strays(self._now) if place[1] == process_id]
+        strays = [stray(*place) for place in self._ledgers.strays(latest) if place[1] == process_id]
         return [*self._check(process_id, bodies=True), *strays]
 
     async def close(self) -> None:
@@ -48,4 +47,4 @@ class MemoryExaminer:
 
     def _check(self, process_id: str, bodies: bool) -> list[Finding]:
         ledger = self._ledgers.one(process_id)
-        return [*check(ledger, self._ledgers.chunk if bodies else None, self._now())] if ledger is not None else []
+        return [*check(ledger, self._ledgers.chunk if bodies else None, latest())] if ledger is not None else []

@@ -182,7 +182,7 @@ class RequestHead:
     lines: FieldLines
 
 
-def parse_request_line(data: bytes, start: int = 0) -> tuple[bytes, bytes, bool, int]:
+def parse_request_line(data: bytes, start: int) -> tuple[bytes, bytes, bool, int]:
     """The method, the target as it came, whether it is HTTP/1.0, and where the line ends, without its CRLF.
 
     Raises:

@@ -23,7 +23,6 @@ from strangler.domain.errors import StoreUnavailable
 from strangler.ports import Examined, Finding
 from strangler.store.fsck import check, latest, stray
 from strangler.store.ids import FIRST, LAST, id_bytes, is_id
-from strangler.store.ledger import Now
 from strangler.store.sqlite import stepping
 from strangler.store.sqlite.connection import Connection, open_reader
 from strangler.store.sqlite.library import choose_library
@@ -114,9 +113,8 @@ async def _start(path: Path) -> asyncio.subprocess.Process:
 class Examination:
     """Answers the questions, over one connection that can only read."""
 
-    def __init__(self, connection: Connection, now: Now = latest) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._now = now
         self._chunk = partial(stepping.chunk, connection)
 
     def total(self) -> int:
@@ -131,7 +129,7 @@ class Examination:
             case str(low):
                 return self._processes(bytes.fromhex(low), bodies)
             case (scope, key):
-                found = stepping.keys(self._connection, (scope, key), _KEYS, self._now)
+                found = stepping.keys(self._connection, (scope, key), _KEYS, latest)
                 after = None if found.upto is None else json.dumps(found.upto)
                 return Examined(0, [stray(*place) for place in found.strays], after)
         raise ValueError(mark)
@@ -143,7 +141,7 @@ class Examination:
             return [stray(*place) for place in everywhere if place[1] == process_id]
         key = bytes(id_bytes(process_id))
         step = stepping.read(self._connection, key, key, 1)
-        keys = stepping.keys_of(self._connection, key, self._now()) if not step.ledgers else []
+        keys = stepping.keys_of(self._connection, key, latest()) if not step.ledgers else []
         return [*self._findings(step, bodies=True), *(stray(*place) for place in keys)]
 
     def _processes(self, low: bytes, bodies: bool) -> Examined:
@@ -154,7 +152,7 @@ class Examination:
         return Examined(len(step.ledgers), [*self._findings(step, bodies)], mark)
 
     def _findings(self, step: stepping.Step, bodies: bool) -> Iterator[Finding]:
-        now = self._now()
+        now = latest()
         for ledger in step.ledgers:
             yield from check(ledger, self._chunk if bodies else None, now)
         for place in step.strays:
