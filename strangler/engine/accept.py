@@ -360,7 +360,8 @@ class Acceptor:
 
 
 def straight(route: Route) -> bool:
-    """Whether an acceptance on a route has nothing to wait for but its body and its commit, and nothing to report."""
+    """Whether an acceptance on a route has nothing to wait for but its body and its commit, nothing to report, and no
+    other way to go where it cannot be recorded."""
     accept, promise = route.accept, route.promise
     waits = (
         route.access.guarded
@@ -370,7 +371,7 @@ def straight(route: Route) -> bool:
         or route.limits.accepts is not None
         or accept.schema is not None
     )
-    return not waits and accept.enforce == "on"
+    return not waits and accept.enforce == "on" and route.on_store_failure == "refuse"
 
 
 def _unfinished(error: BodyTimeout | BadBody) -> Refused:

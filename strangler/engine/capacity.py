@@ -8,6 +8,7 @@ from strangler.engine.execute import Executor
 from strangler.engine.lanes import Lanes
 from strangler.engine.means import Means
 from strangler.engine.submission import Acceptance, Pass, Refused, Submission
+from strangler.policy.model import Mode
 
 
 class Capacity:
@@ -58,5 +59,6 @@ class Capacity:
 
 
 def passes_without_store(submission: Submission) -> bool:
-    """Whether a request goes through where it cannot be recorded."""
-    return submission.route.on_store_failure == "passthrough" and not submission.decision.accepts_202
+    """Whether a request goes through where it cannot be recorded. Who wishes for a 202 takes the legacy answer as well:
+    a wish may be left unheeded (RFC 7240 section 2)."""
+    return submission.route.on_store_failure == "passthrough" and submission.decision.mode is Mode.COMPAT

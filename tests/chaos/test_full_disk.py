@@ -91,8 +91,8 @@ async def test_compat_may_pass_through_when_nothing_can_be_recorded(stage: Stage
     client = await stage.client(server)
     await server.start()
     no_more_room(server)
-    for number in range(3):
-        reply = await client.submit("/claims", f"through-{number}", body={"filler": FILLER})
+    for number, wish in enumerate(("respond-async", "wait=1", "respond-async, wait=2")):
+        reply = await client.submit("/claims", f"through-{number}", headers={"Prefer": wish}, body={"filler": FILLER})
         assert reply.status == 200
         assert reply.json()["marker"] == f"through-{number}"
         assert reply.json()["length"] == len(FILLER) + len('{"filler": ""}')

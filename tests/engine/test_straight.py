@@ -204,5 +204,6 @@ def test_a_route_is_straight_unless_something_is_to_be_waited_for_or_reported() 
         ),
         replace(usual, promise=replace(usual.promise, references=cast(References, object()))),
         replace(usual, promise=replace(usual.promise, wall=cast(Interpreter, object()))),
+        replace(usual, on_store_failure="passthrough"),
     ]
     assert [straight(route) for route in others] == [False] * len(others)
