@@ -163,6 +163,28 @@ def test_a_template_is_text_with_values_in_it(template: str, text: str) -> None:
     assert Template(template).text(DOCUMENT) == text
 
 
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (0.0, "0.0"),
+        (-17, "-17"),
+        (12.50, "12.5"),
+        (1e16, "10000000000000000"),
+        (-2.5e-7, "-0.00000025"),
+        (1e63, "1" + "0" * 63),
+    ],
+)
+def test_a_number_is_written_in_digits(number: float, text: str) -> None:
+    assert Template("{body}").text({"body": number}) == text
+
+
+@pytest.mark.parametrize("number", [1e65, -1e300, 1e-65, -1e-300, float("inf"), float("-inf"), float("nan")])
+def test_a_number_of_hundreds_of_digits_is_an_error_and_so_is_what_has_none(number: float) -> None:
+    with pytest.raises(ExpressionError, match="digits"):
+        Template("{body}").text({"body": number})
+
+
 def test_in_a_path_each_value_is_one_segment() -> None:
     assert Template("/claims/{path.id}/{body.amount}").path(DOCUMENT) == "/claims/C%2017%2Fb/12.5"
 
