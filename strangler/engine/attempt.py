@@ -54,9 +54,15 @@ class AttemptUnderWay:
         self._process, self._begun, self._request, self._term, self._ready = claimed
         self._sending = False
         self.failed: bool | None = None  # what it said of the upstream; None: nothing
+        self.cut_off = False  # it was sent, and a drain was over before its reply had come
         self._concluded = False
         self._understands: tuple[Interpreter, Asked] | None = None  # on a route with a wall
         self._credentials = bool(self._request.credentials)
+
+    @property
+    def process_id(self) -> str:
+        """Whose call it is."""
+        return self._process.id
 
     async def run(self) -> Process | None:
         """Send, record, conclude. Returns the process after it; None: another worker has it, or it was concluded."""
@@ -156,6 +162,7 @@ class AttemptUnderWay:
             )
         except asyncio.CancelledError:
             # The drain is over. What was not sent goes back; of what was sent nobody knows.
+            self.cut_off = self._sending
             kind = FaultKind.INTERRUPTED if self._sending else FaultKind.NOT_SENT
             return Fault(kind, _DRAINED, ours=Hindrance.DRAINING)
         if fault is None or not fault.timeout or left >= call.timeout:

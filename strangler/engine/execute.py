@@ -73,6 +73,7 @@ class Executor:
         self._slots = slots if slots is not None else AllSlots()
         self._gate = gate if gate is not None else OpenGate()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._calls: set[AttemptUnderWay] = set()
         self._reserved = 0  # slots of calls that begin once a commit is on disk
         self._wakes = Wakes(means.clock, self.look)
         self._draining = False
@@ -145,7 +146,7 @@ class Executor:
     async def drain(self, timeout: float) -> int:
         """Stop claiming; wait for what is in flight, ``timeout`` seconds at most, and give up the rest.
 
-        Returns how many calls were given up.
+        Returns how many calls are in doubt by that: they were cut off, or how they ended is not on disk.
         """
         self._draining = True
         self._wakes.stop()
@@ -154,12 +155,20 @@ class Executor:
                 while self._tasks or self._reserved:
                     # What is reserved begins a call as soon as its acceptance is on disk.
                     await (asyncio.wait(self._tasks) if self._tasks else asyncio.sleep(_DISK))
-        left = [task for task in self._tasks if not task.done()]
+        left, calls = [task for task in self._tasks if not task.done()], [*self._calls]
         for task in left:
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=_AFTER_CANCEL)
-        return len(left)
+        return sum([call.cut_off or await self._without_end(call) for call in calls])
+
+    async def _without_end(self, call: AttemptUnderWay) -> bool:
+        """Whether who starts next finds a call under way."""
+        try:
+            process = await self._means.store.process(call.process_id)
+        except StoreUnavailable:
+            return True  # nobody can say
+        return isinstance(process, Process) and process.state is State.PROCESSING
 
     def wake(self, route: str, due_at: int) -> None:
         """Look for due processes of a route at an instant; of several wishes the earliest counts."""
@@ -331,7 +340,11 @@ class Executor:
         else:
             started = means.clock.now()
             under_way = AttemptUnderWay(means, self._concluder, self._outcomes, route, claimed)
-            after = await under_way.run()
+            self._calls.add(under_way)
+            try:
+                after = await under_way.run()
+            finally:
+                self._calls.discard(under_way)
             failed = under_way.failed
             lane.measured((means.clock.now() - started) / 1000)
         self._wake_for(after)
