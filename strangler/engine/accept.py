@@ -1,4 +1,4 @@
-"""Acceptance: persist, then promise. The checks come in the wire contract's order of refusal; none of them records."""
+"""Acceptance: persist, then promise. The checks come in the order of docs/http.md, *Refusals*; none of them records."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """How a route answers one request: its mode, how long the client waits, and whether it may be told 202.
 
-The table is in the wire contract, under `Prefer`:
+The table is in docs/http.md, under *Prefer*:
 
 =========== =================== ============= ====================== ==========
 mode        nothing             respond-async respond-async, wait=N  wait=N

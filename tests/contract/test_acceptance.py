@@ -1,4 +1,4 @@
-"""*Acceptance* in the wire contract: the table of preferences, and in which order a request is refused."""
+"""*Acceptance* in docs/http.md: the table of preferences, and in which order a request is refused."""
 
 from __future__ import annotations
 

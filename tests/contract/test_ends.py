@@ -1,4 +1,4 @@
-"""*The process* in the wire contract: what is at its result once it has ended without a reply, or is not kept."""
+"""*The process* in docs/http.md: what is at its result once it has ended without a reply, or is not kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The status document, to the letter of the wire contract."""
+"""The status document, to the letter of docs/http.md."""
 
 from __future__ import annotations
 
