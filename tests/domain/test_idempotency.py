@@ -6,7 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strangler.domain.idempotency import Judgement, KeyRecord, KeySyntaxError, fingerprint, judge, parse_key
+from strangler.domain.idempotency import (
+    Judgement,
+    KeyRecord,
+    KeySyntaxError,
+    fingerprint,
+    judge,
+    key_expiry,
+    parse_key,
+    retained_from,
+    sought_key,
+)
+from strangler.domain.process import Effect
+from tests.domain.drafts import NOON, a_draft
 
 
 @pytest.mark.parametrize(
@@ -72,3 +84,35 @@ def test_a_record_is_judged_by_its_fingerprint_and_its_age(
     record: KeyRecord | None, now: int, judgement: Judgement
 ) -> None:
     assert judge(record, b"same", now) is judgement
+
+
+@pytest.mark.parametrize("effect", [Effect.APPLIED, Effect.UNKNOWN])
+def test_a_key_outlives_the_end_of_what_may_have_been_done(effect: Effect) -> None:
+    process = a_draft(key_lookup="k", key_life=5000, effect=effect)
+    assert key_expiry(process, NOON) == NOON + 5000
+    assert retained_from(process, NOON) == NOON + 5000
+
+
+def test_a_key_is_free_again_as_soon_as_it_is_known_that_nothing_was_done() -> None:
+    process = a_draft(key_lookup="k", key_life=5000, effect=Effect.NONE)
+    assert key_expiry(process, NOON) == NOON
+    assert retained_from(process, NOON) == NOON
+
+
+def test_what_has_no_key_is_kept_from_its_end_on() -> None:
+    process = a_draft(key_lookup=None, key_life=5000, effect=Effect.APPLIED)
+    assert key_expiry(process, NOON) is None
+    assert retained_from(process, NOON) == NOON
+
+
+@pytest.mark.parametrize(
+    ("text", "key"), [("a b", "a b"), ('"a b"', "a b"), ('"a\\"b"', 'a"b'), ('a"b', 'a"b'), ("", ""), ('""', "")]
+)
+def test_a_key_is_looked_for_as_it_is_shown_or_as_it_stands_in_a_header(text: str, key: str) -> None:
+    assert sought_key(text) == key
+
+
+@pytest.mark.parametrize("text", ['"a', '"\u00e9', '"a\\b"'])
+def test_what_begins_with_a_quote_and_is_no_quoted_string_is_not_looked_for(text: str) -> None:
+    with pytest.raises(KeySyntaxError):
+        sought_key(text)

@@ -58,6 +58,11 @@ async def test_the_caller_may_not_cancel_what_nobody_may() -> None:
     assert await seen_by(ALICE, ALICE, AccessPolicy(cancel="nobody")) == (True, False)
 
 
+async def test_what_anyone_may_read_nobody_may_cancel_unless_the_policy_says_who() -> None:
+    assert await seen_by(ALICE, ALICE, AccessPolicy(read="anyone")) == (True, False)
+    assert await seen_by(ALICE, ALICE, AccessPolicy(read="anyone", cancel="caller")) == (True, True)
+
+
 async def test_what_was_submitted_without_identity_is_nobodys_where_only_the_caller_may_read() -> None:
     access = AccessPolicy(read="caller", cancel="caller")
 
@@ -92,6 +97,7 @@ async def test_a_cookie_counts_only_from_pages_of_our_own_origin_and_those_named
         return origin == b"https://named.example"
 
     assert foreign_page(a_request("DELETE", "/", cookie, *headers), process, access, named) is foreign
+    assert foreign_page(a_request("DELETE", "/", cookie), process, access, lambda origin: True)
     assert not foreign_page(a_request("DELETE", "/", cookie, ALICE, *headers), process, access, named)
     assert not foreign_page(a_request("DELETE", "/", *headers), process, access, named)
 
