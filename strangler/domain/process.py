@@ -6,6 +6,7 @@ immutable value. What may become of it stands in `transitions`, and nowhere else
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -170,6 +171,14 @@ _PUBLIC = {
     (State.IN_DOUBT, False): PublicState.UNCONFIRMED,
     (State.IN_DOUBT, True): PublicState.PROCESSING,
 }
+MACHINE_STATES: Mapping[PublicState, tuple[tuple[State, bool | None], ...]] = {
+    public: (
+        *((state, None) for state, shown in _SHOWN.items() if shown is public),
+        *((state, settling) for (state, settling), shown in _PUBLIC.items() if shown is public and state not in _SHOWN),
+    )
+    for public in PublicState
+}
+"""By public state, the states that are shown as it, each with what ``settling`` has to be (None: either)."""
 
 
 def public_state(state: State, settling: bool) -> PublicState:

@@ -9,7 +9,7 @@ from json.encoder import encode_basestring as _quoted
 from strangler.domain import instant
 from strangler.domain.idempotency import retained_from
 from strangler.domain.process import Process, PublicState
-from strangler.policy.model import ProcessPolicy
+from strangler.policy.model import ProcessPolicy, Promise
 
 
 def process_url(process: Process) -> str:
@@ -28,6 +28,16 @@ def socket_url(process: str) -> str:
 def status_word(status: str | None, state: PublicState, policy: ProcessPolicy) -> str:
     """The domain's word: the one that an outcome gave, else the policy's for the state, else the state in capitals."""
     return status or policy.statuses.get(state) or state.upper()
+
+
+def status_meanings(status: str, promises: Iterable[Promise]) -> tuple[tuple[str, PublicState], ...]:
+    """Under which promise, by its digest, which state bears this word, where no outcome gave another one."""
+    return tuple(
+        (promise.digest, state)
+        for promise in promises
+        for state in PublicState
+        if status_word(None, state, promise.process) == status
+    )
 
 
 def keeps_history(process: Process, now: int) -> bool:

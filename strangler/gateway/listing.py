@@ -12,7 +12,7 @@ from strangler.domain.exchange import Answer, Header, Request
 from strangler.domain.idempotency import sought_key
 from strangler.domain.problem import SOURCE, problem
 from strangler.domain.process import Process, PublicState
-from strangler.engine.document import status_word
+from strangler.engine.document import status_meanings
 from strangler.engine.identity import identify
 from strangler.engine.queries import Page
 from strangler.gateway.access import challenge, may_cancel
@@ -52,7 +52,7 @@ def parse(request: Request, resource: str, promises: Collection[Promise]) -> Lis
             raise BadParameter(f"{name} is given twice")
         seen.add(name)
         if name == "status":
-            query = query._replace(status=value, status_means=_meanings(value, promises))
+            query = query._replace(status=value, status_means=status_meanings(value, promises))
         elif name in _FIELDS:
             field, read = _FIELDS[name]
             try:
@@ -104,16 +104,6 @@ def _next(request: Request, last: Process) -> bytes:
     # What could end the URL within the header is encoded; a client's query may hold it bare.
     query = re.sub(rb"[^\x21\x23-\x3b\x3d\x3f-\x7e]", lambda found: b"%%%02X" % found[0][0], b"&".join(pairs))
     return f"{last.base}{last.resource}?".encode() + query
-
-
-def _meanings(status: str, promises: Iterable[Promise]) -> tuple[tuple[str, PublicState], ...]:
-    """Under which promise which state bears this word, where no outcome gave another one."""
-    return tuple(
-        (promise.digest, state)
-        for promise in promises
-        for state in PublicState
-        if status_word(None, state, promise.process) == status
-    )
 
 
 def _parameters(query: bytes | None) -> Iterable[tuple[str, str]]:

@@ -16,6 +16,7 @@ from strangler.domain.process import Process
 from strangler.domain.transitions import Change
 from strangler.ports import AuditQuery, Recorded, Search
 from strangler.store.ids import first_id, id_time, is_id, time_digits, time_of
+from strangler.store.listing import bears
 
 HOUR = 22
 """Bits of milliseconds, 70 minutes: a part of the index of terms."""
@@ -101,7 +102,7 @@ def sought(process: Process, search: Search) -> bool:
         and (search.created_after is None or at >= search.created_after)
         and (search.created_before is None or at < search.created_before)
         and (not search.states or _in_states(process, search))
-        and (search.status is None or _bears(process, search))
+        and (search.status is None or bears(process, search.status, search.status_means))
         and (search.route is None or process.route == search.route)
         and (search.caller_name is None or process.caller_name == search.caller_name)
         and (search.reference is None or _refers(process, *search.reference))
@@ -119,12 +120,6 @@ def lower(text: str) -> str:
 
 def _in_states(process: Process, search: Search) -> bool:
     return any(process.state is state and settling in (None, process.settling) for state, settling in search.states)
-
-
-def _bears(process: Process, search: Search) -> bool:
-    if process.status is not None:
-        return process.status == search.status
-    return (process.promise, process.public_state) in search.status_means
 
 
 def _refers(process: Process, name: str | None, text: str) -> bool:

@@ -1,6 +1,6 @@
 """The store of `memory:`, which forgets everything at the end: for trying things out, and for tests.
 
-What it answers is what the SQLite store answers; tests/store/conformance.py holds both to it.
+What it answers is what the SQLite store answers; the conformance tests in tests/store hold both to it.
 """
 
 from __future__ import annotations

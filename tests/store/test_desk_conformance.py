@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from strangler.domain.process import Effect, Process, PublicState, State
+from strangler.domain.process import MACHINE_STATES, Effect, Process, PublicState, State
 from strangler.domain.steps import Accept, Finish
 from strangler.domain.transitions import apply
 from strangler.ports import Commit, Committed, Evidence, Search
 from strangler.store import Store
-from strangler.store.listing import MACHINE
 from tests.store import builders as make
 from tests.store.builders import HOUR, NOON, after
 
@@ -79,7 +78,7 @@ async def test_by_state_and_route_and_the_name_of_the_caller(store: Store) -> No
     doubted = await kept(store, make.doubt(await kept(store, make.claim(doubted))))
 
     async def states(*public: PublicState) -> list[str]:
-        wanted = tuple(pair for state in public for pair in MACHINE[state])
+        wanted = tuple(pair for state in public for pair in MACHINE_STATES[state])
         return await all_pages(store, Search(states=wanted))
 
     assert await states(PublicState.RECEIVED) == ids([waiting, other])
@@ -138,7 +137,7 @@ async def test_by_the_idempotency_key_of_whichever_caller(store: Store) -> None:
     other = await kept(store, make.accept(two))
     await accepted(store, key="k-2")
     assert await all_pages(store, Search(key="k-1")) == ids([one, other])
-    assert await all_pages(store, Search(key="k-1", states=tuple(MACHINE[PublicState.COMPLETED]))) == []
+    assert await all_pages(store, Search(key="k-1", states=MACHINE_STATES[PublicState.COMPLETED])) == []
 
 
 async def test_by_what_it_was_made_of(store: Store) -> None:

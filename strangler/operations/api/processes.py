@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from strangler.domain.exchange import Body
 from strangler.domain.idempotency import sought_key
-from strangler.domain.process import Process, PublicState, State, Tombstone
-from strangler.engine.document import status_word
+from strangler.domain.process import FINAL, MACHINE_STATES, Process, State, Tombstone
+from strangler.engine.document import status_meanings
 from strangler.operations.api import exporting, views
 from strangler.operations.api.endpoint import Answered, Asked, Done, Endpoint, Parameter, Refusal, Stream, Told
 from strangler.operations.api.schemas import (
@@ -31,23 +31,11 @@ from strangler.operations.api.shown import Shown
 from strangler.policy.model import Promise
 from strangler.ports import Archive, Bodies, Deliveries, DeliveryQuery, Desk, ProcessStore, Search
 
-_ANY = None
-STATES: dict[str, tuple[tuple[State, bool | None], ...]] = {
-    PublicState.RECEIVED: ((State.RECEIVED, _ANY),),
-    PublicState.PROCESSING: (
-        (State.PROCESSING, _ANY),
-        (State.WAITING, _ANY),
-        (State.FOLLOWING, _ANY),
-        (State.IN_DOUBT, True),
-    ),
-    PublicState.UNCONFIRMED: ((State.IN_DOUBT, False),),
-    **{state.value: ((state, _ANY),) for state in State if state not in (State.RECEIVED, State.PROCESSING)},
-    "open": tuple(
-        (state, _ANY) for state in (State.RECEIVED, State.PROCESSING, State.WAITING, State.FOLLOWING, State.IN_DOUBT)
-    ),
-    "final": tuple(
-        (state, _ANY) for state in (State.COMPLETED, State.REJECTED, State.FAILED, State.EXPIRED, State.CANCELLED)
-    ),
+STATES: Mapping[str, tuple[tuple[State, bool | None], ...]] = {
+    **{shown.value: states for shown, states in MACHINE_STATES.items()},
+    **{state.value: ((state, None),) for state in (State.WAITING, State.FOLLOWING, State.IN_DOUBT)},
+    "open": tuple((state, None) for state in State if state not in FINAL),
+    "final": tuple((state, None) for state in State if state in FINAL),
 }
 """What may be asked for as a state: what clients see, the machine's words that they do not, and two sums."""
 
@@ -200,7 +188,7 @@ def _search(asked: Asked, sources: Sources) -> Search | Refusal:
         created_before=given.get("createdBefore"),
         states=given.get("state", ()),
         status=status,
-        status_means=() if status is None else tuple(_meanings(status, sources.promises())),
+        status_means=() if status is None else status_meanings(status, sources.promises()),
         route=given.get("route"),
         caller_name=given.get("caller"),
         reference=given.get("reference"),
@@ -210,14 +198,6 @@ def _search(asked: Asked, sources: Sources) -> Search | Refusal:
         before_id=given.get("cursor"),
         limit=given.get("limit", Search().limit),
     )
-
-
-def _meanings(status: str, promises: Iterable[Promise]) -> Iterable[tuple[str, PublicState]]:
-    """Under which promise which state bears this word, where no outcome gave another one."""
-    for promise in promises:
-        for state in PublicState:
-            if status_word(None, state, promise.process) == status:
-                yield promise.digest, state
 
 
 # ── One whole ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from strangler.domain.process import PublicState, State
-from strangler.store.listing import MACHINE
+from strangler.domain.process import MACHINE_STATES, PublicState, State
 
 
 def in_states(states: Iterable[tuple[State, bool | None]], values: list[Any]) -> str:
@@ -23,7 +22,7 @@ def in_states(states: Iterable[tuple[State, bool | None]], values: list[Any]) ->
 
 def in_public_state(state: PublicState, values: list[Any]) -> str:
     """A client's word for a state."""
-    return in_states(sorted(MACHINE[state], key=str), values)
+    return in_states(MACHINE_STATES[state], values)
 
 
 def bears(status: str, means: Iterable[tuple[str, PublicState]], values: list[Any]) -> str:
