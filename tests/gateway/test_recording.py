@@ -126,8 +126,10 @@ async def told(world: World, request: Request, decision: Decision) -> Answer:
 @pytest.mark.parametrize("refused", [False, True])
 async def test_what_is_begun_without_a_task_is_answered_alike(decision: Decision, refused: bool) -> None:
     answers: dict[str, list[Answer]] = {}
+    facts: dict[str, list[tuple[str, str]]] = {}
     for way in (told, ask):
         world = World()
+        world.instrument.access_log = "all"
         await world.lease.renew()
         world.upstream.script = [held := Held(Reply())]
         # The second one joins the first one's process, the third one is refused.
@@ -135,9 +137,18 @@ async def test_what_is_begun_without_a_task_is_answered_alike(decision: Decision
         if refused:
             world.store.refuses = lambda commit: commit.request is not None
         answers[way.__name__] = [await way(world, request, decision) for request in requests]
+        facts[way.__name__] = [
+            (fact, str(values[2]) if fact == "answered" else "")
+            for fact, values in world.instrument.told
+            if fact in ("accepted", "replayed", "refused", "answered")
+        ]
         held.open.set()
         await world.executor.drain(5.0)
     assert answers["told"] == answers["ask"]
+    assert facts["told"] == facts["ask"]
+    known = [("accepted", ""), ("answered", "202"), ("replayed", ""), ("answered", "202")]
+    unknown = [("refused", ""), ("answered", "503" if refused else "422")]
+    assert facts["ask"] == (unknown * 3 if refused else known + unknown)
     assert [answer.status for answer in answers["ask"]] == ([503] * 3 if refused else [202, 202, 422])
 
 
@@ -181,6 +192,19 @@ async def test_cancelling_is_offered_to_who_may_and_not_to_another_who_repeats_t
     assert offered == [True, True, False]
     anonymous = a_request(headers=[(b"Idempotency-Key", b"k-2")])
     assert "cancel" not in document(await ask(world, anonymous))["links"]
+
+
+@pytest.mark.parametrize(("lost", "offered"), [(False, True), (True, False)])
+async def test_a_repeat_is_shown_what_was_promised_and_what_is_promised_today_only_where_that_is_lost(
+    lost: bool, offered: bool
+) -> None:
+    world = await a_world(a_route(concurrency=0))
+    headers = [(b"Idempotency-Key", b"k-1"), (b"X-Api-Key", b"mine")]
+    assert "cancel" in document(await ask(world, a_request(headers=headers)))["links"]
+    if lost:
+        world.promises.clear()
+    world.load(a_route(concurrency=0, access=AccessPolicy(cancel="nobody")))
+    assert ("cancel" in document(await ask(world, a_request(headers=headers)))["links"]) is offered
 
 
 async def test_a_repeat_gets_the_same_202_and_says_that_it_is_one(world: World) -> None:
@@ -251,6 +275,24 @@ class Deaf(Signals):
         return Lapse(self, process_id, self._reached)
 
 
+class Impatient(Signals):
+    """Signals that say at once that a wait is over, and how long it would have been."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def watch(self, process_id: str) -> Watch:
+        waits = self.waits
+
+        class Over(Watch):
+            async def changed(self, seen: int, timeout: float) -> bool:
+                waits.append(timeout)
+                return False
+
+        return Over(self, process_id)
+
+
 async def test_who_is_told_202_after_a_wait_is_shown_the_process_as_it_is_by_then(world: World) -> None:
     def refused(process_id: str) -> Awaitable[Process]:
         return world.until(process_id, lambda process: process.state is State.WAITING)
@@ -287,6 +329,7 @@ async def test_a_store_that_cannot_be_read_costs_nobody_the_word_that_his_work_i
         return process
 
     answer = await recording_of(world, Deaf(broken)).record(world.route, {}, decision, a_request())
+    assert ("note", "wait_unread") in [(fact, values[0]) for fact, values in world.instrument.told]
     assert isinstance(answer, Answer)
     assert (answer.status, document(answer).get("code")) == (status, code)
     monkeypatch.undo()
@@ -349,6 +392,7 @@ async def test_an_async_client_that_waits_gets_its_202_as_soon_as_only_a_person_
         (Fault(FaultKind.NOT_SENT, "unread", ours=Hindrance.STORE), 503, "store-unavailable"),
         (Fault(FaultKind.NOT_SENT, "no lease", ours=Hindrance.LEASE), 503, "store-unavailable"),
         (Fault(FaultKind.NOT_SENT, "too late", ours=Hindrance.DEADLINE), 504, "expired"),
+        (Fault(FaultKind.NOT_SENT, "unknown", ours=Hindrance.PROMISE), 500, "internal-error"),
         (Fault(FaultKind.NOT_SENT, "a defect", ours=Hindrance.DEFECT), 500, "internal-error"),
     ],
 )
@@ -372,6 +416,18 @@ async def test_a_repeat_of_a_compat_request_joins_it_while_it_runs_and_after(wor
     third = await ask(world, keyed(), COMPAT)
     assert third.body == b"once"
     assert fields(third)["Idempotency-Replayed"] == "true"
+    assert len(world.upstream.sent) == 1
+
+
+async def test_a_compat_client_that_does_not_wait_gets_the_answer_by_a_repeat_once_it_is_there(world: World) -> None:
+    held = Held(Reply(200, b"once"))
+    world.upstream.script = [held]
+    at_once = COMPAT._replace(wait=0.0)
+    first = await ask(world, keyed(), at_once)
+    assert (first.status, document(first)["code"]) == (504, "wait-over")
+    held.open.set()
+    await world.ended(document(first)["process"].rpartition("/")[2])
+    assert (await ask(world, keyed(), at_once)).body == b"once"
     assert len(world.upstream.sent) == 1
 
 
@@ -543,6 +599,44 @@ async def test_a_known_key_of_a_compat_request_still_waits_for_its_answer() -> N
     assert len(world.upstream.sent) == 1
 
 
+@pytest.mark.parametrize(
+    ("wait", "lost", "least", "most"), [(600.0, False, 300, 600), (0.0, False, 30, 65), (600.0, True, 30, 65)]
+)
+async def test_such_a_client_waits_as_long_as_was_promised_and_is_then_told_that_the_work_goes_on(
+    wait: float, lost: bool, least: float, most: float
+) -> None:
+    world = await a_world(a_route(wait=wait))
+    held = Held(Reply(200, b"once"))
+    world.upstream.script = [held]
+    first = asyncio.create_task(ask(world, keyed(), COMPAT))
+    await held.reached.wait()
+    if lost:
+        world.promises.clear()
+    signals = Impatient()
+    again = await recording_of(world, signals).look_up(world.route, {}, THROUGH, keyed())
+    assert isinstance(again, Answer)
+    assert (again.status, document(again)["code"]) == (504, "wait-over")
+    [seconds] = signals.waits
+    assert least < seconds <= most
+    world.load(a_route(wait=wait))
+    held.open.set()
+    assert (await first).body == b"once"
+
+
+async def test_a_repeat_of_what_is_no_longer_kept_is_told_so_and_not_called_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.ended(document(await ask(world, keyed()))["id"])
+
+    async def forgotten(process_id: str) -> None:
+        return None
+
+    monkeypatch.setattr(world.store, "process", forgotten)
+    again = await ask(world, keyed())
+    assert (again.status, document(again)["code"]) == (410, "no-longer-kept")
+    assert len(world.upstream.sent) == 1
+
+
 async def test_an_unknown_key_passes_on(world: World) -> None:
     assert await recording_of(world).look_up(world.route, {}, THROUGH, keyed()) == PassOn(())
 
@@ -552,7 +646,10 @@ async def test_who_is_not_let_in_is_told_so_with_the_clients_correlation_id() ->
     world = await a_world(a_route(access=access))
     world.published.document = admitting.document(Signer("one").published())
     headers = [(b"Authorization", b"Bearer opaque"), (b"X-Correlation-ID", b"c-7")]
-    answer = await ask(world, a_request(headers=headers))
+    deprecated = replace(world.route, deprecation=Deprecation(since="@1735689600"))
+    answer = await recording_of(world).record(deprecated, {}, COMPAT, a_request(headers=headers))
+    assert isinstance(answer, Answer)
+    assert fields(answer)["Deprecation"] == "@1735689600"
     told, head = document(answer), fields(answer)
     assert (answer.status, told["code"], told["correlationId"]) == (401, "unauthenticated", "c-7")
     assert head["X-Correlation-ID"] == "c-7"
