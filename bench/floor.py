@@ -25,8 +25,8 @@ from strangler.config.system import SystemClock, SystemIds
 from strangler.domain.exchange import Answer, Request
 from strangler.front.listener import Front
 from strangler.ports import Direction, Handle
+from strangler.runtime.collector import calm_collector
 from strangler.runtime.loops import loop_factory
-from strangler.runtime.serve import calm_collector
 from strangler.store.ids import id_bytes
 from strangler.store.open import open_store
 from strangler.store.sealing import AesGcmSealer

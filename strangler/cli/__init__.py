@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from strangler.domain.errors import AskFailed, OperatorError
+from strangler.runtime.collector import rest_collector
 
 VERBS = {
     "serve": "serve",
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: the usage is wrong, or help was asked for.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    rest_collector()
     sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter is told its number

@@ -13,12 +13,13 @@ _DECIMAL = re.compile(r"[-+]?[0-9]+")
 _OCTAL = re.compile(r"0o[0-7]+")
 _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_HALF = re.compile("[\ud800-\udfff]")
 _MAX_DIGITS = 100  # what is longer stays text: int() of a long run of digits is slow, and none is meant as a number
 
 
 def is_text(value: str) -> bool:
     """Whether a string is text, and holds no half of a surrogate pair: what is none cannot be sent or stored."""
-    return not any("\ud800" <= character <= "\udfff" for character in value)
+    return value.isascii() or _HALF.search(value) is None
 
 
 def typed(text: str) -> Scalar:

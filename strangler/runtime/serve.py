@@ -15,7 +15,8 @@ from strangler.config.system import SystemClock
 from strangler.domain.errors import OperatorError
 from strangler.operations.logs import Bridge, Logs, descriptor_writer
 from strangler.operations.telemetry import Telemetry
-from strangler.runtime.loops import calm_collector, loop_factory
+from strangler.runtime.collector import calm_collector
+from strangler.runtime.loops import loop_factory
 from strangler.runtime.policies import read_first
 from strangler.runtime.server import Server
 from strangler.runtime.supervisor import KILLED_TWICE, supervise

@@ -31,9 +31,9 @@ from strangler.policy.model import Table
 from strangler.runtime import control, desk
 from strangler.runtime.all_workers import AllWorkers
 from strangler.runtime.child import Given
+from strangler.runtime.collector import calm_collector
 from strangler.runtime.control import Line
 from strangler.runtime.hub import Hub
-from strangler.runtime.loops import calm_collector
 from strangler.runtime.policies import Policies, read_first
 from strangler.runtime.review import Review
 from strangler.runtime.server import save_latencies

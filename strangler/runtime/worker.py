@@ -23,9 +23,9 @@ from strangler.operations.telemetry import Telemetry
 from strangler.operations.totals import snapshot
 from strangler.runtime import control
 from strangler.runtime.child import Given
+from strangler.runtime.collector import calm_collector
 from strangler.runtime.control import Line
 from strangler.runtime.gates import ToldGate, ToldLimiter
-from strangler.runtime.loops import calm_collector
 from strangler.runtime.memory import Memory
 from strangler.runtime.policies import PolicyInForce, read_policy
 from strangler.runtime.rooms import Frame, Rooms

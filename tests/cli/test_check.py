@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,27 @@ def test_warnings_are_told_and_fail_only_under_strict(tmp_path: Path, capsys: py
     assert "warning: routes[0].wait: " in capsys.readouterr().out
     assert main(["check", "--strict", policy]) == 1
     assert "1 warning; with --strict, warnings fail" in capsys.readouterr().err
+
+
+def test_garbage_cycles_are_hardly_looked_for_while_a_large_policy_loads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    routes = "".join(f"  - {{name: r{n}, match: {{path: /r{n}}}, upstream: legacy}}\n" for n in range(200))
+    policy = str(write(tmp_path, f"{UPSTREAM}routes:\n{routes}"))
+    usual, looks = gc.get_threshold(), [0]
+
+    def looked(phase: str, _: object) -> None:
+        looks[0] += phase == "start"
+
+    gc.callbacks.append(looked)
+    try:
+        gc.set_threshold(700, 10, 10)  # as Python begins
+        assert main(["check", policy]) == 0
+    finally:
+        gc.callbacks.remove(looked)
+        gc.set_threshold(*usual)
+    assert capsys.readouterr().out.startswith("200 routes")
+    assert looks[0] < 10
 
 
 def test_paths_may_stand_before_flags_and_behind_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
