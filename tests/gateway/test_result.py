@@ -178,7 +178,17 @@ TAGGED: list[Header] = [
 ]
 
 
-@pytest.mark.parametrize("header", [(b"If-None-Match", b'"a"'), (b"If-Modified-Since", DATE)])
+async def test_conditions_of_the_call_that_a_poller_sends_again_are_not_heeded() -> None:
+    scene = Scene()
+    process = await scene.replied(200, b"0123456789", TAGGED)
+    again = [(b"If-Match", b'"of the claim"'), (b"If-Unmodified-Since", b"Sun, 06 Nov 1994 08:49:37 GMT")]
+
+    answer = await scene.ask("GET", process, "/result", ALICE, *again)
+
+    assert (answer.status, await content(answer)) == (200, b"0123456789")
+
+
+@pytest.mark.parametrize("header", [(b"If-None-Match", b'"a"'), (b"If-None-Match", b"*"), (b"If-Modified-Since", DATE)])
 async def test_who_has_the_stored_reply_gets_304(header: Header) -> None:
     scene = Scene()
     process = await scene.replied(200, b"0123456789", TAGGED)
