@@ -26,7 +26,8 @@ def print_process(document: Mapping[str, Any]) -> None:
         if name in document:
             _print_message(name, document[name])
     for one in document["evidence"]:
-        _print_message(f"evidence: {one['source']} of try {one['attempt']}", one)
+        tried = f" of try {one['attempt']}" if one["attempt"] else ""  # 0: it was never sent
+        _print_message(f"evidence: {one['source']}{tried}", one)
 
 
 def _answers(document: Mapping[str, Any]) -> list[tuple[str, object]]:

@@ -116,6 +116,17 @@ async def test_a_process_is_resolved_and_repeated_by_its_id_or_url(desk: Desk, s
     assert said.startswith("not-resolvable: it is rejected")
 
 
+async def test_what_was_never_sent_is_resolved_once_its_route_is_on_hold(desk: Desk, shell: Shell) -> None:
+    assert (await shell("routes", "hold", "submit-claim", "--why", "restored"))[0] == 0
+    process_id = await desk.submit()
+    words = ("--as", "completed", "--evidence", "register, 4711", "--why", "it is there")
+    assert await shell("processes", "resolve", process_id, *words) == (0, f"{process_id} is completed\n")
+    code, said = await shell("processes", "show", process_id)
+    assert code == 0
+    assert "evidence: operator\n" in said
+    assert await shell("fsck") == (0, "1 process, all is well\n")
+
+
 async def test_reconciliation_says_what_it_found_and_how_it_ended(desk: Desk, shell: Shell) -> None:
     assert await shell.apart("reconcile", "--report", "--json") == (
         1,
