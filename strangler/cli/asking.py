@@ -7,7 +7,6 @@ import getpass
 import http.client
 import json
 import os
-import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from strangler.config.scalars import is_text
 from strangler.domain.errors import AskFailed, OperatorError
+from strangler.domain.process import ID
 from strangler.operations.api.tokens import pass_path
 from strangler.store.open import store_path
 
@@ -301,7 +301,7 @@ def _with_query(path: str, query: Mapping[str, Any] | None) -> str:
 
 def process_id(text: str) -> str:
     """A process id, also from the URL of a process or of what is under it."""
-    found = re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", text)
+    found = ID.findall(text)
     return found[-1] if found else text
 
 

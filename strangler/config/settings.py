@@ -16,6 +16,7 @@ from strangler.config.files import Reading
 from strangler.config.scalars import seconds, size
 from strangler.config.variables import SecretText, Variables
 from strangler.domain.errors import OperatorError
+from strangler.domain.exchange import authority
 
 _SHORTEST_KEY = 16  # characters
 _OFTENEST = 10.0  # seconds between two reconciliations
@@ -34,9 +35,7 @@ class Address(NamedTuple):
     path: str = ""
 
     def __str__(self) -> str:
-        if self.path:
-            return f"unix:{self.path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"unix:{self.path}" if self.path else authority(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

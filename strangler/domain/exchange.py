@@ -29,6 +29,11 @@ class Peer(NamedTuple):
     local: str = ""  # authority of our end, "host:port", for URLs where nothing better is known
 
 
+def authority(host: str, port: int) -> str:
+    """Host and port as they stand in a URL (RFC 3986 section 3.2). ``host``: without brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class BodyReader(Protocol):
     """The body of a request while it arrives; read once, from begin to end."""
 

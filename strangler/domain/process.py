@@ -6,9 +6,13 @@ immutable value. What may become of it stands in `transitions`, and nowhere else
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
+
+ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+"""The id of a process: a UUID in canonical form."""
 
 
 class State(StrEnum):
@@ -184,6 +188,11 @@ MACHINE_STATES: Mapping[PublicState, tuple[tuple[State, bool | None], ...]] = {
 def public_state(state: State, settling: bool) -> PublicState:
     """The state of a process as a client sees it. ``settling``: it is in doubt, and no person is needed."""
     return _PUBLIC[state, settling]
+
+
+def is_id(text: str) -> bool:
+    """Whether a text can be the id of a process."""
+    return ID.fullmatch(text) is not None
 
 
 ACCEPTED_FIELDS = Process._fields[: Process._fields.index("state")]

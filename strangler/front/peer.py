@@ -7,7 +7,7 @@ import ssl
 
 from cryptography import x509
 
-from strangler.domain.exchange import Peer
+from strangler.domain.exchange import Peer, authority
 
 
 def peer_of(transport: asyncio.Transport) -> Peer:
@@ -21,12 +21,8 @@ def peer_of(transport: asyncio.Transport) -> Peer:
         port,
         tls=secured is not None,
         tls_subject=_subject(secured) if secured is not None else None,
-        local=_authority(*local[:2]) if isinstance(local, tuple) else "",
+        local=authority(*local[:2]) if isinstance(local, tuple) else "",
     )
-
-
-def _authority(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _subject(secured: ssl.SSLObject) -> str | None:

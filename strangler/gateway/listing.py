@@ -11,7 +11,7 @@ from strangler.domain import instant
 from strangler.domain.exchange import Answer, Header, Request
 from strangler.domain.idempotency import sought_key
 from strangler.domain.problem import SOURCE, problem
-from strangler.domain.process import Process, PublicState
+from strangler.domain.process import Process, PublicState, is_id
 from strangler.engine.document import status_meanings
 from strangler.engine.identity import identify
 from strangler.engine.queries import Page
@@ -21,8 +21,6 @@ from strangler.ports import ListQuery
 
 MOST = 200
 USUAL = 50
-
-_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class BadParameter(ValueError):
@@ -139,7 +137,7 @@ def _limit(value: str) -> int:
 
 
 def _cursor(value: str) -> str:
-    if _ID.fullmatch(value) is None:
+    if not is_id(value):
         raise ValueError('expected what a rel="next" link gave')
     return value
 

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 from aiohttp import web
 
+from strangler.domain.exchange import authority
 from strangler.operations.api import openapi
 from strangler.operations.api.endpoint import Answered, Asked, Done, Endpoint, Refusal, Role, Text, Told
 from strangler.operations.api.schemas import COUNT, TEXT, a_list, an_object, one_of
@@ -93,7 +94,7 @@ class Operations:
         self._listeners.append(listener)
         # With port 0 a name of two addresses gets two ports; the first is as good as the other.
         bound: int = listener.sockets[0].getsockname()[1]
-        self.addresses.append(f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}")
+        self.addresses.append(authority(host, bound))
         return bound
 
     async def start_on(self, bound: socket.socket) -> None:
@@ -101,10 +102,7 @@ class Operations:
         connect = await self._running()
         self._listeners.append(await asyncio.get_running_loop().create_server(connect, sock=bound))
         name = bound.getsockname()
-        if isinstance(name, str):
-            self.addresses.append(f"unix:{name}")
-        else:
-            self.addresses.append(f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}")
+        self.addresses.append(f"unix:{name}" if isinstance(name, str) else authority(*name[:2]))
 
     async def stop(self) -> None:
         """Answer what is being asked, and listen no more."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from strangler.config.settings import Settings
 from strangler.config.system import SystemClock, SystemIds
 from strangler.domain.errors import OperatorError, StoreUnavailable
-from strangler.domain.exchange import Request
+from strangler.domain.exchange import Request, authority
 from strangler.domain.transitions import Change
 from strangler.engine.accept import Acceptor
 from strangler.engine.admission import Admission
@@ -268,11 +268,6 @@ class Rooms:
             return self._frame.settings.drain_timeout
         routes = self._frame.policies.routes()
         return max((route.call.timeout for route in routes), default=0.0) + _DRAIN_MARGIN
-
-
-def authority(host: str, port: int) -> str:
-    """Host and port as they stand in a URL."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def front_settings(settings: Settings, trusted: TrustedNetworks) -> FrontSettings:

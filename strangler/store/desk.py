@@ -12,10 +12,10 @@ import json
 import re
 import string
 
-from strangler.domain.process import Process
+from strangler.domain.process import Process, is_id
 from strangler.domain.transitions import Change
 from strangler.ports import AuditQuery, Recorded, Search
-from strangler.store.ids import first_id, id_time, is_id, time_digits, time_of
+from strangler.store.ids import first_id, id_time, time_digits, time_of
 from strangler.store.listing import bears
 
 HOUR = 22

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import re
+from strangler.domain.process import ID, is_id
 
 FIRST, LAST = bytes(16), b"\xff" * 16
 
 _BEYOND = 1 << 48  # the first instant, in milliseconds, that no UUIDv7 can tell
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-
-
-def is_id(text: str) -> bool:
-    """Whether a text is a UUID in canonical form."""
-    return _UUID.fullmatch(text) is not None
 
 
 def id_bytes(text: str) -> bytearray:
@@ -21,7 +15,7 @@ def id_bytes(text: str) -> bytearray:
     Raises:
         ValueError: it is none in canonical form.
     """
-    if _UUID.fullmatch(text) is None:
+    if ID.fullmatch(text) is None:
         raise ValueError(f"{text!r} is no UUID in canonical form")
     return bytearray.fromhex(text.replace("-", ""))
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from strangler.domain.process import Process, PublicState
+from strangler.domain.process import Process, PublicState, is_id
 from strangler.ports import ListQuery
-from strangler.store.ids import is_id
 
 
 def listed(process: Process, query: ListQuery) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from strangler.domain import instant
 from strangler.domain.problem import TITLES
+from strangler.domain.process import is_id
 
 Schema = Mapping[str, Any]
 
@@ -30,8 +31,6 @@ LINE: Schema = {
     "pattern": r"^(?=[^\S\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])[^\x00-\x1f\x7f-\x9f]*$(?!\n)",
 }
 """Text on one line, without control characters."""
-
-_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def is_line(text: str) -> bool:
@@ -99,14 +98,9 @@ def read_number(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
-def is_id(value: str) -> bool:
-    """Whether a text is a process id."""
-    return _ID.fullmatch(value) is not None
-
-
 def read_id(value: str) -> str:
     """A process id."""
-    if _ID.fullmatch(value) is None:
+    if not is_id(value):
         raise ValueError("expected the id of a process, as in 01a1f000-0000-7000-8000-000000000001")
     return value
 

@@ -15,9 +15,10 @@ from jsonschema import Draft202012Validator, ValidationError
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import Answer, Header
 from strangler.domain.problem import problem
+from strangler.domain.process import is_id
 from strangler.operations.api.admission import admit
 from strangler.operations.api.endpoint import Asked, Done, Endpoint, Refusal, Stream, Text, Told
-from strangler.operations.api.schemas import LINE, is_id
+from strangler.operations.api.schemas import LINE
 from strangler.operations.api.tokens import Tokens
 from strangler.policy.readable import Unparsable, parse_json
 from strangler.ports import Audit, Command

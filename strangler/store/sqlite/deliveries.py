@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from strangler.domain.delivery import Delivery, DeliveryAttempt, DeliveryState, Tried, receiver_of_lane
-from strangler.domain.process import Process
+from strangler.domain.process import Process, is_id
 from strangler.ports import DeliveryKey, DeliveryQuery, DeliveryTotal, ReceiverPause
-from strangler.store.ids import asked_id, id_bytes, is_id
+from strangler.store.ids import asked_id, id_bytes
 from strangler.store.sqlite.delivery_rows import COLUMNS, delivery_of, pause_row
 from strangler.store.sqlite.reads import Look, json_row
 

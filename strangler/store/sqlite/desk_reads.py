@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from strangler.domain.errors import OperatorError, StoreUnavailable
+from strangler.domain.process import is_id
 from strangler.ports import AuditQuery, Carried, Recorded, Search
-from strangler.store.ids import asked_id, id_text, is_id
-from strangler.store.sqlite import desk
+from strangler.store.ids import asked_id, id_text
+from strangler.store.sqlite import command_rows
 from strangler.store.sqlite.connection import Connection, open_reader
 from strangler.store.sqlite.ledgers import SqliteLedgers
 from strangler.store.sqlite.library import Library
@@ -44,7 +45,7 @@ class DeskReads:
 
     def commands(self, query: AuditQuery) -> Awaitable[Sequence[Recorded]]:
         """See `Audit.commands`."""
-        return self.read(partial(desk.listed, query))
+        return self.read(partial(command_rows.listed, query))
 
     def carried(self, process_id: str) -> Awaitable[Carried | None]:
         """See `Desk.carried`."""

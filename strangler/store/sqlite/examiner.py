@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from strangler.domain.errors import StoreUnavailable
+from strangler.domain.process import is_id
 from strangler.ports import Examined, Finding
 from strangler.store.fsck import check, latest, stray
-from strangler.store.ids import FIRST, LAST, id_bytes, is_id
+from strangler.store.ids import FIRST, LAST, id_bytes
 from strangler.store.sqlite import stepping
 from strangler.store.sqlite.connection import Connection, open_reader
 from strangler.store.sqlite.library import choose_library

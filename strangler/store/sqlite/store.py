@@ -14,7 +14,7 @@ from strangler.store.ids import first_id, id_bytes
 from strangler.store.retention import ORPHAN_AGE, Part
 from strangler.store.sealing import Sealer
 from strangler.store.shedding import shed_with
-from strangler.store.sqlite import desk, shedding, standing, sweeping
+from strangler.store.sqlite import command_rows, shedding, standing, sweeping
 from strangler.store.sqlite.connection import Connection, open_writer, preparing
 from strangler.store.sqlite.deliveries import SqliteDeliveries
 from strangler.store.sqlite.exceptions import SqliteExceptions
@@ -212,12 +212,12 @@ class SqliteStore(SqliteReader):
 
     async def begin_command(self, command: Command) -> int:
         """See `Audit.begin_command`."""
-        number: int = await self._do(partial(desk.begin, command))
+        number: int = await self._do(partial(command_rows.begin, command))
         return number
 
     async def end_command(self, number: int, at: int, outcome: str, detail: str | None) -> None:
         """See `Audit.end_command`."""
-        await self._do(partial(desk.end, number, at, outcome, detail))
+        await self._do(partial(command_rows.end, number, at, outcome, detail))
 
     # StoreHealth and the rest
 

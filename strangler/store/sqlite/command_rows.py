@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from strangler.domain.process import is_id
 from strangler.ports import AuditQuery, Command, Recorded
-from strangler.store.ids import id_bytes, id_text, is_id
+from strangler.store.ids import id_bytes, id_text
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.reads import guarded
 
