@@ -64,8 +64,9 @@ class LeaseKeeper:
         """
         now = self._clock.boottime()
         until = now + round(self.length * _NANOSECONDS)
-        await self._upkeep.renew(Lease(self.owner, self._clock.boot_id, until))
-        if self._clock.boottime() >= self._until:
+        since = await self._upkeep.renew(Lease(self.owner, self._clock.boot_id, until))
+        # Who was frozen before it read the answer lost nothing by that: nobody gives up what was renewed in time.
+        if (since if since is not None else self._clock.boottime()) >= self._until:
             self.term += 1
             if self._on_term is not None:
                 self._on_term()

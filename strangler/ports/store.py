@@ -202,8 +202,11 @@ class InFlight(NamedTuple):
 class Upkeep(Protocol):
     """What the supervision of processes needs of the store."""
 
-    async def renew(self, lease: Lease) -> None:
-        """Record a lease; it is on disk when this returns."""
+    async def renew(self, lease: Lease) -> int | None:
+        """Record a lease; it is on disk when this returns: since an instant of CLOCK_BOOTTIME, None: since just now.
+
+        Who asks over a connection may read the answer long after it was given.
+        """
         ...
 
     async def resign(self, owner: str) -> None:

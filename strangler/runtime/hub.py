@@ -122,17 +122,19 @@ class Hub(Host):
 
     # What the store's end of a connection says.
 
-    async def renew(self, lease: Lease) -> None:
-        """See `Host.renew`."""
+    async def renew(self, lease: Lease) -> int | None:
+        """See `Host.renew`. Whether a term is over is decided by one reading of the clock, here and by the worker."""
         if lease.owner in self._departed:
-            return  # said by one who is gone, and read only now
+            return None  # said by one who is gone, and read only now
         await super().renew(lease)
         if lease.owner in self._departed:
-            return
-        if (until := self._until.get(lease.owner)) is not None and until < self._clock.boottime():
-            # Its term is over, and it is about to say what it holds: what it was lent until then would come on top.
+            return None
+        now = self._clock.boottime()
+        if (until := self._until.get(lease.owner)) is not None and until <= now:
+            # It is about to say what it holds: what it was lent until then would come on top.
             self._lapse(lease.owner)
         self._until[lease.owner] = lease.until
+        return now
 
     def committed(self, guest: Guest, told: Told) -> None:
         """See `Host.committed`."""

@@ -16,14 +16,16 @@ class Leases(FlakyStore):
     def __init__(self, unavailable: int = 0) -> None:
         super().__init__()
         self._unavailable = unavailable
+        self.since: int | None = None
         self.renewed = asyncio.Event()
 
-    async def renew(self, lease: Lease) -> None:
+    async def renew(self, lease: Lease) -> int | None:
         if self._unavailable:
             self._unavailable -= 1
             raise StoreUnavailable("the disk is full")
         await super().renew(lease)
         self.renewed.set()
+        return self.since
 
 
 async def test_sending_stops_two_seconds_before_a_lease_of_fifteen_runs_out() -> None:
@@ -49,6 +51,21 @@ async def test_a_lease_that_is_prolonged_in_time_is_the_same_term_and_one_that_r
     clock.nanoseconds += 15 * 10**9
     await keeper.renew()
     assert terms == [1, 2]
+
+
+async def test_a_lease_that_was_prolonged_in_time_is_the_same_term_however_late_one_hears_of_it() -> None:
+    clock, terms, store = FakeClock(), list[int](), Leases()
+    keeper = LeaseKeeper("w", 15.0, store, clock, Silent(), lambda: terms.append(keeper.term))
+    await keeper.renew()
+    over = clock.boottime() + 15 * 10**9
+    store.since = over - 1
+    clock.nanoseconds += 16 * 10**9
+    await keeper.renew()
+    assert terms == [1]
+    assert keeper.may_send(1)
+    store.since = clock.boottime() + 15 * 10**9
+    await keeper.renew()
+    assert terms == [1, 2], "whoever recorded it saw that it had run out, and gave up what was under way"
 
 
 async def test_a_lease_that_the_store_did_not_record_is_not_held() -> None:

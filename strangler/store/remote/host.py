@@ -129,9 +129,10 @@ class Host:
         """The protocol of a new connection."""
         return Guest(self)
 
-    async def renew(self, lease: Lease) -> None:
-        """A worker renews its lease."""
+    async def renew(self, lease: Lease) -> int | None:
+        """A worker renews its lease; see `Upkeep.renew`."""
         await self.store.renew(lease)
+        return None
 
     def committed(self, guest: Guest, told: Told) -> None:
         """A change of a worker is on disk."""

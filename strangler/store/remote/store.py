@@ -79,9 +79,10 @@ class RemoteStore(SqliteReader):
         """See `Bodies.discard_chunks`."""
         await self.link.ask("call", "discard_chunks", (process_id, part))
 
-    async def renew(self, lease: Lease) -> None:
+    async def renew(self, lease: Lease) -> int | None:
         """See `Upkeep.renew`."""
-        await self.link.ask("call", "renew", tuple(lease))
+        since: int | None = await self.link.ask("call", "renew", tuple(lease))
+        return since
 
     async def resign(self, owner: str) -> None:
         """See `Upkeep.resign`."""
