@@ -32,7 +32,7 @@ def million(settings: Settings) -> list[Row]:
         strangler = Strangler(path, legacy.port)
         with strangler:
             rows = _pages(strangler, identity)
-            rows.append(_usage(path, count))
+            rows.append(_usage(path))
             most = checked(strangler.load([submission()], seconds=settings.seconds), "202").rate
         _run(path, "UPDATE process SET retain_until_at = created_at WHERE retain_until_at IS NOT NULL")
         strangler = Strangler(path, legacy.port)
@@ -66,7 +66,7 @@ def _pages(strangler: Strangler, identity: str) -> list[Row]:
     return rows
 
 
-def _usage(path: Path, count: int) -> Row:
+def _usage(path: Path) -> Row:
     """On the other core, beside the server."""
     began = time.monotonic()
     with on_core(LOAD_CORE):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from typing import Any, Self
 
@@ -69,8 +68,3 @@ def bearer(signer: Signer, **claims: Any) -> dict[str, str]:
     """The header that bears a token of the issuer, for alice, good for an hour."""
     whole = {"iss": ISSUER, "aud": "claims", "exp": int(time.time()) + 3600, **claims}
     return {"Authorization": f"Bearer {signer.token(**whole).decode()}"}
-
-
-def problem_of(body: bytes) -> str:
-    """The code of a problem document."""
-    return str(json.loads(body)["code"])

@@ -35,8 +35,6 @@ from tests.store import builders as make
 from tests.store.builders import HOUR, NOON, RETAIN, FakeClock, after
 from tests.store.test_conformance import done
 
-SIZE = len(b'{"amount": 12}')
-
 
 async def ended(store: Store, number: int, body: bytes = b"0123456789", **fields: Any) -> Process:
     draft = make.draft(NOON + number, **fields)
