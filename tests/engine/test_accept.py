@@ -144,6 +144,16 @@ async def test_reporting_refuses_nothing_and_says_what_it_would_have() -> None:
     assert told == ["header-required", "invalid-request"]
 
 
+async def test_reporting_passes_on_what_is_too_large_to_record_with_what_it_read() -> None:
+    world = await a_world(accepting(max_body=15, enforce="report"))
+    request = a_request(b"x" * 30, pieces=3)
+    request.content_length = None
+    assert await world.submit(request) == Pass((b"x" * 10, b"x" * 10))
+    assert await request.body.read() == b"x" * 10
+    told = [values[1] for fact, values in world.instrument.told if fact == "would_refuse"]
+    assert told == ["body-too-large"]
+
+
 async def test_a_full_queue_is_refused_with_a_time_to_come_back() -> None:
     world = await a_world(concurrency=1, queue=1)
     for _ in range(2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from strangler.engine.limits import Buckets, client_of
 from strangler.engine.submission import Acceptance, Accepted, Joined, Refused
 from strangler.policy.limit import Reading
 from strangler.policy.model import AcceptPolicy, AccessPolicy, Limits, Rate
+from strangler.ports import Commit
 from tests.engine.world import IDENTITY_KEY, FakeClock, World, a_request, a_route
 
 ALICE = (b"X-Api-Key", b"alice")
@@ -67,6 +69,25 @@ async def test_the_repeat_of_a_known_key_is_never_limited(world: World) -> None:
     assert isinstance(await world.submit(keyed(b"k-2")), Accepted)
     assert isinstance(await world.submit(keyed(b"k-3")), Refused)
     assert await world.submit(keyed(b"k-1")) == Joined(first.id)
+
+
+async def test_who_sends_the_same_key_twice_at_once_is_one_process_and_no_defect(world: World) -> None:
+    begun: list[Commit] = []
+
+    def slow(commit: Commit) -> bool:
+        begun.append(commit)
+        return len(begun) <= 2
+
+    world.store.slow = slow
+    requests = [a_request(headers=[ALICE, (b"Idempotency-Key", b"k-1")]) for _ in range(2)]
+    asked = [asyncio.create_task(world.submit(request)) for request in requests]
+    while len(begun) < 2:
+        await asyncio.sleep(0)
+    world.store.flushed.set()
+    verdicts = [await each for each in asked]
+    [accepted] = [verdict for verdict in verdicts if isinstance(verdict, Accepted)]
+    assert told(accepted) is not None
+    assert Joined(accepted.process.id) in verdicts
 
 
 async def test_what_is_wrong_with_a_request_is_said_before_and_costs_nothing() -> None:

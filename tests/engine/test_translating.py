@@ -17,7 +17,7 @@ from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import CHUNK_SIZE, Fault, FaultKind
 from strangler.domain.process import Effect, Process, State
 from strangler.engine import aside
-from strangler.engine.submission import Refused
+from strangler.engine.submission import Accepted, Joined, Refused
 from strangler.policy.model import FollowPolicy
 from strangler.ports import Evidence
 from strangler.store.ledger import Ledger
@@ -261,6 +261,22 @@ async def test_a_request_that_cannot_be_translated_is_refused_before_anything_is
     assert refused.name == name
     with world.store.ledgers() as ledgers:
         assert [*ledgers.all()] == []
+
+
+async def test_a_known_key_comes_before_a_translation_that_refuses(tmp_path: Path) -> None:
+    world = await a_world(tmp_path)
+    translating = world.route
+    world.load(
+        dataclasses.replace(
+            translating, promise=dataclasses.replace(translating.promise, wall=None, digest="untranslated")
+        )
+    )
+    headers = [(b"Idempotency-Key", b"k-1")]
+    accepted = await world.submit(a_request(b"{", headers=headers))
+    assert isinstance(accepted, Accepted)
+    world.load(translating)
+    assert await world.submit(a_request(b"{", headers=headers)) == Joined(accepted.process.id)
+    assert isinstance(await world.submit(a_request(b"{")), Refused)
 
 
 async def test_a_process_is_understood_as_it_was_promised_and_not_as_the_policy_says_today(tmp_path: Path) -> None:
