@@ -1,4 +1,4 @@
-"""The command line, one file per verb.
+"""The command line: one file per verb, and beside them what several share.
 
 Exit codes: 0, 1 what was asked for failed, 2 wrong usage or a policy that does not load.
 """

@@ -121,17 +121,12 @@ class StoreProcess:
         )
         self._executes = AllWorkers(self._hub)
         self._supervisor = self._supervision(notifier)
-        self._review = Review(
-            self._store,
-            notifier,
-            self._clock,
-            self._hub.pauses,
-            self._executes.wake,
-            self._hub.gates,
-            self._telling,
-            telemetry,
-        )
+        self._review = self._reviewing(notifier)
         self._pass, self._operations = self._desk(notifier)
+        self._watch()
+
+    def _watch(self) -> None:
+        telemetry = self._telemetry
         telemetry.watch_queues(lambda: self._hub.lanes.readings(self._clock.now()))
         telemetry.watch_wal(self._store.wal_size)
         telemetry.watch_standing(self._orders.readings)
@@ -168,6 +163,18 @@ class StoreProcess:
             telling=self._telling,
         )
         return desk.opened(reach, self._given.settings, self._telemetry, self._degraded, self._scrape)
+
+    def _reviewing(self, notifier: Notifier) -> Review:
+        return Review(
+            self._store,
+            notifier,
+            self._clock,
+            self._hub.pauses,
+            self._executes.wake,
+            self._hub.gates,
+            self._telling,
+            self._telemetry,
+        )
 
     def _supervision(self, notifier: Notifier) -> Supervisor:
         means = Means(
