@@ -59,7 +59,7 @@ def matchable(text: str) -> bool:
     if any(mark <= " " or mark == "\x7f" for mark in text):
         return False
     path = text.removesuffix("/*").encode()
-    return not path or len(normal(path).split(b"/")) == len(path.split(b"/"))
+    return len(normal(path).split(b"/")) == len(path.split(b"/"))
 
 
 def host_fits(pattern: str, name: str) -> bool:
@@ -72,7 +72,7 @@ def hosts_overlap(some: tuple[str, ...], others: tuple[str, ...]) -> bool:
     if not some or not others:
         return True
     return any(
-        one == other or host_fits(one, other.replace("*", "x")) or host_fits(other, one.replace("*", "x"))
+        host_fits(one, other.replace("*", "x")) or host_fits(other, one.replace("*", "x"))
         for one in some
         for other in others
     )
