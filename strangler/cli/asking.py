@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from strangler.config.scalars import is_text
 from strangler.domain.errors import AskFailed, OperatorError
+from strangler.domain.exchange import authority
 from strangler.domain.process import ID
 from strangler.operations.api.tokens import pass_path
 from strangler.store.open import store_path
@@ -23,6 +24,8 @@ from strangler.store.open import store_path
 _TIMEOUT = 60.0  # seconds for an answer to begin, and between two pieces of it
 _PIECE = 64 * 1024
 _USUAL = "127.0.0.1:9901"
+# Who listens at all addresses of one family is asked at the loopback of that family: a server takes no other's there.
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 class Place(NamedTuple):
@@ -34,7 +37,7 @@ class Place(NamedTuple):
     tls: bool = False
 
     def __str__(self) -> str:
-        return f"unix:{self.path}" if self.path else f"{self.host}:{self.port}"
+        return f"unix:{self.path}" if self.path else authority(self.host, self.port)
 
 
 class Pass(NamedTuple):
@@ -258,7 +261,7 @@ def parse_place(text: str) -> Place:
         parts, port = urlsplit(""), None
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
         raise OperatorError(f"--ops: expected http://host:port, host:port or unix:/path, found {text!r}")
-    host = "127.0.0.1" if parts.hostname in ("0.0.0.0", "::") else parts.hostname  # noqa: S104
+    host = _LOOPBACK.get(parts.hostname, parts.hostname)
     usual = 443 if parts.scheme == "https" else 9901
     return Place(host, port if port is not None else usual, tls=parts.scheme == "https")
 

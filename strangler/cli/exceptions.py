@@ -14,7 +14,6 @@ from strangler.cli.asking import (
     add_ops_arguments,
     add_why_argument,
     process_id,
-    segment,
 )
 from strangler.cli.showing import print_fields, print_json, print_table, short_time
 from strangler.domain import instant
@@ -255,9 +254,9 @@ def _resolve(arguments: argparse.Namespace, ops: Ops) -> int:
     numbers, refused = _meant(arguments, ops), 0
     for number in numbers:
         try:
-            document = ops.post(f"/exceptions/{segment(str(number))}/resolve", body)
+            document = ops.post(f"/exceptions/{number}/resolve", body)
         except AskFailed as error:
-            document = ops.get(f"/exceptions/{segment(str(number))}")
+            document = ops.get(f"/exceptions/{number}")
             if arguments.ids or "closedAt" not in document:  # else it went with another one
                 refused += 1
                 print(f"{number} is not: {error}")

@@ -17,11 +17,20 @@ from strangler.domain.errors import OperatorError
         ("https://ops.example/", Place("ops.example", 443, tls=True)),
         ("[::1]:9", Place("::1", 9)),
         ("0.0.0.0:9901", Place("127.0.0.1", 9901)),
+        ("[::]:9901", Place("::1", 9901)),
         ("unix:/run/ops", Place(path="/run/ops")),
     ],
 )
 def test_where_operations_listen(text: str, place: Place) -> None:
     assert parse_place(text) == place
+
+
+def test_a_place_is_told_as_it_is_given() -> None:
+    assert [str(parse_place(text)) for text in ("[::1]:9", "127.0.0.1:9", "unix:/run/ops")] == [
+        "[::1]:9",
+        "127.0.0.1:9",
+        "unix:/run/ops",
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "ftp://x", "http://", "http://x/path", "x:y", "http://x?y"])
