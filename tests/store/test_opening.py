@@ -320,6 +320,21 @@ async def test_a_file_of_a_newer_release_is_refused(tmp_path: Path, clock: FakeC
         pass
 
 
+async def test_who_looks_at_a_file_of_an_earlier_release_is_told_so(tmp_path: Path, clock: FakeClock) -> None:
+    await open_store(url_of(tmp_path), SEALER, clock).close()
+    edit(
+        tmp_path,
+        "DELETE FROM _sqlite_migrations WHERE name = '0011_family'",
+        "DROP INDEX tombstone_parent",
+        "ALTER TABLE tombstone DROP COLUMN parent_id",
+    )
+    with pytest.raises(OperatorError, match=r"earlier release .*0011_family"), open_ledgers(url_of(tmp_path)):
+        pass
+    await open_store(url_of(tmp_path), SEALER, clock).close()
+    with open_ledgers(url_of(tmp_path)) as ledgers:
+        assert [*ledgers.all()] == []
+
+
 async def test_a_schema_that_somebody_changed_is_refused(tmp_path: Path, clock: FakeClock) -> None:
     await open_store(url_of(tmp_path), SEALER, clock).close()
     edit(tmp_path, "DROP INDEX process_due")

@@ -59,21 +59,31 @@ def require_current(connection: Connection, path: Path) -> None:
     if connection.row("PRAGMA application_id") != (APPLICATION_ID,):
         raise OperatorError(f"{path} is not a store of strangler")
     if connection.rows("SELECT 1 FROM sqlite_schema WHERE name = '_sqlite_migrations'"):
-        applied = connection.rows("SELECT name FROM _sqlite_migrations WHERE migration_set = ?", (_SET,))
-        _refuse_newer([name for (name,) in applied], path)
+        rows = connection.rows("SELECT name FROM _sqlite_migrations WHERE migration_set = ?", (_SET,))
+        applied = {name for (name,) in rows}
+        _refuse_newer(applied, path)
+        if missing := [name for name in map(_stem, _FILES) if name not in applied]:
+            raise OperatorError(
+                f"{path} was written by an earlier release (it has no {missing[0]}): `strangler serve` brings it up to "
+                "date, and so does `strangler store hold`, which sends nothing"
+            )
     _require_schema(connection, path)
 
 
 def _refuse_newer(applied: Iterable[str], path: Path) -> None:
-    if unknown := sorted(set(applied) - {Path(name).stem for name in _FILES}):
+    if unknown := sorted(set(applied) - set(map(_stem, _FILES))):
         raise OperatorError(f"{path} was written by a newer release (it has {unknown[-1]}); use that one")
 
 
 def _migrations() -> Migrations:
     migrations = Migrations(_SET)
     for name in _FILES:
-        migrations(name=Path(name).stem)(_runner(name))
+        migrations(name=_stem(name))(_runner(name))
     return migrations
+
+
+def _stem(name: str) -> str:
+    return Path(name).stem
 
 
 def _runner(name: str) -> Callable[[Any], None]:
