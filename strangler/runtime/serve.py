@@ -55,7 +55,7 @@ async def _serve(settings: Settings, paths: Sequence[Path], environ: Mapping[str
             on_group_commit=telemetry.group_commit,
             disk_reserve=settings.disk_reserve,
         )
-        telemetry.note("store_open", location=store.location)
+        telemetry.note("store_open", location=store.location, software=store.software)
         server = Server(settings, paths, environ, store, identity_key, telemetry)
         # Before it listens: who is asked to end while it starts ends in order, too.
         asked = _signalled(server, telemetry)

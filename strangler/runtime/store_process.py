@@ -143,7 +143,7 @@ class StoreProcess:
             disk_reserve=settings.disk_reserve,
             living=living,
         )
-        self._telemetry.note("store_open", location=store.location, pid=os.getpid())
+        self._telemetry.note("store_open", location=store.location, software=store.software, pid=os.getpid())
         return store
 
     def _desk(self, notifier: Notifier) -> tuple[desk.Pass, Operations]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from strangler.store.sqlite.library import choose_library
 from tests.chaos.policies import one_route
 from tests.chaos.test_reload import answers, rewrite
+from tests.harness.stage import Stage
 from tests.harness.waiting import eventually, for_a_while
 from tests.runtime.crew import Crew, alive
 
@@ -251,3 +255,11 @@ async def test_a_store_in_memory_is_one_workers_own(crew: Crew) -> None:
     other.launch()
     assert await other.ended() == 2
     assert "--workers 1" in other.tail(5)
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")])
+async def test_the_log_says_which_sqlite_holds_the_store(stage: Stage, options: Sequence[str]) -> None:
+    server = stage.server(one_route("http://127.0.0.1:9", "mode: async"), options=options)
+    await server.start()
+    (line,) = [line for line in server.log.read_text().splitlines() if '"store_open"' in line]
+    assert json.loads(line)["software"] == choose_library().name

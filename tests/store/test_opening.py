@@ -19,7 +19,7 @@ from strangler.store.open import open_ledgers, open_store, store_path
 from strangler.store.sealing import KEY_BYTES, AesGcmSealer, load_identity_key
 from strangler.store.sqlite import library as library_module
 from strangler.store.sqlite.connection import open_reader, open_writer
-from strangler.store.sqlite.library import choose_library, is_sound
+from strangler.store.sqlite.library import Library, choose_library, is_sound
 from strangler.store.sqlite.lock import OwnerLock
 from strangler.store.sqlite.migrations import _FILES, migrate, statements
 from strangler.store.sqlite.store import SqliteStore
@@ -185,6 +185,7 @@ async def test_leases_of_an_earlier_owner_are_void_at_once(tmp_path: Path, clock
 )
 def test_versions_that_can_lose_pages_are_known(version: tuple[int, int, int], sound: bool) -> None:
     assert is_sound(version) is sound
+    assert ("no other program may write" in Library(None, version).name) is not sound
 
 
 def test_the_library_that_brings_its_own_sqlite_is_preferred() -> None:
