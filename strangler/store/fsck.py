@@ -178,9 +178,11 @@ def _going(ledger: Ledger) -> Iterator[Finding]:
 
 def _gone(ledger: Ledger) -> Iterator[Finding]:
     """Nothing is forgotten of an open process; what was forgotten is gone."""
-    if ledger.gone and not ledger.process.final and ledger.request is not None:  # else its request is missing
-        wrong = "it is open, and parts of it are marked as forgotten"
-        yield _finding(ledger.process.id, "gone", wrong, _RESTORE, ledger.gone)
+    if not ledger.process.final:
+        # Else it was told already: its history was forgotten, or its request is missing.
+        if ledger.gone and Part.HISTORY not in ledger.gone and ledger.request is not None:
+            wrong = "it is open, and parts of it are marked as forgotten"
+            yield _finding(ledger.process.id, "gone", wrong, _RESTORE, ledger.gone)
     elif Part.BODIES in ledger.gone and not (ledger.request is None and ledger.reply is None):
         wrong = "its bodies are marked as forgotten, and are there"
         yield _finding(ledger.process.id, "gone", wrong, _RESTORE, ledger.gone)

@@ -613,6 +613,15 @@ def test_what_was_forgotten_although_nobody_said_so_is_told(url: str, processes:
     assert found(url) == (process.id, "its history was forgotten, and 3 events are there")
 
 
+@pytest.mark.parametrize("gone", [2, 7])
+def test_an_open_process_whose_history_is_marked_as_forgotten_is_told_once(
+    url: str, processes: Processes, gone: int
+) -> None:
+    process = processes["processing"]
+    tamper(url, "UPDATE process SET gone = ? WHERE id = ?", gone, id_bytes(process.id))
+    assert found(url) == (process.id, "its history was forgotten, which it was not to be")
+
+
 def test_an_open_process_has_forgotten_nothing(url: str, processes: Processes) -> None:
     process = processes["processing"]
     tamper(url, "UPDATE process SET gone = 1 WHERE id = ?", id_bytes(process.id))
