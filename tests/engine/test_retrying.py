@@ -164,6 +164,45 @@ async def test_it_stands_in_the_way_however_many_tries_between_the_two_are_forgo
     assert of_third.id in found.why
 
 
+async def test_what_the_first_one_may_have_done_stands_in_the_way_of_its_second_and_its_third() -> None:
+    world = World()
+    await world.lease.renew()
+    world.upstream.script = [Reply(500), Reply(422)]
+    retries = retries_of(world)
+    first = await world.ended((await world.accepted()).id)
+    assert first.effect is Effect.UNKNOWN
+    found = await retries.retry(first.id, force=False)
+    assert found == Obstacle(
+        "nobody knows what it did in the legacy system: once more could be a second time", forceable=True
+    )
+    second = await tried_again(world, retries, first, force=True)
+    third = await tried_again(world, retries, second, force=True)
+    for surely_nothing in (second, third):
+        assert surely_nothing.effect is Effect.NONE
+        found = await retries.retry(surely_nothing.id, force=False)
+        assert isinstance(found, Obstacle)
+        assert found.why.count("second time") == 1
+        assert first.id in found.why
+    assert len(world.upstream.sent) == 3
+
+
+async def test_what_is_tried_again_is_told_to_who_follows_and_counted_while_it_waits() -> None:
+    world = World()
+    await world.lease.renew()
+    world.upstream.script = [Reply(422)]
+    retries = retries_of(world)
+    first = await world.ended((await world.accepted()).id)
+    world.store.slow = lambda commit: commit.attempt is not None  # its claim is not on disk yet
+    with world.signals.watch_all() as watch:
+        new = await retries.retry(first.id, force=False)
+        assert isinstance(new, Process)
+        assert await watch.changed(0, 5.0)
+        assert world.lanes.of(new.route).waiting == 1
+    world.store.flushed.set()
+    await world.ended(new.id)
+    assert world.lanes.of(new.route).waiting == 0
+
+
 def retries_of(world: World) -> Retries:
     """What makes new processes of old ones there."""
     store = world.store
@@ -175,9 +214,9 @@ def retries_of(world: World) -> Retries:
     )
 
 
-async def tried_again(world: World, retries: Retries, process: Process) -> Process:
+async def tried_again(world: World, retries: Retries, process: Process, *, force: bool = False) -> Process:
     """What was made of a process, ended."""
-    new = await retries.retry(process.id, force=False)
+    new = await retries.retry(process.id, force=force)
     assert isinstance(new, Process)
     world.clock.pass_(0.001)
     return await world.ended(new.id)

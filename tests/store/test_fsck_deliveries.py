@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from strangler.domain.delivery import Delivery, Redrive, Taken, Tried
+from strangler.domain.delivery import Delivery, Redrive, Taken, Tried, write_subscriptions
 from strangler.domain.process import Process
+from strangler.domain.steps import Cancel
 from strangler.ports import OpenException
 from strangler.store import Store
 from strangler.store.ids import id_bytes
@@ -16,7 +17,7 @@ from strangler.store.open import open_store
 from strangler.store.sealing import AesGcmSealer
 from tests.store import builders as make
 from tests.store import test_delivery_conformance as deliveries
-from tests.store.builders import NOON, FakeClock
+from tests.store.builders import DAY, HOUR, NOON, FakeClock, after
 from tests.store.test_fsck import findings as all_findings
 from tests.store.test_fsck import found, tamper
 
@@ -143,3 +144,29 @@ def test_a_log_of_what_was_never_made_is_found(url: str, processes: dict[str, Pr
     )
     findings = [finding.wrong for finding in all_findings(url)]
     assert f"the log tells of deliveries that there are not: {process.id}-2-7" in findings
+
+
+async def test_a_log_that_the_policy_had_forgotten_is_no_finding_and_one_that_is_kept_longer_has_to_be_whole(
+    url: str, clock: FakeClock
+) -> None:
+    store = open_store(url, AesGcmSealer(b"k" * 32), clock)
+    await make.promise(store)
+    for retain_deliveries in (HOUR, DAY):
+        fields = {"subscriptions": write_subscriptions([deliveries.TO_A]), "retain_deliveries": retain_deliveries}
+        accepted = await deliveries.done(store, make.accept(make.draft(**fields)))
+        process = after(await deliveries.done(store, make.withdraw(after(accepted), Cancel(), NOON)))
+        delivery = await deliveries.only(store, process)
+        taken = line(delivery, outcome=Tried.DELIVERED, status=204)
+        await deliveries.step(store, delivery, Taken(), attempt=taken)
+    assert await store.sweep(NOON + HOUR, 10) == 1
+    await store.close()
+    assert all_findings(url) == []
+    tamper(url, "DELETE FROM delivery_attempt")
+    assert found(url) == (process.id, f"its delivery {process.id}-2-0 counts 1 attempts, its log has []")
+
+
+def test_a_log_that_is_forgotten_although_nobody_said_so_is_found(url: str, processes: dict[str, Process]) -> None:
+    process = processes["delivered"]
+    tamper(url, "DELETE FROM delivery_attempt WHERE process_id = ?", id_bytes(process.id))
+    tamper(url, "UPDATE process SET gone = 4 WHERE id = ?", id_bytes(process.id))
+    assert found(url) == (process.id, f"its delivery {process.id}-2-0 counts 3 attempts, its log has []")
