@@ -174,6 +174,22 @@ async def test_faults_of_our_own_use_up_no_attempt_and_hold_the_lane_ever_longer
         assert (delivery.state, delivery.attempts) == (DeliveryState.DELIVERED, 0)
 
 
+async def test_what_is_waited_for_begins_anew_once_a_receiver_answered(begun: Telling) -> None:
+    begun.sender.scripts["broker-a"] = [*[NO_DESCRIPTOR] * 8, OK, NO_DESCRIPTOR, OK]
+    await begun.process()
+    await begun.settled()
+    waits = []
+    while until := begun.deliverer.rests().get("broker-a"):
+        waits.append((until - begun.clock.now()) / 1000)
+        await begun.pass_(waits[-1])
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+    await begun.process()
+    await begun.settled()
+    assert begun.deliverer.rests() == {"broker-a": begun.clock.now() + 1000}
+    await begun.pass_(1)
+    assert len(await begun.all(DeliveryState.DELIVERED)) == 2
+
+
 async def test_a_receiver_that_asks_for_peace_gets_it_in_its_whole_lane(begun: Telling) -> None:
     begun.receiver("broker-a", concurrency=1)
     begun.sender.scripts["broker-a"] = [answer(429, 60_000), OK]

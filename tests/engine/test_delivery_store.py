@@ -192,21 +192,23 @@ async def test_nothing_that_is_committed_here_overtakes_what_the_store_had_befor
     assert [message.subject for message in telling.sender.to("broker-a")] == [process.id for process in processes]
 
 
-async def test_what_the_store_told_of_before_its_commit_was_heard_of_is_sent_once() -> None:
+@pytest.mark.parametrize("concurrency", [1, 2])
+async def test_what_the_store_told_of_before_its_commit_was_heard_of_is_sent_once(concurrency: int) -> None:
     telling = Telling(here=True)
-    telling.receiver(concurrency=2)
+    telling.receiver(concurrency=concurrency)
     await telling.deliverer.begin()
     gate = Gate()
     telling.sender.scripts["broker-a"] = [gate, OK]
     heard: list[Change] = []
     telling.committed = heard.append  # type: ignore[method-assign]
-    (process,) = await telling.processes(1)
+    processes = await telling.processes(2)
     await telling.deliverer.look()
-    await telling.until(lambda: len(telling.sender.sent) == 1)
-    telling.deliverer.raised(*heard)
+    await telling.until(lambda: len(telling.sender.sent) == concurrency)
+    for change in heard:
+        telling.deliverer.raised(change)
     gate.open.set()
     await telling.settled()
-    assert [message.subject for message in telling.sender.to("broker-a")] == [process.id]
+    assert [message.subject for message in telling.sender.to("broker-a")] == [process.id for process in processes]
 
 
 def broken_by(error: Exception) -> Callable[[Message], Awaitable[Reception]]:
@@ -320,8 +322,22 @@ async def test_an_end_that_cannot_be_stored_is_not_told_every_few_seconds(
 
 async def test_the_answer_of_a_scan_that_is_late_sends_nothing_twice(begun: Telling) -> None:
     """The store is asked while a delivery is under way, and answers when it has been settled."""
-    gate, late = Gate(), asyncio.Event()
-    begun.sender.scripts["broker-a"] = [gate]
+    await under_way_while_the_store_is_asked(begun, OK)
+    assert len(begun.sender.sent) == 1
+
+
+async def test_what_was_not_taken_while_the_store_was_asked_is_sent_again_when_that_is_due(begun: Telling) -> None:
+    process = await under_way_while_the_store_is_asked(begun, answer(500))
+    assert len(begun.sender.sent) == 1
+    await begun.pass_(5)
+    assert len(begun.sender.sent) == 2
+    assert (await begun.one(process)).state is DeliveryState.DELIVERED
+
+
+async def under_way_while_the_store_is_asked(begun: Telling, reception: Reception) -> Process:
+    """A process of which the receiver was told, and answered so, before the store said that it was to be told."""
+    gate, late = Gate(reception), asyncio.Event()
+    begun.sender.scripts["broker-a"] = [gate, OK]
     process = await begun.process()
     await gate.reached.wait()
     answered = begun.store.deliveries.due
@@ -335,11 +351,11 @@ async def test_the_answer_of_a_scan_that_is_late_sends_nothing_twice(begun: Tell
     begun.deliverer.told(["broker-a"])
     await asyncio.sleep(0)
     gate.open.set()
-    while (await begun.one(process)).state is DeliveryState.PENDING:
+    while not (await begun.one(process)).tries:
         await asyncio.sleep(0)
     late.set()
     await begun.settled()
-    assert len(begun.sender.sent) == 1
+    return process
 
 
 # ── A slow disk ──────────────────────────────────────────────────────────────────────────────────────────────────────

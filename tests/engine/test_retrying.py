@@ -127,6 +127,7 @@ def test_the_new_one_is_of_the_same_caller_under_todays_promise_and_without_the_
         old.subscriptions,
     )
     assert (new.promise, new.revision, new.created_at) == (route.promise.digest, "beef", NOON + 5000)
+    assert new.deadline_at == NOON + 5000 + 86_400_000
     assert new.had_credentials, "it goes without them, and so would the next"
     assert (new.key, new.key_scope, new.key_lookup) == (None, None, None)
     assert new.state is State.RECEIVED
