@@ -174,6 +174,20 @@ async def test_faults_of_our_own_use_up_no_attempt_and_hold_the_lane_ever_longer
         assert (delivery.state, delivery.attempts) == (DeliveryState.DELIVERED, 0)
 
 
+async def test_peace_that_was_asked_for_lasts_although_nothing_is_left_to_be_sent(begun: Telling) -> None:
+    begun.receiver(attempts=1)
+    begun.sender.scripts["broker-a"] = [answer(503, 60_000), OK]
+    await begun.process()
+    await begun.settled()
+    assert len(await begun.all(DeliveryState.DEAD)) == 1
+    await begun.pass_(5)
+    process = await begun.process()
+    await begun.settled()
+    assert len(begun.sender.sent) == 1
+    await begun.pass_(55)
+    assert (await begun.one(process)).state is DeliveryState.DELIVERED
+
+
 async def test_what_is_waited_for_begins_anew_once_a_receiver_answered(begun: Telling) -> None:
     begun.sender.scripts["broker-a"] = [*[NO_DESCRIPTOR] * 8, OK, NO_DESCRIPTOR, OK]
     await begun.process()

@@ -192,6 +192,23 @@ async def test_nothing_that_is_committed_here_overtakes_what_the_store_had_befor
     assert [message.subject for message in telling.sender.to("broker-a")] == [process.id for process in processes]
 
 
+async def test_nothing_that_is_committed_here_overtakes_what_the_store_has_and_nobody_had_room_to_ask_for() -> None:
+    telling = Telling(here=True)
+    telling.receiver(concurrency=1)
+    await telling.deliverer.begin()
+    gate = Gate()
+    telling.sender.scripts["broker-a"] = [gate, OK]
+    processes = await telling.processes(1)
+    await gate.reached.wait()
+    telling.here = False
+    processes += await telling.processes(1)
+    telling.here = True
+    processes += await telling.processes(1)
+    gate.open.set()
+    await telling.settled()
+    assert [message.subject for message in telling.sender.to("broker-a")] == [process.id for process in processes]
+
+
 @pytest.mark.parametrize("concurrency", [1, 2])
 async def test_what_the_store_told_of_before_its_commit_was_heard_of_is_sent_once(concurrency: int) -> None:
     telling = Telling(here=True)
@@ -300,6 +317,7 @@ async def test_where_a_defect_breaks_more_than_can_be_remembered_the_lane_rests(
     for _ in range(100):
         await begun.pass_(5)
     assert len(begun.sender.sent) < 100
+    assert begun.deliverer._lanes["broker-a"].wanted <= 2 * 4, "what is asked of the store is bounded, too"
     begun.sender.scripts["broker-a"] = [OK]
     for _ in range(200):
         await begun.pass_(5)

@@ -16,10 +16,13 @@ from strangler.store import Store
 from strangler.store.ids import id_bytes
 from strangler.store.open import open_store
 from strangler.store.sealing import AesGcmSealer
+from strangler.store.sqlite.connection import open_reader
+from strangler.store.sqlite.examiner import Examination
+from strangler.store.sqlite.library import choose_library
 from tests.store import builders as make
 from tests.store.builders import FakeClock, after
 from tests.store.test_conformance import done
-from tests.store.test_fsck import Processes, fill, tamper
+from tests.store.test_fsck import Processes, fill, stray_keys, tamper
 
 
 @pytest.fixture
@@ -153,3 +156,45 @@ async def test_a_question_that_cannot_be_answered_is_told_and_the_next_one_is_an
     with pytest.raises(StoreUnavailable, match="JSONDecodeError"):
         await examiner.examine("no mark", bodies=False)
     assert await examiner.total() == len(processes)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("bodies", [False, True])
+async def test_all_is_seen_once_in_steps_of_any_size(
+    url: str, used: Used, monkeypatch: pytest.MonkeyPatch, step: int, bodies: bool
+) -> None:
+    _, _, processes = used
+    for name in ("_STEP", "_STEP_WITH_BODIES", "_KEYS"):
+        monkeypatch.setattr(f"strangler.store.sqlite.examiner.{name}", step)
+    strangers = stray_keys(url)
+    connection = open_reader(Path(url.removeprefix("sqlite:///")), choose_library())
+    examination = Examination(connection)
+    seen, found, mark = 0, list[str | None](), None
+    while True:
+        examined = examination.examine(mark, bodies)
+        seen += examined.processes
+        found += [finding.process_id for finding in examined.findings]
+        mark = examined.mark
+        if mark is None:
+            break
+    connection.close()
+    assert (seen, found) == (len(processes), strangers)
+
+
+async def test_an_interrupt_from_the_terminal_does_not_end_who_looks_through(used: Used) -> None:
+    _, examiner, processes = used
+    await examiner.total()
+    examiner._child.send_signal(signal.SIGINT)  # type: ignore[attr-defined]
+    assert await examiner.total() == len(processes)
+
+
+async def test_who_looks_through_and_is_frozen_keeps_nobody_from_ending(
+    used: Used, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strangler.store.sqlite.examiner._LEAVE", 0.0)
+    _, examiner, _ = used
+    await examiner.total()
+    child = examiner._child  # type: ignore[attr-defined]
+    child.send_signal(signal.SIGSTOP)
+    await examiner.close()
+    assert child.returncode == -signal.SIGKILL

@@ -516,6 +516,31 @@ def test_a_process_that_would_be_kept_for_ever_or_forgotten_too_early_is_found(u
     assert found(url) == (processes["waiting"].id, "it is open and will be forgotten")
 
 
+def stray_keys(url: str) -> list[str]:
+    """Processes that do not exist, and hold a key each; in the order of their keys."""
+    strangers = [make.make_id() for _ in range(4)]
+    for number, stranger in enumerate(strangers):
+        tamper(
+            url,
+            "INSERT INTO idempotency (scope, key, fingerprint, process_id) VALUES (?, ?, x'00', ?)",
+            *(f"s{number // 2}", f"k{number % 2}", id_bytes(stranger)),
+        )
+    return strangers
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_all_is_seen_once_in_steps_of_any_size(
+    url: str, processes: Processes, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    monkeypatch.setattr("strangler.store.sqlite.ledgers._STEP", step)
+    monkeypatch.setattr("strangler.store.sqlite.ledgers._KEYS", step)
+    strangers = stray_keys(url)
+    with open_ledgers(url) as ledgers:
+        report = Report(ledgers, lambda: NOON)
+        assert [finding.process_id for finding in report] == strangers
+    assert (report.processes, report.findings) == (len(processes), len(strangers))
+
+
 @pytest.mark.parametrize(
     ("table", "columns"),
     [
