@@ -197,7 +197,6 @@ class Deliverer:
         lane = self._lanes.get(name)
         if lane is None:
             lane = self._lanes[name] = DeliveryLane(name)
-            lane.timed = True
         return lane
 
     def _wake(self, lane: DeliveryLane, due_at: int) -> None:

@@ -65,7 +65,7 @@ class DeliveryLane:
         self.name = name
         self.receiver = receiver_of_lane(name)
         self.unknown = False  # the store may hold what is due and not in memory
-        self.timed = False  # nobody knows when the next one falls due
+        self.timed = True  # nobody knows when the next one falls due
         self.stocking = False  # the store is being asked
         self.failures = 0  # of the receiver, in a row
         self.not_before = 0  # the receiver asked for peace until this instant, or a fault of ours is waited for

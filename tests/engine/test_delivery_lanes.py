@@ -15,6 +15,7 @@ from strangler.engine.delivery_lanes import NARROWED_AFTER, reaches
 from strangler.policy.model import Rate
 from strangler.policy.receivers import Receiver
 from strangler.ports import Commit
+from tests.engine.alarms import alarms_of
 from tests.engine.receivers import OK, REFUSED, TO_A, TO_B, Gate, Telling, answer, named
 from tests.engine.world import NOON
 
@@ -71,6 +72,23 @@ async def test_a_receiver_is_called_no_more_often_than_its_rate(begun: Telling) 
     await begun.pass_(20)
     assert len(begun.sender.to("broker-a")) == 5
     assert len(await begun.all(DeliveryState.DELIVERED)) == 10
+
+
+async def test_a_lane_that_waits_for_its_rate_is_looked_into_as_soon_as_that_has_room(
+    begun: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alarms = alarms_of(monkeypatch)
+    begun.receiver("broker-a", rate=Rate(3, 60.0))
+    await begun.processes(5)
+    await begun.settled()
+    for sent in (4, 5):
+        assert alarms[-1].seconds == 20.0
+        begun.clock.pass_(20)
+        alarms[-1].ring()
+        await begun.settled()
+        assert len(begun.sender.sent) == sent
+    await begun.pass_(60)
+    assert begun.deliverer._lanes == {}, "its rate is whole again: there is nothing to remember"
 
 
 async def test_a_rate_is_remembered_while_nothing_is_due(begun: Telling) -> None:
@@ -188,6 +206,17 @@ async def test_a_receiver_that_fails_again_and_again_is_called_one_by_one_until_
     await begun.settled()
     told = [values[0] for name, values in begun.instrument.told if name == "note"]
     assert told == ["receiver_narrowed", "receiver_widened"]
+
+
+async def test_a_receiver_that_fails_less_often_between_two_answers_is_called_as_widely_as_before(
+    begun: Telling,
+) -> None:
+    failures = [answer(500)] * (NARROWED_AFTER - 1)
+    begun.sender.scripts["broker-a"] = [*failures, OK, *failures, OK]
+    await begun.processes(2 * NARROWED_AFTER)
+    await begun.settled()
+    assert len(begun.sender.sent) == 2 * NARROWED_AFTER
+    assert [name for name, _ in begun.instrument.told if name == "note"] == []
 
 
 async def test_a_receiver_that_says_no_is_well_all_the_same(begun: Telling) -> None:

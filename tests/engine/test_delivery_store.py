@@ -376,6 +376,32 @@ async def under_way_while_the_store_is_asked(begun: Telling, reception: Receptio
     return process
 
 
+async def test_a_look_whose_answer_is_late_sends_nothing_twice(begun: Telling) -> None:
+    """The store says what is due before a delivery is committed, and is heard while that is under way."""
+    gate, late = Gate(), asyncio.Event()
+    begun.sender.scripts["broker-a"] = [gate]
+    answered = begun.store.deliveries.next_due
+
+    async def slow(after: int) -> Mapping[str, int]:
+        begun.store.deliveries.next_due = answered  # type: ignore[method-assign]
+        found = await answered(after)
+        await late.wait()
+        return found
+
+    begun.store.deliveries.next_due = slow  # type: ignore[method-assign]
+    looking = asyncio.ensure_future(begun.deliverer.look())
+    await idle()
+    process = await begun.process()
+    await gate.reached.wait()
+    late.set()
+    await looking
+    begun.deliverer.told(["broker-a"])
+    await idle()
+    gate.open.set()
+    await begun.settled()
+    assert [message.subject for message in begun.sender.to("broker-a")] == [process.id]
+
+
 # ── A slow disk ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
