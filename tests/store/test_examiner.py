@@ -198,3 +198,31 @@ async def test_who_looks_through_and_is_frozen_keeps_nobody_from_ending(
     child.send_signal(signal.SIGSTOP)
     await examiner.close()
     assert child.returncode == -signal.SIGKILL
+
+
+async def test_a_store_in_which_nothing_is_right_is_told_of_whole(url: str, used: Used) -> None:
+    store, examiner, processes = used
+    for _ in range(200):
+        await done(store, make.accept())
+    tamper(url, "UPDATE process SET status = 'DENIED'")
+    tamper(url, "DELETE FROM request")
+    seen, findings = await everything(examiner)
+    assert seen == len(processes) + 200
+    assert {code: [finding.code for finding in findings].count(code) for code in ("row", "request")} == {
+        "row": seen,
+        "request": seen,
+    }
+
+
+@pytest.mark.parametrize("path", [None, "elsewhere"])
+async def test_who_looks_through_runs_nothing_that_lies_in_the_folder_that_somebody_is_in(
+    used: Used, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str | None
+) -> None:
+    _, examiner, processes = used
+    (tmp_path / "orjson.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path)
+    if path is None:
+        monkeypatch.delenv("PYTHONPATH", raising=False)
+    else:
+        monkeypatch.setenv("PYTHONPATH", path)
+    assert await examiner.total() == len(processes)
