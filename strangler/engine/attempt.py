@@ -162,7 +162,7 @@ class AttemptUnderWay:
             )
         except asyncio.CancelledError:
             # The drain is over. What was not sent goes back; of what was sent nobody knows.
-            self.cut_off = self._sending
+            self.cut_off = self._sending and not self._concluded  # a reply that is only handed on has ended it
             kind = FaultKind.INTERRUPTED if self._sending else FaultKind.NOT_SENT
             return Fault(kind, _DRAINED, ours=Hindrance.DRAINING)
         if fault is None or not fault.timeout or left >= call.timeout:

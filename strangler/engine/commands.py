@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from strangler.domain.errors import InternalError
-from strangler.domain.process import Process, Tombstone
-from strangler.domain.steps import Cancel, Report
+from strangler.domain.exchange import Hindrance
+from strangler.domain.process import Effect, Process, State, Tombstone
+from strangler.domain.steps import Cancel, Finish, Report, Step
 from strangler.domain.transitions import apply
 from strangler.engine.apart import Apart
 from strangler.engine.conclude import settling
@@ -30,13 +31,24 @@ class Commands:
         Raises:
             StoreUnavailable: the store cannot record it; nothing changed.
         """
-        return await self._apart(self._cancel(process))
+        return await self._apart(self._withdraw(process, Cancel()))
 
-    async def _cancel(self, process: Process) -> Process | None:
+    async def forgo(self, process: Process) -> Process | None:
+        """As `cancel`, where this server goes away before it sent what nobody was promised: whoever waits for it is
+        told that nothing was done, and is going to send it again.
+
+        Raises:
+            StoreUnavailable: the store cannot record it; nothing changed.
+        """
+        return await self._apart(
+            self._withdraw(process, Finish(State.FAILED, Effect.NONE, reason=Hindrance.DRAINING.value))
+        )
+
+    async def _withdraw(self, process: Process, step: Step) -> Process | None:
         while not process.final:
             if not process.cancellable:
                 return None
-            change = apply(process, Cancel(), self._clock.now())
+            change = apply(process, step, self._clock.now())
             if isinstance(await self._store.commit(settling(change, None, None)), Committed):
                 self._notifier.committed(change, Settled(change.process))
                 return change.process

@@ -77,6 +77,7 @@ class Executor:
         self._reserved = 0  # slots of calls that begin once a commit is on disk
         self._wakes = Wakes(means.clock, self.look)
         self._draining = False
+        self._drained = False  # nothing is sent any more, whatever was promised
 
     # What acceptance asks.
 
@@ -152,15 +153,20 @@ class Executor:
         self._wakes.stop()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self._tasks or self._reserved:
-                    # What is reserved begins a call as soon as its acceptance is on disk.
-                    await (asyncio.wait(self._tasks) if self._tasks else asyncio.sleep(_DISK))
-        left, calls = [task for task in self._tasks if not task.done()], [*self._calls]
-        for task in left:
+                await self._without_calls()
+        self._drained = True
+        calls = [*self._calls]
+        for task in list(self._tasks):
             task.cancel()
-        if left:
-            await asyncio.wait(left, timeout=_AFTER_CANCEL)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_AFTER_CANCEL):
+                await self._without_calls()
         return sum([call.cut_off or await self._without_end(call) for call in calls])
+
+    async def _without_calls(self) -> None:
+        while self._tasks or self._reserved:
+            # What is reserved begins a call as soon as its acceptance is on disk.
+            await (asyncio.wait(self._tasks) if self._tasks else asyncio.sleep(_DISK))
 
     async def _without_end(self, call: AttemptUnderWay) -> bool:
         """Whether who starts next finds a call under way."""
@@ -289,6 +295,9 @@ class Executor:
         now = means.clock.now()
         term = means.lease.term
         try:
+            if not means.lease.holds():  # it could not be sent; a renewal is on its way
+                self.wake(lane.route, now + _STORE_PAUSE)
+                return None
             if means.pauses.over_at(process, now) <= now:
                 await self._concluder.overdue(process)
                 return None
@@ -335,7 +344,7 @@ class Executor:
         means = self._means
         failed = None
         route = means.route_of(claimed.process.route)
-        if route is None or (self._draining and claimed.process.promised):
+        if route is None or self._drained or (self._draining and claimed.process.promised):
             after = await self._give_back(claimed)
         else:
             started = means.clock.now()

@@ -65,7 +65,7 @@ class Queries:
                 if not isinstance(found, Process):
                     return process
                 process = found
-                if settled(process) or loop.time() >= deadline:
+                if settled(process) or loop.time() >= deadline or self._signals.ended:
                     return process
                 await watch.changed(process.sequence, deadline - loop.time())
 

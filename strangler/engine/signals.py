@@ -51,7 +51,7 @@ class Watch:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         while self._news <= seen:
-            if loop.time() >= deadline or not await self._next(loop, deadline):
+            if self._signals.ended or loop.time() >= deadline or not await self._next(loop, deadline):
                 return False
         self._news = 0
         return True
@@ -67,6 +67,11 @@ class Watch:
             timer.cancel()
             self._future = None
 
+    def give_up(self) -> None:
+        """Wait no longer."""
+        if self._future is not None and not self._future.done():
+            self._future.set_result(False)
+
     def hear(self, sequence: int) -> None:
         """There is an event of this number."""
         if sequence > self._news:
@@ -80,6 +85,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.watches: dict[str, set[Watch]] = {}
+        self.ended = False
         self._heard = 0
 
     def announce(self, process: Process) -> None:
@@ -93,6 +99,13 @@ class Signals:
         self._heard += 1
         for watch in self.watches.get(_EVERYTHING, ()):
             watch.hear(self._heard)
+
+    def end(self) -> None:
+        """The server is going away: nobody waits any longer, now or later."""
+        self.ended = True
+        for watches in self.watches.values():
+            for watch in watches:
+                watch.give_up()
 
     def hear_all(self) -> None:
         """Some announcements were lost: whoever waits here looks again."""

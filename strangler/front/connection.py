@@ -19,7 +19,7 @@ from strangler.front.peer import peer_of
 from strangler.front.pinned import Pinned
 from strangler.front.promised import Promised
 from strangler.front.response import refusal, respond
-from strangler.front.socket_end import SocketEnd
+from strangler.front.socket_end import UNSEEN, SocketEnd
 from strangler.front.upstream_head import UpstreamFields
 from strangler.policy.forwarding import has_been_here
 from strangler.ports import Handle, Passthrough
@@ -30,6 +30,8 @@ from strangler.wire.request_head import RequestHead
 LINGER = 5.0
 """Seconds for which a client that takes nothing of its answer may go on sending what nobody reads any more; closing at
 once would make its kernel throw the answer away (RFC 9112 section 9.6)."""
+
+_ON_ITS_WAY = 64 * 1024  # bytes that a client may not have acknowledged yet, though it is quick to read
 
 MAX_PIPELINED = 64 * 1024
 """Bytes of requests that may wait behind the one under way."""
@@ -126,11 +128,10 @@ class ClientConnection(SocketEnd):
             self._exchange.overdue()
         elif self._state == "head":
             self._refuse(Malformed("request-timeout", "The head of the request took too long to arrive."))
+        elif self._state == "idle" and self._was_read():
+            self._transport.close()
         elif not self.takes():
-            if self._state == "idle" and not self._unsent:
-                self._transport.close()
-            else:
-                self.abandon()
+            self.abandon()
 
     def drain(self) -> None:
         """Close as soon as nothing is under way."""
@@ -381,6 +382,11 @@ class ClientConnection(SocketEnd):
         self._state = "linger"
         self.outlast(self.desk.settings.body_idle_timeout)
         self._transport.close()
+
+    def _was_read(self) -> bool:
+        """Whether a client that is idle has long had its answer: what was merely on its way at the first look is no
+        slow reading."""
+        return UNSEEN < self._unsent <= _ON_ITS_WAY and self.unsent() == 0
 
     def _lose_exchange(self) -> None:
         exchange, self._exchange = self._exchange, None

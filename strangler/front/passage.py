@@ -295,6 +295,8 @@ class Passage:
         link.divert(tunnel)
         self._connection.write(upgrade_head(head) + rest)
         self._connection.begin_tunnel(tunnel)
+        if self._connection.congested:  # by what came along with the 101; it is told once
+            tunnel.client_congested()
 
     def _finish(self) -> None:
         link, self._link = self._link, None

@@ -70,11 +70,15 @@ class SocketEnd(asyncio.Protocol):
 
         If so, it has its patience again.
         """
-        before, self._unsent = self._unsent, self._transport.get_write_buffer_size() + self._in_kernel()
+        before, self._unsent = self._unsent, self.unsent()
         if self._unsent == before:
             return False
         self.deadline = self.desk.soon + self._patience
         return True
+
+    def unsent(self) -> int:
+        """Bytes that were written and that the client's kernel has not taken."""
+        return self._transport.get_write_buffer_size() + self._in_kernel()
 
     def _in_kernel(self) -> int:
         """Bytes that left the transport and did not arrive. Without them a slow reader seems to stand still: Linux asks

@@ -59,6 +59,7 @@ class Tunnel:
     def client_ready(self) -> None:
         """There is room again."""
         self._link.resume_reading()
+        self._connection.watch(self._timeout)  # no more by what it takes
 
     # What the link tells.
 

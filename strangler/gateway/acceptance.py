@@ -52,6 +52,7 @@ class Recording:
 
     Args:
         base_of: the public base URL for a request on a route.
+        forgo: see `Commands.forgo`.
         promise_of: a promise by its digest.
     """
 
@@ -67,6 +68,7 @@ class Recording:
         instrument: Instrument,
         base_of: Callable[[Request, Route], str],
         promise_of: Callable[[str], Promise | None],
+        forgo: Callable[[Process], Awaitable[Process | None]],
         identity_key: bytes,
         pauses: Pauses,
     ) -> None:
@@ -80,6 +82,7 @@ class Recording:
         self._instrument = instrument
         self._base_of = base_of
         self._promise_of = promise_of
+        self._forgo = forgo
         self._identity_key = identity_key
         self._pauses = pauses
 
@@ -213,6 +216,8 @@ class Recording:
         settled = None
         if decision.wait > 0 or not decision.accepts_202:
             process, settled = await self._settled(process, decision.wait, fresh=not replayed)
+            if self._signals.ended and settled is None and not (decision.accepts_202 or process.promised or replayed):
+                process, settled = await self._forgone(process)
         if settled is not None and process.final:
             answer = await self._result(settled)
         elif decision.accepts_202:
@@ -242,6 +247,15 @@ class Recording:
                     return process, None
                 over = not await watch.changed(process.sequence, deadline - time.monotonic())
                 fresh = False
+
+    async def _forgone(self, process: Process) -> tuple[Process, Settled | None]:
+        """What becomes of a process that was promised to nobody and not sent, as the server goes away: its client would
+        send it again. None: it was sent, or that cannot be recorded."""
+        try:
+            after = await self._forgo(process)
+        except StoreUnavailable:
+            return process, None
+        return (after, Settled(after)) if after is not None else (process, None)
 
     async def _look_if_it_can(self, process_id: str) -> Settled | Process | None:
         """As `_look`. None also where the store cannot be read: the process is on the disk, and who waits is told so

@@ -51,7 +51,7 @@ from strangler.store import WorkerStore
 from strangler.upstream import Caller, Connections, PublishedKeys
 
 _DRAIN_MARGIN = 5.0
-_LAST_ANSWERS = 5.0  # seconds for what clients still read when all calls have ended
+_LAST_ANSWERS = 5.0  # seconds for what clients still read when all calls have ended, at the least
 
 
 class Frame(NamedTuple):
@@ -122,6 +122,7 @@ class Rooms:
             telemetry,
             self._base_of,
             policies.promise_of,
+            self.commands.forgo,
             frame.identity_key,
             frame.pauses,
         )
@@ -234,13 +235,18 @@ class Rooms:
         if given_up:
             telemetry.note("drained_with_doubt", "warning", calls=given_up)
 
-    async def end_answers(self, seconds: float = _LAST_ANSWERS) -> None:
-        """Take no more connections, end the streams, and answer what is asked; so many seconds at most."""
+    def end_waits(self) -> None:
+        """Let go whoever waits for a process: no call of it is going to end here."""
+        self._frame.signals.end()
+
+    async def end_answers(self, seconds: float = 0.0) -> None:
+        """Take no more connections, end the streams, and serve what is under way to its end; so many seconds at most,
+        and a few in any case."""
         self._streams.end()
         self._front.drain()
         self._leave_addresses()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(max(seconds, _LAST_ANSWERS)):
                 await self._front.drained()
 
     async def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -161,8 +162,10 @@ class Server:
     async def drain(self) -> None:
         """Take no new work, end what is under way, give back what was not sent; then close everything."""
         self._phase = "draining"
+        over_at = time.monotonic() + self._rooms.drain_timeout()
         await self._rooms.end_calls()
-        await asyncio.gather(self._rooms.end_answers(), self._telling.drain())
+        self._rooms.end_waits()
+        await asyncio.gather(self._rooms.end_answers(over_at - time.monotonic()), self._telling.drain())
         await self.close()
 
     async def close(self) -> None:

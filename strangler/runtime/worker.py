@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -140,6 +141,7 @@ class Worker:
         try:
             await self._begin()
             await self._asked.wait()
+            over_at = time.monotonic() + self._rooms.drain_timeout()
             if self._leaves_alone:
                 # What is postponed here from now on is woken by the others, and what was lent is of use to them.
                 self._store.link.tell("leaving")
@@ -151,7 +153,7 @@ class Worker:
             else:
                 await self._rooms.end_calls()
             self._line.tell(drained=True)
-            await self._end_answers()
+            await self._end_answers(over_at)
         finally:
             await self._close()
 
@@ -160,17 +162,18 @@ class Worker:
         """Whether this worker ends, and the others do not."""
         return self._asked.is_set() and self._phase == "serving"
 
-    async def _end_answers(self) -> None:
+    async def _end_answers(self, over_at: float) -> None:
         """Whoever waits here may wait for a call of another worker: all end together, or each in its own time."""
         if self._phase == "draining":
             await self._leave.wait()
-            await self._rooms.end_answers()
-            return
-        waiting = asyncio.ensure_future(self._rooms.end_answers(self._rooms.drain_timeout()))
-        leaving = asyncio.ensure_future(self._leave.wait())
-        await asyncio.wait((waiting, leaving), return_when=asyncio.FIRST_COMPLETED)
-        for task in (waiting, leaving):
-            task.cancel()
+        else:
+            waiting = asyncio.ensure_future(self._rooms.end_answers(self._rooms.drain_timeout()))
+            leaving = asyncio.ensure_future(self._leave.wait())
+            await asyncio.wait((waiting, leaving), return_when=asyncio.FIRST_COMPLETED)
+            for task in (waiting, leaving):
+                task.cancel()
+        self._rooms.end_waits()
+        await self._rooms.end_answers(over_at - time.monotonic())
 
     async def _begin(self) -> None:
         await self._in_force.wait()

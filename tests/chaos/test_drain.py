@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 
 import pytest
@@ -10,7 +11,7 @@ from tests.chaos.policies import one_route
 from tests.harness.legacy import Legacy
 from tests.harness.server import Server
 from tests.harness.stage import Stage
-from tests.harness.waiting import eventually
+from tests.harness.waiting import eventually, for_a_while
 
 TWO_AT_ONCE = "mode: async\ncall: {concurrency: 2}"
 
@@ -54,6 +55,70 @@ async def test_sigterm_waits_for_what_is_in_flight_and_the_rest_is_sent_after_th
     assert set(legacy.calls().values()) == {1}
     assert await server.stop() == 0
     assert server.fsck().returncode == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")])
+async def test_who_waits_for_what_was_not_sent_is_told_before_the_server_goes(
+    stage: Stage, options: tuple[str, ...]
+) -> None:
+    legacy = await stage.legacy()
+    policy = one_route(legacy.url, "mode: compat\ncall: {concurrency: 1}")
+    server = stage.server(policy, options=("--drain-timeout", "500ms", *options))
+    await server.start()
+    client = await stage.client(server)
+    sent = asyncio.create_task(client.submit("/claims", "sent", script="do=hold"))
+    await eventually(lambda: legacy.received() == 1, what="the slot is taken")
+    queued = asyncio.create_task(client.submit("/claims", "queued"))
+    wishes = {"Prefer": "respond-async, wait=30"}
+    promised = asyncio.create_task(client.submit("/claims", "promised", headers=wishes))
+
+    async def waits() -> bool:
+        return await server.metric("strangler_queue_processes") == 2
+
+    await eventually(waits, what="two wait")
+    server.signal(signal.SIGTERM)
+    assert [(reply.status, reply.code) for reply in (await sent, await queued)] == [
+        (504, "outcome-unknown"),
+        (503, "draining"),
+    ]
+    assert (await queued).json()["effect"] == "none"
+    assert (await promised).status == 202
+    assert await server.ended() == 0
+    await server.start()
+    assert (await client.settled((await promised).json()["id"]))["state"] == "completed"
+    assert (await client.submit("/claims", "queued")).status == 200, "as such a client does"
+    assert legacy.calls() == {"sent": 1, "queued": 1, "promised": 1}
+    assert await server.stop() == 0
+    assert server.fsck().returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [(), ("--workers", "2")])
+async def test_what_passes_through_is_served_to_its_end(stage: Stage, options: tuple[str, ...]) -> None:
+    legacy = await stage.legacy()
+    server = stage.server(one_route(legacy.url, TWO_AT_ONCE), options=options)
+    await server.start()
+    client = await stage.client(server)
+    passing = asyncio.create_task(client.submit("/elsewhere", "m", script="do=hold"))
+    await eventually(lambda: legacy.received() == 1, what="it is with the legacy system")
+    server.signal(signal.SIGTERM)
+    await for_a_while(6.0)  # longer than the last answers are waited for
+    await legacy.release()
+    assert (await passing).status == 200
+    assert await server.ended() == 0
+
+
+async def test_a_long_poll_is_answered_when_the_server_goes(stage: Stage) -> None:
+    _, server = await with_two_in_flight(stage, "--drain-timeout", "500ms")
+    client = await stage.client(server)
+    listed = await client.all_processes()
+    (waiting, *_) = [document["id"] for document in listed if document["state"] == "received"]
+    wait = {"Prefer": "wait=40"}
+    poll = asyncio.create_task(client.request("GET", f"/processes/{waiting}/status", headers=wait, timeout=40))
+    await for_a_while(0.2)
+    server.signal(signal.SIGTERM)
+    assert (await poll).json()["state"] == "received"
+    assert await server.ended() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -18,7 +18,7 @@ from strangler.policy.decide import Decision
 from strangler.policy.model import CircuitPolicy
 from strangler.policy.translate import Interpreter
 from strangler.policy.wall import Condition, Content, Formula, OutcomeRule, RequestTranslation, Wall
-from strangler.ports import Commit
+from strangler.ports import Commit, Outgoing, ReplySink
 from tests.engine.world import ASYNC, COMPAT, Gate, Reply, World, a_request, a_route
 
 
@@ -299,3 +299,40 @@ async def test_a_claim_that_is_on_its_way_to_the_disk_when_the_drain_is_over_goe
     process = await world.process(waiting.id)
     assert (process.state, process.unresolved) == (State.WAITING, False)
     assert len(world.upstream.sent) == 1
+
+
+@pytest.mark.parametrize("decision", [ASYNC, COMPAT])
+async def test_an_acceptance_that_is_on_its_way_to_the_disk_when_the_drain_is_over_is_not_sent(
+    world: World, decision: Decision
+) -> None:
+    world.store.slow = lambda commit: commit.request is not None
+    accepting = asyncio.create_task(world.submit(a_request(), decision))
+    await world.store.begun.wait()
+    drain = asyncio.create_task(world.executor.drain(0.0))
+    await asyncio.sleep(0.01)
+    world.store.flushed.set()
+    assert await drain == 0
+    accepted = await accepting
+    assert isinstance(accepted, Accepted)
+    process = await world.process(accepted.process.id)
+    assert process.state is (State.WAITING if decision is ASYNC else State.FAILED)
+    assert world.upstream.sent == []
+
+
+async def test_a_process_that_ended_is_in_no_doubt_though_its_reply_is_still_handed_on(world: World) -> None:
+    handing_on = asyncio.Event()
+
+    async def reply(request: Outgoing, sink: ReplySink, may_send: Callable[[], bool]) -> None:
+        assert may_send()
+        sink.head(200, b"", [])
+        await sink.write(b"x" * 2_000_000)
+        handing_on.set()
+        await asyncio.Event().wait()
+
+    world.upstream.script = [reply]
+    route = a_route()
+    world.load(replace(route, call=replace(route.call, max_reply=1000)))
+    process = await world.accepted()
+    await handing_on.wait()
+    assert await world.executor.drain(0.0) == 0
+    assert (await world.process(process.id)).state is State.COMPLETED

@@ -588,3 +588,22 @@ async def test_a_call_leaves_no_rings_to_the_garbage_collector(status: int) -> N
     finally:
         gc.enable()
     assert found[1:] == [0, 0]
+
+
+async def test_what_waits_is_not_claimed_under_a_lease_that_is_over(world: World) -> None:
+    world.load(a_route(concurrency=1))
+    gate = Gate()
+    world.upstream.script = [gate, Reply()]
+    first = await world.accepted(a_request(), COMPAT)
+    await gate.reached.wait()
+    second = await world.accepted(a_request(b"2"), COMPAT)
+    world.clock.pass_(20)  # the machine was paused for longer than the lease
+    gate.open.set()
+    await world.until(first.id, lambda process: process.state is State.COMPLETED)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert (await world.process(second.id)).state is State.RECEIVED
+    await world.lease.renew()
+    world.executor.look(second.route)
+    assert (await world.ended(second.id)).state is State.COMPLETED
+    assert len(world.upstream.sent) == 2

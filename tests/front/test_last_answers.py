@@ -18,7 +18,7 @@ import pytest
 
 from strangler.domain.exchange import Answer, Request
 from strangler.front import Settings
-from strangler.front.connection import LINGER
+from strangler.front.connection import LINGER, ClientConnection
 from tests.front.certificates import Authority, server_context
 from tests.front.raw import PATIENCE, End
 from tests.front.scene import Scene
@@ -253,6 +253,24 @@ async def test_a_connection_whose_big_answer_is_read_stays_open_for_as_long_as_a
         scene.look(1)
         scene.look(Settings().keepalive + 1)
         assert await client.to_end() == b""
+
+
+@pytest.mark.parametrize(("unread", "lives"), [(100, False), (HELD, True)])
+async def test_what_was_only_on_its_way_at_the_first_look_makes_no_second_idle_life(
+    monkeypatch: pytest.MonkeyPatch, unread: int, lives: bool
+) -> None:
+    """A client far away acknowledges an answer after the first look. Who was slow to read has his time from then on."""
+    async with ByHand() as scene:
+        scene.ours[b"/small"] = Answer(200, [], b"hello")
+        client = await scene.send(OURS.replace(b"/ours", b"/small"))
+        assert (await client.reply()).body == b"hello"
+        monkeypatch.setattr(ClientConnection, "_in_kernel", lambda connection: unread)
+        scene.look(1)
+        monkeypatch.setattr(ClientConnection, "_in_kernel", lambda connection: 0)
+        scene.look(Settings().keepalive + 1)
+        await asyncio.sleep(0)
+        assert bool(scene.front._desk.connections) == lives
+        client.close()
 
 
 async def test_what_nobody_reads_any_more_is_taken_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ import asyncio
 import pytest
 from aiohttp import ClientSession, WSMsgType, web
 
+from strangler.front.connection import ClientConnection
+from strangler.front.tunnel import Tunnel
 from strangler.policy.upstreams import Forward
 from tests.front.raw import End
 from tests.front.scene import Scene
@@ -239,3 +241,44 @@ async def test_a_websocket_client_and_server_speak_through_it() -> None:
                 assert socket.close_code == 4321
     finally:
         await runner.cleanup()
+
+
+async def test_a_tunnel_whose_last_bytes_found_the_client_slow_stays_open() -> None:
+    async with Scene(settings={"tick": 0.02}) as scene:
+        client, upstream = await tunnel(scene)
+        (connection,) = scene.front._desk.connections
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        size = 0
+        while not connection.congested:
+            upstream.send(b"x" * 100_000)
+            size += 100_000
+            await asyncio.sleep(0)
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert len(await client.exactly(size)) == size
+        assert not connection.congested
+        assert connection.deadline > connection.desk.soon + 60, "it may be silent for an hour"
+        upstream.send(b"later")
+        assert await client.exactly(5) == b"later"
+
+
+async def test_what_comes_along_with_the_101_and_is_not_read_lets_the_upstream_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write = ClientConnection.write
+
+    def fill(connection: ClientConnection, data: bytes) -> None:
+        """As a transport does whose buffer is full by this."""
+        write(connection, data)
+        if data.startswith(b"HTTP/1.1 101"):
+            connection.pause_writing()
+
+    monkeypatch.setattr(ClientConnection, "write", fill)
+    async with Scene() as scene:
+        client, _ = await tunnel(scene)
+        (connection,) = scene.front._desk.connections
+        exchange = connection._exchange
+        assert isinstance(exchange, Tunnel)
+        assert not exchange._link._transport.is_reading()  # type: ignore[attr-defined]
+        connection.resume_writing()
+        assert exchange._link._transport.is_reading()  # type: ignore[attr-defined]
+        client.close()

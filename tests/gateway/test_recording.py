@@ -17,6 +17,7 @@ from strangler.config.hooks import find_hook
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import CHUNK_SIZE, Answer, Fault, FaultKind, Hindrance, PassOn, Request
 from strangler.domain.process import Process, State
+from strangler.engine.commands import Commands
 from strangler.engine.signals import Signals, Watch
 from strangler.gateway.acceptance import Recording
 from strangler.policy import conditions
@@ -54,6 +55,7 @@ def recording_of(world: World, signals: Signals | None = None) -> Recording:
         world.instrument,
         lambda request, route: BASE,
         world.promises.get,
+        Commands(world.store, world.notifier, world.clock).forgo,
         IDENTITY_KEY,
         world.means.pauses,
     )
