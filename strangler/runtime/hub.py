@@ -12,11 +12,9 @@ from typing import Any
 from strangler.domain.delivery import Delivery
 from strangler.domain.process import State
 from strangler.engine.gates import Gatekeeper
-from strangler.engine.lanes import Lanes
 from strangler.engine.latencies import Latencies
 from strangler.engine.limits import Buckets
 from strangler.engine.pauses import Pauses
-from strangler.engine.signals import Signals
 from strangler.operations.telemetry import Telemetry
 from strangler.operations.totals import Snapshot, Totals
 from strangler.policy.standing import ModeOrder
@@ -24,47 +22,13 @@ from strangler.ports import Clock, Lease
 from strangler.runtime.following import Following
 from strangler.runtime.gates import Counter, gate_message, gates_message, orders_message
 from strangler.runtime.intake import Intake
+from strangler.runtime.news import CountedLanes, News, ToldSignals
 from strangler.runtime.slots import Allotment
 from strangler.runtime.tasks import Tasks
 from strangler.store.remote.frames import Message
 from strangler.store.remote.host import Guest, Host
 from strangler.store.remote.messages import Told, unpack_delivery
 from strangler.store.sqlite.store import SqliteStore
-
-
-class CountedLanes(Lanes):
-    """Lanes that say whose count has changed."""
-
-    def __init__(self, counted: Callable[[str], None]) -> None:
-        super().__init__()
-        self._counted = counted
-
-    def count(self, route: str, step: int, body_size: int) -> None:
-        """See `Lanes.count`."""
-        super().count(route, step, body_size)
-        self._counted(route)
-
-
-class ToldSignals(Signals):
-    """Signals for the workers: nobody waits here."""
-
-    def __init__(self, tell: Callable[[str, int], None]) -> None:
-        super().__init__()
-        self._tell = tell
-
-    def hear(self, process_id: str, sequence: int) -> None:
-        """See `Signals.hear`."""
-        self._tell(process_id, sequence)
-
-
-class _News:
-    """What one worker is going to be told at the end of this turn of the loop."""
-
-    __slots__ = ("due", "signals")
-
-    def __init__(self) -> None:
-        self.signals: list[tuple[str, int]] = []
-        self.due: set[str] = set()
 
 
 class Hub(Host):
@@ -93,7 +57,7 @@ class Hub(Host):
         self._serving: set[str] = set()
         self._leaving: set[Guest] = set()  # they wake nothing any more, and are still busy
         self._looks: dict[str, str] = {}  # by process under way in following, the owner that asks about it now
-        self._news: dict[Guest, _News] = {}
+        self._news: dict[Guest, News] = {}
         self._counted: set[str] = set()  # routes whose queue has changed
         self._scheduled = False
         self._scraped: dict[Guest, asyncio.Future[None]] = {}
@@ -178,6 +142,7 @@ class Hub(Host):
         match message:
             case ("hold", revision, held):
                 self._lapsed.discard(owner)
+                guest.tell("held")  # before anything is lent: all that was lent earlier is back
                 self._hold(guest, revision, held)
             case ("want", route, concurrency, number) if owner not in self._lapsed:
                 self.allotment.want(owner, route, concurrency, number)
@@ -296,6 +261,7 @@ class Hub(Host):
         guest.owner = owner
         self._members[owner] = guest
         self._lapsed.discard(owner)
+        self._end_looks(owner)  # that they ended may have been lost with an earlier connection
         self._arrive(owner)
         guest.tell("health", self.store.refusal())
         if self.intake.shut:
@@ -343,6 +309,9 @@ class Hub(Host):
     def _take_back(self, owner: str) -> None:
         self.allotment.leave(owner)
         self.gates.left(owner)
+        self._end_looks(owner)
+
+    def _end_looks(self, owner: str) -> None:
         self._looks = {process_id: other for process_id, other in self._looks.items() if other != owner}
 
     async def _begin_look(self, owner: str, process_id: str) -> bool:
@@ -373,10 +342,10 @@ class Hub(Host):
             if guest is not but:
                 self._news_for(guest).signals.append((process_id, sequence))
 
-    def _news_for(self, guest: Guest) -> _News:
+    def _news_for(self, guest: Guest) -> News:
         news = self._news.get(guest)
         if news is None:
-            news = self._news[guest] = _News()
+            news = self._news[guest] = News()
             self._schedule()
         return news
 

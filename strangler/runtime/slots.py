@@ -150,6 +150,7 @@ class LentSlots:
         self._running = running
         self._lent = lent
         self._routes: dict[str, _Held] = {}
+        self._unheard = 0  # times that this worker said what it holds, and was not heard yet
 
     def held(self, route: str, concurrency: int) -> int:
         """See `Slots.held`."""
@@ -190,6 +191,8 @@ class LentSlots:
 
     def lend(self, route: str, number: int) -> None:
         """There are so many more."""
+        if self._unheard:
+            return  # lent before this worker was heard, which gave it back
         held = self._routes[route]
         held.slots += number
         held.asked = False
@@ -202,12 +205,26 @@ class LentSlots:
             # What is used now goes back when there is nothing more to do with it here.
             held.recalled = not self._give_back(route, held)
 
+    def greet(self) -> list[tuple[str, int, int]]:
+        """As `restart`, on a new connection: nothing is on its way to this worker."""
+        held = self.restart()
+        self._unheard = 0
+        return held
+
     def restart(self) -> list[tuple[str, int, int]]:
-        """Whoever lends knows nothing of this worker, or took back all: (route, concurrency, slots in use) of each."""
+        """Whoever lends knows nothing of this worker, or took back all: (route, concurrency, slots in use) of each.
+
+        What is lent until it has `heard` of that is counted neither here nor there.
+        """
+        self._unheard += 1
         for route, held in self._routes.items():
             held.slots = self._running(route)
             held.asked = held.recalled = False
         return [(route, held.concurrency, held.slots) for route, held in self._routes.items()]
+
+    def heard(self) -> None:
+        """Whoever lends knows what this worker said that it holds."""
+        self._unheard = max(0, self._unheard - 1)
 
     def _give_back(self, route: str, held: _Held) -> bool:
         unused = held.slots - self._running(route)

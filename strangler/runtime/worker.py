@@ -216,6 +216,8 @@ class Worker:
                 self._slots.lend(route, number)
             case ("recall", route):
                 self._slots.recall(route)
+            case ("held",):
+                self._slots.heard()
             case ("health", reason):
                 self._store.refuses(reason)
             case ("missed",):
@@ -284,7 +286,7 @@ class Worker:
         if self._phase == "serving":
             # The store may have been away for long: the lease is renewed before it runs out.
             self._tasks.start(self._renew())
-        hello: list[Message] = [("hello", self._owner, self._revision(), self._slots.restart())]
+        hello: list[Message] = [("hello", self._owner, self._revision(), self._slots.greet())]
         if self._shut:
             hello.append(("shut",))
         if self._phase == "serving":

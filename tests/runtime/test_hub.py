@@ -106,6 +106,26 @@ async def test_one_worker_at_a_time_asks_about_a_process(hub: Hub) -> None:
     assert await begin("a", "p")
 
 
+async def test_what_a_worker_asked_about_when_its_connection_broke_others_may_ask_about(hub: Hub) -> None:
+    first, _ = Ear(hub, "a"), Ear(hub, "b")
+    begin = hub.calls["begin_look"]
+    assert await begin("a", "p")
+    hub.left(first)  # and the end of its question is said to nobody
+    Ear(hub, "a")
+    assert await begin("b", "p")
+
+
+async def test_a_worker_in_its_first_term_knows_what_was_lent_to_it_before_it_was_heard(hub: Hub) -> None:
+    first = Ear(hub, "a")
+    hub.heard(first, ("want", "r", 3, 3))
+    await eventually(lambda: first.all("lend"))
+    first.told.clear()
+    hub.heard(first, ("hold", "", [("r", 3, 0)]))
+    hub.heard(first, ("want", "r", 3, 2))
+    await eventually(lambda: first.all("lend"))
+    assert first.told == [("held",), ("lend", "r", 2)]
+
+
 async def test_a_change_is_told_to_all_but_the_one_who_made_it_and_due_work_too(hub: Hub) -> None:
     first, second = Ear(hub, "a"), Ear(hub, "b")
     told = accepted()

@@ -67,17 +67,27 @@ class Party:
                     self.allotment.want(owner, route, concurrency, number)
                 case ("give_back", route, number):
                     self.allotment.give_back(owner, route, number)
+                case ("hold", held):
+                    self.to_workers[owner].append(("held",))
+                    self.allotment.hold(owner, held)
         if self.to_workers[owner]:
             match self.to_workers[owner].popleft():
                 case ("lend", route, number):
                     self.slots[owner].lend(route, number)
                 case ("recall", route):
                     self.slots[owner].recall(route)
+                case ("held",):
+                    self.slots[owner].heard()
 
     def die(self, owner: str) -> None:
         workers = len(self.slots)
         self.allotment.leave(owner)
         self.join(owner, workers)
+
+    def renew(self, owner: str) -> None:
+        """A worker begins a term of its lease: what it was lent before it is lent no longer."""
+        self.to_lender[owner].append(("hold", self.slots[owner].restart()))
+        self.pump(owner)
 
     def settle(self) -> None:
         """Everything that is on its way arrives, and every call ends."""
@@ -91,7 +101,8 @@ async def _nobody_looks(process_id: str) -> bool:
     raise AssertionError(process_id)
 
 
-ACTS = st.lists(st.tuples(st.sampled_from(["accept", "accept", "end", "hear", "hear", "die"]), st.integers(0, 2)))
+KINDS = st.sampled_from(["accept", "accept", "end", "hear", "hear", "die", "renew"])
+ACTS = st.lists(st.tuples(KINDS, st.integers(0, 2)))
 
 
 @given(ACTS, st.integers(1, 7))
@@ -104,6 +115,26 @@ def test_never_are_more_under_way_than_allowed_and_all_that_waits_is_done(
         assert sum(party.running.values()) <= concurrency
     party.settle()
     assert not any(party.waiting.values())
+
+
+def test_what_was_lent_to_who_begins_a_term_before_that_was_known_is_not_lent_once_more() -> None:
+    party = Party(2, 4)
+    party.slots["w-0"].want(ROUTE, 4, 4)
+    party.allotment.want("w-0", ROUTE, 4, 4)  # it is heard, and the slots are on their way
+    party.to_lender["w-0"].clear()
+    party.renew("w-0")
+    for _ in range(4):
+        party.hear("w-0")
+    assert party.slots["w-0"].held(ROUTE, 4) == 0
+    for owner in ("w-0", "w-1"):
+        for _ in range(4):
+            party.accept(owner)
+    for _ in range(4):
+        party.hear("w-0")
+        party.hear("w-1")
+        assert sum(party.running.values()) <= 4
+    assert sum(party.running.values()) == 4
+    party.settle()
 
 
 def test_what_one_does_not_use_goes_to_who_wants_it() -> None:
