@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 import struct
+import sys
 import termios
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -18,7 +19,7 @@ import pytest
 
 from strangler.domain.exchange import Answer, Request
 from strangler.front import Settings
-from strangler.front.connection import LINGER, ClientConnection
+from strangler.front.connection import LINGER
 from tests.front.certificates import Authority, server_context
 from tests.front.raw import PATIENCE, End
 from tests.front.scene import Scene
@@ -264,9 +265,9 @@ async def test_what_was_only_on_its_way_at_the_first_look_makes_no_second_idle_l
         scene.ours[b"/small"] = Answer(200, [], b"hello")
         client = await scene.send(OURS.replace(b"/ours", b"/small"))
         assert (await client.reply()).body == b"hello"
-        monkeypatch.setattr(ClientConnection, "_in_kernel", lambda connection: unread)
-        scene.look(1)
-        monkeypatch.setattr(ClientConnection, "_in_kernel", lambda connection: 0)
+        with monkeypatch.context() as kernel:
+            kernel.setattr("fcntl.ioctl", lambda *question: unread.to_bytes(4, sys.byteorder))
+            scene.look(1)
         scene.look(Settings().keepalive + 1)
         await asyncio.sleep(0)
         assert bool(scene.front._desk.connections) == lives

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession, WSMsgType, web
@@ -261,24 +262,32 @@ async def test_a_tunnel_whose_last_bytes_found_the_client_slow_stays_open() -> N
         assert await client.exactly(5) == b"later"
 
 
-async def test_what_comes_along_with_the_101_and_is_not_read_lets_the_upstream_wait(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    write = ClientConnection.write
-
-    def fill(connection: ClientConnection, data: bytes) -> None:
-        """As a transport does whose buffer is full by this."""
-        write(connection, data)
-        if data.startswith(b"HTTP/1.1 101"):
-            connection.pause_writing()
-
-    monkeypatch.setattr(ClientConnection, "write", fill)
+async def test_what_comes_along_with_the_101_and_is_not_read_lets_the_upstream_wait() -> None:
     async with Scene() as scene:
-        client, _ = await tunnel(scene)
+        client = await scene.send(ASK + b"\r\n")
+        upstream = await scene.legacy.accept()
+        await upstream.head()
         (connection,) = scene.front._desk.connections
+        connection._transport = Full(connection)  # type: ignore[assignment]
+        upstream.send(SWITCH)
+        assert (await client.head()).startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
         exchange = connection._exchange
         assert isinstance(exchange, Tunnel)
         assert not exchange._link._transport.is_reading()  # type: ignore[attr-defined]
         connection.resume_writing()
         assert exchange._link._transport.is_reading()  # type: ignore[attr-defined]
         client.close()
+
+
+class Full:
+    """A transport whose buffer is full after each write."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._transport, self._connection = connection._transport, connection
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+        self._connection.pause_writing()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
