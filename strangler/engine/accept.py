@@ -103,6 +103,12 @@ class Acceptor:
         except (BodyTimeout, BadBody) as error:
             return _unfinished(error)
         except StoreUnavailable as error:
+            if passes_without_store(submission):
+                # A store that cannot write may be able to read: a repeat is no second call.
+                known = await self.known(submission, pieces or ())
+                if not isinstance(known, Pass):
+                    return known
+                pieces = list(known.read)
             return self._capacity.without_store(submission, str(error), pieces)
 
     def begin(self, submission: Submission, data: bytes, tell: Tell) -> bool:
@@ -176,20 +182,18 @@ class Acceptor:
                 record = await self._means.store.key(key_scope(route, caller), given_lookup(given))
                 if record is None:
                     return Pass(tuple(pieces))
-                limit = max(limit, await self._recorded_size(record))
+                process = await self._means.store.process(record.process_id)
+                limit = max(limit, process.body_size if isinstance(process, Process) else 0)
             elif route.accept.idempotency.derive is None:
                 return Pass(tuple(pieces))
-            process_id = self._means.ids.process_id(self._means.clock.now())
-            body = await read_body(request, self._means.bodies, process_id, limit, pieces)
+            # In memory, for the store may be able to read, and not to write.
+            body = await read_body(request, None, "", limit, pieces)
             if isinstance(body, TooLarge):
                 if given is None:
                     return Pass(tuple(pieces))
                 body = _LONGER
-            content = JsonBody(request, body, self._means.bodies, process_id)
-            try:
-                key = await self._keys.key(request, route, submission.parameters, caller, body, content, given)
-            finally:
-                await self._discard(body, process_id)
+            content = JsonBody(request, body, self._means.bodies, "")
+            key = await self._keys.key(request, route, submission.parameters, caller, body, content, given)
             if key is None:
                 return Pass(tuple(pieces))
             known = await self._judged(key)
@@ -344,11 +348,6 @@ class Acceptor:
     ) -> Beginning:
         lane = self._lanes.of(route.name)
         return Beginning(self._means, self._executor, self._notifier, lane, route, accepted, kept, key, ready)
-
-    async def _recorded_size(self, record: KeyRecord) -> int:
-        """Bytes of the body that came with a key."""
-        process = await self._means.store.process(record.process_id)
-        return process.body_size if isinstance(process, Process) else 0
 
     async def _judged(self, key: Key) -> Acceptance | None:
         record = await self._means.store.key(key.scope, key.lookup)

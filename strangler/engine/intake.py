@@ -40,10 +40,11 @@ class TooLarge(NamedTuple):
 
 
 async def read_body(
-    request: Request, bodies: Bodies, process_id: str, limit: int, pieces: list[bytes] | None
+    request: Request, bodies: Bodies | None, process_id: str, limit: int, pieces: list[bytes] | None
 ) -> Body | TooLarge:
     """Read the whole body, and store it chunk by chunk where it is longer than one.
 
+    ``bodies``: where; None: it is only looked at, and all of it is held in memory.
     ``pieces`` is given what was read, as it is read, so that the request can still be passed on; None: it never is.
     What stands in it already was read before.
 
@@ -82,9 +83,9 @@ async def read_body(
 
 
 class _Intake:
-    """A body that arrives: the first chunk in memory, and from the second on all of it in the store."""
+    """A body that arrives: the first chunk in memory, and from the second on all of it in the store, if any."""
 
-    def __init__(self, bodies: Bodies, process_id: str) -> None:
+    def __init__(self, bodies: Bodies | None, process_id: str) -> None:
         self.size = 0
         self._bodies = bodies
         self._process_id = process_id
@@ -96,27 +97,27 @@ class _Intake:
         self.size += len(data)
         self._digest.update(data)
         self._pending.append(data)
-        if self.size - self._chunks * CHUNK_SIZE > CHUNK_SIZE:
-            await self._store_whole_chunks()
+        if self._bodies is not None and self.size - self._chunks * CHUNK_SIZE > CHUNK_SIZE:
+            await self._store_whole_chunks(self._bodies)
 
     async def finish(self) -> Body:
         data = b"".join(self._pending)
-        if self._chunks == 0:
+        if self._bodies is None or self._chunks == 0:
             return Body(self.size, self._digest.digest(), data)
         if data:
             await self._bodies.write_chunk(self._process_id, REQUEST_PART, self._chunks, data)
         return Body(self.size, self._digest.digest(), None)
 
     async def discard(self) -> None:
-        if self._chunks:
+        if self._bodies is not None and self._chunks:
             await self._bodies.discard_chunks(self._process_id, REQUEST_PART)
 
-    async def _store_whole_chunks(self) -> None:
+    async def _store_whole_chunks(self, bodies: Bodies) -> None:
         data = b"".join(self._pending)
         self._pending.clear()
         while len(data) > CHUNK_SIZE or (self._chunks and len(data) == CHUNK_SIZE):
             self._chunks += 1
-            await self._bodies.write_chunk(self._process_id, REQUEST_PART, self._chunks - 1, data[:CHUNK_SIZE])
+            await bodies.write_chunk(self._process_id, REQUEST_PART, self._chunks - 1, data[:CHUNK_SIZE])
             data = data[CHUNK_SIZE:]
         if data:
             self._pending.append(data)

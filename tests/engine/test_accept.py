@@ -449,9 +449,9 @@ async def test_a_key_that_is_no_key_passes_through_untouched() -> None:
     assert await known(await a_world(), keyed(b"two words")) == Pass()
 
 
-@pytest.mark.parametrize(("fails", "headers"), [("key", [(b"Idempotency-Key", b"k-1")]), ("read_chunk", [])])
+@pytest.mark.parametrize("headers", [[(b"Idempotency-Key", b"k-1")], []])
 async def test_what_passes_through_passes_while_the_store_cannot_tell_its_key(
-    fails: str, headers: list[Header], monkeypatch: pytest.MonkeyPatch
+    headers: list[Header], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def unavailable(*_: object) -> None:
         raise StoreUnavailable("the disk is gone")
@@ -461,13 +461,50 @@ async def test_what_passes_through_passes_while_the_store_cannot_tell_its_key(
     world = await a_world(accepting(idempotency=derived))
     process = await world.accepted(a_request(body, headers=headers, pieces=12))
     assert await known(world, a_request(body, headers=headers, pieces=12)) == Joined(process.id)
-    monkeypatch.setattr(world.store, fails, unavailable)
+    monkeypatch.setattr(world.store, "key", unavailable)
     verdict = await known(world, request := a_request(body, headers=headers, pieces=12))
     assert isinstance(verdict, Pass)
-    passed = [*verdict.read]
+    assert await passed(verdict, request) == body
+
+
+async def passed(verdict: Pass, request: Request) -> bytes:
+    """The body that the upstream gets: what was read of it, and the rest."""
+    pieces = [*verdict.read]
     while piece := await request.body.read():
-        passed.append(piece)
-    assert b"".join(passed) == body
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+@pytest.mark.parametrize("headers", [[(b"Idempotency-Key", b"k-1")], []])
+@pytest.mark.parametrize("way", ["back to passthrough", "over max_body", "on_store_failure"])
+async def test_a_known_key_makes_no_second_call_while_the_store_can_read_and_not_write(
+    way: str, headers: list[Header], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable(*_: object) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    def of(byte: bytes) -> Request:
+        return a_request(b'"' + byte * 3 * CHUNK_SIZE + b'"', headers=headers, pieces=12)
+
+    accept = accepting(idempotency=IdempotencyPolicy(derive="body", derive_anonymous=True))
+    world = await a_world(accept, on_store_failure="passthrough")
+    first = await world.accepted(of(b"x"))
+    world.store.refuses = lambda commit: commit.request is not None
+    monkeypatch.setattr(world.store, "write_chunk", unavailable)
+    if way == "over max_body" and headers:
+        shorter(world, CHUNK_SIZE * 2)
+
+    async def submitted(request: Request) -> object:
+        return await (known(world, request) if way == "back to passthrough" else world.submit(request, COMPAT))
+
+    assert await submitted(of(b"x")) == Joined(first.id)
+    verdict = await submitted(another := of(b"y"))
+    if headers:
+        assert isinstance(verdict, Refused)
+        assert verdict.name == "idempotency-key-reused"
+    else:
+        assert isinstance(verdict, Pass)
+        assert await passed(verdict, another) == b'"' + b"y" * 3 * CHUNK_SIZE + b'"'
 
 
 # ── What is recorded ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -620,7 +657,7 @@ async def test_chunks_of_a_body_that_came_twice_are_kept_once() -> None:
     [first] = [verdict.process for verdict in verdicts if isinstance(verdict, Accepted)]
     assert await world.submit(large()) == await known(world, large()) == Joined(first.id)
     assert isinstance(await world.submit(large(byte=b"y")), Refused)
-    assert len({process_id for process_id, _, _ in world.store.written}) == 6
+    assert len({process_id for process_id, _, _ in world.store.written}) == 5
     assert world.store.kept_of() == {first.id}
 
 
