@@ -98,8 +98,10 @@ class MemoryUpkeep(MemoryStanding):
         past = [entry for entry in untouched if entry.retain_until_at is not None and entry.retain_until_at <= now][
             :limit
         ]
+        chunks = 0
         for entry in past:
             assert entry.retain_until_at is not None
+            chunks += len(self._chunks.pop(entry.process.id, ()))
             self._tombstones[entry.process.id] = tombstone(entry.process, entry.retain_until_at)
             del self._entries[entry.process.id]
             self.exceptions.forget(entry.process.id)
@@ -115,7 +117,7 @@ class MemoryUpkeep(MemoryStanding):
         parts = [(entry, part) for entry in untouched for part in Part if entry.is_due(part, now)][:limit]
         for entry, part in parts:
             self._forget_part(entry, part)
-        return len(past) + len(keys) + len(graves) + len(parts) + self._sweep_chunks(now, limit)
+        return len(past) + chunks + len(keys) + len(graves) + len(parts) + self._sweep_chunks(now, limit)
 
     def _untouched(self, entry: Entry) -> bool:
         """Whether it has ended, and nobody is going to look at it, or is to be told of it any more."""
@@ -142,6 +144,8 @@ class MemoryUpkeep(MemoryStanding):
         ][:limit]
         for process_id, place in loose:
             del self._chunks[process_id][place]
+            if not self._chunks[process_id]:
+                del self._chunks[process_id]
         return len(loose)
 
     # Shedding

@@ -356,11 +356,52 @@ async def test_chunks_that_were_more_than_was_asked_for_are_swept_by_the_next_sw
     process = await ended(sqlite, 1)
     for number in range(3):
         await sqlite.write_chunk(process.id, "reply-1", number, b"x")
+    sqlite._pace.stepped_over_much("loose", 1.0)
     for _ in range(2):
         assert await sqlite.sweep(NOON + RETAIN + HOUR, 2) > 0
     for number in range(3):
         with pytest.raises(KeyError):
             await sqlite.read_chunk(process.id, "reply-1", number)
+
+
+@pytest.mark.usefixtures("slow_looks")
+async def test_chunks_of_what_is_forgotten_cost_no_look_at_all_that_have_some(
+    sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    def loose(before: bytes, limit: int, connection: Connection) -> list[bytes]:
+        looks.append(limit)
+        return found_loose(before, limit, connection)
+
+    found_loose = sweeping.loose
+    monkeypatch.setattr(sweeping, "loose", loose)
+    kept = await ended(sqlite, 9, retain_bodies=20 * HOUR)
+    await sqlite.write_chunk(kept.id, "reply-1", 0, b"kept")
+    for hours in range(1, 4):
+        process = await ended(sqlite, hours, retain_bodies=hours * HOUR)
+        await sqlite.write_chunk(process.id, "reply-1", 0, b"x")
+        sqlite._pace.at_once(f"due {Part.BODIES:d}")
+        assert await sqlite.sweep(NOON + hours * HOUR + HOUR, 10) == 2
+        with pytest.raises(KeyError):
+            await sqlite.read_chunk(process.id, "reply-1", 0)
+    assert looks == [10], "at the start, and then when it is time"
+    assert await sqlite.read_chunk(kept.id, "reply-1", 0) == b"kept"
+
+
+@pytest.mark.usefixtures("slow_looks")
+async def test_chunks_of_more_than_are_remembered_are_found_by_the_look_at_all(
+    sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "LEAVINGS", 1)
+    processes = [await ended(sqlite, number, retain_bodies=HOUR) for number in range(3)]
+    for process in processes:
+        await sqlite.write_chunk(process.id, "reply-1", 0, b"x")
+    sqlite._pace.stepped_over_much("loose", 1.0)
+    await sqlite.sweep(NOON + 2 * HOUR, 10)
+    for process in processes:
+        with pytest.raises(KeyError):
+            await sqlite.read_chunk(process.id, "reply-1", 0)
 
 
 @pytest.mark.usefixtures("slow_looks")

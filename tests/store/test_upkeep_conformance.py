@@ -185,8 +185,8 @@ async def test_texts_are_kept_by_kind_and_name(store: Store) -> None:
 # ── What grows old ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def finished_process(store: Store, key: str | None = None) -> Commit:
-    accepted = await done(store, make.accept(make.keyed(key) if key is not None else make.draft()))
+async def finished_process(store: Store, key: str | None = None, **fields: Any) -> Commit:
+    accepted = await done(store, make.accept(make.keyed(key) if key is not None else make.draft(**fields)))
     claimed = await done(store, make.claim(after(accepted), at=NOON))
     return await done(store, make.finish(after(claimed), at=NOON))
 
@@ -287,6 +287,14 @@ async def test_the_chunks_of_a_process_go_after_it(store: Store) -> None:
     process = after(await finished_process(store))
     await store.write_chunk(process.id, "reply-1", 0, b"x")
     assert await store.sweep(NOON + RETAIN, 100) >= 2
+    with pytest.raises(KeyError):
+        await store.read_chunk(process.id, "reply-1", 0)
+
+
+async def test_the_chunks_of_a_process_that_was_kept_for_minutes_go_with_it(store: Store) -> None:
+    process = after(await finished_process(store, retain=HOUR))
+    await store.write_chunk(process.id, "reply-1", 0, b"x")
+    await store.sweep(NOON + DAY - 1, 100)
     with pytest.raises(KeyError):
         await store.read_chunk(process.id, "reply-1", 0)
 

@@ -70,6 +70,7 @@ class SqliteStore(SqliteReader):
         self._closing: asyncio.Future[None] | None = None
         self._forgetting = Forgetting()
         self._pace = sweeping.Pace()
+        self._leavings = sweeping.Leavings()
         self.exceptions = SqliteExceptions(self._look, self._browse, self._do)
         self.deliveries = SqliteDeliveries(self._look, self._browse, self._there, self._write)
 
@@ -106,16 +107,15 @@ class SqliteStore(SqliteReader):
 
     async def sweep(self, now: int, limit: int) -> int:
         """See `Upkeep.sweep`."""
-        swept = [await self._forget("past", partial(sweeping.past, now), partial(sweeping.processes, now), limit)]
-        if swept[0]:
-            self._pace.at_once("loose")  # the chunks of what was buried; said here, as what follows may fail
+        past, forget_past = partial(sweeping.past, now), partial(sweeping.processes, now)
+        swept = [await self._forget("past", past, forget_past, limit, leaves_chunks=True)]
         swept.append(await self._in_steps(partial(sweeping.keys, now), limit))
         swept.append(await self._in_steps(partial(sweeping.graves, now), limit))
         for part in Part:
             find, forget = partial(shedding.due, part, now), partial(shedding.parts, part, now)
-            swept.append(await self._forget(f"due {part:d}", find, forget, limit))
-            if part is Part.BODIES and swept[-1]:
-                self._pace.at_once("loose")
+            leaves = part is Part.BODIES
+            swept.append(await self._forget(f"due {part:d}", find, forget, limit, leaves_chunks=leaves))
+        swept.append(await self._sweep_leavings(limit))
         swept.append(await self._sweep_chunks(now, limit))
         await self._forgetting.sweep(now, self._look, self._do)  # hints, which are no rows that anybody counts
         if max(swept) < limit:
@@ -123,12 +123,21 @@ class SqliteStore(SqliteReader):
         return sum(swept)
 
     async def _forget(
-        self, kind: str, find: sweeping.Find, forget: Callable[[Sequence[bytes]], Action], limit: int
+        self,
+        kind: str,
+        find: sweeping.Find,
+        forget: Callable[[Sequence[bytes]], Action],
+        limit: int,
+        *,
+        leaves_chunks: bool,
     ) -> int:
         found, seconds = await self._find(kind, find, limit)
         swept = 0
         while swept < len(found):
-            swept += await self._do(forget(found[swept:]), _STEP)
+            done = await self._do(forget(found[swept:]), _STEP)
+            if leaves_chunks and not self._leavings.add(found[swept : swept + done]):
+                self._pace.at_once("loose")
+            swept += done
         if swept < limit:
             self._pace.stepped_over_much(kind, seconds)
         return swept
@@ -141,13 +150,29 @@ class SqliteStore(SqliteReader):
         found: tuple[list[bytes], float] = await self._look(partial(sweeping.timed, partial(find, limit)))
         return found
 
+    async def _sweep_leavings(self, limit: int) -> int:
+        """Sweep the chunks of what was forgotten just now, or by a sweep that had more to do than it was to."""
+        left, swept = self._leavings, 0
+        while left.ids:
+            some = left.ids[:limit]
+            found = await self._look(partial(sweeping.with_chunks, some))
+            swept += await self._forget_chunks(found, limit - swept)
+            if swept >= limit:
+                break  # there may be more: an id has many
+            del left.ids[: len(some)]
+        return swept
+
+    async def _forget_chunks(self, process_ids: Sequence[bytes], limit: int) -> int:
+        swept = 0
+        for start in range(0, len(process_ids), sweeping.PROCESSES):
+            some = process_ids[start : start + sweeping.PROCESSES]
+            swept += await self._in_steps(partial(sweeping.chunks, some), limit - swept)
+        return swept
+
     async def _sweep_chunks(self, now: int, limit: int) -> int:
         youngest = first_id(now - ORPHAN_AGE)
         loose, seconds = await self._find("loose", partial(sweeping.loose, youngest), limit)
-        swept = 0
-        for start in range(0, len(loose), sweeping.PROCESSES):
-            some = loose[start : start + sweeping.PROCESSES]
-            swept += await self._in_steps(partial(sweeping.chunks, some), limit - swept)
+        swept = await self._forget_chunks(loose, limit)
         if max(len(loose), swept) < limit:  # else there may be more: an id has many
             self._pace.stepped_over_much("loose", seconds)
         return swept

@@ -21,6 +21,7 @@ PROCESSES = 64  # looked at in one go within a step
 ROWS = 256  # keys or tombstones
 CHUNKS = 8  # 2 MiB: every page of a large value is visited when it is deleted
 PAGES = 16  # given back to the file system
+LEAVINGS = 100_000  # processes, 5 MB
 _LONG = 0.02  # seconds of a look after which there is a pause …
 _SPARING = 100  # … of so many times as long
 _WAITING = 10  # seconds that count as one, where a look only waits
@@ -105,6 +106,11 @@ _UNREAD = Statement(
     f"(SELECT 1 FROM process WHERE process.id = chunk.process_id AND gone & {Part.BODIES:d} = 0) LIMIT 1",
     ("process_id",),
 )
+_WITH_CHUNKS = Statement(
+    "SELECT v.column1 AS id FROM (VALUES {values}) AS v "
+    "WHERE EXISTS (SELECT 1 FROM chunk WHERE chunk.process_id = v.column1)",
+    ("id",),
+)
 _LOOSE = (
     "WITH RECURSIVE owners (id) AS (SELECT min(process_id) FROM chunk UNION ALL "  # noqa: S608
     "SELECT (SELECT min(process_id) FROM chunk WHERE process_id > owners.id) FROM owners WHERE owners.id IS NOT NULL) "
@@ -121,7 +127,7 @@ def past(now: int, limit: int, connection: Connection) -> list[bytes]:
 
 
 def processes(now: int, process_ids: Sequence[bytes]) -> Action:
-    """Forget processes that were `past` their retention; their chunks are swept as those of no process."""
+    """Forget processes that were `past` their retention; whoever does that sweeps their chunks, see `Leavings`."""
     return partial(in_pieces, partial(_bury, now), process_ids)
 
 
@@ -155,6 +161,28 @@ def graves(now: int, limit: int) -> Action:
 
 def _lapsed(statement: str, now: int, most: int, connection: Connection) -> int:
     return connection.run(statement, (now, most))
+
+
+class Leavings:
+    """Whose bodies were forgotten just now, and may have chunks left: a look at all that has chunks takes long in a
+    large store, and is made at the start and every now and then, for what a crash has left."""
+
+    def __init__(self) -> None:
+        self.ids: list[bytes] = []
+
+    def add(self, process_ids: Sequence[bytes]) -> bool:
+        """Remember these; False: there are too many, and the look at all has to find them."""
+        if len(self.ids) + len(process_ids) > LEAVINGS:
+            return False
+        self.ids += process_ids
+        return True
+
+
+def with_chunks(process_ids: Sequence[bytes], connection: Connection) -> list[bytes]:
+    """Those of them that have chunks."""
+    ids = [bytearray(process_id) for process_id in process_ids]
+    slices = _WITH_CHUNKS.slices(len(ids))
+    return [found for sql, start, end in slices for found in ids_of(sql, ids[start:end], connection)]
 
 
 def loose(before: bytes, limit: int, connection: Connection) -> list[bytes]:
