@@ -42,10 +42,11 @@ def respond(answer: Answer, *, to_head: bool, old: bool, keep: bool, date: bytes
     connection may stay open."""
     status = answer.status
     length = len(answer.body) if isinstance(answer.body, bytes) else answer.length
-    without_length = status < 200 or status in (204, 304)
-    lines, has_length, has_date = _lines(answer.headers, None if to_head or status == 304 else length)
+    lengthless = status < 200 or status == 204  # RFC 9110 section 8.6: not even one that is 0
+    lines, has_length, has_date = _lines(answer.headers, None if to_head or status == 304 else length, lengthless)
     chunked = False
-    if without_length or has_length or (to_head and answer.as_it_came):
+    bodiless = to_head or lengthless or status == 304
+    if lengthless or status == 304 or has_length or (to_head and answer.as_it_came):
         pass  # a reply to a HEAD that came without a length does not say how long the body of a GET is
     elif length is not None:
         lines.append(b"Content-Length: %d" % length)
@@ -63,7 +64,7 @@ def respond(answer: Answer, *, to_head: bool, old: bool, keep: bool, date: bytes
     elif old:
         lines.append(KEEP_ALIVE)
     start = b"HTTP/1.1 %d %b" % (status, answer.reason or _PHRASES.get(status, b""))
-    return Response(b"\r\n".join((start, *lines, b"", b"")), chunked, to_head or without_length, keep)
+    return Response(b"\r\n".join((start, *lines, b"", b"")), chunked, bodiless, keep)
 
 
 def refusal(malformed: Malformed) -> Answer:
@@ -81,10 +82,10 @@ def switching_protocols(upgrade: Upgrade) -> bytes:
     return b"HTTP/1.1 101 Switching Protocols\r\n" + b"".join(lines) + b"\r\n"
 
 
-def _lines(headers: list[Header], length: int | None) -> tuple[list[bytes], bool, bool]:
+def _lines(headers: list[Header], length: int | None, lengthless: bool) -> tuple[list[bytes], bool, bool]:
     """The field lines without hop-by-hop ones and wrong lengths, and whether they hold a length and a date.
 
-    ``length``: what a Content-Length must say; None: it is taken as it is.
+    ``length``: what a Content-Length must say; None: it is taken as it is. ``lengthless``: there must be none.
     """
     if _PLAIN.issuperset(map(_NAME, headers)):  # as are all of an answer of ours, but for what a policy adds
         return list(map(b": ".join, headers)), False, False
@@ -98,7 +99,7 @@ def _lines(headers: list[Header], length: int | None) -> tuple[list[bytes], bool
         if key in HOP_BY_HOP:
             continue
         if key == b"content-length":
-            if has_length or (length is not None and value != b"%d" % length):
+            if lengthless or has_length or (length is not None and value != b"%d" % length):
                 continue
             has_length = True
         elif key == b"date":

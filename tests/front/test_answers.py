@@ -33,6 +33,12 @@ async def pieces(*data: bytes) -> AsyncIterator[bytes]:
         ),
         (b"HEAD /ours HTTP/1.1", Answer(200, [], b"", as_it_came=True), b"HTTP/1.1 200 OK", b""),
         (b"GET /ours HTTP/1.1", Answer(204), b"HTTP/1.1 204 No Content", b""),
+        (
+            b"GET /ours HTTP/1.1",
+            Answer(204, [(b"Content-Length", b"0"), (b"X-A", b"1")], b"", as_it_came=True),
+            b"HTTP/1.1 204 No Content\r\nX-A: 1",
+            b"",
+        ),
         (b"GET /ours HTTP/1.1", Answer(304, [(b"ETag", b"x")]), b"HTTP/1.1 304 Not Modified\r\nETag: x", b""),
         (
             b"GET /ours HTTP/1.1",
