@@ -237,6 +237,11 @@ class Concluder:
         promised = on_in_doubt_for(promise.on_in_doubt, process.method) if promise is not None else "review"
         return stricter(promised, on_in_doubt_for(call.on_in_doubt, process.method))
 
+    def promise_is_unknown(self, process: Process, call: CallPolicy) -> bool:
+        """Whether what becomes of a doubt is up to a promise that is not known now."""
+        today = on_in_doubt_for(call.on_in_doubt, process.method)
+        return today != "review" and self._means.promise_of(process.promise) is None
+
     async def current(self, process: Process) -> Process | None:
         """The process as the store has it, however long that takes; None: it is forgotten."""
         while True:
@@ -283,7 +288,9 @@ class Concluder:
         doubt = None
         if route is not None:
             lost = lacks_credentials(request, route.call)
-            doubt = withdrawn(process, self.on_in_doubt(process, route.call), lost=lost)
+            # While nobody knows what was promised the repeat is not given up: it waits, as what was never sent.
+            unknown = self.promise_is_unknown(process, route.call)
+            doubt = withdrawn(process, "retry" if unknown else self.on_in_doubt(process, route.call), lost=lost)
         if doubt is not None:
             await self._come_to(process, doubt)
         return doubt is not None

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from strangler.domain.exchange import CHUNK_SIZE, Header, Headers, RecordedRequest, joined_field
+from strangler.domain.exchange import CHUNK_SIZE, Header, Headers, Hindrance, RecordedRequest, joined_field
 from strangler.domain.process import Process, State
 from strangler.domain.retry import parse_retry_after
 from strangler.domain.steps import Doubt, Finish
@@ -99,6 +99,11 @@ class Prober:
         if found.due_at > self._means.clock.now():
             return found
         process, probe = found, route.call.probe
+        if probe is not None and self._concluder.promise_is_unknown(process, route.call):
+            # Whether it is to be asked about, and what of: that may be known in a while.
+            unknown = Inconclusive(Hindrance.PROMISE.value)
+            self._tell(process, unknown)
+            return await self._concluder.asked(process, settled(process, unknown, probe, self._means.clock.now()))
         if probe is None or self._concluder.on_in_doubt(process, route.call) != "probe":
             return await self._concluder.asked(process, Doubt(NOT_ASKED, settling=False))
         request = await self._means.store.request(process.id)

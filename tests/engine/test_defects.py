@@ -11,13 +11,14 @@ import pytest
 
 from strangler.config.hooks import find_hook
 from strangler.domain.exchange import Fault, FaultKind
-from strangler.domain.process import Process, State
+from strangler.domain.process import Effect, Process, State
 from strangler.engine.submission import Accepted
 from strangler.policy.model import FollowPolicy
 from strangler.policy.translate import Interpreter
 from strangler.policy.wall import Content, Formula, RequestTranslation, Wall
 from strangler.ports import Commit, Verdict
 from tests.engine.test_look import TAKEN
+from tests.engine.test_probe import probe
 from tests.engine.world import Gate, Reply, World, a_request, a_route
 
 
@@ -165,6 +166,55 @@ async def test_what_the_upstream_took_is_not_asked_about_while_nobody_knows_what
     assert (looked.state, len(world.upstream.sent)) == (State.FOLLOWING, 1)
     world.promises |= terms
     assert (await look(world, looked, lambda process: process.final)).state is State.COMPLETED
+
+
+async def in_doubt(on_in_doubt: str, state: State, **call: Any) -> tuple[World, Process]:
+    """A process of which nobody knows what its call did, and that a repeat, or a question, is going to settle."""
+    world = World(a_route(on_in_doubt=on_in_doubt, **call))
+    await world.lease.renew()
+    world.upstream.script = [Fault(FaultKind.INTERRUPTED, "connection reset"), Reply()]
+    accepted = await world.accepted()
+    return world, await world.until(accepted.id, lambda process: process.state is state and process.due_at is not None)
+
+
+async def test_a_repeat_that_was_promised_under_unknown_terms_waits_until_they_are_known() -> None:
+    world, waiting = await in_doubt("retry", State.WAITING, attempts=2)
+    terms = dict(world.promises)
+    world.promises.clear()
+    await world.due(waiting.id)
+    waiting = await world.until(waiting.id, lambda process: process.tries == 2 and process.state is State.WAITING)
+    assert (len(world.upstream.sent), waiting.attempts) == (1, 1)
+    world.promises |= terms
+    await world.due(waiting.id)
+    assert (await world.ended(waiting.id)).state is State.COMPLETED
+
+
+async def test_a_repeat_under_unknown_terms_is_given_up_where_today_a_person_is_asked() -> None:
+    world, waiting = await in_doubt("retry", State.WAITING, attempts=2)
+    world.promises.clear()
+    world.routes[waiting.route] = replace(world.route, call=replace(world.route.call, on_in_doubt="review"))
+    await world.due(waiting.id)
+    process = await world.until(waiting.id, lambda process: process.state is State.IN_DOUBT)
+    assert process.reason == "repeat-withdrawn"
+
+
+async def test_a_question_that_was_promised_under_unknown_terms_is_asked_when_they_are_known() -> None:
+    world, doubtful = await in_doubt("probe", State.IN_DOUBT, probe=probe())
+    terms = dict(world.promises)
+    world.promises.clear()
+    later = await look(world, doubtful, lambda process: process.sequence > doubtful.sequence)
+    assert (later.state, later.settling, len(world.upstream.sent)) == (State.IN_DOUBT, True, 1)
+    world.promises |= terms
+    assert (await look(world, later, lambda process: process.final)).effect is Effect.APPLIED
+
+
+async def test_what_is_never_known_how_to_be_asked_about_is_left_to_a_person_in_the_end() -> None:
+    world, process = await in_doubt("probe", State.IN_DOUBT, probe=probe())
+    world.promises.clear()
+    for _ in range(world.route.call.probe.attempts if world.route.call.probe is not None else 0):
+        before = process.sequence
+        process = await look(world, process, lambda found, before=before: found.sequence > before)  # type: ignore[misc]
+    assert (process.settling, process.reason, len(world.upstream.sent)) == (False, "promise-unknown", 1)
 
 
 async def look(world: World, process: Process, reached: Callable[[Process], bool]) -> Process:
