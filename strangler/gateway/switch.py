@@ -16,10 +16,12 @@ from strangler.gateway.acceptance import Recording
 from strangler.gateway.cors import Cors
 from strangler.gateway.deprecation import deprecation_headers
 from strangler.policy import prefer
+from strangler.policy.client_address import client_address
 from strangler.policy.decide import Decision, decide
 from strangler.policy.match import Matched, Matcher, ResourcePath
 from strangler.policy.model import Mode, Rollout, Route, Table
 from strangler.policy.target import clear
+from strangler.policy.trust import NOBODY, TrustedNetworks
 from strangler.ports import Direction, Handle, Passthrough
 
 Respond = Callable[[Request, ResourcePath], Awaitable[Answer | Upgrade]]
@@ -30,16 +32,24 @@ class Switch:
 
     Args:
         resources: answers for the process resources.
+        trusted: who is believed when it says which client it speaks for.
     """
 
     def __init__(
-        self, recording: Recording, resources: Respond, cors: Cors, admission: Admission, instrument: Instrument
+        self,
+        recording: Recording,
+        resources: Respond,
+        cors: Cors,
+        admission: Admission,
+        instrument: Instrument,
+        trusted: TrustedNetworks = NOBODY,
     ) -> None:
         self._recording = recording
         self._resources = resources
         self._cors = cors
         self._admission = admission
         self._instrument = instrument
+        self._trusted = trusted
         self._matcher: Matcher | None = None
         self._default: Passthrough | None = None
         self._passthrough: dict[str, Passthrough] = {}
@@ -104,7 +114,8 @@ class Switch:
         wishes = request.field(b"prefer") if records else None
         decision = self._usual.get(route.name) if not wishes else None
         if decision is None:
-            value = client_value(request, route, route.rollout) if route.rollout is not None else None
+            rollout = route.rollout
+            value = client_value(request, route, rollout, self._trusted) if rollout is not None else None
             decision = decide(route, prefer.parse(wishes), value)
         respond = self._recording.record
         begin = None
@@ -139,12 +150,12 @@ class Switch:
         return any(request.field(name.lower().encode()) for name in policy.headers)
 
 
-def client_value(request: Request, route: Route, rollout: Rollout) -> str | None:
+def client_value(request: Request, route: Route, rollout: Rollout, trusted: TrustedNetworks = NOBODY) -> str | None:
     """By what a rollout tells clients apart, of this one; None: it has no such thing."""
     if rollout.by == "caller":
         found = claimed(request, route.access)
         return found.value.decode("utf-8", "backslashreplace") if found is not None else None
     if rollout.by == "address":
-        return request.peer.address or None
+        return client_address(request, trusted)
     value = source_value(request, rollout.by)
     return value.decode("utf-8", "backslashreplace") if value is not None else None

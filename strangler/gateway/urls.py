@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from strangler.domain.exchange import Request
+from strangler.policy.client_address import forwarded_elements, node_address
 from strangler.policy.pattern import host_fits
 from strangler.policy.trust import TrustedNetworks
 
@@ -19,8 +20,6 @@ _AUTHORITY = re.compile(
     r"(?P<name>[a-z0-9](?:[a-z0-9._-]{0,252}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?"
 )
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+/?")
-# RFC 7239 section 4: forwarded-pair = token "=" value; value = token / quoted-string
-_PAIR = re.compile(r"([A-Za-z]+)=(?:\"((?:[^\"\\]|\\.)*)\"|([!#$%&'*+.^_`|~0-9A-Za-z-]+))")
 _LOOPBACK = ("127.0.0.1", "[::1]")
 _USUAL_PORT = {"http": "80", "https": "443"}
 
@@ -99,12 +98,9 @@ def _said(request: Request, trusted: TrustedNetworks) -> Said:
 
 def _said_forwarded(field: str, trusted: TrustedNetworks, prefix: str) -> Said:
     """From ``Forwarded`` (RFC 7239). Each proxy appends an element; ``for`` is who came to it."""
-    elements = [
-        {name.lower(): quoted or token for name, quoted, token in _PAIR.findall(element)}
-        for element in _elements(field)
-    ]
+    elements = forwarded_elements(field)
     first = len(elements) - 1
-    while first > 0 and trusted.address(_node_address(elements[first].get("for", ""))):
+    while first > 0 and trusted.address(node_address(elements[first].get("for", ""))):
         first -= 1
     scheme = authority = None
     for element in elements[max(0, first) :]:
@@ -113,18 +109,6 @@ def _said_forwarded(field: str, trusted: TrustedNetworks, prefix: str) -> Said:
         host = _authority(element.get("host", "").encode("latin-1"))
         authority = authority or (host[0] if host is not None else None)
     return Said(scheme, authority, prefix)
-
-
-def _elements(field: str) -> list[str]:
-    """The elements of a comma list; a comma within a quoted string does not part them."""
-    return [element.strip() for element in re.findall(r"(?:[^,\"]|\"(?:[^\"\\]|\\.)*\"?)+", field)]
-
-
-def _node_address(node: str) -> str:
-    """The address of ``192.0.2.43:47011`` or ``[2001:db8::1]:47011``."""
-    if node.startswith("["):
-        return node[1:].partition("]")[0]
-    return node.partition(":")[0]
 
 
 def _from_outermost(request: Request, name: bytes, trusted: TrustedNetworks) -> str:

@@ -27,3 +27,7 @@ class TrustedNetworks:
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         return any(address in network for network in self._networks)
+
+
+NOBODY = TrustedNetworks()
+"""Every peer speaks for itself."""

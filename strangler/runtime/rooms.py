@@ -127,7 +127,7 @@ class Rooms:
             frame.pauses,
         )
         resources = self._resources(cors)
-        self.switch = Switch(recording, resources.respond, cors, self._admission, telemetry)
+        self.switch = Switch(recording, resources.respond, cors, self._admission, telemetry, trusted)
         self._front = Front(self.switch.direct, self._connections, telemetry, front_settings(settings, trusted))
         telemetry.watch_queues(lambda: frame.lanes.readings(frame.clock.now()))
         telemetry.watch_streams(resources.open_streams)

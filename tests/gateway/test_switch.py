@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from strangler.domain.exchange import Answer, Header
 from strangler.gateway.cors import Cors
 from strangler.gateway.switch import Switch
 from strangler.policy.match import ResourcePath, compile_table
+from strangler.policy.trust import NOBODY, TrustedNetworks
 from strangler.ports import Handle, Passthrough
 from tests.engine.world import Silent, World, a_request
 from tests.gateway.test_recording import recording_of
@@ -40,14 +42,31 @@ def switch(tmp_path: Path) -> Switch:
     return a_switch(tmp_path, POLICY)
 
 
-def a_switch(folder: Path, policy: str, remembered: frozenset[str] = frozenset(), world: World | None = None) -> Switch:
+def a_switch(
+    folder: Path,
+    policy: str,
+    remembered: frozenset[str] = frozenset(),
+    world: World | None = None,
+    trusted: TrustedNetworks = NOBODY,
+) -> Switch:
     file = folder / "routes.yaml"
     file.write_text(policy)
     table = load_policy([file], {}).table
     world = world or World()
-    switch = Switch(recording_of(world), served, Cors(), world.admission, Silent())  # type: ignore[arg-type]
+    recording: Any = recording_of(world)
+    switch = Switch(recording, served, Cors(), world.admission, Silent(), trusted)  # type: ignore[arg-type]
     switch.load(table, compile_table(table), remembered)
     return switch
+
+
+def test_a_rollout_by_address_tells_apart_the_clients_of_a_proxy_that_is_trusted(tmp_path: Path) -> None:
+    policy = POLICY.replace('include: ["Bearer pilot-*"]', 'by: address, include: ["198.51.100.*"]')
+    pilot = (b"X-Forwarded-For", b"198.51.100.1")
+    assert isinstance(way(a_switch(tmp_path, policy), "GET", b"/some", pilot), Passthrough)
+    switch = a_switch(tmp_path, policy, trusted=TrustedNetworks([ip_network("192.0.2.0/24")]))
+    assert isinstance(way(switch, "GET", b"/some", pilot), Handle)
+    assert isinstance(way(switch, "GET", b"/some", (b"X-Forwarded-For", b"203.0.113.1")), Passthrough)
+    assert isinstance(way(switch, "GET", b"/some"), Passthrough)
 
 
 def way(switch: Switch, method: str, target: bytes, *headers: Header) -> Any:
