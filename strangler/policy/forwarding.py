@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from strangler.domain.exchange import Header, Peer
 from strangler.policy.model import Rewrite
+from strangler.policy.target import normal, plain
 from strangler.policy.upstreams import Forward, Upstream
 
 _X_FORWARDED = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
@@ -18,14 +19,44 @@ def upstream_target(target: bytes, rewrite: Rewrite, upstream: Upstream) -> byte
     if not (rewrite.strip_prefix or rewrite.add_prefix or upstream.base_path):
         return target
     if rewrite.strip_prefix:
-        prefix = rewrite.strip_prefix.encode()
-        if target.startswith(prefix) and target[len(prefix) : len(prefix) + 1] in (b"", b"/", b"?"):
-            target = target[len(prefix) :]
+        path, mark, query = target.partition(b"?")
+        rest = _stripped(path, rewrite.strip_prefix.encode())
+        if rest is not None:
+            target = rest + mark + query
             if not target.startswith(b"/") and not rewrite.add_prefix:
                 target = b"/" + target
     if target == b"*":
         return target
     return upstream.base_path.encode() + rewrite.add_prefix.encode() + target
+
+
+def _stripped(path: bytes, prefix: bytes) -> bytes | None:
+    """What follows the prefix in a path, as it came; None: the path does not begin with it.
+
+    Whether it does says the normal form, as for matching: else ``/%61/x`` would go upstream unstripped, and ``/a/../x``
+    as ``/../x``.
+    """
+    if not plain(prefix):
+        prefix = normal(prefix)
+    if plain(path):
+        return path[len(prefix) :] if (path + b"/").startswith(prefix + b"/") else None
+    wanted = prefix.split(b"/")[1:]
+    depth = fits = 0  # segments up to here, and how many of them are the first ones of the prefix
+    end, rest_at = 0, None
+    for segment in path.split(b"/")[1:]:
+        end += 1 + len(segment)
+        segment = normal(segment)
+        if segment == b"..":
+            depth = max(0, depth - 1)
+            fits = min(fits, depth)
+            if fits < len(wanted):
+                rest_at = None  # what follows would climb out of the prefix
+        elif segment not in (b"", b"."):
+            if fits == depth < len(wanted) and segment == wanted[depth]:
+                fits += 1
+                rest_at = end if fits == len(wanted) else None
+            depth += 1
+    return path[rest_at:] if rest_at is not None else None
 
 
 def forwarding_fields(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from strangler.domain.exchange import Peer
 from strangler.policy.forwarding import forwarding_fields, owned, upstream_target
 from strangler.policy.model import Rewrite
+from strangler.policy.target import normal
 from strangler.policy.upstreams import Forward, Upstream
 
 
@@ -25,6 +28,19 @@ from strangler.policy.upstreams import Forward, Upstream
         (b"/claims", "", "", "/app", b"/app/claims"),
         (b"/claims/7", "/claims", "/v2", "/app", b"/app/v2/7"),
         (b"*", "/claims", "/v2", "/app", b"*"),
+        # The prefix is taken in whatever spelling it came, and what follows stays as it is.
+        (b"/api/%61/x%20y?%61", "/api/a", "", "", b"/x%20y?%61"),
+        (b"/api/%61", "/api/a", "/v2", "", b"/v2"),
+        (b"//api/.//a//x/%2e", "/api/a", "", "", b"//x/%2e"),
+        (b"/other/../api/a/%7Ex", "/api/a", "", "", b"/%7Ex"),
+        (b"/api/a/../a/x", "/api/a", "", "", b"/x"),
+        (b"/api/a/x/..", "/api/a", "", "", b"/x/.."),
+        (b"/\xc3\xbc/x", "/%c3%bc", "", "", b"/x"),
+        (b"/%C3%BC/x", "/ü", "", "", b"/x"),
+        # What only seems to begin with it does not.
+        (b"/api/a/../c", "/api/a", "", "", b"/api/a/../c"),
+        (b"/api/a/%2E%2E/c", "/api/a", "", "", b"/api/a/%2E%2E/c"),
+        (b"/api/a%2Fx", "/api/a", "", "", b"/api/a%2Fx"),
     ],
 )
 def test_prefix_and_base_path_are_what_changes_of_a_target(
@@ -32,6 +48,22 @@ def test_prefix_and_base_path_are_what_changes_of_a_target(
 ) -> None:
     upstream = Upstream(name="legacy", scheme="http", host="legacy", base_path=base)
     assert upstream_target(target, Rewrite(strip_prefix=strip, add_prefix=add), upstream) == sent
+
+
+SEGMENTS = st.sampled_from([b"a", b"b", b"%61", b"%2E", b"..", b".", b"", b"a%2Fb"])
+
+
+@given(st.lists(SEGMENTS, min_size=1, max_size=8))
+def test_what_is_left_of_a_path_means_what_follows_the_prefix(segments: list[bytes]) -> None:
+    path = b"/" + b"/".join(segments)
+    upstream = Upstream(name="legacy", scheme="http", host="legacy")
+    sent = upstream_target(path, Rewrite(strip_prefix="/a/b", add_prefix="/v"), upstream)
+    meant = normal(path)
+    if meant == b"/a/b" or meant.startswith(b"/a/b/"):
+        assert normal(sent) == b"/v" + meant[len(b"/a/b") :]
+        assert sent[len(b"/v") :] == path[len(path) - len(sent) + len(b"/v") :]
+    else:
+        assert sent == b"/v" + path
 
 
 SAID = {
