@@ -578,7 +578,10 @@ async def test_preferences_that_we_honoured_do_not_go_upstream(world: World) -> 
             "4bf92f3577b34da6a3ce929d0e0e4736",
         ),
         ([(b"X-Correlation-ID", b"bad\xff")], "new-correlation-id"),
+        ([(b"X-Correlation-ID", b"x" * 200)], "x" * 200),
         ([(b"X-Correlation-ID", b"x" * 201)], "new-correlation-id"),
+        ([(b"X-Correlation-ID", b"two words"), (b"X-Request-ID", b"r-1")], "r-1"),
+        ([(b"X-Correlation-ID", b"a"), (b"X-Correlation-ID", b"b")], "new-correlation-id"),
         ([], "new-correlation-id"),
     ],
 )

@@ -112,6 +112,12 @@ async def test_it_is_alive_in_every_phase(stage: Stage, phase: Phase) -> None:
     assert headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/openapi.json"])
+async def test_what_a_probe_adds_to_a_path_is_not_looked_at(stage: Stage, path: str) -> None:
+    for query in ("?x=1", "?x=1&x=2", "?%ff", "?"):
+        assert (await stage.ask("GET", path + query))[0] == 200
+
+
 @pytest.mark.parametrize(("phase", "expected"), [("starting", 503), ("serving", 200), ("draining", 503)])
 async def test_it_is_ready_only_while_it_serves(stage: Stage, phase: Phase, expected: int) -> None:
     stage.runtime.phase = phase

@@ -19,8 +19,8 @@ def problems_of(endpoint: Endpoint) -> list[str]:
     names = [*_ANY, *endpoint.problems]
     if endpoint.role is not Role.ANYONE:
         names.append("unauthenticated")
-    if endpoint.parameters or endpoint.method == "GET":
-        names.append("bad-request")
+        if endpoint.parameters or endpoint.method == "GET":
+            names.append("bad-request")
     if endpoint.changes and endpoint.audited:
         names.append("store-unavailable")
     if endpoint.takes_body:

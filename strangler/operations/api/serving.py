@@ -17,7 +17,7 @@ from strangler.domain.exchange import Answer, Header
 from strangler.domain.problem import problem
 from strangler.domain.process import is_id
 from strangler.operations.api.admission import admit
-from strangler.operations.api.endpoint import Asked, Done, Endpoint, Refusal, Stream, Text, Told
+from strangler.operations.api.endpoint import Asked, Done, Endpoint, Refusal, Role, Stream, Text, Told
 from strangler.operations.api.schemas import LINE
 from strangler.operations.api.tokens import Tokens
 from strangler.policy.readable import Unparsable, parse_json
@@ -79,6 +79,8 @@ async def _serve(
 
 
 def _query(request: web.Request, endpoint: Endpoint) -> dict[str, Any]:
+    if endpoint.role is Role.ANYONE:
+        return {}  # probes and scrapers add what is their own, and are to be told how things stand all the same
     known = {parameter.name: parameter for parameter in endpoint.parameters}
     try:
         pairs = parse_qsl(
