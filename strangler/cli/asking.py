@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 from strangler.config.scalars import is_text
-from strangler.domain.errors import AskFailed, OperatorError
+from strangler.domain.errors import AskFailed, AskRefused, OperatorError
 from strangler.domain.exchange import authority
 from strangler.domain.process import ID
 from strangler.operations.api.tokens import pass_path
@@ -23,6 +23,7 @@ from strangler.store.open import store_path
 
 _TIMEOUT = 60.0  # seconds for an answer to begin, and between two pieces of it
 _PIECE = 64 * 1024
+_ABOUT_THIS_ONE = frozenset({400, 404, 409, 410, 422})
 _USUAL = "127.0.0.1:9901"
 # Who listens at all addresses of one family is asked at the loopback of that family: a server takes no other's there.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
@@ -124,6 +125,7 @@ class Ops:
         """What a change answers; members that are None are left out.
 
         Raises:
+            AskRefused: it refused this one.
             AskFailed: it refused, or nobody answers.
         """
         given = {name: value for name, value in body.items() if value is not None}
@@ -150,7 +152,8 @@ class Ops:
             connection.request(method, target, body, self._headers(body))
             response = connection.getresponse()
             if response.status >= 300:
-                raise AskFailed(self._refused(response))
+                refused = AskRefused if response.status in _ABOUT_THIS_ONE else AskFailed
+                raise refused(self._refused(response))
             yield response
         except (OSError, http.client.HTTPException) as error:
             raise AskFailed(self._unreached(error)) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from strangler.cli.asking import (
@@ -17,7 +17,7 @@ from strangler.cli.asking import (
 )
 from strangler.cli.showing import print_fields, print_json, print_table, short_time
 from strangler.domain import instant
-from strangler.domain.errors import AskFailed, OperatorError
+from strangler.domain.errors import AskFailed, AskRefused, OperatorError
 from strangler.domain.exceptions import ENDS, KINDS
 
 _PAGE = 200
@@ -229,17 +229,34 @@ def _show(arguments: argparse.Namespace, ops: Ops) -> int:
 
 
 def _claim(arguments: argparse.Namespace, ops: Ops) -> int:
-    for number in arguments.ids:
-        document = ops.post(f"/exceptions/{number}/claim", {})
-        print(f"{number} is looked after by {document['owner']}")
-    return 0
+    def claim(number: int) -> str:
+        return f"is looked after by {ops.post(f'/exceptions/{number}/claim', {})['owner']}"
+
+    return _one_by_one(arguments.ids, claim)
 
 
 def _release(arguments: argparse.Namespace, ops: Ops) -> int:
-    for number in arguments.ids:
+    def release(number: int) -> str:
         ops.post(f"/exceptions/{number}/release", {"why": arguments.why})
-        print(f"{number} is nobody's")
-    return 0
+        return "is nobody's"
+
+    return _one_by_one(arguments.ids, release)
+
+
+def _one_by_one(numbers: Sequence[int], act: Callable[[int], str]) -> int:
+    """Each by itself: one that is refused does not keep the others. Returns 1 where one was refused."""
+    if len(numbers) == 1:
+        print(f"{numbers[0]} {act(numbers[0])}")
+        return 0
+    refused = 0
+    for number in numbers:
+        try:
+            print(f"{number} {act(number)}")
+        except AskRefused as error:
+            refused += 1
+            print(f"{number} is not: {error}")
+    print(f"{len(numbers) - refused} done, {refused} refused")
+    return 1 if refused else 0
 
 
 def _note(arguments: argparse.Namespace, ops: Ops) -> int:

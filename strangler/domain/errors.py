@@ -23,6 +23,10 @@ class AskFailed(StranglerError):
     """A running server refused what the command line asked for, or nobody answers; the text says what to do next."""
 
 
+class AskRefused(AskFailed):
+    """A running server refused this one thing; the next one may be taken."""
+
+
 class InternalError(StranglerError):
     """A rule of our own was broken: a defect."""
 

@@ -9,7 +9,7 @@ class Shed(NamedTuple):
     """What went, or would go."""
 
     processes: int
-    body_bytes: int  # of their requests and replies
+    body_bytes: int  # of their requests and replies, and of evidence of what was sent and answered
     after: str | None  # the last process that was looked at; None: there are no more
 
 

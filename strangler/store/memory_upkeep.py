@@ -169,7 +169,7 @@ class MemoryUpkeep(MemoryStanding):
             place, entry = name, self._entries[name]
             if self._untouched(entry) and Part.BODIES not in entry.gone:
                 processes += 1
-                freed += body_bytes(entry.process)
+                freed += body_bytes(entry.process) + sum(len(evidence.body) for evidence in entry.evidence)
                 if really:
                     self._forget_part(entry, Part.BODIES)
         return Shed(processes, freed, None)

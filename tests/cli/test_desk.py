@@ -90,6 +90,31 @@ async def test_many_are_resolved_by_what_they_have_in_common_and_what_is_refused
     assert "3 closed, 0 refused" in said
 
 
+async def test_several_are_taken_and_given_back_whatever_becomes_of_one_of_them(desk: Desk, shell: Shell) -> None:
+    numbers = [(await doubted(desk))[1] for _ in range(2)]
+    code, out, err = await shell.apart("exceptions", "claim", numbers[0], 4711, numbers[1])
+    assert (code, err) == (1, "")
+    first, refused, second, sums = out.splitlines()
+    assert first.startswith(f"{numbers[0]} is looked after by ")
+    assert refused.startswith("4711 is not: no-such-exception: ")
+    assert second.startswith(f"{numbers[1]} is looked after by ")
+    assert sums == "2 done, 1 refused"
+    code, out, _ = await shell.apart("exceptions", "release", 4711, *numbers, "--why", "lunch")
+    assert (code, out.splitlines()[1:]) == (
+        1,
+        [f"{numbers[0]} is nobody's", f"{numbers[1]} is nobody's", "2 done, 1 refused"],
+    )
+    assert (await shell("exceptions", "claim", *numbers))[0] == 0
+    code, out, err = await shell.apart("exceptions", "claim", 4711)
+    assert (code, out) == (1, "")
+    assert "no-such-exception" in err
+
+
+async def test_where_nobody_answers_that_is_told_once(shell: Shell) -> None:
+    code, out, err = await shell.apart("exceptions", "claim", 1, 2, "--ops", "unix:/nowhere")
+    assert (code, out, err.count("nobody answers")) == (1, "", 1)
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -16,7 +16,7 @@ import pytest
 from strangler.domain.errors import InternalError
 from strangler.domain.exchange import CHUNK_SIZE, Body
 from strangler.domain.process import Process
-from strangler.ports import Commit, ExceptionQuery, OpenException, Shed
+from strangler.ports import Commit, Evidence, ExceptionQuery, OpenException, Shed
 from strangler.store import Store
 from strangler.store import shedding as steps
 from strangler.store.fsck import Report
@@ -63,6 +63,18 @@ async def test_the_oldest_go_first_and_no_more_than_is_wanted(store: Store) -> N
     assert await store.reply(processes[0].id) is None
     assert await store.process(processes[0].id) == processes[0]
     assert len(await store.events(processes[0].id)) == len(await store.events(processes[3].id))
+
+
+async def test_what_is_kept_as_evidence_is_counted_and_no_more_goes_for_it(store: Store) -> None:
+    processes = [await ended(store, number) for number in range(3)]
+    for process in processes:
+        sent = Evidence(process.id, 1, "sent", NOON, None, [(b":method", b"POST")], b"x" * 1000)
+        await done(store, Commit(None, evidence=sent))
+        await done(store, Commit(None, evidence=sent._replace(source="reply", body=b"y" * 500)))
+    enough = sizes(processes[0]) + 1500
+    assert await store.sheddable(None, enough) == Shed(1, enough, processes[0].id)
+    assert await store.shed(None, enough) == Shed(1, enough, processes[0].id)
+    assert gone(store) == {processes[0].id}
 
 
 async def test_it_goes_on_behind_the_last_one_until_there_are_no_more(store: Store) -> None:

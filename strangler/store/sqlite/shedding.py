@@ -52,7 +52,8 @@ _MARK = {
 }
 _OLDEST = (
     "SELECT json_group_array(json_array(hex(id), size, sheds)) FROM (SELECT id, "  # noqa: S608
-    "body_size + CASE WHEN result_kept THEN result_length ELSE 0 END AS size, "
+    "body_size + CASE WHEN result_kept THEN result_length ELSE 0 END + (SELECT COALESCE(sum(length(body)), 0) "
+    "FROM evidence WHERE evidence.process_id = process.id) AS size, "
     f"retain_until_at IS NOT NULL AND gone & {Part.BODIES:d} = 0 AND {UNTOUCHED} AS sheds "
     "FROM process WHERE id > ? ORDER BY id LIMIT ?)"
 )
