@@ -25,7 +25,8 @@ refused by its name.
   there are no dates. Quote values that hold `{ } * @`.
 - **Variables** stand in any value or part of one: `${env:NAME}`, `${env:NAME:-default}` (also where NAME is empty),
   `${file:PATH}` and `${secret-env:NAME}`. The last two are secrets: they are never shown, and cannot stand in what is
-  stored with a process. `$${` stands for `${`. Paths of files are relative to the policy file.
+  stored with a process. `$${` stands for `${`. Paths of files are relative to the policy file; an
+  empty one is an error.
 - **Expressions** are [JMESPath](https://jmespath.org/) over `{method, path: {…}, query, headers, body, caller}`; in
   `translate` over `process: {id, type, correlationId, url, idempotencyKey}` too, over `soap: {version, header}` where
   the request is a SOAP message, and in `translate.response` over `reply: {status, headers, body, soap}`. In `outcome`,

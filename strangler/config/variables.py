@@ -130,5 +130,8 @@ class Variables:
             text = data.decode()
         except UnicodeDecodeError:
             raise ValueError(f"{path} is not UTF-8") from None
+        if not text.strip():
+            # A secret that is being written, or whose mount is gone, would become one that everybody knows.
+            raise ValueError(f"{path} is empty")
         # Files end in a line break that nobody means.
         return text.removesuffix("\n").removesuffix("\r")

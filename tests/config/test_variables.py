@@ -84,6 +84,13 @@ def test_a_variable_that_cannot_be_inserted_is_an_error_in_its_place(tmp_path: P
     assert said in found[0]
 
 
+@pytest.mark.parametrize("content", ["", "\n", " \r\n\n"])
+def test_an_empty_file_is_no_secret(tmp_path: Path, content: str) -> None:
+    (tmp_path / "token").write_text(content)
+    found = errors(tmp_path, one_route("call: {headers: {set: {X-Value: 'Bearer ${file:token}'}}}"))
+    assert found == ["policy.yaml:7:37: routes[0].call.headers.set.X-Value: token is empty"]
+
+
 def test_octets_of_the_environment_that_are_no_text_are_an_error(tmp_path: Path) -> None:
     text = one_route("process: {statuses: {received: '${env:WORD}'}}")
     with pytest.raises(PolicyErrors, match="what the environment has as WORD is not UTF-8"):

@@ -116,6 +116,28 @@ async def test_a_defect_in_one_reload_is_told_and_the_next_change_of_the_files_i
         await tasks.end()
 
 
+async def test_a_secret_that_is_emptied_is_not_taken_up_and_the_policy_in_force_stays(tmp_path: Path) -> None:
+    path, secret, heard = tmp_path / "policy.yaml", tmp_path / "token", Heard()
+    path.write_text(POLICY.replace("mode: async", "mode: async, call: {headers: {set: {X-Token: '${file:token}'}}}"))
+    secret.write_text("s3cret\n")
+    with heard as telemetry:
+        settings = Settings(public_url="https://api.example")
+        policies = Policies(settings, [path], {}, MemoryStore(), telemetry, FakeClock(), lambda: None)
+        await policies.begin(policies.read(), Switch())
+        tasks = Tasks(telemetry)
+        tasks.start(policies.watch())
+        secret.write_text("")
+        await eventually(lambda: "policy" in telemetry.degraded(), what="it is refused")
+        assert f"{secret} is empty" in telemetry.degraded()["policy"]
+        route = policies.route_of("claims")
+        assert route is not None
+        assert route.call.set_headers == (("X-Token", "s3cret"),)
+        secret.write_text("rotated")
+        await eventually(lambda: policies.route_of("claims") is not route, what="the next one is in force")
+        assert "policy" not in telemetry.degraded()
+        await tasks.end()
+
+
 async def test_after_a_restart_what_was_in_force_stays_so_and_the_files_are_read_right_after(tmp_path: Path) -> None:
     path, store, heard = tmp_path / "policy.yaml", MemoryStore(), Heard()
     settings = Settings(public_url="https://api.example")
