@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import CHUNK_SIZE, BadBody, Body, BodyTimeout, Peer, RecordedRequest
+from strangler.domain.exchange import CHUNK_SIZE, BadBody, Body, BodyTimeout, RecordedRequest
 from strangler.domain.idempotency import Judgement, KeyRecord, KeySyntaxError, judge
 from strangler.domain.process import Process
 from strangler.domain.steps import Accept
@@ -35,6 +35,7 @@ from strangler.policy.limit import Reading
 from strangler.policy.model import Rate, Route
 from strangler.policy.receivers import CallbackNotAllowed, CallbackPolicy, Receiver
 from strangler.policy.translate import Interpreter, Unreadable, Untranslatable
+from strangler.policy.trust import TrustedNetworks
 from strangler.ports import Committed, KeyTaken, Limiter, Verdict
 
 Tell = Callable[[Acceptance | Callable[[], Awaitable[Acceptance]]], None]
@@ -48,7 +49,7 @@ class Acceptor:
 
     Args:
         identity_key: for the keyed hash of callers.
-        trusted: whether a peer's forwarding headers are believed.
+        trusted: whose forwarding headers are believed.
         draining: whether the server is going away.
         limiter: counts what clients send.
         overloaded: why this worker takes no new work right now, for people.
@@ -65,7 +66,7 @@ class Acceptor:
         admission: Admission,
         *,
         identity_key: bytes,
-        trusted: Callable[[Peer], bool],
+        trusted: TrustedNetworks,
         draining: Callable[[], bool],
         limiter: Limiter,
         overloaded: Callable[[], str | None] = lambda: None,
@@ -238,7 +239,7 @@ class Acceptor:
     async def _limited(self, submission: Submission, rate: Rate) -> Reading | None:
         """Take the request from the quota of its client; None: it is not limited."""
         route, request = submission.route, submission.request
-        client = client_of(request, route, route.access, "accepts", self._identity_key)
+        client = client_of(request, route, route.access, "accepts", self._identity_key, self._trusted)
         reading = await self._limiter.take(client, rate)
         if reading is not None and not reading.allowed:
             self._means.instrument.limited(route.name, "accepts")
@@ -297,7 +298,7 @@ class Acceptor:
         """The process that is going to be accepted, and its request as it is kept. ``told``: who is to be told."""
         request = submission.request
         known_as = names(request, self._means.ids, now)
-        trusted = self._trusted(request.peer)
+        trusted = self._trusted.peer(request.peer)
         kept = recorded(request, body, submission.route, known_as, submission.decision.honoured, trusted=trusted)
         had, revision = bool(kept.credentials), self._revision()
         draft = draft_of(submission, caller, body, key, process_id, known_as, now, revision, told, had_credentials=had)

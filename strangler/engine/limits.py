@@ -8,8 +8,10 @@ from typing import Literal
 
 from strangler.domain.exchange import Request
 from strangler.engine.identity import identify, source_value
+from strangler.policy.client_address import client_address
 from strangler.policy.limit import Reading, take
 from strangler.policy.model import AccessPolicy, Rate, Route
+from strangler.policy.trust import NOBODY, TrustedNetworks
 from strangler.ports import Clock
 
 Kind = Literal["accepts", "polls"]
@@ -39,8 +41,13 @@ class Buckets:
         return len(self._full_at)
 
 
-def client_of(request: Request, route: Route, access: AccessPolicy, kind: Kind, key: bytes) -> str:
-    """Whose quota a request is taken from: a keyed hash, so that its length says nothing of what it was made from."""
+def client_of(
+    request: Request, route: Route, access: AccessPolicy, kind: Kind, key: bytes, trusted: TrustedNetworks = NOBODY
+) -> str:
+    """Whose quota a request is taken from: a keyed hash, so that its length says nothing of what it was made from.
+
+    ``trusted``: who is believed when it says which client it speaks for.
+    """
     value: bytes | None
     by = route.limits.by
     if by == "caller":
@@ -51,6 +58,6 @@ def client_of(request: Request, route: Route, access: AccessPolicy, kind: Kind, 
     else:
         value = source_value(request, by)
     if not value:
-        by, value = "address", request.peer.address.encode()
+        by, value = "address", (client_address(request, trusted) or request.peer.address).encode()
     text = b"\0".join((route.name.encode(), kind.encode(), by.lower().encode(), value))
     return hashlib.blake2b(text, key=key, digest_size=16).hexdigest()

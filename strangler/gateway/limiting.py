@@ -14,6 +14,7 @@ from strangler.engine.instrument import Instrument
 from strangler.engine.limits import Kind, client_of
 from strangler.policy.limit import Reading
 from strangler.policy.model import Promise, Route
+from strangler.policy.trust import NOBODY, TrustedNetworks
 from strangler.ports import Limiter
 
 
@@ -23,15 +24,22 @@ class Limiting:
     Args:
         route_of: a route of today, by name.
         key: for the keyed hash of clients.
+        trusted: who is believed when it says which client it speaks for.
     """
 
     def __init__(
-        self, limiter: Limiter, route_of: Callable[[str], Route | None], instrument: Instrument, key: bytes
+        self,
+        limiter: Limiter,
+        route_of: Callable[[str], Route | None],
+        instrument: Instrument,
+        key: bytes,
+        trusted: TrustedNetworks = NOBODY,
     ) -> None:
         self._limiter = limiter
         self._route_of = route_of
         self._instrument = instrument
         self._key = key
+        self._trusted = trusted
 
     async def polled(self, request: Request, promises: Iterable[Promise]) -> Reading | None:
         """Count a request for processes of these promises; None: it is not limited.
@@ -43,7 +51,7 @@ class Limiting:
             route = self._route_of(promise.route)
             if route is None or route.limits.polls is None:
                 continue
-            client = client_of(request, route, promise.access, "polls", self._key)
+            client = client_of(request, route, promise.access, "polls", self._key, self._trusted)
             reading = await self._limiter.take(client, route.limits.polls)
             if reading is None:
                 continue

@@ -158,7 +158,7 @@ class Rooms:
             notifier,
             self._admission,
             identity_key=frame.identity_key,
-            trusted=trusted.peer,
+            trusted=trusted,
             draining=lambda: frame.phase() == "draining",
             limiter=frame.limiter,
             overloaded=frame.memory.refusal,
@@ -179,7 +179,9 @@ class Rooms:
             promises_of=policies.promises_of,
             identity_key=frame.identity_key,
             admission=self._admission,
-            limiting=Limiting(frame.limiter, policies.route_of, frame.telemetry, frame.identity_key),
+            limiting=Limiting(
+                frame.limiter, policies.route_of, frame.telemetry, frame.identity_key, self._site.trusted
+            ),
             pauses=frame.pauses,
             streams=self._streams,
             cors=cors,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 
@@ -13,6 +14,7 @@ from strangler.engine.limits import Buckets, client_of
 from strangler.engine.submission import Acceptance, Accepted, Joined, Refused
 from strangler.policy.limit import Reading
 from strangler.policy.model import AcceptPolicy, AccessPolicy, Limits, Rate
+from strangler.policy.trust import TrustedNetworks
 from strangler.ports import Commit
 from tests.engine.world import IDENTITY_KEY, FakeClock, World, a_request, a_route
 
@@ -135,6 +137,30 @@ def test_clients_are_told_apart_by_what_the_policy_says() -> None:
     assert client(from_address("192.0.2.1", tenant), "header:X-Tenant") == client(
         from_address("192.0.2.2", tenant, ALICE), "header:x-tenant"
     )
+
+
+def test_behind_a_proxy_that_is_trusted_clients_are_told_apart_by_the_addresses_that_it_names() -> None:
+    trusted = TrustedNetworks([ip_network("10.0.0.0/8")])
+
+    def behind(proxy: str, named: bytes) -> str:
+        request = from_address(proxy, (b"X-Forwarded-For", named))
+        route = replace(a_route(), limits=Limits(accepts=Rate(1, 1.0), by="address"))
+        return client_of(request, route, AccessPolicy(), "accepts", IDENTITY_KEY, trusted)
+
+    assert behind("10.0.0.1", b"192.0.2.1") == behind("10.0.0.2", b"198.51.100.9, 192.0.2.1")
+    assert behind("10.0.0.1", b"192.0.2.1") != behind("10.0.0.1", b"192.0.2.2")
+    assert behind("203.0.113.1", b"192.0.2.1") == behind("203.0.113.1", b"192.0.2.2")
+    assert behind("10.0.0.1", b"unknown") == behind("10.0.0.1", b"_hidden") != behind("10.0.0.2", b"unknown")
+
+
+async def test_so_are_those_who_hand_something_in() -> None:
+    world = World(replace(a_route(), limits=Limits(accepts=Rate(1, 60.0), by="address")))
+    await world.lease.renew()
+    world.acceptor._trusted = TrustedNetworks([ip_network("192.0.2.0/24")])
+    for named in (b"198.51.100.1", b"198.51.100.2"):
+        one, more = [await world.submit(a_request(headers=[(b"X-Forwarded-For", named)])) for _ in range(2)]
+        assert isinstance(one, Accepted)
+        assert isinstance(more, Refused)
 
 
 @pytest.mark.parametrize("by", ["caller", "header:X-Tenant"])

@@ -37,6 +37,7 @@ from strangler.policy.model import (
     Route,
 )
 from strangler.policy.receivers import Receiver as CallbackReceiver
+from strangler.policy.trust import NOBODY
 from strangler.policy.upstreams import Upstream
 from strangler.ports import Commit, Outgoing, ReplySink, Verdict
 from strangler.store.ledger import Ledger
@@ -357,7 +358,7 @@ class World:
             self.notifier,
             self.admission,
             identity_key=IDENTITY_KEY,
-            trusted=lambda peer: False,
+            trusted=NOBODY,
             draining=lambda: self.draining,
             limiter=Buckets(self.clock),
             overloaded=lambda: self.overloaded,

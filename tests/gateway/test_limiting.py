@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 
@@ -15,6 +16,7 @@ from strangler.gateway.limiting import Limiting
 from strangler.policy.limit import Reading
 from strangler.policy.model import Limits, Rate
 from strangler.policy.standing import Hold
+from strangler.policy.trust import TrustedNetworks
 from tests.engine.world import ASYNC, COMPAT, NOON, FakeClock, Reply, Silent, World, a_request, a_route
 from tests.gateway.following import all_events
 from tests.gateway.scene import ALICE, BOB, IDENTITY_KEY, SENT, Scene, a_promise, content, field, finish
@@ -135,6 +137,21 @@ async def test_of_several_routes_the_one_that_leaves_the_least_is_told_and_only_
         (2, False, 0),
     ]
     assert instrument.told == [("limited", ("narrow", "polls"))]
+
+
+async def test_clients_behind_a_proxy_that_is_trusted_have_a_quota_each() -> None:
+    route = replace(a_route(), limits=Limits(polls=Rate(1, 60.0), by="address"))
+    trusted = TrustedNetworks([ip_network("192.0.2.0/24")])
+    limiting = Limiting(Buckets(FakeClock()), {route.name: route}.get, Silent(), IDENTITY_KEY, trusted)
+
+    async def polled(named: bytes) -> bool:
+        request = a_request(None, method="GET", headers=[(b"X-Forwarded-For", named)])
+        reading = await limiting.polled(request, [a_promise()])
+        return reading is not None and reading.allowed
+
+    assert await polled(b"198.51.100.1")
+    assert await polled(b"198.51.100.2")
+    assert not await polled(b"198.51.100.1")
 
 
 async def test_where_nobody_can_count_nobody_is_limited() -> None:
