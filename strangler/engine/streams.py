@@ -62,19 +62,21 @@ class Streams:
     async def of_process(self, process: Process, seen: int | None, beat: float) -> AsyncGenerator[Sequence[Process]]:
         """A process after each public change later than version ``seen``; None: as it is now, then each later one.
 
-        Ends after the final version, and when the streams are ended.
+        Ends after the final version, and when the streams are ended, with what has changed by then.
         """
+        if self.ended:
+            return
         loop = asyncio.get_running_loop()
         beat_at = loop.time() + beat
         with self._watching(self._signals.watch(process.id)) as watch:
-            while not self.ended:
+            while True:
                 found = await self._store.process(process.id)
                 if not isinstance(found, Process):
                     return
                 if seen is None or found.version > seen:
                     yield (found,) if seen is None else await self._versions(found, seen)
                     seen = found.version
-                if found.final:
+                if found.final or self.ended:
                     return
                 if not await watch.changed(found.sequence, beat_at - loop.time()):
                     beat_at = max(beat_at, loop.time()) + beat

@@ -238,7 +238,8 @@ class Rooms:
             telemetry.note("drained_with_doubt", "warning", calls=given_up)
 
     def end_waits(self) -> None:
-        """Let go whoever waits for a process: no call of it is going to end here."""
+        """Let go whoever waits for a process or follows one: no call of it is going to end here."""
+        self._streams.end()
         self._frame.signals.end()
 
     async def end_answers(self, seconds: float = 0.0) -> None:

@@ -114,3 +114,13 @@ async def test_a_waiter_that_was_woken_leaves_no_timer_behind(monkeypatch: pytes
         await waiting
 
     assert [timer.cancelled() for timer in timers] == [True]
+
+
+async def test_who_waits_is_let_go_at_the_end_and_nobody_waits_after_it() -> None:
+    signals = Signals()
+    with signals.watch("p") as watch:
+        waiting = asyncio.ensure_future(watch.changed(1, 60.0))
+        await asyncio.sleep(0)
+        signals.end()
+        assert not await waiting
+        assert not await watch.changed(1, 60.0)
