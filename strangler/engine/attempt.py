@@ -55,6 +55,8 @@ class AttemptUnderWay:
         self._sending = False
         self.failed: bool | None = None  # what it said of the upstream; None: nothing
         self.cut_off = False  # it was sent, and a drain was over before its reply had come
+        self.task = asyncio.current_task()
+        self.over = False  # nothing more is going to come from the upstream
         self._concluded = False
         self._understands: tuple[Interpreter, Asked] | None = None  # on a route with a wall
         self._credentials = bool(self._request.credentials)
@@ -106,6 +108,7 @@ class AttemptUnderWay:
                 why = "the recorded body cannot be read: StoreUnavailable"
                 return await self._lost(Fault(FaultKind.NOT_SENT, why, ours=Hindrance.STORE))
         broken = await self._send(recorder)
+        self.over = True
         if kept is not None:
             await kept
         if self._concluded:

@@ -34,7 +34,7 @@ from strangler.ports import Commit, Gate, Shut, Slots, Stale, Verdict
 _STORE_PAUSE = 1000  # milliseconds until the store is asked again after it could not answer
 _AFTER_DEFECT = 30_000  # milliseconds until what a defect of ours kept from being looked after is tried again
 _DISK = 0.01  # seconds between two looks whether what was being accepted has begun
-_AFTER_CANCEL = 5.0  # seconds for what was cut off to be committed as such
+_AFTER_CANCEL = 5.0  # seconds for what was cut off, and for replies that are there, to be committed
 
 
 class Reserved(NamedTuple):
@@ -156,11 +156,14 @@ class Executor:
                 await self._without_calls()
         self._drained = True
         calls = [*self._calls]
-        for task in list(self._tasks):
+        # A reply that is there is still understood and recorded.
+        for task in self._tasks - {call.task for call in calls if call.over}:
             task.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(_AFTER_CANCEL):
                 await self._without_calls()
+        for task in list(self._tasks):
+            task.cancel()
         return sum([call.cut_off or await self._without_end(call) for call in calls])
 
     async def _without_calls(self) -> None:

@@ -124,6 +124,7 @@ async def test_what_was_sent_is_not_taken_for_unsent_when_a_drain_cuts_it_off_wh
         await never.wait()
 
     monkeypatch.setattr("strangler.engine.attempt.understood", slow)
+    monkeypatch.setattr("strangler.engine.execute._AFTER_CANCEL", 0.05)
     accepted = await world.accepted()
     await begun.wait()
     assert await world.executor.drain(0.0) == 1
@@ -256,7 +257,7 @@ def claims(commit: Commit) -> bool:
 async def over(world: World) -> asyncio.Task[int]:
     """A drain that has cut off what was left, and waits for its commits."""
     drain = asyncio.create_task(world.executor.drain(0.0))
-    while not any(task.cancelling() for task in world.executor._tasks):
+    while not world.executor._drained:
         await asyncio.sleep(0)
     for _ in range(10):
         await asyncio.sleep(0)
@@ -281,6 +282,22 @@ async def test_an_outcome_that_is_on_its_way_to_the_disk_when_the_drain_is_over_
         settled = world.outcomes.get(accepted.id)
         assert settled is not None
         assert settled.process.state is (State.COMPLETED if sent else State.FAILED)
+
+
+async def test_a_whole_reply_that_is_there_when_the_drain_is_over_is_recorded(world: World) -> None:
+    world = translating()
+    second, gate = await second_in_line(world, ASYNC)
+    acceptance = await second
+    assert isinstance(acceptance, Accepted)
+    world.store.slow = lambda commit: commit.evidence is not None and not ends(commit)
+    gate.open.set()
+    await world.store.begun.wait()
+    while len(world.upstream.sent) < 2:
+        await asyncio.sleep(0)
+    drain = await over(world)
+    world.store.flushed.set()
+    assert await drain == 0, "nothing is in doubt"
+    assert (await world.process(acceptance.process.id)).state is State.COMPLETED
 
 
 async def test_a_claim_that_is_on_its_way_to_the_disk_when_the_drain_is_over_goes_back(world: World) -> None:
