@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from strangler.domain.exchange import Header, RecordedRequest
+from strangler.domain.idempotency import KeySyntaxError, parse_key
 from strangler.domain.process import Process
 from strangler.domain.tracing import attempt_name, child
 from strangler.policy.forwarding import read_by_cgi, upstream_target
@@ -39,18 +40,38 @@ def upstream_headers(process: Process, recorded: RecordedRequest, route: Route, 
         traced = child(process.trace, span).encode()
         headers = [(name, traced if name.lower() == b"traceparent" else value) for name, value in headers]
     if call.forward_idempotency_key is not None:
-        key = process.key if process.key is not None else process.id
-        headers = set_header(headers, call.forward_idempotency_key.encode(), key.encode())
+        headers = set_header(headers, call.forward_idempotency_key.encode(), _key_of(process, recorded, route))
     for name, value in call.set_headers:
         headers = set_header(headers, name.encode(), value.encode())
     if call.remove_headers:
-        headers = [header for header in headers if header[0].lower().decode("latin-1") not in call.remove_headers]
+        gone = {read_by_cgi(name.encode()) for name in call.remove_headers}
+        headers = [header for header in headers if read_by_cgi(header[0]) not in gone]
     if call.follow is not None and call.follow.template is not None:
         # The reply is looked into for where to ask, so it has to come in plain bytes.
         headers = set_header(headers, b"Accept-Encoding", b"identity")
     if route.upstream.host_header == "upstream":
         headers = set_header(headers, b"Host", route.upstream.authority.encode())
+    elif not any(name.lower() == b"host" for name, _ in headers):  # HTTP/1.0 can do without, and we do not speak it
+        headers.insert(0, (b"Host", route.upstream.authority.encode()))
     return headers
+
+
+def _key_of(process: Process, recorded: RecordedRequest, route: Route) -> bytes:
+    """The client's key as it spelled it, quoted or bare; where it gave none, the process's id."""
+    if process.key is None:
+        return process.id.encode()
+    names = {name.lower().encode() for name in route.accept.idempotency.headers}
+    for name, value in recorded.headers:
+        if name.lower() in names and _same_key(value, process.key):
+            return value.strip(b" \t")
+    return process.key.encode()
+
+
+def _same_key(value: bytes, key: str) -> bool:
+    try:
+        return parse_key(value) == key
+    except KeySyntaxError:
+        return False
 
 
 def set_header(headers: list[Header], name: bytes, value: bytes) -> list[Header]:

@@ -32,6 +32,12 @@ class TooLong(Stop):
         self.read = read
 
 
+def _in_range(media_type: str, ranges: Sequence[str]) -> bool:
+    """Whether a media type is of one of the ranges (RFC 9110 section 12.5.1)."""
+    kind, slash, _ = media_type.partition("/")
+    return bool(slash) and ("*/*" in ranges or f"{kind}/*" in ranges)
+
+
 class Refusals:
     """What is checked of a submission by itself, and what becomes of what is refused."""
 
@@ -51,7 +57,7 @@ class Refusals:
             self.too_large(route, None)
         if accept.content_types and request.has_body:
             given = (request.field(b"content-type") or b"").partition(b";")[0].strip().lower().decode("latin-1")
-            if given not in accept.content_types:
+            if given not in accept.content_types and not _in_range(given, accept.content_types):
                 expected = ", ".join(accept.content_types)
                 self.refuse(route, "unsupported-media-type", f"{given or 'no type'} was sent; taken are: {expected}")
         for name in accept.require_headers:

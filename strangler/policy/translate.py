@@ -316,14 +316,18 @@ def _changed(
     templates: Sequence[tuple[bytes, Template]],
     values: Document,
 ) -> list[Header]:
-    """The headers without those that fit a term of ``remove``, and with those that are set; an empty one is not."""
+    """The headers without those that fit a term of ``remove``, and with those that are set; an empty one is not.
+
+    Names that CGI and WSGI cannot tell apart are the same for ``remove``.
+    """
     kept = headers
     if remove:
+        terms = [term.replace("_", "-") for term in remove]
         kept = [
             header
             for header in headers
             if header[0].lower() == b"host"  # without which there is no request, whatever fits it
-            or not any(wildcard.fits(term, header[0].lower().decode("latin-1")) for term in remove)
+            or not any(wildcard.fits(term, read_by_cgi(header[0]).decode("latin-1")) for term in terms)
         ]
     for name, template in templates:
         text = template.text(values)

@@ -84,7 +84,7 @@ def test_the_caller_the_key_and_the_references_are_as_they_would_be(
     assert main(["try", "claims", "--request", "request", "--reply", "reply"]) == 0
     shown = capsys.readouterr().out
     assert "<A><WHO>joe</WHO><KEY>k1</KEY></A>" in shown
-    assert "  X-Key: k1" in shown.splitlines()
+    assert '  X-Key: "k1"' in shown.splitlines()
     assert '    "idempotencyKey": "k1",' in shown.splitlines()
     assert '"policy": "Pü",\n      "number": "7"' in shown
 

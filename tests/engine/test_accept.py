@@ -83,6 +83,25 @@ async def test_a_media_type_that_is_not_taken_is_refused() -> None:
     assert "application/xml" in verdict.detail
 
 
+@pytest.mark.parametrize(
+    ("taken", "sent", "is_taken"),
+    [
+        ("text/*", b"Text/CSV; charset=utf-8", True),
+        ("text/*", b"application/json", False),
+        ("text/*", b"text", False),
+        ("*/*", b"application/json", True),
+        ("*/*", b"", False),
+    ],
+)
+async def test_a_range_of_media_types_takes_each_of_it(taken: str, sent: bytes, is_taken: bool) -> None:
+    world = await a_world(accepting(content_types=(taken,)))
+    request = a_request(usual=[(b"Content-Type", sent)])
+    if is_taken:
+        assert await world.accepted(request)
+    else:
+        await refusal(world, request, "unsupported-media-type")
+
+
 async def test_a_missing_header_is_named() -> None:
     world = await a_world(accepting(require_headers=("X-Tenant",)))
     verdict = await refusal(world, a_request(), "header-required")
@@ -678,6 +697,29 @@ async def test_what_the_policy_sets_and_removes_is_set_and_removed_on_the_way_up
     assert sent[b"X-Key"] == b"k-1"
     assert b"X-Odd" not in sent
     assert b"Authorization" not in sent
+
+
+async def test_what_the_policy_removes_goes_in_no_spelling_that_an_upstream_takes_for_it() -> None:
+    world = await a_world(remove_headers=frozenset({"x-gone_by"}))
+    request = a_request(headers=[(b"X_Gone-By", b"1"), (b"x-gone-by", b"1"), (b"X-Gone", b"1")])
+    await world.ended((await world.accepted(request)).id)
+    assert [name for name, value in world.upstream.sent[0].headers if value == b"1"] == [b"X-Gone"]
+
+
+@pytest.mark.parametrize(("given", "sent"), [(b'"two words"', b'"two words"'), (b'"k"', b'"k"'), (b"k", b"k")])
+async def test_a_key_goes_upstream_as_its_client_spelled_it(given: bytes, sent: bytes) -> None:
+    world = await a_world(forward_idempotency_key="Idempotency-Key")
+    await world.ended((await world.accepted(keyed(given))).id)  # type: ignore[arg-type]
+    assert dict(world.upstream.sent[0].headers)[b"Idempotency-Key"] == sent
+
+
+async def test_a_request_without_host_goes_upstream_with_one() -> None:
+    """HTTP/1.0 can do without; HTTP/1.1, which goes upstream, cannot."""
+    world = await a_world()
+    request = a_request(usual=(), old=True)
+    await world.ended((await world.accepted(request)).id)
+    authority = world.route.upstream.authority.encode()
+    assert [value for name, value in world.upstream.sent[0].headers if name == b"Host"] == [authority]
 
 
 async def test_no_field_of_a_client_is_taken_for_one_of_ours_by_who_reads_underscores_as_dashes() -> None:

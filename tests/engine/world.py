@@ -236,6 +236,7 @@ def a_request(
     method: str = "POST",
     target: bytes = b"/claims",
     headers: Iterable[Header] = (),
+    usual: Iterable[Header] = ((b"Host", b"claims.example"), (b"Content-Type", b"application/json")),
     pieces: int = 1,
     old: bool = False,
 ) -> Request:
@@ -246,7 +247,7 @@ def a_request(
     return Request(
         method,
         target,
-        ((b"Host", b"claims.example"), (b"Content-Type", b"application/json"), *headers),
+        (*usual, *headers),
         Peer("192.0.2.7", 40000),
         Pieces(*parts),
         has_body=body is not None,

@@ -316,6 +316,19 @@ async def test_headers_that_the_policy_adds_are_on_the_reply() -> None:
         assert answered == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nDeprecation: @1735689600\r\nX-A: b"
 
 
+async def test_headers_that_the_policy_adds_stand_in_place_of_the_upstreams_and_links_beside_them() -> None:
+    reply = (
+        b"HTTP/1.1 200 OK\r\ndeprecation: @1\r\nLink: <a>\r\nX-Sunset: 1\r\nSUNSET: x\r\nContent-Length: 2\r\n\r\nok"
+    )
+    async with Scene() as scene:
+        scene.add_headers = ((b"Deprecation", b"@1735689600"), (b"Sunset", b"y"), (b"Link", b"<b>"))
+        _, answered, _ = await exchange(scene, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", reply)
+        assert answered.split(b"\r\n")[1:] == [
+            *(b"Link: <a>", b"X-Sunset: 1", b"Content-Length: 2"),
+            *(b"Deprecation: @1735689600", b"Sunset: y", b"Link: <b>"),
+        ]
+
+
 async def test_te_trailers_is_passed_on_because_trailers_are() -> None:
     async with Scene(forward=SILENT) as scene:
         received, _, _ = await exchange(
