@@ -342,12 +342,13 @@ class ClientConnection(SocketEnd):
 
     def _refuse(self, malformed: Malformed, head: RequestHead | None = None) -> None:
         """Answer what cannot be taken for a request, and close."""
-        answer = refusal(malformed)
         if head is not None:
-            answer = self._about(answer, head)
-        known = (
-            self.request_of(head) if head is not None else Request("", malformed.target or b"", (), self.peer, NO_BODY)
-        )
+            known = self.request_of(head)
+        else:
+            known = Request("", malformed.target or b"", malformed.headers, self.peer, NO_BODY)
+        answer = correlated(refusal(malformed), correlation_id(known))
+        if known.target:
+            answer = located(answer, known.target)
         self._note(known, answer, malformed.detail)
         assert isinstance(answer.body, bytes)
         to_head = head.method == "HEAD" if head is not None else self._heads.asks_head

@@ -89,16 +89,19 @@ class HeadBuffer:
             self._searched = max(start, len(data) - 3)
             return None
         method, target, old, line_end = parse_request_line(data, start)
+        sound: FieldLines | None = None
         try:
             block, lines, fields = data[line_end : end + 2], self._lines, self._fields
             if fields is None or lines is None or block != lines.block or old != fields.old:
                 lines = FieldLines(block)
                 fields = self._read_fields(lines, old=old)
+            sound = lines
             if end + 4 - start > self._max_head:  # after the framing: that is judged first
                 self._check_size(line_end - start, end + 4 - start)
             head = request_head(method, target, fields, lines)
         except Malformed as malformed:
-            malformed.target = target if target[:1] == b"/" else None  # an absolute one may hold a password
+            malformed.target = _path_of(target)
+            malformed.headers = sound.headers() if sound is not None else ()
             raise
         self._use_up(end + 4)
         self._empty = 0
@@ -137,3 +140,11 @@ class HeadBuffer:
             raise Malformed("target-too-long", "The request line is too long.")
         if head > self._max_head:
             raise Malformed("head-too-large", "The head of the request is too large.")
+
+
+def _path_of(target: bytes) -> bytes | None:
+    """The path that is asked for. An authority before it may hold a password, and is nobody's business."""
+    if target.startswith(b"/"):
+        return target
+    _, slash, path = target.partition(b"://")[2].partition(b"/")
+    return slash + path if slash else None

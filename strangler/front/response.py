@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from strangler.domain.exchange import Answer, Header, Upgrade
-from strangler.domain.problem import located, problem
+from strangler.domain.problem import problem
 from strangler.front.client_head import CLOSE, KEEP_ALIVE
 from strangler.wire.fields import HOP_BY_HOP
 from strangler.wire.malformed import Malformed
@@ -71,8 +71,7 @@ def refusal(malformed: Malformed) -> Answer:
     """The answer to what cannot be taken for a request."""
     headers = [(b"Allow", ALLOWED)] if malformed.code == "method-not-allowed" else []
     retry_after = 1 if malformed.code == "overloaded" else None
-    answer = problem(malformed.code, malformed.detail, headers=headers, retry_after=retry_after)
-    return answer if malformed.target is None else located(answer, malformed.target)
+    return problem(malformed.code, malformed.detail, headers=headers, retry_after=retry_after)
 
 
 def switching_protocols(upgrade: Upgrade) -> bytes:

@@ -12,7 +12,8 @@ from strangler.wire.malformed import Malformed, bad
 # The target may hold raw octets over 0x7F: old clients send them and old servers take them. A fragment has no place.
 _REQUEST_LINE = re.compile(rb"(" + TOKEN + rb"++) ([\x21\x22\x24-\x7e\x80-\xff]++) HTTP/([0-9]\.[0-9])\r\n")
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]++)(?::[0-9]{0,5})?")
-_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(.*)", re.DOTALL)
+_ABSOLUTE = re.compile(rb"(https?)://([^/?]*)(.*)", re.DOTALL | re.IGNORECASE)
+_DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
 # CGI and WSGI take "_" for "-", so a forwarding field that is spelled so is looked at too.
@@ -128,7 +129,7 @@ class RequestFields:
                 return  # RFC 9110 section 10.1.1: ignored in HTTP/1.0
             if value.lower() == b"100-continue":
                 self.expects_continue = True
-            else:
+            elif value:  # an empty list expects nothing
                 self.expects_more = True
         elif key == b"via":
             self.via = _joined(self.via, value)
@@ -227,13 +228,18 @@ def _origin_form(method: str, target: bytes, host: bytes | None) -> tuple[bytes,
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None:
         raise bad("The request target is not well formed.")
-    authority, rest = absolute.groups()
+    scheme, authority, rest = absolute.groups()
     # RFC 9112 section 3.2.2 lets the target win over Host; who sends two different ones wants them read differently.
-    if not _HOST.fullmatch(authority) or (host is not None and host.lower() != authority.lower()):
+    if not _HOST.fullmatch(authority) or (host is not None and _host(host, scheme) != _host(authority, scheme)):
         raise bad("The request target names another host than Host does.")
     if not rest and method == "OPTIONS":
         return authority, b"*"
     return authority, rest if rest.startswith(b"/") else b"/" + rest
+
+
+def _host(authority: bytes, scheme: bytes) -> bytes:
+    """An authority in the spelling in which two that are the same are equal (RFC 9110 section 4.2.3)."""
+    return authority.lower().removesuffix(_DEFAULT_PORTS[scheme.lower()]).removesuffix(b":")
 
 
 def _joined(before: bytes | None, value: bytes) -> bytes:

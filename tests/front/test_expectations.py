@@ -25,6 +25,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
         (WAITING + b"h", False),
         (WAITING + b"hello", False),
         (P + b"Expect: 100-continue\r\nContent-Length: 0\r\n\r\n", False),
+        (P + b"Expect:\r\nContent-Length: 5\r\n\r\nhello", False),
         (WAITING.replace(b"HTTP/1.1", b"HTTP/1.0"), False),
     ],
 )

@@ -278,6 +278,9 @@ async def test_a_path_that_is_all_prefix_becomes_the_other_prefix(rewrite: Rewri
         (b"HTTP://H", b"/"),
         (b"http://h?q", b"/?q"),
         (b"https://h//a", b"//a"),
+        (b"http://h:80/x", b"/x"),
+        (b"https://H:443/x", b"/x"),
+        (b"http://h:/x", b"/x"),
     ],
 )
 async def test_an_absolute_target_is_reduced_to_its_path(target: bytes, origin: bytes) -> None:

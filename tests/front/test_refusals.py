@@ -67,6 +67,7 @@ HOSTILE: list[tuple[str, bytes, int, str]] = [
     ("a target without slash", b"GET a HTTP/1.1\r\nHost: h\r\n\r\n", 400, "bad-request"),
     ("an asterisk for GET", b"GET * HTTP/1.1\r\nHost: h\r\n\r\n", 400, "bad-request"),
     ("another host in the target", b"GET http://other/ HTTP/1.1\r\nHost: h\r\n\r\n", 400, "bad-request"),
+    ("another port in the target", b"GET http://h:443/ HTTP/1.1\r\nHost: h\r\n\r\n", 400, "bad-request"),
     ("user information in the target", b"GET http://h@other/ HTTP/1.1\r\nHost: h\r\n\r\n", 400, "bad-request"),
     ("user information, and no Host", b"GET http://h@other/ HTTP/1.0\r\n\r\n", 400, "bad-request"),
     ("a target of OPTIONS without slash", b"OPTIONS a HTTP/1.1\r\nHost: h\r\n\r\n", 400, "bad-request"),
@@ -214,6 +215,26 @@ async def test_a_refusal_is_told_by_the_clients_correlation_id(request_line: byt
 
 
 @pytest.mark.parametrize(
+    ("data", "status", "instance"),
+    [
+        (b"POST /a?b HTTP/1.1\r\nHost: h\r\nExpect: more\r\n", 417, "/a"),
+        (b"TRACE /a HTTP/1.1\r\nHost: h\r\n", 405, "/a"),
+        (b"CONNECT h:443 HTTP/1.1\r\nHost: h\r\n", 501, None),
+        (b"GET http://user:password@h/a?b HTTP/1.1\r\nHost: other\r\n", 400, "/a"),
+        (b"GET http://other HTTP/1.1\r\nHost: h\r\n", 400, None),
+    ],
+)
+async def test_what_is_refused_by_its_head_is_told_by_path_and_correlation_id(
+    data: bytes, status: int, instance: str | None
+) -> None:
+    async with Scene() as scene:
+        reply = await (await scene.send(data + b"X-Correlation-ID: c-1\r\n\r\n")).reply()
+        document = json.loads(reply.body)
+        assert (reply.status, document["correlationId"], document.get("instance")) == (status, "c-1", instance)
+        assert b"password" not in reply.body
+
+
+@pytest.mark.parametrize(
     ("data", "line", "detail"),
     [
         (b"GET /nowhere?a HTTP/1.1\r\nHost: h\r\n\r\n", ("GET", b"/nowhere", "", 404, "no-route"), ""),
@@ -226,7 +247,7 @@ async def test_a_refusal_is_told_by_the_clients_correlation_id(request_line: byt
         (b"nonsense\r\n\r\n", ("", b"", "", 400, "bad-request"), "The request line is not well formed."),
         (
             b"GET http://user:s3cret@example.org/a HTTP/1.1\r\nHost: example.org\r\n\r\n",
-            ("", b"", "", 400, "bad-request"),
+            ("", b"/a", "", 400, "bad-request"),
             "The request target names another host than Host does.",
         ),
     ],
