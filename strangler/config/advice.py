@@ -115,6 +115,9 @@ def _never_matched(route: Route) -> Iterator[Advice]:
                 ("match", "path"),
                 f"{path} never matches: matching is on paths without dot segments and //, where a space is %20",
             )
+        elif path.endswith("//*"):
+            meant = path.replace("//*", "/*")
+            yield Advice(("match", "path"), f"{path} matches nothing below it, for // is / to matching; {meant} does")
     if route.match.methods and route.match.methods <= _NEVER_ROUTED:
         yield Advice(("match", "methods"), "never matches: CONNECT and TRACE are refused before")
 

@@ -198,6 +198,7 @@ def test_links_without_a_public_url_are_a_note_unless_the_environment_has_one(tm
     [
         ("path: /a/../b", "/a/../b never matches: matching is on paths without dot segments and //"),
         ("path: /a//b", "/a//b never matches"),
+        ("path: /a//*", "/a//* matches nothing below it, for // is / to matching; /a/* does"),
         ("path: /a b", "/a b never matches: matching is on paths without dot segments and //, where a space is %20"),
         ("path: '/a/./{x}'", "never matches"),
         ("path: /a, methods: [TRACE]", "never matches: CONNECT and TRACE are refused before"),
