@@ -34,7 +34,8 @@ class Cancelling:
         if process.final:
             return process
         if not self.may(read):
-            return _refused(process, "not-cancellable", "this route does not let you cancel it")
+            why = "a ticket only reads" if read.ticketed else "this route does not let you cancel it"
+            return _refused(process, "not-cancellable", why)
         cancelled = await self._commands.cancel(process)
         if cancelled is None:
             return _refused(process, "not-cancellable", "it is with the legacy system already, or may be")
