@@ -101,6 +101,16 @@ def of_one(server: Server) -> Trouble:
     return trouble
 
 
+def of_orders(server: Server) -> Trouble:
+    """A server is told to end, and started again."""
+
+    async def trouble(dice: random.Random, number: int) -> None:
+        assert await server.stop() == 0
+        await server.start()
+
+    return trouble
+
+
 def of_several(crew: Crew) -> Trouble:
     """A worker or the store process is killed and replaced, or frozen; or the supervisor is killed, and all with it."""
 
@@ -124,8 +134,8 @@ def of_several(crew: Crew) -> Trouble:
     return trouble
 
 
-async def play(client: Client, dice: random.Random, number: int, trouble: Trouble) -> list[Order]:
-    """One round."""
+async def play(client: Client, dice: random.Random, number: int, trouble: Trouble) -> list[tuple[Order, Reply | None]]:
+    """One round: what was ordered, and what came of it."""
     over = asyncio.Event()
     made = orders(dice, number)
     placed = [asyncio.create_task(place(client, order, over)) for order in made]
@@ -133,12 +143,12 @@ async def play(client: Client, dice: random.Random, number: int, trouble: Troubl
         await for_a_while(dice.uniform(0.02, 0.7))
         await trouble(dice, number)
         over.set()
-        await asyncio.gather(*placed)
+        replies = await asyncio.gather(*placed)
     finally:
         for task in placed:
             task.cancel()
         await asyncio.gather(*placed, return_exceptions=True)
-    return made
+    return list(zip(made, replies, strict=True))
 
 
 def judge(order: Order, document: dict[str, object], calls: int) -> str | None:
@@ -161,11 +171,11 @@ def judge(order: Order, document: dict[str, object], calls: int) -> str | None:
     return None
 
 
-async def compare(client: Client, legacy: Legacy, placed: list[Order]) -> Counter[str]:
+async def compare(client: Client, legacy: Legacy, placed: list[tuple[Order, Reply | None]]) -> Counter[str]:
     """All three ledgers; how the processes ended."""
     for identity in client.promises.values():
         await client.settled(identity)
-    by_marker = {order.marker: order for order in placed}
+    by_marker = {order.marker: order for order, _ in placed}
     stored: dict[str, dict[str, object]] = {}
     wrong = []
     for listed in await client.all_processes():
@@ -181,6 +191,9 @@ async def compare(client: Client, legacy: Legacy, placed: list[Order]) -> Counte
     for marker, identity in client.promises.items():
         if marker not in stored or stored[marker]["id"] != identity:
             wrong.append(f"{marker}: promised as {identity}, and not in the store")
+    for order, reply in placed:
+        if order.key is None and reply is not None and reply.status == 503 and calls[order.marker]:
+            wrong.append(f"{order.marker}: reached the legacy system, and its client was told {reply.body!r}")
     for marker in calls:
         if marker not in stored:
             wrong.append(f"{marker}: reached the legacy system and is in no record")
@@ -201,7 +214,7 @@ async def run(
     print(f"STRANGLER_CHAOS_SEED={seed}")
     record("seed", seed)
     dice = random.Random(seed)
-    placed: list[Order] = []
+    placed: list[tuple[Order, Reply | None]] = []
     for number in range(rounds):
         placed += await play(client, dice, number, trouble)
     ends = await compare(client, legacy, placed)
@@ -240,3 +253,18 @@ async def test_whichever_of_several_processes_is_killed_or_frozen_the_same_holds
     await crew.server.start()
     await crew.two_workers()
     await run(crew.legacy, crew.server, client, of_several(crew), 12, record_property)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_whenever_it_is_told_to_end_the_same_holds_and_who_is_refused_may_come_again(
+    stage: Stage, record_property: Callable[[str, object], None], workers: str
+) -> None:
+    legacy = await stage.legacy()
+    options = ["--workers", workers, "--drain-timeout", "200ms"]
+    server = stage.server(of_all_kinds(legacy.url, concurrency=2), options=options)
+    client = await stage.client(server)
+    await server.start()
+    await run(legacy, server, client, of_orders(server), 12, record_property)
+    assert '"level":"error"' not in server.log.read_text()
