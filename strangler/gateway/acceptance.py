@@ -216,7 +216,7 @@ class Recording:
         settled = None
         if decision.wait > 0 or not decision.accepts_202:
             process, settled = await self._settled(process, decision.wait, fresh=not replayed)
-            if self._signals.ended and settled is None and not (decision.accepts_202 or process.promised or replayed):
+            if self._signals.ended and settled is None and not (decision.accepts_202 or process.promised):
                 process, settled = await self._forgone(process)
         if settled is not None and process.final:
             answer = await self._result(settled)
@@ -250,7 +250,9 @@ class Recording:
 
     async def _forgone(self, process: Process) -> tuple[Process, Settled | None]:
         """What becomes of a process that was promised to nobody and not sent, as the server goes away: its client would
-        send it again. None: it was sent, or that cannot be recorded."""
+        send it again. None: it was sent, or that cannot be recorded; or it has a key, by which a repeat joins it."""
+        if process.key_lookup is not None:
+            return process, None
         try:
             after = await self._forgo(process)
         except StoreUnavailable:

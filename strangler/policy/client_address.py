@@ -8,8 +8,9 @@ from ipaddress import IPv6Address, ip_address
 from strangler.domain.exchange import Request
 from strangler.policy.trust import TrustedNetworks
 
-# RFC 7239 section 4: forwarded-pair = token "=" value; value = token / quoted-string
-_PAIR = re.compile(r"([A-Za-z]+)=(?:\"((?:[^\"\\]|\\.)*)\"|([!#$%&'*+.^_`|~0-9A-Za-z-]+))")
+# RFC 7239 section 4: forwarded-pair = token "=" value; value = token / quoted-string. A name begins where no other one
+# goes on: else each letter of a long one would be tried as its begin.
+_PAIR = re.compile(r"(?<![A-Za-z])([A-Za-z]+)=(?:\"((?:[^\"\\]|\\.)*)\"|([!#$%&'*+.^_`|~0-9A-Za-z-]+))")
 _ELEMENT = re.compile(r"(?:[^,\"]|\"(?:[^\"\\]|\\.)*\"?)+")
 
 

@@ -71,11 +71,14 @@ async def test_who_waits_for_what_was_not_sent_is_told_before_the_server_goes(
     queued = asyncio.create_task(client.submit("/claims", "queued"))
     wishes = {"Prefer": "respond-async, wait=30"}
     promised = asyncio.create_task(client.submit("/claims", "promised", headers=wishes))
+    keyed = asyncio.create_task(client.submit("/claims", "keyed", key="k"))
 
     async def waits() -> bool:
-        return await server.metric("strangler_queue_processes") == 2
+        return await server.metric("strangler_queue_processes") == 3
 
-    await eventually(waits, what="two wait")
+    await eventually(waits, what="three wait")
+    repeat = await client.submit("/claims", "keyed", key="k", headers={"Prefer": "respond-async"})
+    assert repeat.status == 202
     server.signal(signal.SIGTERM)
     assert [(reply.status, reply.code) for reply in (await sent, await queued)] == [
         (504, "outcome-unknown"),
@@ -83,11 +86,13 @@ async def test_who_waits_for_what_was_not_sent_is_told_before_the_server_goes(
     ]
     assert (await queued).json()["effect"] == "none"
     assert (await promised).status == 202
+    assert (await keyed).status == 504, "a repeat with its key joins it"
     assert await server.ended() == 0
     await server.start()
-    assert (await client.settled((await promised).json()["id"]))["state"] == "completed"
+    for accepted in (await promised, repeat):
+        assert (await client.settled(accepted.json()["id"]))["state"] == "completed"
     assert (await client.submit("/claims", "queued")).status == 200, "as such a client does"
-    assert legacy.calls() == {"sent": 1, "queued": 1, "promised": 1}
+    assert legacy.calls() == {"sent": 1, "queued": 1, "promised": 1, "keyed": 1}
     assert await server.stop() == 0
     assert server.fsck().returncode == 0
 

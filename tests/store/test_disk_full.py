@@ -277,3 +277,22 @@ def test_a_process_on_a_bad_disk_keeps_all_that_it_acknowledged(
         assert list(Report(ledgers)) == []
         kept = {ledger.process.id: ledger.process.state for ledger in ledgers.all() if isinstance(ledger, Ledger)}
     assert acknowledged == kept
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_file_that_is_not_there_any_more_takes_no_new_work(tmp_path: Path, replaced: bool) -> None:
+    """What is written into it is found by nobody who starts next."""
+    clock = FakeClock()
+    store = open_store(f"sqlite:///{tmp_path}/s.db", AesGcmSealer(b"k" * 32), clock)
+    try:
+        assert store.refusal() is None
+        (tmp_path / "s.db").rename(tmp_path / "elsewhere.db")
+        if replaced:
+            (tmp_path / "s.db").touch()
+        clock.nanoseconds += 2 * SECOND
+        assert "removed or replaced" in (store.refusal() or "")
+        (tmp_path / "elsewhere.db").rename(tmp_path / "s.db")
+        clock.nanoseconds += 2 * SECOND
+        assert store.refusal() is None
+    finally:
+        await store.close()

@@ -1,4 +1,5 @@
-"""Whether new work may be recorded: the disk has room above its reserve, and the last write was not refused."""
+"""Whether new work may be recorded: the disk has room above its reserve, the last write was not refused, and the file
+is still the one that whoever starts next opens."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ class Health:
     """Asked on the event loop; told of trouble by the writer's thread."""
 
     def __init__(self, path: Path, reserve: int, clock: Clock, probe: Callable[[], object]) -> None:
+        self._path = path
         self._folder = path.parent
+        self._file = _identity(path)
         self._reserve = reserve
         self._clock = clock
         self._probe = probe  # have `write_probe` done by the writer
@@ -50,6 +53,9 @@ class Health:
             found = os.statvfs(self._folder)
         except OSError as error:
             return f"{self._folder}: {error.strerror}"
+        if _identity(self._path) != self._file:
+            # SQLite writes on, into a file that nobody finds again.
+            return f"{self._path} was removed or replaced while it was served; end this server, and look for it"
         free = found.f_bavail * found.f_frsize
         if free >= self._reserve:
             return None
@@ -57,6 +63,15 @@ class Health:
             f"{self._folder} has {free / 2**20:.0f} MiB left, "
             f"less than the reserve of {self._reserve / 2**20:.0f} MiB (--disk-reserve)"
         )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file a name stands for; None: for none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def write_probe(connection: Connection) -> None:
