@@ -177,7 +177,9 @@ class Concluder:
             evidence = await self._evidence(self._last_attempt(process), recorder, late=False)
         if isinstance(transition, Finish) and recorder is not None:
             transition = await self.told(process, transition, recorder)
-        reply = await recorder.finish() if recorder is not None and isinstance(transition, Finish) else None
+        reply = None
+        if recorder is not None and isinstance(transition, Finish):
+            reply = recorder.number, await recorder.finish()
         return await self.asked(process, transition, evidence, reply)
 
     async def asked(
@@ -185,21 +187,22 @@ class Concluder:
         process: Process,
         transition: Follow | Finish | Probed | Resume | Doubt,
         evidence: Evidence | None = None,
-        reply: RecordedReply | None = None,
+        reply: tuple[int, RecordedReply] | None = None,
     ) -> Process | None:
         """Commit what the upstream was asked for, and led to. Returns the process after it; None: it has moved on.
 
         Args:
             evidence: what it answered.
-            reply: what the client gets.
+            reply: what the client gets, and its number.
         """
-        means, number = self._means, process.tries
+        means = self._means
+        number, recorded = reply or (process.tries, None)
         while True:
             change = apply(process, transition, means.clock.now())
             commit = settling(change, None, None, evidence=evidence)
             if reply is not None:
-                commit = commit._replace(reply=(number, reply))
-            if await self._commit_until(commit, change, Settled(change.process, number, reply)):
+                commit = commit._replace(reply=reply)
+            if await self._commit_until(commit, change, Settled(change.process, number, recorded)):
                 return change.process
             current = await self.current(process)
             if current is None or _asked_as(current) != _asked_as(process):

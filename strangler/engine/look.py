@@ -11,6 +11,7 @@ from functools import partial
 from strangler.domain.exchange import CHUNK_SIZE, RecordedRequest, joined_field
 from strangler.domain.outcome import InDoubt, Outcome, Pending, Retry
 from strangler.domain.process import Process, State
+from strangler.domain.replies import number_of_look
 from strangler.domain.steps import Doubt, Finish
 from strangler.engine.aside import TookTooLong, beside
 from strangler.engine.conclude import Concluder
@@ -81,9 +82,8 @@ class Looker:
             return await self._concluder.looked(process, self._no_answer(route, process, CREDENTIALS_LOST))
         target, result = process.follow_target, False
         for _ in range(_HOPS):
-            recorder = Recorder(
-                self._means.bodies, process.id, process.tries, route.call.max_reply, nobody_waits_for_it
-            )
+            number = number_of_look(process.tries, self._means.ids.span_id())
+            recorder = Recorder(self._means.bodies, process.id, number, route.call.max_reply, nobody_waits_for_it)
             if not await self._ask(route, process, request, target, recorder):
                 return await self._not_yet(route, process, NotYet())
             judgement = await self._judgement(route, process, request, target, recorder, result=result)
@@ -192,7 +192,7 @@ class Looker:
     async def _drop(self, process: Process, recorder: Recorder) -> None:
         """An answer that is not the last one is not kept."""
         if recorder.size > CHUNK_SIZE:
-            await self._means.bodies.discard_chunks(process.id, reply_part(process.tries))
+            await self._means.bodies.discard_chunks(process.id, reply_part(recorder.number))
 
 
 async def place_of(

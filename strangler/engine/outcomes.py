@@ -19,7 +19,7 @@ class Settled(NamedTuple):
     """A process as it was committed a moment ago, or will be once the store can, with the reply that led there."""
 
     process: Process
-    attempt: int = 0
+    number: int = 0  # of the reply
     reply: RecordedReply | None = None
     live: LiveReply | None = None  # a reply larger than `max_reply`, while it still arrives
 

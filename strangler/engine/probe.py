@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from strangler.domain.exchange import CHUNK_SIZE, Header, Headers, Hindrance, RecordedRequest, joined_field
 from strangler.domain.process import Process, State
+from strangler.domain.replies import number_of_look
 from strangler.domain.retry import parse_retry_after
 from strangler.domain.steps import Doubt, Finish
 from strangler.engine.aside import TookTooLong, beside
@@ -115,7 +116,7 @@ class Prober:
         reach("after-answer")
         self._tell(process, finding)
         transition = settled(process, finding, probe, self._means.clock.now())
-        reply = await result.finish() if result is not None else None
+        reply = (result.number, await result.finish()) if result is not None else None
         if isinstance(transition, Finish) and result is not None:
             transition = await self._concluder.told(process, transition, result)
         return await self._concluder.asked(process, transition, evidence, reply)
@@ -150,7 +151,8 @@ class Prober:
         except (ExpressionError, Unparsable, TookTooLong) as error:
             means.instrument.note(RESULT_FAILED, "error", route=route.name, process=process.id, reason=str(error))
             return _Found(Inconclusive(RESULT_FAILED), evidence)
-        into = Recorder(means.bodies, process.id, process.tries, route.call.max_reply, nobody_waits_for_it)
+        number = number_of_look(process.tries, means.ids.span_id())
+        into = Recorder(means.bodies, process.id, number, route.call.max_reply, nobody_waits_for_it)
         into.head(*made.head)
         await into.write(made.body)
         return _Found(Applied(into.result()), evidence, into)

@@ -18,9 +18,9 @@ STORE_RETRY = 0.2
 Found = TypeVar("Found")
 
 
-def reply_part(attempt: int) -> str:
-    """The name of the part under which the chunks of an attempt's reply lie."""
-    return f"reply-{attempt}"
+def reply_part(number: int) -> str:
+    """The name of the part under which the chunks of a reply lie."""
+    return f"reply-{number}"
 
 
 class Original(NamedTuple):
@@ -32,13 +32,17 @@ class Original(NamedTuple):
 
 
 class Recorder:
-    """A `ReplySink` that records a reply of one attempt."""
+    """A `ReplySink` that records one reply.
+
+    Args:
+        number: of the reply, see `domain.replies`; nobody else records under it.
+    """
 
     def __init__(
         self,
         bodies: Bodies,
         process_id: str,
-        attempt: int,
+        number: int,
         max_reply: int,
         on_too_large: Callable[[Recorder], Awaitable[LiveReply | None]],
     ) -> None:
@@ -49,7 +53,8 @@ class Recorder:
         self.too_large = False
         self._bodies = bodies
         self._process_id = process_id
-        self._part = reply_part(attempt)
+        self.number = number
+        self._part = reply_part(number)
         self._max = max_reply
         self._on_too_large = on_too_large
         self._digest: hashlib._Hash  # of the chunks that are cut off; begins with the first of them

@@ -281,12 +281,12 @@ class Recording:
         if not _released(process):
             return process
         reply = await self._store.reply(process_id) if process.has_result else None
-        attempt, recorded = reply if reply is not None else (0, None)
-        return Settled(process, attempt, recorded)
+        number, recorded = reply if reply is not None else (0, None)
+        return Settled(process, number, recorded)
 
     async def _result(self, settled: Settled) -> Answer:
         """What the synchronous client would have got without us, and the URL of the process."""
-        process, attempt, reply, live = settled
+        process, number, reply, live = settled
         url = (b"Strangler-Process", process_url(process).encode())
         if live is not None:
             length = declared_length(live.headers)
@@ -301,11 +301,11 @@ class Recording:
             return Answer(reply.status, headers, b"", declared_length(reply.headers), reply.reason, True)
         if body.data is not None:
             return Answer(reply.status, headers, body.data, body.size, reply.reason, True)
-        return Answer(reply.status, headers, self._chunks(process.id, attempt, reply), body.size, reply.reason, True)
+        return Answer(reply.status, headers, self._chunks(process.id, number, reply), body.size, reply.reason, True)
 
-    async def _chunks(self, process_id: str, attempt: int, reply: RecordedReply) -> AsyncIterator[bytes]:
+    async def _chunks(self, process_id: str, number: int, reply: RecordedReply) -> AsyncIterator[bytes]:
         for index in range(reply.body.chunks):
-            yield await self._bodies.read_chunk(process_id, reply_part(attempt), index)
+            yield await self._bodies.read_chunk(process_id, reply_part(number), index)
 
     def _accepted(self, request: Request, process: Process, route: Route, *, own: bool) -> Answer:
         """``own``: the process is that of this very request, whose caller need not be found out again."""

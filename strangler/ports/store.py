@@ -159,7 +159,8 @@ class Bodies(Protocol):
     """Chunks of bodies longer than one chunk. They count once a commit names them; what none names is swept."""
 
     def write_chunk(self, process_id: str, part: str, index: int, data: bytes) -> Awaitable[None]:
-        """Store one chunk of `CHUNK_SIZE` bytes, the last one shorter. ``part`` is "request" or "reply-N"."""
+        """Store one chunk of `CHUNK_SIZE` bytes, the last one shorter. ``part`` is "request" or "reply-N",
+        N the number of the reply (`domain.replies`)."""
         ...
 
     async def read_chunk(self, process_id: str, part: str, index: int) -> bytes:

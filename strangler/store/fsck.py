@@ -19,6 +19,7 @@ from strangler.domain.exchange import Body
 from strangler.domain.history import Told, tale
 from strangler.domain.idempotency import KeyRecord, key_expiry, retained_from
 from strangler.domain.process import Process, State
+from strangler.domain.replies import attempt_of
 from strangler.ports import Finding
 from strangler.store.fsck_deliveries import faults
 from strangler.store.ledger import Ledger, Ledgers, Now, Unreadable
@@ -206,14 +207,15 @@ def _bodies(ledger: Ledger, read_chunk: ReadChunk | None) -> Iterator[Finding]:
         if process.result_kept:
             yield _finding(process.id, "reply", "its reply is missing", _RESTORE)
         return
-    attempt, reply = ledger.reply
+    number, reply = ledger.reply
     if reply.status != process.result_status:
         told = f"its reply says {reply.status}, its row {process.result_status}"
         yield _finding(process.id, "reply-status", told, _RESTORE, reply.status, process.result_status)
-    if not 1 <= attempt <= process.tries or reply.body.kept is not process.result_kept:
-        told = f"its reply is one to attempt {attempt}, {'' if reply.body.kept else 'not '}kept, which its row is not"
-        yield _finding(process.id, "reply", told, _RESTORE, attempt, reply.body.kept)
-    elif wrong := _body(process.id, f"reply-{attempt}", reply.body, process.result_length, read_chunk):
+    if not 1 <= attempt_of(number) <= process.tries or reply.body.kept is not process.result_kept:
+        of, not_kept = attempt_of(number), "" if reply.body.kept else "not "
+        told = f"its reply is one to attempt {of}, {not_kept}kept, which its row is not"
+        yield _finding(process.id, "reply", told, _RESTORE, number, reply.body.kept)
+    elif wrong := _body(process.id, f"reply-{number}", reply.body, process.result_length, read_chunk):
         yield _finding(process.id, "reply", f"the body of its reply {wrong[0]}", _RESTORE, *wrong)
 
 

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 
 from strangler.config.hooks import find_hook
-from strangler.domain.exchange import Fault, FaultKind, Header
+from strangler.domain.exchange import CHUNK_SIZE, Fault, FaultKind, Header
 from strangler.domain.process import Effect, Process, PublicState, State
+from strangler.domain.replies import attempt_of
 from strangler.domain.steps import Follow, Report, Transition
 from strangler.domain.transitions import apply
 from strangler.engine.lanes import AllSlots
+from strangler.engine.look import Looker
+from strangler.engine.recorder import reply_part
 from strangler.policy import conditions
 from strangler.policy.expressions import Template
 from strangler.policy.follow import TEMPLATE_NAMES
@@ -331,6 +334,39 @@ async def test_progress_that_is_told_in_the_middle_of_a_look_does_not_lose_its_a
     on.executor.wake(process.route, 0)
     ended = await on.until(process.id, lambda found: found.final)
     assert (ended.state, ended.status, ended.version) == (State.COMPLETED, None, process.version + 2)
+    sound(on)
+
+
+@pytest.mark.parametrize("status", [200, 503])
+async def test_a_look_that_ends_behind_another_one_changes_nothing_of_its_answer(status: int) -> None:
+    """Nothing keeps two workers from looking at once: one was frozen, or the store process began anew."""
+    on = world()
+    process = await following(on, TAKEN)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: Any, sink: Any, may_send: Any) -> None:
+        sink.head(status, b"", [])
+        await sink.write(b"1" * (CHUNK_SIZE + 1))
+        begun.set()
+        await go_on.wait()
+        await sink.write(b"1" * CHUNK_SIZE)
+
+    on.upstream.script = [slow, Reply(200, b"2" * (2 * CHUNK_SIZE + 1))]
+    on.clock.instant = process.due_at or 0
+    lookers = [Looker(on.means, on.concluder, {}) for _ in range(2)]
+    first = asyncio.create_task(lookers[0].look(on.route, process))
+    await begun.wait()
+    ended = await lookers[1].look(on.route, process)
+    assert ended is not None
+    assert ended.final
+    go_on.set()
+    assert await first is None
+    found = await on.store.reply(process.id)
+    assert found is not None
+    number, reply = found
+    chunks = [await on.store.read_chunk(process.id, reply_part(number), index) for index in range(reply.body.chunks)]
+    assert b"".join(chunks) == b"2" * (2 * CHUNK_SIZE + 1)
+    assert attempt_of(number) == process.tries
     sound(on)
 
 

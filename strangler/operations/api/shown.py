@@ -12,6 +12,7 @@ from urllib.parse import unquote_plus
 from strangler.domain import instant
 from strangler.domain.exchange import Body, Headers, RecordedReply, RecordedRequest
 from strangler.domain.process import Process
+from strangler.domain.replies import attempt_of
 from strangler.operations.api.schemas import COUNT, INSTANT, NUMBER, TEXT, TRUTH, a_list, an_object, one_of
 from strangler.policy.model import Promise, Redaction
 from strangler.policy.redaction import HIDDEN, shown_body, shown_headers
@@ -59,7 +60,7 @@ class Shown:
     def reply(self, number: int, recorded: RecordedReply, data: bytes) -> dict[str, Any]:
         """A recorded reply."""
         shown = {
-            "attempt": number,
+            "attempt": attempt_of(number),
             "status": recorded.status,
             "headers": self._headers(recorded.headers),
             "body": self._body(recorded.body, data, recorded.headers),
