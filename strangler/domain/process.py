@@ -14,6 +14,9 @@ from typing import NamedTuple
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 """The id of a process: a UUID in canonical form."""
 
+SET_BACK = 1000
+"""Milliseconds that what was accepted lies ahead of a clock that was set back, not merely read a little earlier."""
+
 
 class State(StrEnum):
     """The machine's word for where a process is."""
@@ -127,6 +130,15 @@ class Process(NamedTuple):
     def public_state(self) -> PublicState:
         """The state as a client sees it."""
         return _PUBLIC[self.state, self.settling]
+
+    def is_due(self, now: int) -> bool:
+        """Whether it may be claimed, or is looked after, at an instant.
+
+        What was never sent is due since it was accepted. Where that lies ahead, the clock has been set back.
+        """
+        if self.due_at is None or self.due_at <= now:
+            return self.due_at is not None
+        return self.state is State.RECEIVED and self.due_at > now + SET_BACK
 
     @property
     def queued(self) -> bool:

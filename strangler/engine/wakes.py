@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 from strangler.ports import Clock
 
+LONGEST = 60.0
+"""Seconds until the clock is looked at anew: it may have been set meanwhile, and the timer knows nothing of that."""
+
 
 class Wakes:
     """Instants at which names, of routes or lanes, are woken.
@@ -35,7 +38,9 @@ class Wakes:
                 return False
             known[1].cancel()
         seconds = max(0.0, (due_at - self._clock.now()) / 1000)
-        self._set[name] = (due_at, asyncio.get_running_loop().call_later(seconds, self._wake, name))
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(min(seconds, LONGEST), self._wake if seconds <= LONGEST else self._again, name)
+        self._set[name] = (due_at, timer)
         return known is not None
 
     def stop(self) -> None:
@@ -48,3 +53,7 @@ class Wakes:
     def _wake(self, name: str) -> None:
         del self._set[name]
         self._do(name)
+
+    def _again(self, name: str) -> None:
+        due_at, _ = self._set.pop(name)
+        self.at(name, due_at)

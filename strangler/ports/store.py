@@ -215,7 +215,7 @@ class Upkeep(Protocol):
         ...
 
     async def due(self, route: str, now: int, limit: int) -> Sequence[Process]:
-        """Processes of a route that may be claimed, or are to be looked after, the longest due first.
+        """Processes of a route that may be claimed, or are to be looked after, the longest due first: `Process.is_due`.
 
         At most ``limit`` of each kind.
         """

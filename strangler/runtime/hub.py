@@ -15,6 +15,7 @@ from strangler.engine.gates import Gatekeeper
 from strangler.engine.latencies import Latencies
 from strangler.engine.limits import Buckets
 from strangler.engine.pauses import Pauses
+from strangler.engine.wakes import LONGEST
 from strangler.operations.telemetry import Telemetry
 from strangler.operations.totals import Snapshot, Totals
 from strangler.policy.standing import ModeOrder
@@ -219,8 +220,11 @@ class Hub(Host):
 
     def wake(self, route: str, due_at: int) -> None:
         """Something of a route falls due at an instant, and no worker knows."""
-        seconds = max(0.0, (due_at - self._clock.now()) / 1000)
-        asyncio.get_running_loop().call_later(seconds, self.due, route)
+        seconds, loop = max(0.0, (due_at - self._clock.now()) / 1000), asyncio.get_running_loop()
+        if seconds > LONGEST:
+            loop.call_later(LONGEST, self.wake, route, due_at)
+        else:
+            loop.call_later(seconds, self.due, route)
 
     def tell_all(self, *message: Any) -> None:
         """Say something to every worker."""

@@ -45,7 +45,7 @@ class MemoryUpkeep(MemoryStanding):
 
     async def due(self, route: str, now: int, limit: int) -> Sequence[Process]:
         """See `Upkeep.due`."""
-        found = [(due, process) for due, process in self._due() if process.route == route and due <= now]
+        found = [(due, process) for due, process in self._due() if process.route == route and process.is_due(now)]
         return [process for _, process in sorted(found, key=lambda pair: (pair[0], pair[1].id))[:limit]]
 
     async def next_due(self, after: int) -> Mapping[str, int]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from strangler.engine.wakes import Wakes
+from strangler.engine.wakes import LONGEST, Wakes
 from tests.engine.alarms import alarms_of
 from tests.engine.world import NOON, FakeClock
+
+HOUR = 3_600_000
 
 
 @pytest.mark.parametrize("wishes", [(2_000, 5_000), (5_000, 2_000), (2_000, 2_000)])
@@ -47,3 +49,35 @@ async def test_nobody_is_woken_once_it_has_stopped(monkeypatch: pytest.MonkeyPat
     for alarm in alarms:
         alarm.ring()
     assert woken == []
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_long_sleep_is_by_the_clock_as_it_is_set_meanwhile(monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
+    woken: list[str] = []
+    clock = FakeClock()
+    alarms, wakes = alarms_of(monkeypatch), Wakes(clock, woken.append)
+    wakes.at("a", NOON + HOUR + 2_000)
+    clock.instant += hours * HOUR
+    alarms[0].ring()
+    assert [alarm.seconds for alarm in alarms] == [LONGEST, 2.0 if hours > 0 else LONGEST]
+    assert (woken, "a" in wakes) == ([], True)
+    clock.instant = NOON + HOUR
+    while "a" in wakes:
+        alarms[-1].ring()
+    assert (woken, alarms[-1].seconds) == (["a"], 2.0)
+
+
+async def test_whoever_sleeps_long_is_woken_earlier_all_the_same_and_not_once_it_has_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    woken: list[str] = []
+    alarms, wakes = alarms_of(monkeypatch), Wakes(FakeClock(), woken.append)
+    wakes.at("b", NOON + HOUR)
+    alarms[0].ring()
+    assert not wakes.at("b", NOON + HOUR)
+    assert wakes.at("b", NOON + 1_000)
+    wakes.at("c", NOON + HOUR)
+    wakes.stop()
+    for alarm in alarms[1:]:
+        alarm.ring()
+    assert (woken, len(alarms)) == ([], 4)

@@ -13,6 +13,7 @@ from strangler.domain.process import Effect, PublicState, State
 from strangler.domain.steps import Claim, Finish
 from strangler.domain.transitions import apply
 from strangler.engine.latencies import Latencies
+from strangler.engine.wakes import LONGEST
 from strangler.operations.logs import Logs
 from strangler.operations.telemetry import Telemetry
 from strangler.operations.totals import Snapshot
@@ -25,6 +26,7 @@ from strangler.store.sealing import AesGcmSealer
 from strangler.store.sqlite.library import choose_library
 from strangler.store.sqlite.rows import written
 from strangler.store.sqlite.store import SqliteStore
+from tests.engine.alarms import alarms_of
 from tests.harness.waiting import eventually
 from tests.runtime.test_following import loaded
 from tests.store import builders as make
@@ -246,6 +248,17 @@ async def test_what_a_worker_postpones_that_leaves_alone_the_others_are_told_whe
     for told in (postponed(make.NOON + 50), followed(make.NOON + 60)):
         hub.committed(first, told)
     await eventually(lambda: sum(message[3] == ["submit-claim"] for message in second.all("news")) == 2)
+
+
+async def test_what_no_worker_waits_for_is_told_by_the_clock_as_it_is_set_meanwhile(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock: Any = hub._clock
+    alarms = alarms_of(monkeypatch)
+    hub.wake("submit-claim", make.NOON + make.HOUR)
+    clock.instant += make.HOUR
+    alarms[0].ring()
+    assert [alarm.seconds for alarm in alarms] == [LONGEST, 0.0]
 
 
 @pytest.mark.parametrize("comes", [False, True])

@@ -21,13 +21,36 @@ async def test_what_is_due_comes_longest_due_first_and_only_of_its_route(store: 
     late = after(await done(store, make.accept(make.draft(NOON + 20))))
     early = after(await done(store, make.accept(make.draft(NOON + 10))))
     await done(store, make.accept(make.draft(NOON, route="other")))
-    future = after(await done(store, make.accept(make.draft(NOON + 5000))))
+    claimed = after(await done(store, make.claim(after(await done(store, make.accept())))))
+    future = after(await done(store, make.postpone(claimed, NOON + 5000)))
     await done(store, make.claim(after(await done(store, make.accept()))))
     assert list(await store.due("submit-claim", NOON + 20, 10)) == [early, late]
     assert list(await store.due("submit-claim", NOON + 20, 1)) == [early]
     assert list(await store.due("submit-claim", NOON + 9, 10)) == []
     assert list(await store.due("submit-claim", NOON + 5000, 10)) == [early, late, future]
     assert list(await store.due("nothing", NOON + 5000, 10)) == []
+
+
+async def test_what_was_never_sent_is_due_also_after_the_clock_was_set_back_and_nothing_else_is(store: Store) -> None:
+    claimed = after(await done(store, make.claim(after(await done(store, make.accept())))))
+    postponed = after(await done(store, make.postpone(claimed, NOON + 5)))
+    followed_up = await followed(store, NOON + 5, NOON + DAY)
+    received = [after(await done(store, make.accept(make.draft(NOON + number)))) for number in range(3)]
+    await done(store, make.accept(make.draft(NOON, route="other")))
+    since = after(await done(store, make.accept(make.draft(NOON - HOUR))))
+    assert list(await store.due("submit-claim", NOON - HOUR, 10)) == [since, *received]
+    assert list(await store.due("submit-claim", NOON - HOUR - 5000, 2)) == [since, received[0]]
+    await done(store, make.claim(received[0]))
+    assert list(await store.due("submit-claim", NOON - HOUR, 10)) == [since, *received[1:]]
+    assert list(await store.due("submit-claim", NOON + 5, 10)) == [
+        since,
+        *received[1:],
+        *in_order(postponed, followed_up),
+    ]
+
+
+def in_order(*processes: Process) -> list[Process]:
+    return sorted(processes, key=lambda process: process.id)
 
 
 async def test_a_postponed_process_is_due_again_at_its_instant(store: Store) -> None:

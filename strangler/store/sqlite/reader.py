@@ -129,7 +129,7 @@ class SqliteReader:
         """See `Upkeep.due`."""
         while True:
             keys = await self._scan(partial(self._scans.due, route, now, limit))
-            found = await self._still(keys, lambda process: process.due_at is not None and process.due_at <= now)
+            found = await self._still(keys, lambda process: process.is_due(now))
             if len(keys) < limit or len(found) >= limit:
                 break
             # Some were claimed meanwhile; a short answer would say that there is nothing more behind them.

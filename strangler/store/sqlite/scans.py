@@ -11,10 +11,10 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from strangler.domain.process import State
+from strangler.domain.process import SET_BACK, State
 from strangler.ports import Backlog, Changes, InFlight, ListQuery, PublicChange
 from strangler.store import marks
-from strangler.store.ids import asked_id, id_text
+from strangler.store.ids import asked_id, first_id, id_text
 from strangler.store.sqlite.conditions import bears, in_public_state
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.reads import guarded, json_row
@@ -24,9 +24,15 @@ _ID_LENGTH = 16
 _NUMBERS = 2**63 - 1  # no row has a higher one
 
 _DUE = (
-    "SELECT id FROM process INDEXED BY process_due WHERE route = ? AND due_at <= ? "
-    "AND state != 'following' AND state != 'in_doubt' ORDER BY due_at LIMIT ?"
+    "SELECT id FROM (SELECT id FROM process INDEXED BY process_due WHERE route = ?1 AND due_at <= ?2 "
+    "AND state != 'following' AND state != 'in_doubt' ORDER BY due_at LIMIT ?3) UNION ALL "
+    "SELECT id FROM (SELECT id FROM process INDEXED BY process_due WHERE route = ?1 AND due_at > ?4 "
+    "AND due_at <= (SELECT CASE WHEN max(id) > ?5 THEN 9223372036854775807 ELSE 0 END FROM process) "
+    "AND state != 'following' AND state != 'in_doubt' AND state = 'received' ORDER BY due_at LIMIT ?3)"
 )
+"""The second half is what was never sent, after the clock was set back: the newest process is then of an instant that
+lies ahead. While none is, its range is empty; else all that is put off would be read for nothing."""
+
 _FOLLOW_DUE = (
     "SELECT id FROM process INDEXED BY process_followed WHERE route = ? AND due_at <= ? AND state = 'following' "
     "ORDER BY due_at LIMIT ?"
@@ -121,8 +127,12 @@ class Scans:
 
     def due(self, route: str, now: int, limit: int) -> list[bytes]:
         """Ids of what may be claimed, then of what is to be looked after, then of what is to be asked about."""
-        asked = (route, now, limit)
-        return self._ids(_DUE, asked) + self._ids(_FOLLOW_DUE, asked) + self._ids(_PROBE_DUE, asked)
+        asked, ahead = (route, now, limit), now + SET_BACK
+        return (
+            self._ids(_DUE, (*asked, ahead, first_id(ahead)))
+            + self._ids(_FOLLOW_DUE, asked)
+            + self._ids(_PROBE_DUE, asked)
+        )
 
     def overdue(self, now: int, limit: int) -> list[bytes]:
         """Ids of what waits past its deadline, then of what has been followed for too long."""
