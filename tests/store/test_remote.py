@@ -106,6 +106,38 @@ async def test_a_commit_whose_answer_was_lost_is_committed_once(owner: Owner, re
     assert len(await remote.events(after(commit).id)) == 1
 
 
+@pytest.mark.parametrize("error", [StoreUnavailable("the disk fails"), ZeroDivisionError()])
+async def test_while_nobody_can_look_whether_it_was_written_nobody_is_told_that_it_was_not(
+    owner: Owner, remote: RemoteStore, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    looked, read = 0, remote._reads.process
+
+    def unreadable(process_id: str) -> Any:
+        nonlocal looked
+        looked += 1
+        if looked < 3 or not isinstance(error, StoreUnavailable):
+            raise error
+        return read(process_id)
+
+    owner.host.forgets = True
+    commit = make.accept(make.keyed())
+    asked = remote.commit(commit)
+
+    async def written() -> bool:
+        return isinstance(await owner.store.process(after(commit).id), Process)
+
+    monkeypatch.setattr(remote._reads, "process", unreadable)
+    await eventually(written)
+    owner.host.forgets = False
+    if isinstance(error, StoreUnavailable):
+        assert await asked == Committed()
+    else:
+        with pytest.raises(ZeroDivisionError):
+            await asked
+        assert await remote.commit(make.accept()) == Committed(), "the connection lives on"
+    assert not remote.link._questions
+
+
 async def test_a_commit_that_lost_its_race_during_the_cut_is_stale_after_it(
     owner: Owner, remote: RemoteStore, down: asyncio.Event
 ) -> None:

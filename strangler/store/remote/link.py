@@ -14,9 +14,11 @@ from strangler.domain.errors import InternalError, StoreUnavailable
 from strangler.store.remote.frames import Frames, Message, frame
 
 _AGAIN = 0.02  # seconds between two tries to connect
+_ONCE_MORE = 0.2  # seconds until it is looked once more what an answer comes to
 
 Settle = Callable[[Any, bool], Any]
-"""From the value that came back, and whether the question was sent more than once, to what was asked for."""
+"""From the value that came back, and whether the question was sent more than once, to what was asked for. While it
+raises `StoreUnavailable` it is asked once more."""
 
 
 class _Question:
@@ -148,17 +150,32 @@ class Link(asyncio.Protocol):
     # Inside.
 
     def _settle(self, number: int, value: Any) -> None:
-        question = self._questions.pop(number)
+        question = self._questions.get(number)
+        if question is None or self._settled(question, value):
+            self._questions.pop(number, None)
+        else:
+            self._loop.call_later(_ONCE_MORE, self._settle_again, number, value)
+
+    def _settle_again(self, number: int, value: Any) -> None:
+        self._settle(number, value)
+        if not self._questions:
+            self._answered.set()
+
+    def _settled(self, question: _Question, value: Any) -> bool:
+        """Whether who asked was told; False: it cannot be judged now what the answer comes to."""
         if question.future.done():
-            return  # who asked was cancelled
+            return True  # who asked was cancelled
         try:
             question.future.set_result(question.settle(value, question.sent > 1))
-        except StoreUnavailable as error:
+        except StoreUnavailable:
+            return False  # it may have been written: that nobody can look is no answer
+        except Exception as error:
             question.future.set_exception(error)
+        return True
 
     def _fail(self, number: int, kind: str, reason: str) -> None:
-        future = self._questions.pop(number).future
-        if not future.done():
+        question = self._questions.pop(number, None)
+        if question is not None and not (future := question.future).done():
             future.set_exception(StoreUnavailable(reason) if kind == "unavailable" else InternalError(reason))
 
     def _send(self, message: Message) -> None:
