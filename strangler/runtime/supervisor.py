@@ -6,7 +6,9 @@ inherits the listening sockets, which therefore outlive every child, and one end
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import selectors
 import shutil
 import signal
@@ -21,6 +23,7 @@ from typing import Any
 
 from strangler.config.settings import Settings
 from strangler.domain.errors import OperatorError
+from strangler.operations import lines
 from strangler.runtime import listeners
 from strangler.runtime.child import FAILED, Given, run
 from strangler.runtime.control import Line
@@ -234,7 +237,7 @@ class _Supervisor:
         if child.line is not None:
             self._read(child)
         self._hang_up(child)
-        child.pid, child.ready = 0, False
+        pid, child.pid, child.ready = child.pid, 0, False
         if child.worker:
             self._tell_store(gone=child.owner)
             self._let_leave()
@@ -245,10 +248,24 @@ class _Supervisor:
             return
         if not self._began and code != 0:
             raise OperatorError(child.failed or f"a worker ended with {code} before it served")
+        if code != 0:
+            self._tell_of(child, pid, code)
         sound = code == 0 or time.monotonic() - child.started_at >= _SOUND
         child.failures = 0 if sound else child.failures + 1
         wait = _BACKOFF[min(child.failures, len(_BACKOFF)) - 1] if child.failures else 0.0
         child.start_at = time.monotonic() + wait
+
+    def _tell_of(self, child: _Child, pid: int, code: int) -> None:
+        """Say in the log that a child ended as it should not; without it nobody knew why one cannot start again."""
+        settings, event = self._given.settings, "worker_ended" if child.worker else "store_process_ended"
+        text = lines.formatter(settings.log_format)(
+            lines.Line(time.time_ns() // 1_000_000, "error", event, {"pid": pid, "code": code, "reason": child.failed})
+        )
+        poll = select.poll()
+        poll.register(2, select.POLLOUT)
+        with contextlib.suppress(OSError):
+            if poll.poll(0):  # who does not read the log must not keep others from being started
+                os.write(2, f"{text}\n".encode()[: select.PIPE_BUF])
 
     # Ending.
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
 
+from strangler.runtime.supervisor import _Child, _Supervisor
 from tests.harness.client import Client
 from tests.harness.waiting import eventually, for_a_while
 from tests.runtime.crew import Crew, alive
@@ -30,6 +33,32 @@ async def test_what_a_killed_worker_had_under_way_is_settled_at_once_and_it_is_r
     assert crew.markers() == {"a": 1, "b": 1, "c": 1}
     assert await crew.server.stop() == 0
     assert crew.server.fsck().returncode == 0
+
+
+@pytest.mark.parametrize("which", ["worker", "store_process"])
+async def test_the_log_says_that_a_child_ended_by_itself(crew: Crew, which: str) -> None:
+    await crew.begin()
+    victim = crew.store if which == "store_process" else crew.workers[0]
+    os.kill(victim, signal.SIGKILL)
+    await eventually(lambda: bool(crew.lines(f"{which}_ended")))
+    (line,) = crew.lines(f"{which}_ended")
+    assert (line["level"], line["pid"], line["code"]) == ("error", victim, -signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("owner", "event"), [("w", "worker_ended"), (None, "store_process_ended")])
+def test_why_a_child_failed_is_in_the_log(capfd: pytest.CaptureFixture[str], owner: str | None, event: str) -> None:
+    given = SimpleNamespace(settings=SimpleNamespace(log_format="json"))
+    supervisor = _Supervisor(given, [], None, None)  # type: ignore[arg-type]
+    child = _Child(owner)
+    child.failed = "the certificate is none"
+    supervisor._tell_of(child, 7, 2)
+    line = json.loads(capfd.readouterr().err)
+    assert {name: line[name] for name in ("event", "pid", "code", "reason")} == {
+        "event": event,
+        "pid": 7,
+        "code": 2,
+        "reason": "the certificate is none",
+    }
 
 
 async def test_slots_of_a_killed_worker_are_free_again(crew: Crew) -> None:
