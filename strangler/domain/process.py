@@ -64,7 +64,7 @@ class Process(NamedTuple):
     ``_replace`` on forty fields costs a fifth of `dataclasses.replace`.
     """
 
-    # What acceptance settles once and for all.
+    # What acceptance settles, and but for `promised` once and for all.
     id: str  # UUIDv7, canonical text
     route: str
     type: str  # the domain's name of the process
@@ -76,7 +76,7 @@ class Process(NamedTuple):
     created_at: int
     deadline_at: int
     retain: int  # milliseconds a final process is kept
-    promised: bool  # the client gets (or got) a 202, and so may rely on the work being done
+    promised: bool  # a client gets (or got) a 202, and so may rely on the work being done; never taken back
     caller: str | None = None  # keyed hash of the caller's identity, hex
     caller_name: str | None = None  # a plain label for people; decides nothing
     key: str | None = None  # the idempotency key as the client gave it; a derived one is never shown

@@ -99,6 +99,11 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True)
+class Promised:
+    """Who began it waits for its reply; now a repeat is told 202, and relies on it being done. The state stays."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """The client (or an operator) withdrew it before it was sent."""
 
@@ -110,7 +115,7 @@ class Expire:
     """Its deadline passed before it could be sent."""
 
 
-Step = Claim | Postpone | Follow | Doubt | Probed | Resume | Finish | Report | Cancel | Expire
+Step = Claim | Postpone | Follow | Doubt | Probed | Resume | Finish | Report | Promised | Cancel | Expire
 """What becomes of a process that is there."""
 
 Transition = Accept | Step

@@ -25,6 +25,7 @@ from strangler.domain.steps import (
     Follow,
     Postpone,
     Probed,
+    Promised,
     Report,
     Resume,
     Step,
@@ -43,6 +44,7 @@ TABLE: Mapping[State | None, Mapping[type, frozenset[State]]] = {
     State.RECEIVED: {
         Claim: frozenset({State.PROCESSING}),
         Report: frozenset({State.RECEIVED}),
+        Promised: frozenset({State.RECEIVED}),
         Cancel: frozenset({State.CANCELLED}),
         Expire: frozenset({State.EXPIRED}),
         Finish: _ENDS,  # only by a person's word: it happened on another way
@@ -51,12 +53,14 @@ TABLE: Mapping[State | None, Mapping[type, frozenset[State]]] = {
         Postpone: frozenset({State.WAITING}),
         Follow: frozenset({State.FOLLOWING}),
         Report: frozenset({State.PROCESSING}),
+        Promised: frozenset({State.PROCESSING}),
         Doubt: frozenset({State.IN_DOUBT}),
         Finish: _ENDS,
     },
     State.WAITING: {
         Claim: frozenset({State.PROCESSING}),
         Report: frozenset({State.WAITING}),
+        Promised: frozenset({State.WAITING}),
         Doubt: frozenset({State.IN_DOUBT}),  # only while it is not sure that no earlier attempt did anything
         Finish: _ENDS,  # failed, or by a person's word
         Cancel: frozenset({State.CANCELLED}),  # only while no earlier attempt is unresolved
@@ -65,11 +69,13 @@ TABLE: Mapping[State | None, Mapping[type, frozenset[State]]] = {
     State.FOLLOWING: {
         Follow: frozenset({State.FOLLOWING}),  # not yet
         Report: frozenset({State.FOLLOWING}),
+        Promised: frozenset({State.FOLLOWING}),
         Doubt: frozenset({State.IN_DOUBT}),  # only for a person: the upstream took it, so it is never repeated
         Finish: _ENDS,
     },
     State.IN_DOUBT: {
         Report: frozenset({State.IN_DOUBT}),
+        Promised: frozenset({State.IN_DOUBT}),
         Doubt: frozenset({State.IN_DOUBT}),  # only from settling to review: what was to settle it could not
         Probed: frozenset({State.IN_DOUBT}),  # only while it is to be settled without a person
         Resume: frozenset({State.WAITING}),
@@ -172,6 +178,10 @@ def _fields(process: Process, step: Step, now: int) -> tuple[dict[str, Any], str
             # Why nobody knows is told until somebody says better.
             why = process.reason if process.public_state is PublicState.UNCONFIRMED else None
             return {"state": process.state, "status": word, "reason": text or why}, None
+        case Promised():
+            if process.promised:
+                raise IllegalTransition("Promised what is promised")
+            return {"state": process.state, "promised": True}, None
         case Doubt(reason, settling, due_at):
             _guard_doubt(process, settling, due_at)
             return _doubted(process, step), reason if settling else None

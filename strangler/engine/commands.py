@@ -5,7 +5,7 @@ from __future__ import annotations
 from strangler.domain.errors import InternalError
 from strangler.domain.exchange import Hindrance
 from strangler.domain.process import Effect, Process, State, Tombstone
-from strangler.domain.steps import Cancel, Finish, Report, Step
+from strangler.domain.steps import Cancel, Finish, Promised, Report, Step
 from strangler.domain.transitions import apply
 from strangler.engine.apart import Apart
 from strangler.engine.conclude import settling
@@ -44,6 +44,24 @@ class Commands:
             self._withdraw(process, Finish(State.FAILED, Effect.NONE, reason=Hindrance.DRAINING.value))
         )
 
+    async def promise(self, process: Process) -> Process:
+        """Have it done for whoever repeats the request and is told 202, also where it was promised to nobody so far.
+        Returns it as it is then: promised, or ended before.
+
+        Raises:
+            StoreUnavailable: the store cannot record it; nothing is promised.
+        """
+        return await self._apart(self._promise(process))
+
+    async def _promise(self, process: Process) -> Process:
+        while not (process.promised or process.final):
+            change = apply(process, Promised(), self._clock.now())
+            if isinstance(await self._store.commit(Commit(change)), Committed):
+                self._notifier.committed(change)
+                return change.process
+            process = await self._newer(process)
+        return process
+
     async def _withdraw(self, process: Process, step: Step) -> Process | None:
         while not process.final:
             if not process.cancellable:
@@ -52,12 +70,15 @@ class Commands:
             if isinstance(await self._store.commit(settling(change, None, None)), Committed):
                 self._notifier.committed(change, Settled(change.process))
                 return change.process
-            # Somebody was quicker: judge what has become of it.
-            found = await self._store.process(process.id)
-            if not isinstance(found, Process) or found.sequence == process.sequence:
-                raise InternalError(f"{process.id} is stale at {process.sequence} and has not gone on")
-            process = found
+            process = await self._newer(process)
         return process
+
+    async def _newer(self, process: Process) -> Process:
+        """Somebody was quicker: what has become of it, to be judged anew."""
+        found = await self._store.process(process.id)
+        if not isinstance(found, Process) or found.sequence == process.sequence:
+            raise InternalError(f"{process.id} is stale at {process.sequence} and has not gone on")
+        return found
 
     async def report(self, process_id: str, status: str, reason: str | None) -> Process | Tombstone | None:
         """Say how far a process is, in the domain's words. Returns it as it is then; None: there is none.

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import Answer, Header, Headers, Hindrance, PassOn, RecordedReply, Request
+from strangler.domain.exchange import Answer, Header, Headers, PassOn, RecordedReply, Request
 from strangler.domain.problem import SOURCE, code_of, correlated, located, problem
 from strangler.domain.process import Effect, Process, State
 from strangler.engine.accept import Acceptor
@@ -27,24 +27,14 @@ from strangler.gateway.contracts import contract_of
 from strangler.gateway.deprecation import note_deprecation
 from strangler.gateway.limiting import fields, too_many
 from strangler.gateway.result import LEFT_TO_THE_FRONT, OURS_ALONE, no_reply
+from strangler.gateway.without_reply import NOT_SENT, not_promised, not_sent, unknown, wait_over
 from strangler.policy.decide import Decision, usual_wait
-from strangler.policy.interpret import UNREACHABLE
 from strangler.policy.model import Mode, Promise, Route
 from strangler.policy.own_errors import in_form
 from strangler.ports import Bodies, Clock, ProcessStore, Respond, Said
 
 _NEVER_AS_IT_CAME = (LEFT_TO_THE_FRONT - {b"content-length"}) | OURS_ALONE
 _VARY: tuple[Header, ...] = ((b"Vary", b"Prefer"),)
-_NOT_SENT: Mapping[str, tuple[str, str, int | None]] = {
-    UNREACHABLE: ("upstream-unreachable", "the legacy system could not be reached", None),
-    Hindrance.DRAINING: ("draining", "this server is going away", 1),
-    Hindrance.STORE: ("store-unavailable", "what was recorded cannot be read now", 5),
-    Hindrance.LEASE: ("store-unavailable", "this server lost its right to send", 5),
-    Hindrance.DEADLINE: ("expired", "its deadline passed", None),
-    Hindrance.PROMISE: ("internal-error", "what was promised for it is not known here", None),
-    Hindrance.DEFECT: ("internal-error", "something went wrong in the proxy", None),
-}
-"""By the reason of a process that was not sent: what the client that waits is told. Name, why, seconds to wait."""
 
 
 class Recording:
@@ -52,7 +42,7 @@ class Recording:
 
     Args:
         base_of: the public base URL for a request on a route.
-        forgo: see `Commands.forgo`.
+        forgo, promise: see `Commands`.
         promise_of: a promise by its digest.
     """
 
@@ -69,6 +59,7 @@ class Recording:
         base_of: Callable[[Request, Route], str],
         promise_of: Callable[[str], Promise | None],
         forgo: Callable[[Process], Awaitable[Process | None]],
+        promise: Callable[[Process], Awaitable[Process]],
         identity_key: bytes,
         pauses: Pauses,
     ) -> None:
@@ -83,6 +74,7 @@ class Recording:
         self._base_of = base_of
         self._promise_of = promise_of
         self._forgo = forgo
+        self._promise = promise
         self._identity_key = identity_key
         self._pauses = pauses
 
@@ -221,9 +213,11 @@ class Recording:
         if settled is not None and process.final:
             answer = await self._result(settled)
         elif decision.accepts_202:
-            answer = self._accepted(request, process, route, own=not replayed)
+            relied_on = process if process.promised or process.final else await self._relied_on(process)
+            own = not replayed
+            answer = self._accepted(request, relied_on, route, own=own) if relied_on else not_promised(process)
         else:
-            answer = _unknown(process) if settled is not None else _wait_over(process)
+            answer = unknown(process) if settled is not None else wait_over(process)
         _note_applied(answer, decision)
         if replayed:
             answer.headers.append((b"Idempotency-Replayed", b"true"))
@@ -259,6 +253,14 @@ class Recording:
             return process, None
         return (after, Settled(after)) if after is not None else (process, None)
 
+    async def _relied_on(self, process: Process) -> Process | None:
+        """What was promised to nobody so far, as it is once the 202 of a repeat may leave; None: it may not."""
+        try:
+            return await self._promise(process)
+        except StoreUnavailable as error:
+            self._instrument.note("not_promised", "warning", process=process.id, detail=str(error))
+            return None
+
     async def _look_if_it_can(self, process_id: str) -> Settled | Process | None:
         """As `_look`. None also where the store cannot be read: the process is on the disk, and who waits is told so
         from what was known last, rather than an error after which he would send again."""
@@ -292,8 +294,8 @@ class Recording:
             length = declared_length(live.headers)
             return Answer(live.status, [*_unframed(live.headers), url], live, length, live.reason, True)
         if reply is None or not reply.body.kept:
-            unsent = process.effect is Effect.NONE and process.reason in _NOT_SENT
-            return _not_sent(process) if unsent else no_reply(process)
+            unsent = process.effect is Effect.NONE and process.reason in NOT_SENT
+            return not_sent(process) if unsent else no_reply(process)
         body = reply.body
         headers = [*_unframed(reply.headers), url]
         if process.method == "HEAD":
@@ -358,36 +360,4 @@ def _refusal(refused: Refused, correlation: str | None) -> Answer:
     errors = [{"pointer": violation.pointer, "detail": violation.detail} for violation in refused.violations]
     return problem(
         refused.name, refused.detail, retry_after=refused.retry_after, correlation_id=correlation, errors=errors
-    )
-
-
-def _not_sent(process: Process) -> Answer:
-    name, why, retry_after = _NOT_SENT[process.reason or ""]
-    return problem(
-        name,
-        f"{why}; nothing was sent",
-        retry_after=retry_after,
-        correlation_id=process.correlation_id,
-        process=process_url(process),
-        effect=process.effect,
-    )
-
-
-def _unknown(process: Process) -> Answer:
-    return problem(
-        "outcome-unknown",
-        "the call was sent, and nobody knows what it did; do not send it again before somebody has looked",
-        correlation_id=process.correlation_id,
-        process=process_url(process),
-        effect="unknown",
-    )
-
-
-def _wait_over(process: Process) -> Answer:
-    return problem(
-        "wait-over",
-        "the call is still under way; its outcome will be at the URL of the process",
-        correlation_id=process.correlation_id,
-        process=process_url(process),
-        effect="unknown",
     )

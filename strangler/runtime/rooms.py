@@ -123,6 +123,7 @@ class Rooms:
             self._base_of,
             policies.promise_of,
             self.commands.forgo,
+            self.commands.promise,
             frame.identity_key,
             frame.pauses,
         )

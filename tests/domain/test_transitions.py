@@ -14,6 +14,7 @@ from strangler.domain.errors import IllegalTransition
 from strangler.domain.history import Told, tale
 from strangler.domain.process import FINAL, Effect, Process, PublicState, State
 from strangler.domain.steps import (
+    Accept,
     Cancel,
     Claim,
     Doubt,
@@ -22,13 +23,14 @@ from strangler.domain.steps import (
     Follow,
     Postpone,
     Probed,
+    Promised,
     Report,
     Result,
     Resume,
     Transition,
 )
 from strangler.domain.transitions import TABLE, Change, apply
-from tests.domain.drafts import ACCEPT, CLAIM, DONE, NOON, walk
+from tests.domain.drafts import ACCEPT, CLAIM, DONE, NOON, a_draft, walk
 
 TO_EACH_STATE: dict[State, tuple[Transition, ...]] = {
     State.RECEIVED: (ACCEPT,),
@@ -52,6 +54,7 @@ ALL: list[Transition] = [
     Probed(NOON, "x"),
     Follow(NOON, "/jobs/1", NOON + 9, "202"),
     Report("ASSESSING", "with the assessor"),
+    Promised(),
     DONE,
     Finish(State.REJECTED, Effect.NONE),
     Finish(State.FAILED, Effect.UNKNOWN),
@@ -179,6 +182,19 @@ def test_progress_is_public_and_changes_nothing_but_what_is_told(state: State) -
     assert (told.fence, told.owner, told.due_at) == (process.fence, process.owner, process.due_at)
 
 
+@pytest.mark.parametrize("state", [state for state in TO_EACH_STATE if state not in FINAL])
+def test_a_promise_is_given_once_and_changes_nothing_that_a_client_sees(state: State) -> None:
+    process, events = walk(Accept(a_draft(promised=False)), *TO_EACH_STATE[state][1:])
+    change = apply(process, Promised(), NOON + 50)
+    after = change.process
+    assert (after.promised, change.outbox, change.deliveries) == (True, (), ())
+    assert process == after._replace(promised=False, sequence=process.sequence, head=process.head)
+    wrong, told = tale([*events, *change.events])
+    assert (wrong, told.process if told is not None else None) == (None, after)
+    with pytest.raises(IllegalTransition):
+        apply(after, Promised(), NOON + 51)
+
+
 def test_an_interim_word_outlives_a_repeat_but_not_the_doubt_that_a_person_has_to_settle() -> None:
     told = walk(ACCEPT, CLAIM, Report("ASSESSING", "half way"), Doubt("lost", settling=True), Resume(NOON + 9), CLAIM)[
         0
@@ -240,7 +256,7 @@ class Life(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        change = apply(None, ACCEPT, NOON)
+        change = apply(None, Accept(a_draft(promised=False)), NOON)
         self.process = change.process
         self.events = [*change.events]
         self.outbox = [*change.outbox]
@@ -279,6 +295,10 @@ class Life(RuleBasedStateMachine):
     @rule(status=st.text(min_size=1, max_size=5), reason=st.none() | st.text(max_size=5))
     def report(self, status: str, reason: str | None) -> None:
         self._apply(Report(status, reason))
+
+    @rule()
+    def promised(self) -> None:
+        self._apply(Promised())
 
     @rule()
     def resume(self) -> None:

@@ -185,3 +185,35 @@ async def test_progress_that_cannot_be_recorded_is_not_told() -> None:
     with pytest.raises(StoreUnavailable):
         await scene.commands.report(process.id, "ASSESSING", None)
     assert await scene.store.process(process.id) == process
+
+
+async def test_what_nobody_was_promised_is_promised_once_and_no_client_sees_a_change() -> None:
+    scene = Scene()
+    process = await scene.process(*SENT, promised=False)
+
+    promised = await scene.commands.promise(process)
+
+    assert (promised.promised, promised.version, promised.state) == (True, process.version, process.state)
+    assert await scene.store.process(process.id) == promised
+    assert await scene.commands.promise(process) == promised, "who is slower finds it promised"
+    assert await scene.commands.promise(promised) == promised
+    assert await scene.store.process(process.id) == promised
+
+
+async def test_what_ended_meanwhile_is_promised_no_more() -> None:
+    scene = Scene()
+    process = await scene.process(*SENT, promised=False)
+    ended = await scene.goes_on(process, finish())
+
+    assert await scene.commands.promise(process) == ended
+    assert await scene.store.process(process.id) == ended
+
+
+async def test_a_promise_that_the_store_cannot_record_is_none() -> None:
+    scene = Scene()
+    process = await scene.process(*SENT, promised=False)
+    scene.store.refuses = lambda commit: True
+
+    with pytest.raises(StoreUnavailable):
+        await scene.commands.promise(process)
+    assert await scene.store.process(process.id) == process

@@ -44,6 +44,7 @@ BASE = "https://public.example"
 
 def recording_of(world: World, signals: Signals | None = None) -> Recording:
     """The HTTP side of a world; ``signals``: what wakes those who wait, if not what the engine announces."""
+    commands = Commands(world.store, world.notifier, world.clock)
     return Recording(
         world.acceptor,
         world.store,
@@ -55,7 +56,8 @@ def recording_of(world: World, signals: Signals | None = None) -> Recording:
         world.instrument,
         lambda request, route: BASE,
         world.promises.get,
-        Commands(world.store, world.notifier, world.clock).forgo,
+        commands.forgo,
+        commands.promise,
         IDENTITY_KEY,
         world.means.pauses,
     )
@@ -430,6 +432,45 @@ async def test_a_compat_client_that_does_not_wait_gets_the_answer_by_a_repeat_on
     held.open.set()
     await world.ended(document(first)["process"].rpartition("/")[2])
     assert (await ask(world, keyed(), at_once)).body == b"once"
+    assert len(world.upstream.sent) == 1
+
+
+async def test_what_a_waiting_client_began_is_promised_once_a_repeat_of_it_is_told_202() -> None:
+    world = await a_world(a_route(wait=5.0, accept=AcceptPolicy(idempotency=IdempotencyPolicy(ttl=60.0))))
+    held = Held(Reply(503, b"busy"))
+    world.upstream.script = [held, Reply(200, b"at last")]
+    first = asyncio.create_task(ask(world, keyed(), COMPAT))
+    await held.reached.wait()
+
+    told = await ask(world, keyed(), COMPAT._replace(wait=0.0, accepts_202=True))
+
+    assert (told.status, fields(told)["Idempotency-Replayed"]) == (202, "true")
+    process = await world.process(document(told)["id"])
+    assert process.promised
+    held.open.set()
+    refused = await world.due(process.id)
+    assert refused.attempts == 0, "what surely did nothing does not count once a 202 has left"
+    assert (await world.ended(process.id)).state is State.COMPLETED
+    assert (await first).body == b"at last"
+    assert len(world.upstream.sent) == 2
+
+
+async def test_no_202_leaves_for_a_repeat_that_the_store_cannot_hold_to(world: World) -> None:
+    held = Held(Reply(200, b"once"))
+    world.upstream.script = [held]
+    first = asyncio.create_task(ask(world, keyed(), COMPAT))
+    await held.reached.wait()
+    world.store.refuses = lambda commit: True
+
+    told = await ask(world, keyed(), COMPAT._replace(wait=0.0, accepts_202=True))
+
+    assert (told.status, document(told)["code"], document(told)["effect"]) == (503, "store-unavailable", "unknown")
+    process_id = document(told)["process"].rpartition("/")[2]
+    assert not (await world.process(process_id)).promised
+    assert fields(told)["Retry-After"] == "5"
+    world.store.refuses = lambda commit: False
+    held.open.set()
+    assert (await first).body == b"once"
     assert len(world.upstream.sent) == 1
 
 

@@ -10,7 +10,19 @@ from typing import Any
 from strangler.domain.exchange import Attempt, AttemptOutcome, Body, RecordedReply, RecordedRequest
 from strangler.domain.idempotency import KeyRecord, key_expiry
 from strangler.domain.process import Effect, Process, State
-from strangler.domain.steps import Accept, Claim, Doubt, Finish, Follow, Postpone, Probed, Report, Result, Transition
+from strangler.domain.steps import (
+    Accept,
+    Claim,
+    Doubt,
+    Finish,
+    Follow,
+    Postpone,
+    Probed,
+    Promised,
+    Report,
+    Result,
+    Transition,
+)
 from strangler.domain.transitions import Change, apply
 from strangler.ports import Archive, Closing, Commit, End, Evidence, OpenException
 
@@ -201,6 +213,11 @@ def probed(process: Process, due_at: int, at: int | None = None) -> Commit:
 def report(process: Process, status: str, at: int | None = None) -> Commit:
     """Somebody says how far it is."""
     return Commit(step(process, Report(status, "half way"), at))
+
+
+def promised(process: Process, at: int | None = None) -> Commit:
+    """A repeat of its request is told 202."""
+    return Commit(step(process, Promised(), at))
 
 
 def withdraw(process: Process, transition: Transition, at: int | None = None) -> Commit:

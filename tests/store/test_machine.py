@@ -159,14 +159,16 @@ class StoreMachine(DrivenStore):
         return found[number % len(found)] if found else None
 
     def acceptance(self, key: str | None, route: str) -> Commit:
-        deadline = self.now + 2 * HOUR
+        fields = {"route": route, "deadline_at": self.now + 2 * HOUR, "retain": DAY}
         if key is None:
-            return make.accept(make.draft(self.now, route=route, deadline_at=deadline, retain=DAY))
-        return make.accept(make.keyed(key, self.now, route=route, deadline_at=deadline, retain=DAY))
+            return make.accept(make.draft(self.now, **fields))
+        return make.accept(make.keyed(key, self.now, **fields, promised=False))
 
     def going_on(self, process: Process, choice: int) -> Commit | None:
         """A legal next commit of a process, if there is one."""
         now = self.now
+        if not process.promised and not process.final and choice % 3 == 0:
+            return make.promised(process, at=now)
         match process.state:
             case State.RECEIVED | State.WAITING:
                 return make.claim(process, OWNERS[choice % 2], at=now)

@@ -157,7 +157,8 @@ def _process_row(process_id: bytearray, change: Change, end: End | None) -> tupl
     retain_until_at = end.retain_until_at if end is not None else None
     if change.before is not None:
         token = (process_id, change.before.sequence, change.before.fence)
-        return sql.UPDATE, (*token, *_moved(process), _or_null(retain_until_at))
+        promised = 1 if process.promised else 0
+        return sql.UPDATE, (*token, promised, *_moved(process), _or_null(retain_until_at))
     accepted: list[Any] = [NULL if value is None else value for value in process[:_BEGUN_UNTIL]]
     accepted[_ID] = process_id
     accepted[_PROMISED] = 1 if process.promised else 0

@@ -33,7 +33,7 @@ _UNUSUAL = frozenset(
         *("retain_bodies", "retain_history", "retain_deliveries"),
     }
 )
-_MOVED = Process._fields[len(ACCEPTED_FIELDS) :]  # what a transition may set
+_MOVED = ("promised", *Process._fields[len(ACCEPTED_FIELDS) :])  # what a transition may set
 _PROCESS_NULLABLE = frozenset(
     {
         *("caller", "caller_name", "key", "key_scope", "key_lookup", "parent_id", "due_at", "finished_at", "owner"),
