@@ -24,6 +24,8 @@ _STATEMENTS = 1024  # prepared ones kept per connection
 # sqlite.org/rescode.html: what the disk or the file does, and not what one of our rows holds.
 _TROUBLE = frozenset({3, 5, 6, 7, 8, 10, 11, 13, 14, 26})  # PERM BUSY LOCKED NOMEM READONLY IOERR CORRUPT FULL …
 
+_IOERR = 10
+
 
 class Connection:
     """One connection with one cursor; each call runs one statement to its end, so that no snapshot stays open."""
@@ -59,6 +61,11 @@ class Connection:
 def is_trouble(library: Library, error: BaseException) -> bool:
     """Whether an error says that the store cannot work right now, rather than that one row cannot be written."""
     return isinstance(error, library.dbapi.Error) and getattr(error, "sqlite_errorcode", 1) & 0xFF in _TROUBLE
+
+
+def is_failing_disk(error: BaseException) -> bool:
+    """Whether an error says that the disk could not do what it was told (SQLITE_IOERR), not that it is full."""
+    return getattr(error, "sqlite_errorcode", 1) & 0xFF == _IOERR
 
 
 def open_writer(path: Path, library: Library) -> Connection:

@@ -7,6 +7,7 @@ item by item, each under a savepoint, so that it harms nobody else.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -15,7 +16,8 @@ from strangler.domain.errors import InternalError, StoreUnavailable
 from strangler.engine.failpoint import reach
 from strangler.ports import Committed, KeyTaken, Stale, Verdict
 from strangler.store.sqlite import statements as sql
-from strangler.store.sqlite.connection import Connection, is_trouble
+from strangler.store.sqlite.connection import Connection, is_failing_disk, is_trouble
+from strangler.store.sqlite.health import clear_probe, write_probe
 from strangler.store.sqlite.rows import Written, key_of
 from strangler.store.sqlite.statements import NULL, Row, Statement
 
@@ -58,8 +60,29 @@ def _roll_back(connection: Connection) -> None:
 
 def _commit(connection: Connection) -> None:
     reach("before-commit")
-    connection.run("COMMIT")
+    try:
+        connection.run("COMMIT")
+    except connection.library.dbapi.Error as error:
+        _roll_back(connection)
+        if is_failing_disk(error):
+            _write_over(connection)
+        raise
     reach("after-commit")
+
+
+def _write_over(connection: Connection) -> None:
+    """Write something of no meaning in the place of a commit that was written, and could not be brought to the disk.
+
+    Nobody sees it, but whoever opens the store after a crash could find it whole in the log, when its client was told
+    long ago that nothing was recorded. The log goes on behind the last commit that was seen, and each frame bears a
+    checksum over all before it (sqlite.org/fileformat2.html, "The WAL File Format").
+    """
+    with suppress(connection.library.dbapi.Error):  # it is written, whether or not it comes to the disk in its turn
+        connection.run("BEGIN IMMEDIATE")
+        write_probe(connection)
+        clear_probe(connection)
+        connection.run("COMMIT")
+    _roll_back(connection)
 
 
 def _together(connection: Connection, items: Sequence[Item]) -> list[Any]:
