@@ -18,13 +18,12 @@ from strangler.engine.capacity import Capacity, passes_without_store
 from strangler.engine.content import JsonBody
 from strangler.engine.execute import Executor
 from strangler.engine.identity import caller_name, identify
-from strangler.engine.intake import TooLarge, names, read_body, recorded
+from strangler.engine.intake import TooLarge, discard, names, read_body, recorded
 from strangler.engine.keys import Key, Keys, given_key, given_lookup, key_of_client, key_scope
 from strangler.engine.lanes import Lanes
 from strangler.engine.limits import client_of
 from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
-from strangler.engine.outgoing import REQUEST_PART
 from strangler.engine.referencing import found_in_request
 from strangler.engine.refusals import Refusals, Stop, TooLong
 from strangler.engine.submission import Acceptance, Accepted, Joined, Pass, Refused, Submission, draft_of
@@ -356,7 +355,7 @@ class Acceptor:
 
     async def _discard(self, body: Body, process_id: str) -> None:
         if body.chunks:
-            await self._means.bodies.discard_chunks(process_id, REQUEST_PART)
+            await discard(self._means.bodies, process_id)
 
 
 def straight(route: Route) -> bool:

@@ -6,10 +6,12 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
 from strangler.domain import tracing
+from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import CHUNK_SIZE, Body, BodyTimeout, Header, RecordedRequest, Request
 from strangler.engine.outgoing import REQUEST_PART
 from strangler.policy import prefer
@@ -110,7 +112,7 @@ class _Intake:
 
     async def discard(self) -> None:
         if self._bodies is not None and self._chunks:
-            await self._bodies.discard_chunks(self._process_id, REQUEST_PART)
+            await discard(self._bodies, self._process_id)
 
     async def _store_whole_chunks(self, bodies: Bodies) -> None:
         data = b"".join(self._pending)
@@ -121,6 +123,13 @@ class _Intake:
             data = data[CHUNK_SIZE:]
         if data:
             self._pending.append(data)
+
+
+async def discard(bodies: Bodies, process_id: str) -> None:
+    """Give up the chunks of a body that is not going to be recorded. Where the store cannot, it sweeps them some day:
+    what is told of the request itself must not depend on it."""
+    with suppress(StoreUnavailable):
+        await bodies.discard_chunks(process_id, REQUEST_PART)
 
 
 async def whole_body(body: Body, bodies: Bodies, process_id: str) -> bytes:

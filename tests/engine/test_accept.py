@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.domain.exchange import CHUNK_SIZE, BadBody, BodyTimeout, Header, RecordedRequest, Request
+from strangler.domain.exchange import CHUNK_SIZE, BadBody, BodyTimeout, ClientGone, Header, RecordedRequest, Request
 from strangler.domain.process import Effect, State
 from strangler.engine.submission import Accepted, Joined, Pass, Refused, Submission
 from strangler.policy.decide import Decision
@@ -671,6 +671,31 @@ async def test_chunks_of_a_body_that_could_not_be_recorded_are_discarded() -> No
     assert isinstance(await world.submit(large()), Refused)
     assert world.store.written
     assert world.store.kept_of() == set()
+
+
+async def test_a_refusal_is_the_same_where_its_chunks_cannot_be_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await a_world(accepting(schema=SCHEMA))
+    monkeypatch.setattr(world.store, "discard_chunks", cannot)
+
+    await refusal(world, large(), "bad-request")
+
+    request = large()
+    pieces = request.body
+
+    class Leaving:
+        async def read(self) -> bytes:
+            if world.store.kept_of():
+                raise ClientGone
+            return await pieces.read()
+
+    request.body = Leaving()
+    world.store.written.clear()
+    with pytest.raises(ClientGone):
+        await world.submit(request)
+
+
+async def cannot(process_id: str, part: str) -> None:
+    raise StoreUnavailable("the disk is full")
 
 
 async def test_chunks_of_a_body_that_came_twice_are_kept_once() -> None:
