@@ -42,7 +42,7 @@ from strangler.store.examining import MemoryExaminer
 from strangler.store.ledger import Ledger, Ledgers, Now
 from strangler.store.listing import listed
 from strangler.store.memory_upkeep import MemoryUpkeep
-from strangler.store.retention import subject
+from strangler.store.retention import CHUNKS_GONE, subject
 
 
 class MemoryStore(MemoryUpkeep):
@@ -66,8 +66,15 @@ class MemoryStore(MemoryUpkeep):
             future.set_exception(StoreUnavailable("the store is closed"))
         else:
             obstacle = self._obstacle(commit)
-            future.set_result(obstacle if obstacle is not None else self._write(commit))
+            if obstacle is None and self._lacks_chunks(commit):
+                future.set_exception(StoreUnavailable(CHUNKS_GONE))
+            else:
+                future.set_result(obstacle if obstacle is not None else self._write(commit))
         return future
+
+    def _lacks_chunks(self, commit: Commit) -> bool:
+        chunks = commit.request.body.chunks if commit.request is not None else 0
+        return bool(chunks) and chunks != sum(part == "request" for part, _ in self._chunks.get(subject(commit), {}))
 
     def _obstacle(self, commit: Commit) -> Stale | KeyTaken | None:
         entry = self._entries.get(subject(commit))

@@ -22,6 +22,9 @@ ORPHAN_AGE = 4 * int(LONGEST_UPLOAD * 1000)
 """Milliseconds after which a chunk of a process that does not exist is swept: no body may take so long to arrive, even
 where the clock was set forward by hours meanwhile."""
 
+CHUNKS_GONE = "chunks of the request are gone: the clock was set forward by a day or more while it arrived"
+"""Why a commit is refused that names them."""
+
 
 def subject(commit: Commit) -> str:
     """The id of the process that a commit is about.

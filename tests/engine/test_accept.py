@@ -673,6 +673,25 @@ async def test_chunks_of_a_body_that_could_not_be_recorded_are_discarded() -> No
     assert world.store.kept_of() == set()
 
 
+async def test_what_arrives_while_the_clock_is_set_forward_by_days_is_refused_rather_than_recorded_by_half() -> None:
+    world = await a_world()
+    request = large()
+    pieces = request.body
+
+    class Jumping:
+        async def read(self) -> bytes:
+            data = await pieces.read()
+            if not data:
+                world.clock.pass_(3 * 24 * 3600)
+                await world.store.sweep(world.clock.now(), 100)
+            return data
+
+    request.body = Jumping()
+    await refusal(world, request, "store-unavailable")
+    assert world.store.kept_of() == set()
+    assert isinstance(await world.submit(large()), Accepted)
+
+
 async def test_a_refusal_is_the_same_where_its_chunks_cannot_be_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
     world = await a_world(accepting(schema=SCHEMA))
     monkeypatch.setattr(world.store, "discard_chunks", cannot)

@@ -516,6 +516,21 @@ async def test_chunks_are_read_back_by_part_and_number(store: Store) -> None:
     assert await store.read_chunk(process.id, "reply-1", 0) == b"other"
 
 
+async def test_a_request_is_not_recorded_where_a_chunk_of_it_is_gone(store: Store) -> None:
+    whole = b"x" * (2 * CHUNK_SIZE + 1)
+    body = Body(len(whole), hashlib.sha256(whole).digest(), None)
+    request = make.request()._replace(body=body)
+    refused, kept = (make.accept(make.draft(body_size=body.size), request=request) for _ in range(2))
+    for number in range(3):
+        await store.write_chunk(after(kept).id, "request", number, whole[number * CHUNK_SIZE :][:CHUNK_SIZE])
+        if number != 1:
+            await store.write_chunk(after(refused).id, "request", number, b"x")
+    verdicts = await asyncio.gather(store.commit(refused), store.commit(kept), return_exceptions=True)
+    assert isinstance(verdicts[0], StoreUnavailable)
+    assert verdicts[1] == Committed()
+    assert await store.process(after(refused).id) is None
+
+
 async def test_a_chunk_that_is_not_there_is_a_key_error(store: Store) -> None:
     with pytest.raises(KeyError):
         await store.read_chunk(make.make_id(), "request", 0)

@@ -67,7 +67,10 @@ def pack_item(item: Written) -> tuple[Any, ...]:
     """Rows to be written, as plain values."""
     numbers = _NUMBERS
     rows = [(numbers[statement], row) for statement, row in item.rows]
-    return rows, item.process_id, item.before, item.exists, item.key, item.touches, item.size, item.delivery
+    return (
+        *(rows, item.process_id, item.before, item.exists, item.key, item.touches, item.size, item.delivery),
+        item.chunks,
+    )
 
 
 def unpack_item(parts: tuple[Any, ...]) -> Written:

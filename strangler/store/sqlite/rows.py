@@ -56,6 +56,7 @@ class Written:
     touches: tuple[object, ...]  # two commits that touch one thing are not written by one statement
     size: int  # bytes that it adds to the log, about
     delivery: tuple[int, int, int] | None = None  # version, position, sequence that one of its deliveries must have
+    chunks: int = 0  # of the request that it names: all of them must be there
 
 
 class _Shape:
@@ -135,7 +136,8 @@ def written(commit: Commit, sealer: Sealer) -> Written:
     if commit.evidence is not None:
         rows.append((sql.EVIDENCE, _evidence_row(process_id, commit.evidence)))
         size += len(commit.evidence.body)
-    return Written(rows, process_id, before, change is None, key, tuple(touches), size, delivery)
+    chunks = commit.request.body.chunks if commit.request is not None else 0
+    return Written(rows, process_id, before, change is None, key, tuple(touches), size, delivery, chunks)
 
 
 def _step_rows(process_id: bytearray, step: DeliveryStep) -> Iterator[tuple[Statement, Row]]:

@@ -259,6 +259,13 @@ DELIVERY_STALE = Statement(
 )
 """The delivery is not at this sequence, or there is none."""
 
+IN_PIECES = Statement(
+    "SELECT v.column1 FROM (VALUES {values}) AS v "
+    "WHERE (SELECT count(*) FROM chunk WHERE process_id = v.column2 AND part = 'request') <> v.column3",
+    ("number", "process_id", "chunks"),
+)
+"""There are not so many chunks of its request."""
+
 TAKEN = Statement(
     "SELECT v.column1, held.scope, held.key, held.fingerprint, held.process_id, held.expires_at "
     "FROM (VALUES {values}) AS v CROSS JOIN idempotency AS held ON held.scope = v.column2 AND held.key = v.column3 "

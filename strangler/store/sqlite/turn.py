@@ -15,6 +15,7 @@ from typing import Any
 from strangler.domain.errors import InternalError, StoreUnavailable
 from strangler.engine.failpoint import reach
 from strangler.ports import Committed, KeyTaken, Stale, Verdict
+from strangler.store.retention import CHUNKS_GONE
 from strangler.store.sqlite import statements as sql
 from strangler.store.sqlite.connection import Connection, is_failing_disk, is_trouble
 from strangler.store.sqlite.health import clear_probe, write_probe
@@ -153,7 +154,7 @@ class _Wave:
         obstacles = self._obstacles() if self._commits else {}
         gathered: dict[Statement, list[Row]] = {}
         for number, commit in self._commits:
-            verdict = obstacles.get(number)
+            verdict: Verdict | Failure | None = obstacles.get(number)
             if verdict is None:
                 for statement, row in commit.rows:
                     gathered.setdefault(statement, []).append(row)
@@ -175,11 +176,12 @@ class _Wave:
             found += self._connection.rows(text, list(chain.from_iterable(rows[start:end])))
         return found
 
-    def _obstacles(self) -> dict[int, Verdict]:
+    def _obstacles(self) -> dict[int, Verdict | Failure]:
         stale: list[Row] = []
         absent: list[Row] = []
         keyed: list[Row] = []
         delivered: list[Row] = []
+        in_chunks: list[Row] = []
         for number, commit in self._commits:
             if commit.exists:
                 absent.append((number, commit.process_id))
@@ -191,7 +193,11 @@ class _Wave:
                 keyed.append((number, *commit.key))
             if commit.delivery is not None:
                 delivered.append((number, commit.process_id, *commit.delivery))
-        obstacles: dict[int, Verdict] = {}
+            if commit.chunks:
+                in_chunks.append((number, commit.process_id, commit.chunks))
+        obstacles: dict[int, Verdict | Failure] = {}
+        for (number,) in self._ask(sql.IN_PIECES, in_chunks):
+            obstacles[number] = Failure(StoreUnavailable(CHUNKS_GONE))
         for number, *held in self._ask(sql.TAKEN, keyed):
             obstacles[number] = KeyTaken(key_of(held))
         in_the_way = ((sql.STALE, stale), (sql.ABSENT, absent), (sql.DELIVERY_STALE, delivered))
