@@ -139,6 +139,7 @@ class _Supervisor:
         now = time.monotonic()
         if not self._store.pid and now >= self._store.start_at and not (self._draining and not self._workers_alive()):
             living = [worker.owner for worker in self._workers if worker.pid] if self._store_began else None
+            self._make_way_inside()
             self._fork(self._store, partial(self._store_work, living))
             if self._draining:
                 self._tell_store(do="drain")
@@ -155,6 +156,12 @@ class _Supervisor:
             if not worker.pid and now >= worker.start_at:
                 worker.owner = str(uuid.uuid4())
                 self._fork(worker, partial(self._worker_work, worker.owner))
+
+    def _make_way_inside(self) -> None:
+        """Have workers find the next store process, also where somebody has cleaned up what is temporary."""
+        if not os.path.exists(self._given.socket):
+            self._given.folder.mkdir(mode=0o700, exist_ok=True)
+            self._inside = listeners.bind_path(self._given.socket)
 
     def _store_work(self, living: Sequence[str] | None, line: Line) -> int:
         async def work(telemetry: Any) -> None:

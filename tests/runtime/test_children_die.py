@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import aiohttp
@@ -108,6 +110,26 @@ async def test_without_a_store_process_nothing_new_is_taken_and_what_is_under_wa
     assert crew.markers() == {"a": 1, "b": 1, "c": 1}
     assert await crew.server.stop() == 0
     assert crew.server.fsck().returncode == 0
+
+
+async def test_a_store_process_is_found_again_after_the_folder_of_its_socket_was_cleaned_up(
+    crew: Crew, tmp_path: Path
+) -> None:
+    await crew.begin(TMPDIR=str(tmp_path))
+    first, _ = await crew.clients()
+    (folder,) = tmp_path.glob("strangler-*")
+    shutil.rmtree(folder)
+    assert (await first.submit("/claims", "a")).status == 202
+    gone = crew.store
+    os.kill(gone, signal.SIGKILL)
+    await eventually(lambda: crew.store != gone)
+    first, second = await crew.clients()
+    for client, marker in ((first, "b"), (second, "c")):
+        assert (await client.submit("/claims", marker)).status == 202
+    await crew.all_in(first, ["completed"] * 3)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert await crew.server.stop() == 0
+    assert not folder.exists()
 
 
 async def test_calls_under_way_outlive_a_store_process_and_slots_stay_lent(crew: Crew) -> None:
