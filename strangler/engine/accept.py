@@ -9,7 +9,7 @@ from functools import partial
 
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import CHUNK_SIZE, BadBody, Body, BodyTimeout, RecordedRequest
-from strangler.domain.idempotency import Judgement, KeyRecord, KeySyntaxError, judge
+from strangler.domain.idempotency import KeySyntaxError
 from strangler.domain.process import Process
 from strangler.domain.steps import Accept
 from strangler.engine.admission import Admission
@@ -26,7 +26,7 @@ from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.referencing import found_in_request
 from strangler.engine.refusals import Refusals, Stop, TooLong
-from strangler.engine.submission import Acceptance, Accepted, Joined, Pass, Refused, Submission, draft_of
+from strangler.engine.submission import Acceptance, Accepted, Joined, Pass, Refused, Submission, draft_of, verdict_on
 from strangler.engine.subscribing import named_url, subscribed
 from strangler.engine.translating import Ready, prepared
 from strangler.engine.uninterrupted import uninterrupted
@@ -35,7 +35,7 @@ from strangler.policy.model import Rate, Route
 from strangler.policy.receivers import CallbackNotAllowed, CallbackPolicy, Receiver
 from strangler.policy.translate import Interpreter, Unreadable, Untranslatable
 from strangler.policy.trust import TrustedNetworks
-from strangler.ports import Committed, KeyTaken, Limiter, Verdict
+from strangler.ports import Committed, Full, KeyTaken, Limiter, Verdict
 
 Tell = Callable[[Acceptance | Callable[[], Awaitable[Acceptance]]], None]
 """Is told what became of a submission, or who finds that out."""
@@ -156,12 +156,14 @@ class Acceptor:
         Raises:
             Exception: ``error``, where it is a defect.
         """
-        if not isinstance(error, StoreUnavailable):
+        if not isinstance(error, StoreUnavailable | Stop):
             raise error
         try:
             known = await self._judged(key) if key is not None else None
-        except StoreUnavailable:
-            known = None
+        except StoreUnavailable as unread:
+            known, error = None, unread
+        if isinstance(error, Stop):
+            return known or error.verdict
         return known or self._capacity.without_store(submission, str(error), None)
 
     async def known(self, submission: Submission, read: Sequence[bytes] = ()) -> Acceptance:
@@ -325,23 +327,29 @@ class Acceptor:
         beginning = self._beginning(submission.route, accepted, kept, key, ready)
         try:
             verdict = await uninterrupted(beginning.submit(), beginning.on_disk, beginning.given_back)
-        except StoreUnavailable:
+            acceptance = self._acceptance(beginning, key, verdict)
+        except (StoreUnavailable, Stop):
             await self._discard(kept.body, accepted.draft.id)
             if key is not None and (known := await self._judged(key)) is not None:
                 return known  # nothing had to be recorded for it
             raise
-        acceptance = self._acceptance(beginning, key, verdict)
         if not isinstance(acceptance, Accepted):
             await self._discard(kept.body, accepted.draft.id)
         return acceptance
 
     def _acceptance(self, beginning: Beginning, key: Key | None, verdict: Verdict) -> Acceptance:
-        """What the verdict of the store comes to."""
+        """What the verdict of the store comes to.
+
+        Raises:
+            Stop: there is no room for it; its key, if it has one, may be known all the same.
+        """
         if isinstance(verdict, Committed):
             return Accepted(beginning.process)
+        if isinstance(verdict, Full):
+            raise Stop(self._capacity.full(beginning.route))
         assert isinstance(verdict, KeyTaken)
         assert key is not None
-        return _verdict(verdict.record, key, self._means.clock.now()) or Joined(verdict.record.process_id)
+        return verdict_on(verdict.record, key, self._means.clock.now()) or Joined(verdict.record.process_id)
 
     def _beginning(
         self, route: Route, accepted: Accept, kept: RecordedRequest, key: Key | None, ready: Ready | None
@@ -351,7 +359,7 @@ class Acceptor:
 
     async def _judged(self, key: Key) -> Acceptance | None:
         record = await self._means.store.key(key.scope, key.lookup)
-        return _verdict(record, key, self._means.clock.now()) if record is not None else None
+        return verdict_on(record, key, self._means.clock.now()) if record is not None else None
 
     async def _discard(self, body: Body, process_id: str) -> None:
         if body.chunks:
@@ -384,13 +392,3 @@ def _may_pass(submission: Submission) -> bool:
     accept = submission.route.accept
     over = accept.over_max_body == "passthrough" or accept.enforce == "report"
     return passes_without_store(submission) or (over and submission.request.content_length is None)
-
-
-def _verdict(record: KeyRecord, key: Key, now: int) -> Acceptance | None:
-    match judge(record, key.fingerprint, now):
-        case Judgement.FRESH:
-            return None
-        case Judgement.REPLAY:
-            return Joined(record.process_id)
-        case Judgement.MISMATCH:
-            return Refused("idempotency-key-reused", "the key was used for another request; take a new one")

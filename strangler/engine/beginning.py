@@ -16,7 +16,7 @@ from strangler.engine.means import Means
 from strangler.engine.notify import Notifier
 from strangler.engine.translating import Ready, evidence_of_sent
 from strangler.policy.model import Route
-from strangler.ports import Commit, Committed, Verdict
+from strangler.ports import Commit, Committed, QueueLimit, Verdict
 
 
 class Beginning:
@@ -40,6 +40,7 @@ class Beginning:
         key: Key | None = None,
         ready: Ready | None = None,
     ) -> None:
+        self.route = route
         self._store = means.store
         self._executor = executor
         self._notifier = notifier
@@ -50,7 +51,7 @@ class Beginning:
         draft = accepted.draft
         now = draft.created_at
         change = apply(None, accepted, now)
-        sent = None
+        sent = within = None
         self._reserved = executor.reserve(route)
         if self._reserved is not None:
             change = change.then(Claim(means.lease.owner), now)
@@ -59,10 +60,11 @@ class Beginning:
                 sent = evidence_of_sent(self._attempt, kept, ready.request, now)
         else:
             lane.expect(1, kept.body.size)
+            within = QueueLimit(route.call.queue, route.accept.queue_bytes)
         record = KeyRecord(key.scope, key.lookup, key.fingerprint, draft.id) if key is not None else None
         self._change = change
         self.process = change.process
-        self._commit = Commit(change, request=kept, key=record, attempt=self._attempt, evidence=sent)
+        self._commit = Commit(change, request=kept, key=record, attempt=self._attempt, evidence=sent, within=within)
 
     def submit(self) -> Awaitable[Verdict]:
         """Have it committed."""

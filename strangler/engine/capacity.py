@@ -8,7 +8,7 @@ from strangler.engine.execute import Executor
 from strangler.engine.lanes import Lanes
 from strangler.engine.means import Means
 from strangler.engine.submission import Acceptance, Pass, Refused, Submission
-from strangler.policy.model import Mode
+from strangler.policy.model import Mode, Route
 
 
 class Capacity:
@@ -48,6 +48,10 @@ class Capacity:
         if waiting_bytes + size > route.accept.queue_bytes:
             return Refused("overloaded", f"{waiting_bytes} bytes wait for the upstream", lane.retry_after(route.call))
         return None
+
+    def full(self, route: Route) -> Refused:
+        """Of those who came at once, also to other workers, others were first."""
+        return Refused("overloaded", "the queue is full", self._lanes.of(route.name).retry_after(route.call))
 
     def without_store(self, submission: Submission, reason: str, pieces: Sequence[bytes] | None) -> Acceptance:
         """What becomes of a request while the store cannot record it."""

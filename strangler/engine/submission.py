@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from strangler.domain.exchange import Body, Request
+from strangler.domain.idempotency import Judgement, KeyRecord, judge
 from strangler.domain.process import Process
 from strangler.engine.authorize import Barred
 from strangler.engine.content import Violation
@@ -107,6 +108,17 @@ def draft_of(
         kept.deliveries,
         had_credentials,
     )
+
+
+def verdict_on(record: KeyRecord, key: Key, now: int) -> Joined | Refused | None:
+    """What becomes of a request under a key that is on record; None: its key is free again."""
+    match judge(record, key.fingerprint, now):
+        case Judgement.FRESH:
+            return None
+        case Judgement.REPLAY:
+            return Joined(record.process_id)
+        case Judgement.MISMATCH:
+            return Refused("idempotency-key-reused", "the key was used for another request; take a new one")
 
 
 _NO_KEY = (None, None, None, None, 0)

@@ -42,6 +42,13 @@ class Evidence(NamedTuple):
     body: bytes  # its first `CHUNK_SIZE` bytes
 
 
+class QueueLimit(NamedTuple):
+    """How much of one route may wait to be sent."""
+
+    processes: int
+    bytes: int  # of their request bodies
+
+
 class Commit(NamedTuple):
     """All that becomes durable together, or not at all."""
 
@@ -55,6 +62,7 @@ class Commit(NamedTuple):
     opens: OpenException | None = None
     closes: Closing | None = None  # the exceptions of `SETTLED_WITH_PROCESS` that are open
     delivery: DeliveryStep | None = None  # what became of one of its deliveries; new ones are in the change
+    within: QueueLimit | None = None  # with the acceptance of what is going to wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,12 @@ class KeyTaken(NamedTuple):
     record: KeyRecord
 
 
-Verdict = Committed | Stale | KeyTaken
+@dataclass(frozen=True, slots=True)
+class Full:
+    """No more of its route may wait; nothing was written. A key that it would have claimed was not looked at."""
+
+
+Verdict = Committed | Stale | KeyTaken | Full
 
 
 class ListQuery(NamedTuple):
@@ -115,7 +128,10 @@ class ProcessStore(Protocol):
     """
 
     def commit(self, commit: Commit) -> Awaitable[Verdict]:
-        """Write all of it in one transaction. Compare-and-set on sequence and fence of ``change.before``."""
+        """Write all of it in one transaction. Compare-and-set on sequence and fence of ``change.before``.
+
+        A store that several workers write into holds to ``within``. Where there is one, who asks has counted.
+        """
         ...
 
     async def process(self, process_id: str) -> Process | Tombstone | None:

@@ -19,7 +19,7 @@ from strangler.engine.wakes import LONGEST
 from strangler.operations.telemetry import Telemetry
 from strangler.operations.totals import Snapshot, Totals
 from strangler.policy.standing import ModeOrder
-from strangler.ports import Clock, Lease
+from strangler.ports import Clock, Lease, QueueLimit
 from strangler.runtime.following import Following
 from strangler.runtime.gates import Counter, gate_message, gates_message, orders_message
 from strangler.runtime.intake import Intake
@@ -100,6 +100,19 @@ class Hub(Host):
             self._lapse(lease.owner)
         self._until[lease.owner] = lease.until
         return now
+
+    def let_in(self, told: Told, within: QueueLimit) -> bool:
+        """See `Host.let_in`."""
+        lane = self.lanes.of(told.route)
+        there = lane.waiting + lane.coming < within.processes
+        if there and lane.waiting_bytes + lane.coming_bytes + told.body_size <= within.bytes:
+            lane.expect(1, told.body_size)
+            return True
+        return False
+
+    def came(self, told: Told) -> None:
+        """See `Host.came`."""
+        self.lanes.of(told.route).expect(-1, told.body_size)
 
     def committed(self, guest: Guest, told: Told) -> None:
         """See `Host.committed`."""

@@ -15,6 +15,7 @@ from strangler.domain.process import Effect, State
 from strangler.engine.submission import Accepted, Joined, Pass, Refused, Submission
 from strangler.policy.decide import Decision
 from strangler.policy.model import AcceptPolicy, IdempotencyPolicy, Mode
+from strangler.ports import Commit, Full, QueueLimit, Verdict
 from tests.engine.world import ASYNC, COMPAT, NOON, Gate, Reply, World, a_request, a_route
 
 SCHEMA = {
@@ -182,6 +183,26 @@ async def test_a_full_queue_is_refused_with_a_time_to_come_back() -> None:
     assert verdict.name == "overloaded"
     assert verdict.retry_after is not None
     assert verdict.retry_after >= 1
+
+
+async def test_where_others_were_first_to_fill_the_queue_it_is_refused_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other workers, at the same moment; only who sees the commits of all can tell."""
+    world = await a_world(concurrency=1, queue=7)
+    first = await world.accepted(keyed(b"k-1"))  # type: ignore[arg-type]
+    asked: list[QueueLimit | None] = []
+
+    async def full(commit: Commit) -> Verdict:
+        asked.append(commit.within)
+        return Full()
+
+    monkeypatch.setattr(world.store, "commit", full)
+    verdict = await world.submit(large(b"k-2"))
+    assert isinstance(verdict, Refused)
+    assert (verdict.name, verdict.retry_after) == ("overloaded", 1)
+    assert await world.submit(keyed(b"k-1")) == Joined(first.id)  # type: ignore[arg-type]
+    assert asked[0] == QueueLimit(7, world.route.accept.queue_bytes)
+    assert world.store.kept_of() == set()
+    assert world.lanes.of("submit-claim").coming == 0
 
 
 async def test_bodies_that_wait_are_bounded_in_bytes() -> None:

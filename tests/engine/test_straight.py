@@ -26,6 +26,7 @@ from strangler.policy.model import (
 from strangler.policy.receivers import CallbackPolicy
 from strangler.policy.references import References
 from strangler.policy.translate import Interpreter
+from strangler.ports import Commit, Full, Verdict
 from strangler.store.ledger import Ledger
 from tests.engine.world import ASYNC, Gate, World, a_request, a_route
 
@@ -95,6 +96,24 @@ async def test_a_key_that_is_known_is_joined_and_another_request_under_it_refuse
     assert isinstance(other, Refused)
     assert other.name == "idempotency-key-reused"
     assert len(ledgers(world)) == 1
+
+
+async def test_where_others_were_first_to_fill_the_queue_it_is_refused_unless_it_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await a_world(concurrency=1)
+    first = await begun(world, a_request(b"one", headers=[KEY]), b"one")
+    assert isinstance(first, Accepted)
+
+    async def full(commit: Commit) -> Verdict:
+        return Full()
+
+    monkeypatch.setattr(world.store, "commit", full)
+    refused = await begun(world, a_request(b"two"), b"two")
+    assert isinstance(refused, Refused)
+    assert (refused.name, refused.retry_after) == ("overloaded", 1)
+    assert await begun(world, a_request(b"one", headers=[KEY]), b"one") == Joined(first.process.id)
+    assert world.lanes.of("submit-claim").coming == 0
 
 
 def required() -> AcceptPolicy:

@@ -17,11 +17,11 @@ from strangler.engine.wakes import LONGEST
 from strangler.operations.logs import Logs
 from strangler.operations.telemetry import Telemetry
 from strangler.operations.totals import Snapshot
-from strangler.ports import Lease
+from strangler.ports import Commit, KeyTaken, Lease, QueueLimit
 from strangler.runtime.hub import Hub
 from strangler.store.remote.frames import Frames, frame
 from strangler.store.remote.host import Guest
-from strangler.store.remote.messages import Told, pack_item, told_of
+from strangler.store.remote.messages import Told, pack_item, told_of, unpack_verdict
 from strangler.store.sealing import AesGcmSealer
 from strangler.store.sqlite.library import choose_library
 from strangler.store.sqlite.rows import written
@@ -324,7 +324,31 @@ async def test_who_commits_hears_of_it_whatever_a_defect_makes_of_the_telling(
 
     worker, commit = Ear(hub, "a"), make.accept()
     monkeypatch.setattr(hub._telemetry, "moved", broken)
-    worker._commit(7, pack_item(written(commit, AesGcmSealer(b"k" * 32))), accepted())
+    worker._commit(7, pack_item(written(commit, AesGcmSealer(b"k" * 32))), accepted(), None)
     await eventually(lambda: worker.all("done") == [("done", 7, None)])
     assert await hub.store.process(make.after(commit).id) is not None
     assert hub._telemetry.counts.defects == {"notify": 1}
+
+
+async def test_no_more_wait_than_may_whoever_is_asked_at_the_same_time(hub: Hub) -> None:
+    def commit(worker: Ear, number: int, one: Commit, within: QueueLimit) -> None:
+        assert one.change is not None
+        worker._commit(number, pack_item(written(one, AesGcmSealer(b"k" * 32))), told_of(one.change), tuple(within))
+
+    first, second = Ear(hub, "a"), Ear(hub, "b")
+    held = make.accept(make.keyed("held"))
+    commit(first, 1, held, QueueLimit(9, 99))
+    await eventually(lambda: first.all("done") == [("done", 1, None)])
+    for number, worker in enumerate((first, second, first, second), 2):
+        commit(worker, number, make.accept(), QueueLimit(3, 99))
+    assert first.all("done") == [("done", 1, None), ("done", 4, True)], "told at once"
+    await eventually(lambda: len(first.all("done") + second.all("done")) == 5)
+    assert second.all("done") == [("done", 5, True), ("done", 3, None)]
+    size = make.after(held).body_size
+    commit(first, 6, make.accept(), QueueLimit(9, 4 * size - 1))
+    assert first.all("done")[-1] == ("done", 6, True)
+    commit(first, 7, make.accept(make.keyed("held")), QueueLimit(9, 4 * size))
+    await eventually(lambda: first.all("done")[-1][1] == 7)
+    assert unpack_verdict(first.all("done")[-1][2]) == KeyTaken(make.key_of(make.after(held)))
+    commit(first, 8, make.accept(), QueueLimit(9, 4 * size))
+    await eventually(lambda: first.all("done")[-1] == ("done", 8, None)), "what was not written took no place"

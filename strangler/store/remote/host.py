@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, cast
 
 from strangler.domain.errors import StoreUnavailable
-from strangler.ports import Committed, Lease, Verdict
+from strangler.ports import Committed, Full, Lease, QueueLimit, Verdict
 from strangler.store.remote.frames import Frames, Message, frame
 from strangler.store.remote.messages import Told, pack_verdict, unpack_item
 from strangler.store.sqlite.store import SqliteStore
@@ -65,18 +65,24 @@ class Guest(asyncio.Protocol):
         """It asks, or says, something."""
         for message in self._frames.feed(data):
             match message:
-                case ("commit", number, item, told):
-                    self._commit(number, item, Told._make(told) if told is not None else None)
+                case ("commit", number, item, told, within):
+                    self._commit(number, item, Told._make(told) if told is not None else None, within)
                 case ("call", number, name, values):
                     self._call(number, self._host.calls[name], values)
                 case _:
                     self._host.heard(self, message)
 
-    def _commit(self, number: int, item: Any, told: Told | None) -> None:
+    def _commit(self, number: int, item: Any, told: Told | None, within: tuple[int, int] | None) -> None:
+        coming = told if within is not None else None
+        if coming is not None and within is not None and not self._host.let_in(coming, QueueLimit._make(within)):
+            self.tell("done", number, pack_verdict(Full()))
+            return
         future = self._host.store.submit(unpack_item(item))
-        future.add_done_callback(partial(self._committed, number, told))
+        future.add_done_callback(partial(self._committed, number, told, coming))
 
-    def _committed(self, number: int, told: Told | None, future: asyncio.Future[Verdict]) -> None:
+    def _committed(self, number: int, told: Told | None, coming: Told | None, future: asyncio.Future[Verdict]) -> None:
+        if coming is not None:
+            self._host.came(coming)
         error = future.exception()
         if error is not None:
             self._failed(number, error)
@@ -133,6 +139,13 @@ class Host:
         """A worker renews its lease; see `Upkeep.renew`."""
         await self.store.renew(lease)
         return None
+
+    def let_in(self, told: Told, within: QueueLimit) -> bool:
+        """Whether one process more may wait; if so, `came` says when its commit has come to something."""
+        return True
+
+    def came(self, told: Told) -> None:
+        """What was let in is on disk and waits, or it never will."""
 
     def committed(self, guest: Guest, told: Told) -> None:
         """A change of a worker is on disk."""

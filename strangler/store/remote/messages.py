@@ -8,7 +8,7 @@ from strangler.domain.delivery import Delivery, alone
 from strangler.domain.process import Process, PublicState
 from strangler.domain.transitions import Change
 from strangler.engine.notify import latency
-from strangler.ports import Committed, KeyTaken, Stale, Verdict
+from strangler.ports import Committed, Full, KeyTaken, Stale, Verdict
 from strangler.store.ids import id_bytes
 from strangler.store.sqlite import statements as sql
 from strangler.store.sqlite.rows import Written, key_of
@@ -93,6 +93,8 @@ def pack_verdict(verdict: Verdict) -> Any:
             return None
         case Stale():
             return False
+        case Full():
+            return True
         case KeyTaken(record):
             return (record.scope, record.key, record.fingerprint, id_bytes(record.process_id), record.expires_at)
 
@@ -101,6 +103,8 @@ def unpack_verdict(value: Any) -> Verdict:
     """The verdict that was packed."""
     if value is None:
         return Committed()
+    if value is True:
+        return Full()
     return Stale() if value is False else KeyTaken(key_of(value))
 
 

@@ -58,7 +58,8 @@ class RemoteStore(SqliteReader):
         item = written(commit, self._sealer)
         change = commit.change
         told = tuple(told_of(change)) if change is not None else None
-        return self.link.ask("commit", pack_item(item), told, settle=partial(self._judged, change))
+        within = tuple(commit.within) if commit.within is not None else None
+        return self.link.ask("commit", pack_item(item), told, within, settle=partial(self._judged, change))
 
     def _judged(self, change: Change | None, value: Any, again: bool) -> Verdict:
         """The verdict on a commit. One that was sent again stands in its own way, if it was written the first time."""
