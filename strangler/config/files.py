@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +28,7 @@ def stamp(path: str) -> Stamp | None:
     """The stamp of a file; a link is followed, so that a link that is turned to another file shows as well."""
     try:
         found = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # a path cannot hold everything that a text can
         return None
     return Stamp(found.st_mtime_ns, found.st_size, found.st_ino)
 
@@ -77,6 +78,8 @@ class Reading:
         self.stamps[path] = stamp(path)
         data = self._kept.get(path)
         if data is None:
+            if "\0" in path:
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
             with open(path, "rb") as file:
                 data = file.read(most + 1)
         if not secret:
@@ -87,7 +90,7 @@ class Reading:
     def look(self, path: str) -> Stamp | None:
         """Note a file that others are going to read; None: it cannot be read."""
         self.stamps[path] = found = stamp(path)
-        return found if os.access(path, os.R_OK) else None
+        return found if found is not None and os.access(path, os.R_OK) else None
 
 
 def why(error: OSError) -> str:

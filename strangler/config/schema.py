@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
@@ -201,27 +201,51 @@ def _settled(node: Node, schemas: list[Schema]) -> Node:
         return replace(node, value=[_settled(c, _below(schemas, i)) for i, c in enumerate(node.value)])
     if not node.inserted or not isinstance(node.value, str):
         return node
-    own: list[Any] = [node.value, typed(node.value)]
-    made_up: list[Any] = []
-    if node.unresolved:
-        own.append("/" + node.value)  # a path stays one that no other is
-        made_up.extend(_stand_ins(schemas))
-    for values, guessed in ((own, False), (made_up, True)):
-        for value in values:
-            if any(_validator().evolve(schema=schema).is_valid(value) for schema in schemas):
-                return replace(node, value=value, made_up=guessed)
+    for value in (node.value, typed(node.value)):
+        if _fits(value, schemas):
+            return replace(node, value=value)
+    if not node.unresolved:
+        return node
+    for value in _stand_ins(schemas, node.value):
+        if _fits(value, schemas):
+            return _holding(replace(node, made_up=value != "/" + node.value), value)
     return node
 
 
-def _stand_ins(schemas: list[Schema]) -> Iterator[Any]:
+def _fits(value: Any, schemas: Iterable[Schema]) -> bool:
+    return any(_validator().evolve(schema=schema).is_valid(value) for schema in schemas)
+
+
+def _holding(node: Node, value: Any) -> Node:
+    """The same with a plain value in it, each part of which stands where it does."""
+    if isinstance(value, Mapping):
+        return replace(node, value={key: _holding(node, part) for key, part in value.items()})
+    if isinstance(value, list):
+        return replace(node, value=[_holding(node, part) for part in value])
+    return replace(node, value=value)
+
+
+def _stand_ins(schemas: Iterable[Schema], text: str) -> Iterator[Any]:
+    """Values that may do in the place of a text that is not known."""
     for schema in schemas:
         whole = resolved(schema)
+        yield "/" + text  # a path stays one that no other is
         yield from whole.get("examples", ())
         if "default" in whole:
             yield whole["default"]
         yield from whole.get("enum", ())
         yield from (whole.get("minimum", 1), True)
-        yield from _stand_ins(whole.get("anyOf", []))
+        yield from _stand_ins(whole.get("anyOf", []), text)
+        if "items" in whole:
+            yield from ([item] for item in _stand_ins([whole["items"]], text))
+        if "properties" in whole:
+            below = {key: whole["properties"][key] for key in whole.get("required", ())}
+            yield {key: _first(part, text) for key, part in below.items()}
+
+
+def _first(schema: Schema, text: str) -> Any:
+    """The first value that does."""
+    return next((value for value in (text, *_stand_ins([schema], text)) if _fits(value, [schema])), None)
 
 
 def _below(schemas: list[Schema], step: str | int) -> list[Schema]:
