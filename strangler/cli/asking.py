@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 from urllib.parse import quote, urlencode, urlsplit
 
 from strangler.config.scalars import is_text
@@ -249,6 +249,14 @@ def _connection(place: Place) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(place.host, place.port, timeout=_TIMEOUT)
 
 
+def _is_host(name: str | None) -> TypeGuard[str]:
+    """Whether a name, or an address, can be one of a host."""
+    try:
+        return bool(name and name.encode("idna") and name.isprintable() and " " not in name)
+    except UnicodeError:
+        return False
+
+
 def parse_place(text: str) -> Place:
     """Where operations listen, from what a flag says.
 
@@ -262,7 +270,7 @@ def parse_place(text: str) -> Place:
         port = parts.port
     except ValueError:
         parts, port = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+    if parts.scheme not in ("http", "https") or not _is_host(parts.hostname) or parts.path.strip("/") or parts.query:
         raise OperatorError(f"--ops: expected http://host:port, host:port or unix:/path, found {text!r}")
     host = _LOOPBACK.get(parts.hostname, parts.hostname)
     usual = 443 if parts.scheme == "https" else 9901

@@ -40,6 +40,8 @@ def blaming(address: Address, flag: str) -> Iterator[None]:
         yield
     except socket.gaierror as error:
         raise OperatorError(f"cannot listen on {address} ({flag}): {error.strerror}") from error
+    except UnicodeError:
+        raise OperatorError(f"cannot listen on {address} ({flag}): it is no name of a host") from None
     except OSError as error:
         # The text of asyncio would name the address once more.
         reason = os.strerror(error.errno) if error.errno else error

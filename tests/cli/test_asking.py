@@ -33,7 +33,7 @@ def test_a_place_is_told_as_it_is_given() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["", "ftp://x", "http://", "http://x/path", "x:y", "http://x?y"])
+@pytest.mark.parametrize("text", ["", "ftp://x", "http://", "http://x/path", "x:y", "http://x?y", "a..b:80", "a b:80"])
 def test_what_is_no_place_is_refused(text: str) -> None:
     with pytest.raises(OperatorError, match="--ops: expected"):
         parse_place(text)

@@ -63,6 +63,11 @@ def test_a_path_that_cannot_be_listened_on_is_named(path: str) -> None:
         bind([Address("", path=path)])
 
 
+def test_what_is_no_name_of_a_host_is_told() -> None:
+    with pytest.raises(OperatorError, match=r"cannot listen on a\.\.b:80 \(--listen\): it is no name of a host"):
+        bind([Address("a..b", 80)])
+
+
 def named(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[int, tuple[object, ...]]) -> None:
     """Have a name stand for these addresses."""
     found = [(family, socket.SOCK_STREAM, 0, "", address) for family, address in addresses]
