@@ -158,6 +158,51 @@ def test_a_row_that_cannot_be_read_is_found(url: str, processes: Processes) -> N
     assert wrong.startswith("its rows cannot be read")
 
 
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        ("event SET content = {} WHERE sequence = 2 AND process_id", "event 2 does not continue the hash chain"),
+        ("process SET correlation_id = {} WHERE id", "its row is not what its history tells, in correlation_id"),
+        ("process SET promise = {} WHERE id", "its promise"),
+        ("outbox SET payload = {} WHERE aggregateid", "outbox"),
+        ("request SET method = {} WHERE process_id", "its request is \N{REPLACEMENT CHARACTER}"),
+    ],
+)
+async def test_what_is_no_text_any_more_is_found(
+    url: str, processes: Processes, clock: FakeClock, change: str, wrong: str
+) -> None:
+    process = processes["finished"]
+    tamper(url, f"UPDATE {change.format('CAST(? AS TEXT)')} = ?", b"\xff{", id_bytes(process.id))
+    told = findings(url)
+    assert {finding.process_id for finding in told} == {process.id}
+    assert any(wrong in finding.wrong for finding in told), told
+    store = open_store(url, AesGcmSealer(b"k" * 32), clock)
+    examiner = store.examiner()
+    try:
+        assert told == [*await examiner.examine_one(process.id)]
+    finally:
+        await examiner.close()
+        await store.close()
+
+
+@pytest.mark.parametrize("column", ["scope", "key"])
+async def test_keys_that_are_no_text_are_gone_through_once(
+    url: str, processes: Processes, column: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strangler.store.sqlite.ledgers._KEYS", 1)
+    stranger = make.make_id()
+    for name in (b"\x01", b"\xff\xfe", b"\xffz"):
+        values = {"scope": b"\xff", "key": b"\xff", column: name}
+        tamper(
+            url,
+            "INSERT INTO idempotency (scope, key, fingerprint, process_id) "
+            "VALUES (CAST(? AS TEXT), CAST(? AS TEXT), x'00', ?)",
+            *(values["scope"], values["key"], id_bytes(stranger)),
+        )
+    with open_ledgers(url) as ledgers:
+        assert list(ledgers.strays(lambda: NOON)) == [("idempotency", stranger)] * 3
+
+
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_an_event_that_was_edited_is_found(url: str, processes: Processes, number: int) -> None:
     process = processes["finished"]

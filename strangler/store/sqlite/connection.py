@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,15 @@ class Connection:
         """Run a statement that yields no rows; how many rows it changed."""
         self._cursor.execute(sql, parameters)
         return int(self._cursor.rowcount)
+
+    @contextmanager
+    def texts(self, made: Callable[[bytes], Any]) -> Iterator[None]:
+        """Inside, a text is what ``made`` makes of its octets; else one that is no UTF-8 is an error."""
+        self.raw.text_factory = made
+        try:
+            yield
+        finally:
+            self.raw.text_factory = str
 
     def close(self) -> None:
         """Close it; a statement that still runs is given up."""

@@ -130,8 +130,8 @@ class Examination:
             case str(low):
                 return self._processes(bytes.fromhex(low), bodies)
             case (scope, key):
-                found = stepping.keys(self._connection, (scope, key), _KEYS, latest)
-                after = None if found.upto is None else json.dumps(found.upto)
+                found = stepping.keys(self._connection, (bytes.fromhex(scope), bytes.fromhex(key)), _KEYS, latest)
+                after = None if found.upto is None else json.dumps([part.hex() for part in found.upto])
                 return Examined(0, [stray(*place) for place in found.strays], after)
         raise ValueError(mark)
 

@@ -51,7 +51,7 @@ class SqliteLedgers:
         """See `Ledgers.strays`."""
         with guarded(self._connection):
             yield from stepping.strays(self._connection, FIRST, LAST)
-        above: tuple[str, str] | None = ("", "")
+        above: tuple[bytes, bytes] | None = (b"", b"")
         while above is not None:
             keys = stepping.keys(self._connection, above, _KEYS, now)
             yield from keys.strays

@@ -95,7 +95,18 @@ _PROMISES = "SELECT name, text FROM archive WHERE kind = 'promise' AND name IN (
 
 
 def read(connection: Connection, low: bytes, high: bytes, limit: int, *, bodies: bool = True) -> Step:
-    """The first ``limit`` processes of a range. Without ``bodies``, all is left out that only people want to see."""
+    """The first ``limit`` processes of a range. Without ``bodies``, all is left out that only people want to see.
+
+    What of a text is no UTF-8 any more comes as U+FFFD, which its digest, or its history, is not about.
+    """
+    try:
+        return _read(connection, low, high, limit, bodies)
+    except connection.library.dbapi.OperationalError:
+        with connection.texts(partial(str, encoding="utf-8", errors="replace")):  # takes longer, for all of the range
+            return _read(connection, low, high, limit, bodies)
+
+
+def _read(connection: Connection, low: bytes, high: bytes, limit: int, bodies: bool) -> Step:
     with snapshot(connection):
         found = connection.rows(_PROCESS, (bytearray(low), bytearray(high), limit))
         upto = bytes(found[-1][0]) if len(found) == limit else high
@@ -127,7 +138,7 @@ _CHUNK = "SELECT data FROM chunk WHERE process_id = ? AND part = ? AND number = 
 _STRAY_KEYS = (
     "SELECT scope, key, expires_at, "
     "CASE WHEN NOT EXISTS (SELECT 1 FROM process WHERE process.id = process_id) THEN process_id END "
-    "FROM idempotency WHERE (scope, key) > (?, ?) ORDER BY scope, key LIMIT ?"
+    "FROM idempotency WHERE (scope, key) > (CAST(? AS TEXT), CAST(? AS TEXT)) ORDER BY scope, key LIMIT ?"
 )
 
 
@@ -143,12 +154,12 @@ class Keys(NamedTuple):
     """A part of the idempotency keys, in the order of scope and key."""
 
     strays: list[tuple[str, str]]  # those that have not lapsed, and whose process does not exist
-    upto: tuple[str, str] | None  # None: these were the last ones
+    upto: tuple[bytes, bytes] | None  # as octets, whatever they are; None: these were the last ones
 
 
-def keys(connection: Connection, above: tuple[str, str], limit: int, now: Now) -> Keys:
+def keys(connection: Connection, above: tuple[bytes, bytes], limit: int, now: Now) -> Keys:
     """The first ``limit`` keys behind one; ``now`` is asked once they are read."""
-    with guarded(connection):
+    with guarded(connection), connection.texts(bytes):
         found = connection.rows(_STRAY_KEYS, (*above, limit))
     upto = (found[-1][0], found[-1][1]) if len(found) == limit else None
     instant = now()
