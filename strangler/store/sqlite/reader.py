@@ -127,12 +127,14 @@ class SqliteReader:
 
     async def due(self, route: str, now: int, limit: int) -> Sequence[Process]:
         """See `Upkeep.due`."""
+        asked = limit
         while True:
-            keys = await self._scan(partial(self._scans.due, route, now, limit))
+            keys = await self._scan(partial(self._scans.due, route, now, asked))
             found = await self._still(keys, lambda process: process.is_due(now))
-            if len(keys) < limit or len(found) >= limit:
+            if len(keys) < asked or len(found) >= limit:
                 break
-            # Some were claimed meanwhile; a short answer would say that there is nothing more behind them.
+            # Some were claimed meanwhile, or cannot be read; a short answer would say that nothing is behind them.
+            asked = limit + self._reads.unreadable_of(keys)
         return sorted(found, key=lambda process: (process.due_at, process.id))
 
     async def next_due(self, after: int) -> Mapping[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -13,7 +14,7 @@ from strangler.domain.events import Event
 from strangler.domain.exchange import RecordedReply, RecordedRequest
 from strangler.domain.idempotency import KeyRecord
 from strangler.domain.process import Process, Tombstone
-from strangler.store.ids import id_bytes
+from strangler.store.ids import id_bytes, id_text
 from strangler.store.sealing import Sealer
 from strangler.store.sqlite import rows
 from strangler.store.sqlite.connection import Connection, is_trouble
@@ -29,6 +30,7 @@ _EVENTS = f"SELECT {rows.EVENT_COLUMNS} FROM event WHERE process_id = ? ORDER BY
 _CHUNK = "SELECT data FROM chunk WHERE process_id = ? AND part = ? AND number = ?"
 _SEQUENCE = "SELECT sequence FROM process WHERE id = ?"
 
+_LOG = logging.getLogger("strangler.store")
 _KNOWN = 4096  # processes that are kept as they were read, some 2 KiB each
 
 
@@ -67,6 +69,8 @@ class Reads:
     def __init__(self, connection: Connection, sealer: Sealer) -> None:
         self._connection = connection
         self._sealer = sealer
+        self._damage = (connection.library.dbapi.Error, LookupError, ValueError, TypeError)
+        self._unreadable: set[bytes] = set()  # processes that were told of
         self._known: dict[str, tuple[tuple[bytearray], Process]] = {}  # the one that was read first comes first
 
     def process(self, process_id: str) -> Process | Tombstone | None:
@@ -92,15 +96,31 @@ class Reads:
         return rows.tombstone_of(row) if row is not None else None
 
     def by_keys(self, keys: Sequence[bytes]) -> list[Process]:
-        """The processes that there are of the 16 bytes of some ids, in any order: each costs half of one by itself."""
-        with guarded(self._connection):
-            found = self._connection.rows(_processes(len(keys)), [bytearray(key) for key in keys])
-        return [rows.process_of(row) for row in found]
+        """The processes that there are of the 16 bytes of some ids, in any order: each costs half of one by itself.
+
+        One that cannot be read is left out, and told in the log: it must not hold up all others.
+        """
+        try:
+            with guarded(self._connection):
+                found = self._connection.rows(_processes(len(keys)), [bytearray(key) for key in keys])
+            return [rows.process_of(row) for row in found]
+        except self._damage:
+            return [process for key in keys if (process := self.by_key(key)) is not None]
 
     def by_key(self, key: bytes) -> Process | None:
-        """A process by the 16 bytes of its id."""
-        row = self._row(_PROCESS, (bytearray(key),))
-        return rows.process_of(row) if row is not None else None
+        """A process by the 16 bytes of its id; None also for one that cannot be read."""
+        try:
+            row = self._row(_PROCESS, (bytearray(key),))
+            return rows.process_of(row) if row is not None else None
+        except self._damage as error:
+            if key not in self._unreadable:
+                self._unreadable.add(key)
+                _LOG.error("%s cannot be read, and is left alone: %s; see `strangler fsck`", id_text(key), error)
+            return None
+
+    def unreadable_of(self, keys: Sequence[bytes]) -> int:
+        """How many of these processes could not be read."""
+        return len(self._unreadable.intersection(keys)) if self._unreadable else 0
 
     def key(self, scope: str, key: str) -> KeyRecord | None:
         """See `ProcessStore.key`."""
