@@ -98,13 +98,13 @@ class Ops:
     """A server's operations listener, as the flags say.
 
     Raises:
-        OperatorError: the flags name no place.
+        OperatorError: the flags name no place, or the token of the environment is none.
     """
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         written = _pass_beside(arguments.store)
         self._place = parse_place(arguments.ops or (written.ops if written is not None else _USUAL))
-        token = os.environ.get("STRANGLER_OPS_TOKEN")
+        token = _given_token()
         self._store = arguments.store
         self._given = bool(token)
         # The token of this machine goes to nobody but who wrote it down, or is on this machine too.
@@ -247,6 +247,14 @@ def _connection(place: Place) -> http.client.HTTPConnection:
     if place.tls:
         return http.client.HTTPSConnection(place.host, place.port, timeout=_TIMEOUT)
     return http.client.HTTPConnection(place.host, place.port, timeout=_TIMEOUT)
+
+
+def _given_token() -> str:
+    """The token of the environment, without the white space around it that a file ends in; nothing: there is none."""
+    token = os.environ.get("STRANGLER_OPS_TOKEN", "").strip()
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise OperatorError("STRANGLER_OPS_TOKEN: expected visible ASCII characters; what it holds is not shown")
+    return token
 
 
 def _is_host(name: str | None) -> TypeGuard[str]:

@@ -56,13 +56,16 @@ class Dialer:
         upstream = self._upstream
         if upstream.scheme == "unix":
             return (await loop.create_unix_connection(make, upstream.socket_path))[1]
+        name = upstream.tls.server_name or upstream.host
         if upstream.scheme == "https" and self._context is None:
-            self._context = client_context(upstream.tls)  # first, so that nothing is connected while it cannot be made
+            # First, so that nothing is connected while it cannot be made.
+            self._context = client_context(upstream.tls)
+        if "\0" in name:
+            raise ValueError(name)  # `ssl` would say TypeError, once it is connected
         addresses = await resolve(upstream.host, upstream.port)
         connected = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_AFTER, interleave=1, loop=loop)
         if upstream.scheme == "http":
             return (await loop.create_connection(make, sock=connected))[1]
-        name = upstream.tls.server_name or upstream.host
         return (await loop.create_connection(make, sock=connected, ssl=self._context, server_hostname=name))[1]
 
 

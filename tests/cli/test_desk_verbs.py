@@ -251,12 +251,21 @@ async def test_who_reads_no_further_is_no_error(desk: Desk) -> None:
 # ── Where the server is, and with which token ────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("token", ["sop_secret\nX-Other: 1", "sop_secret\N{SNOWMAN}", "sop secret"])
+async def test_what_is_no_token_is_refused_and_not_shown(run: Run, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    monkeypatch.setenv("STRANGLER_OPS_TOKEN", token)
+    code, out, err = await run("processes", "list")
+    assert (code, out) == (2, "")
+    assert "STRANGLER_OPS_TOKEN: expected visible ASCII characters" in err
+    assert "secret" not in err
+
+
 async def test_a_token_comes_from_the_environment_first(desk: Desk, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRANGLER_OPS_TOKEN", "sop_nobody")
     code, _, err = await run("processes", "list")
     assert (code, err.partition(":")[0]) == (1, "unauthenticated")
     assert "STRANGLER_OPS_TOKEN was sent, and it is none of this server's tokens" in err
-    monkeypatch.setenv("STRANGLER_OPS_TOKEN", desk.token)
+    monkeypatch.setenv("STRANGLER_OPS_TOKEN", f"{desk.token}\r\n")  # as a file ends
     assert (await run("drain", "--why", "x", "--ops", desk.ops, "--store", "memory:", store=False))[0] == 0
 
 
