@@ -79,7 +79,9 @@ class Shown:
             "source": one.source,
             "at": instant.to_text(one.at),
             "headers": headers,
-            "body": self._body(Body(len(one.body), b"", one.body), one.body, one.headers),
+            "body": self._body(
+                Body(len(one.body), b"", one.body), one.body, one.headers, people=one.source == "operator"
+            ),
         }
         return shown if one.status is None else {**shown, "status": one.status}
 
@@ -100,9 +102,12 @@ class Shown:
             for name, value in shown_headers(headers, self._redaction)
         ]
 
-    def _body(self, body: Body, data: bytes, headers: Headers) -> dict[str, Any]:
+    def _body(self, body: Body, data: bytes, headers: Headers, *, people: bool = False) -> dict[str, Any]:
+        """``people``: it is what one of them said, and no redaction is about that."""
         told: dict[str, Any] = {"size": body.size, "sha256": body.digest.hex(), "kept": body.kept}
-        shown = None if self._blind else shown_body(data, body.size, headers, self._redaction)
+        shown = data if people else None
+        if not people and not self._blind:
+            shown = shown_body(data, body.size, headers, self._redaction)
         if shown is None:
             told["hidden"] = True
             return told
