@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from typing import Any
 
 from strangler.cli.asking import Ops, add_json_argument, add_limit_argument, add_ops_arguments
@@ -14,7 +15,8 @@ def add_parser(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "audit",
         help="list who commanded what, and why",
-        description="Lists the commands of operators, the latest first: who, what, on what, why, and what it came to.",
+        description="Lists the commands of operators, the latest first: who, what, on what, given what, why, and what "
+        "it came to.",
     )
     parser.add_argument("--who", metavar="NAME", help="only those of one name")
     parser.add_argument("--what", metavar="COMMAND", help="only one command, as in cancelProcess")
@@ -33,14 +35,15 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(document)
         return 0
     print_table(
-        ("when", "who", "what", "outcome", "on", "why"),
+        ("when", "who", "what", "outcome", "on", "given", "why"),
         (
             (
                 short_time(one["at"]),
                 one["who"],
                 one["what"],
                 one.get("outcome", "(never ended)"),
-                one.get("process", one["subject"]),
+                _on(one),
+                _given(one),
                 one.get("why"),
             )
             for one in document["commands"]
@@ -49,3 +52,16 @@ def run(arguments: argparse.Namespace) -> int:
     if "cursor" in document:
         print(f"\nThere may be more: --cursor {document['cursor']}")
     return 0
+
+
+def _on(command: dict[str, Any]) -> str:
+    """The id of a process where the command names it, else the whole path: of an exception, of a delivery."""
+    process: str | None = command.get("process")
+    subject: str = command["subject"]
+    return process if process is not None and subject.startswith(f"/processes/{process}/") else subject
+
+
+def _given(command: dict[str, Any]) -> str:
+    """What it was given beside its reason, as in `force=true mode="compat"`."""
+    given: dict[str, Any] = command.get("given", {})
+    return " ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in given.items())

@@ -161,13 +161,13 @@ class Deliverer:
         """
         await self._pauses.pause(pause)
 
-    async def resume(self, receiver: str, url: str | None, who: str) -> bool:
+    async def resume(self, receiver: str, url: str | None, who: str, why: str) -> bool:
         """Send again, what was held first, although it may have asked for peace; False: it was not paused.
 
         Raises:
             StoreUnavailable: it is still paused, or some of it is still held: ask again.
         """
-        known, released = await self._pauses.resume(receiver, url, who)
+        known, released = await self._pauses.resume(receiver, url, who, why)
         # A receiver with one URL has one lane without origin.
         meant = (receiver, lane_of(receiver, url))
         rested = (

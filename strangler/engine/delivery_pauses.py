@@ -63,7 +63,7 @@ class Pauses:
         note("receiver_paused", "warning", receiver=pause.receiver, origin=origin, who=pause.who)
         await self.hold(pause)
 
-    async def resume(self, receiver: str, url: str | None, who: str) -> tuple[bool, set[str]]:
+    async def resume(self, receiver: str, url: str | None, who: str, why: str) -> tuple[bool, set[str]]:
         """End a pause. Returns whether there was one, and what `release` does.
 
         Raises:
@@ -72,24 +72,27 @@ class Pauses:
         await self._deliveries.resume(receiver, url)
         known = self._known.pop((receiver, url), None) is not None
         self._instrument.note("receiver_resumed", receiver=receiver, origin=_shown(url))
-        return known, await self.release(receiver, who)
+        return known, await self.release(receiver, Closing(self._clock.now(), who, "redrive", why))
 
     async def hold(self, pause: ReceiverPause) -> None:
         """Somebody is paused: hold what waits for it."""
         self._known.setdefault((pause.receiver, pause.url), pause)
         await self._each(DeliveryQuery(pause.receiver, pause.url, (DeliveryState.PENDING,), limit=_PAGE), self._held)
 
-    async def release(self, receiver: str | None, who: str) -> set[str]:
-        """Put back what is held although nobody is paused any more. Returns the lanes in which something is due now."""
+    async def release(self, receiver: str | None, closes: Closing) -> set[str]:
+        """Put back what is held although nobody is paused any more. Returns the lanes in which something is due now.
+
+        Args:
+            closes: how whatever asked for a person because of it is closed.
+        """
         lanes: set[str] = set()
 
         def released(delivery: Delivery) -> Commit | None:
             if self.of(delivery) is not None:
                 return None
             lanes.add(delivery.lane)
-            now = self._clock.now()
-            closes = Closing(now, who, "mended", "its receiver is called again")
-            return Commit(None, delivery=DeliveryStep(delivery, apply(delivery, Release(), now), closes=closes))
+            after = apply(delivery, Release(), self._clock.now())
+            return Commit(None, delivery=DeliveryStep(delivery, after, closes=closes))
 
         await self._each(DeliveryQuery(receiver, None, (DeliveryState.HELD,), limit=_PAGE), released)
         return lanes
@@ -98,7 +101,8 @@ class Pauses:
         """What was cut off in the middle of a pause, or of its end, is done to its end. Returns what `release` does."""
         for pause in self.all():
             await self.hold(pause)
-        return await self.release(None, "strangler")
+        again = Closing(self._clock.now(), "strangler", "mended", "its receiver is called again")
+        return await self.release(None, again)
 
     def _held(self, delivery: Delivery) -> Commit | None:
         pause = self.of(delivery)

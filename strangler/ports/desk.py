@@ -73,6 +73,7 @@ class Command(NamedTuple):
     subject: str  # the path of the request
     why: str | None
     process_id: str | None = None  # that it is about
+    given: str | None = None  # what else it was given: a JSON object
 
 
 class Recorded(NamedTuple):

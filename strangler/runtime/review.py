@@ -79,7 +79,7 @@ class Review:
             return "there is no such delivery any more"
         delivery, _ = found
         if entry.kind == "receiver_gone":
-            await self._telling.deliverer.resume(delivery.receiver, delivery.url, who)
+            await self._telling.deliverer.resume(delivery.receiver, delivery.url, who, why)
         else:
             await self._telling.redriver.one(key, who, why)
         return None

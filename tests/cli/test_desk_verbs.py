@@ -160,8 +160,8 @@ async def test_cancel_and_retry_say_what_became_of_it(desk: Desk, run: Run) -> N
         ("cancelProcess", "done", "command-line (alice)"),
     ]
     _, out, _ = await run("audit", "--what", "retryProcess", "--process", held[0])
-    assert out.splitlines()[0].split() == ["WHEN", "WHO", "WHAT", "OUTCOME", "ON", "WHY"]
-    assert len(out.splitlines()) == 3
+    assert out.splitlines()[0].split() == ["WHEN", "WHO", "WHAT", "OUTCOME", "ON", "GIVEN", "WHY"]
+    assert ["force=true" in line for line in out.splitlines()] == [False, True, False]
 
 
 @pytest.mark.parametrize("words", [("list", "--reference", "\udcff"), ("show", "\udcff")])

@@ -233,7 +233,7 @@ async def test_an_operator_ends_the_peace_that_a_receiver_asked_for(begun: Telli
         await begun.redriver.one((await begun.one(process))[:3], "ann", "they are back")
     else:
         await begun.deliverer.pause(PAUSE)
-        assert await begun.deliverer.resume("broker-a", None, "ann")
+        assert await begun.deliverer.resume("broker-a", None, "ann", "it is back")
     await begun.settled()
     assert (await begun.one(process)).state is DeliveryState.DELIVERED
 

@@ -26,11 +26,11 @@ async def test_while_a_receiver_is_paused_all_is_held_and_nothing_dropped(begun:
     assert len(begun.sender.sent) == 1
     assert [*begun.deliverer.pauses] == [PAUSE]
     begun.sender.scripts["broker-a"] = [OK]
-    assert await begun.deliverer.resume("broker-a", None, "ann")
+    assert await begun.deliverer.resume("broker-a", None, "ann", "it is back")
     await begun.settled()
     assert len(await begun.all(DeliveryState.DELIVERED)) == 2
     assert (await begun.one(waiting)).attempts == 1  # it goes on where it was
-    assert not await begun.deliverer.resume("broker-a", None, "ann")
+    assert not await begun.deliverer.resume("broker-a", None, "ann", "it is back")
 
 
 async def test_a_pause_outlives_a_restart(begun: Telling) -> None:
@@ -45,7 +45,7 @@ async def test_a_pause_outlives_a_restart(begun: Telling) -> None:
 
 async def test_a_resume_outlives_a_restart(begun: Telling) -> None:
     await begun.deliverer.pause(PAUSE)
-    await begun.deliverer.resume("broker-a", None, "ann")
+    await begun.deliverer.resume("broker-a", None, "ann", "it is back")
     begun.restart()
     await begun.deliverer.begin()
     process = await begun.process()
@@ -109,10 +109,14 @@ async def test_410_pauses_that_url_holds_what_is_for_it_and_shows_it_to_somebody
     (exception,) = await begun.store.exceptions.page(ExceptionQuery())
     assert (exception.kind, exception.subject) == ("receiver_gone", (await begun.one(first)).id)
     begun.sender.scripts[gone] = [OK]
-    assert await begun.deliverer.resume("partners", gone, "ann")
+    assert await begun.deliverer.resume("partners", gone, "ann", "they moved back")
     await begun.settled()
     assert len(await begun.all(DeliveryState.DELIVERED)) == 3
     assert [*await begun.store.exceptions.page(ExceptionQuery())] == []
+    told = await begun.store.exceptions.one(exception.id)
+    assert told is not None
+    notes = told[1]
+    assert [(note.who, note.text) for note in notes] == [("ann", "they moved back")]
 
 
 async def test_410_of_a_receiver_with_one_url_pauses_the_receiver(begun: Telling) -> None:

@@ -147,6 +147,7 @@ async def test_a_dead_letter_is_sent_again_by_a_command_and_leaves_the_queue(des
     assert (await desk.get("/exceptions")).document["open"].get("dead_delivery", 0) == 0
     (command, *_) = (await desk.get("/audit", what="redriveDelivery")).document["commands"]
     assert (command["why"], command["outcome"]) == ("they are back", "done")
+    assert (await desk.get("/audit", process=dead["process"])).document["commands"] == [command]
 
 
 async def test_many_are_sent_again_by_a_filter_and_never_all_by_mistake(desk: Desk, receiver: RawReceiver) -> None:

@@ -98,6 +98,9 @@ async def test_people_take_it_write_notes_and_resolve_it_and_all_of_it_is_on_rec
         *("noteException", "claimException"),
     ]
     assert audit[0]["why"] == "the register has it"
+    # It is found by the process that it is about, with what was said; but texts go with the process, not into the log.
+    assert (await desk.get("/audit", process=process_id)).document["commands"] == audit
+    assert [one.get("given") for one in audit] == [{"action": "complete", "status": "SETTLED"}, None, None, None]
     assert (await desk.get("/exceptions")).document["exceptions"] == []
     closed = (await desk.get("/exceptions", state="closed")).document["exceptions"]
     assert [one["id"] for one in closed] == [number]

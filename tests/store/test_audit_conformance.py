@@ -34,6 +34,14 @@ async def test_a_command_is_there_before_it_is_done_and_with_what_it_came_to(sto
     )
 
 
+async def test_what_a_command_was_given_is_kept_with_it(store: Store) -> None:
+    await store.begin_command(command()._replace(given='{"force":true}'))
+    [begun] = await store.commands(AuditQuery())
+    [again] = await store.commands(AuditQuery(process_id=ONE))
+    assert begun == again
+    assert begun.command.given == '{"force":true}'
+
+
 async def test_what_a_command_came_to_is_recorded_once(store: Store) -> None:
     number = await store.begin_command(command())
     for at in (NOON + 5, NOON + 5, NOON + 6):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from strangler.domain import instant
@@ -21,9 +22,13 @@ from strangler.operations.api.schemas import (
 )
 from strangler.ports import Audit, AuditQuery, Recorded
 
+GIVEN = {
+    "type": "object",
+    "description": "what else it was given; but what is kept with what it tells of, as evidence and notes are",
+}
 COMMAND = an_object(
     {"number": NUMBER, "at": INSTANT, "who": TEXT, "what": TEXT, "subject": TEXT},
-    {"why": TEXT, "process": ID, "endedAt": INSTANT, "outcome": TEXT, "detail": TEXT},
+    {"why": TEXT, "process": ID, "given": GIVEN, "endedAt": INSTANT, "outcome": TEXT, "detail": TEXT},
 )
 
 
@@ -85,6 +90,7 @@ def shown(recorded: Recorded) -> dict[str, Any]:
     for name, value in (
         ("why", command.why),
         ("process", command.process_id),
+        ("given", None if command.given is None else json.loads(command.given)),
         ("endedAt", None if recorded.ended_at is None else instant.to_text(recorded.ended_at)),
         ("outcome", recorded.outcome),
         ("detail", recorded.detail),

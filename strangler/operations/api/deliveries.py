@@ -98,6 +98,7 @@ def _deliveries(desk: DeliveryDesk) -> tuple[Endpoint, ...]:
             name="redriveDelivery",
             about="Sends it again under its old name, whatever became of it, unless its receiver is paused.",
             handle=partial(_redrive, desk),
+            about_process=_process_of_delivery,
             answers={200: Answered("The delivery, as it is now", views.DELIVERY)},
             problems=("no-such-delivery", "store-unavailable"),
         ),
@@ -108,6 +109,7 @@ def _deliveries(desk: DeliveryDesk) -> tuple[Endpoint, ...]:
             "createdAfter has to be there.",
             body=_FILTER,
             handle=partial(_redrive_many, desk),
+            about_process=_process_of_filter,
             answers={200: Answered("How many were put back", an_object({"redriven": COUNT}))},
             problems=("bad-request", "store-unavailable"),
         ),
@@ -213,6 +215,16 @@ async def _redrive(desk: DeliveryDesk, asked: Asked) -> Told:
     return Done(views.delivery(back)) if back is not None else _NO_DELIVERY
 
 
+async def _process_of_delivery(asked: Asked) -> str | None:
+    key = parse_delivery_id(asked.path["id"])
+    return key[0] if key is not None else None
+
+
+async def _process_of_filter(asked: Asked) -> str | None:
+    found: str | None = asked.body.get("process")
+    return found
+
+
 async def _redrive_many(desk: DeliveryDesk, asked: Asked) -> Told:
     given = asked.body
     try:
@@ -255,7 +267,7 @@ async def _resume(desk: DeliveryDesk, asked: Asked) -> Told:
     # Whoever left the policy while it was paused can be resumed all the same.
     if name not in desk.receivers() and all(pause.receiver != name for pause in desk.deliverer.pauses):
         return _NO_RECEIVER
-    await desk.deliverer.resume(name, asked.body.get("url"), asked.who)
+    await desk.deliverer.resume(name, asked.body.get("url"), asked.who, asked.body["why"])
     return await _as_it_is(desk, name)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
+from strangler.domain.process import is_id
 from strangler.operations.api.schemas import LINE, Schema
 
 
@@ -76,6 +77,12 @@ Told = Done | Refusal | Stream | Text
 Handle = Callable[[Asked], Awaitable[Told]]
 
 
+async def about_its_path(asked: Asked) -> str | None:
+    """The process whose id is in the path, if one is."""
+    found = asked.path.get("id")
+    return found if found is not None and is_id(found) else None
+
+
 class Answered(NamedTuple):
     """What an answer of a status holds."""
 
@@ -105,6 +112,10 @@ class Endpoint:
     problems: Sequence[str] = ()  # names of problems
     local: bool = False  # from this machine it needs no token, though it changes something
     audited: bool = True  # where it changes something
+    about_process: Callable[[Asked], Awaitable[str | None]] = (
+        about_its_path  # for the audit log; may raise StoreUnavailable
+    )
+    kept_apart: Sequence[str] = ()  # members of the body that are kept with what they tell of, and go with it
     asks_why: bool = True  # likewise
     needs_record: bool = True  # it is not done while the store cannot record it; else the log has to do
     group: str = "processes"  # under which it is shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from strangler.domain import instant
@@ -48,6 +49,9 @@ OUTCOME: dict[str, Schema] = {
     },
 }
 """What a person found out about the end of a process."""
+
+TOLD_APART = ("reason", "evidence")
+"""What of it is kept with the process alone."""
 
 _MEMBERS = {"id": NUMBER, "kind": one_of(KINDS), "openedAt": INSTANT, "dueAt": INSTANT, "detail": TEXT}
 _KNOWN = {
@@ -139,6 +143,8 @@ def _one(desk: ExceptionDesk) -> tuple[Endpoint, ...]:
             handle=resolved,
             body={"action": one_of(Action), **OUTCOME},
             required=("action",),
+            kept_apart=TOLD_APART,
+            about_process=partial(_process_of, desk),
             answers=_CHANGED,
             problems=(*_MISSING, "not-resolvable", "store-unavailable"),
         ),
@@ -164,6 +170,7 @@ def _handling(desk: ExceptionDesk) -> tuple[Endpoint, ...]:
             group="exceptions",
             role=Role.OPERATOR,
             handle=handle,
+            about_process=partial(_process_of, desk),
             answers=_CHANGED,
             problems=(*_MISSING, "not-resolvable", "store-unavailable"),
             **more,
@@ -179,6 +186,7 @@ def _handling(desk: ExceptionDesk) -> tuple[Endpoint, ...]:
             asks_why=False,
             body={"text": {**LINE, "maxLength": 4000}},
             required=("text",),
+            kept_apart=("text",),
         ),
     )
 
@@ -186,6 +194,12 @@ def _handling(desk: ExceptionDesk) -> tuple[Endpoint, ...]:
 async def _done(asked: Asked, do: Callable[[int], Awaitable[Standing | Refused | None]]) -> Told:
     number = _number(asked)
     return _told(await do(number) if number is not None else None)
+
+
+async def _process_of(desk: ExceptionDesk, asked: Asked) -> str | None:
+    number = _number(asked)
+    standing = await desk.one(number) if number is not None else None
+    return standing.entry.process_id if standing is not None else None
 
 
 def _told(standing: Standing | Refused | None) -> Told:

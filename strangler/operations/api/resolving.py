@@ -8,7 +8,7 @@ from strangler.domain.process import Effect, Process, State, Tombstone
 from strangler.engine.resolving import Resolution, Resolved, Resolving, Unsettled
 from strangler.operations.api import views
 from strangler.operations.api.endpoint import Answered, Asked, Done, Endpoint, Refusal, Role, Told
-from strangler.operations.api.exceptions import OUTCOME
+from strangler.operations.api.exceptions import OUTCOME, TOLD_APART
 from strangler.operations.api.schemas import one_of
 from strangler.policy.model import Promise
 
@@ -56,6 +56,7 @@ def endpoints(resolving: Resolving, promise_of: Callable[[str], Promise | None])
             handle=resolved,
             body={"as": one_of(_ENDS), **OUTCOME},
             required=("as",),
+            kept_apart=TOLD_APART,
             answers=answers,
             problems=problems,
         ),

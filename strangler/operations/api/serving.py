@@ -15,7 +15,6 @@ from jsonschema import Draft202012Validator, ValidationError
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import Answer, Header
 from strangler.domain.problem import problem
-from strangler.domain.process import is_id
 from strangler.operations.api.admission import admit
 from strangler.operations.api.endpoint import Asked, Done, Endpoint, Refusal, Role, Stream, Text, Told
 from strangler.operations.api.schemas import LINE
@@ -153,14 +152,14 @@ async def _told(endpoint: Endpoint, asked: Asked, backing: Backing, request: web
     """Do it; a change is on record before it is begun, and so is what it came to when it is answered."""
     if not endpoint.changes or not endpoint.audited:
         return await endpoint.handle(asked)
-    about = asked.path.get("id")
     command = Command(
         backing.now(),
         asked.who,
         endpoint.name,
         request.rel_url.raw_path,
         asked.body.get("why"),
-        about if about is not None and is_id(about) else None,
+        await endpoint.about_process(asked),
+        _given(endpoint, asked),
     )
     number = await _begun(command, endpoint, backing)
     outcome, detail = "internal-error", None
@@ -178,6 +177,13 @@ async def _told(endpoint: Endpoint, asked: Asked, backing: Backing, request: web
         except StoreUnavailable as error:
             # What was done is done; its beginning is on record, and the log says the rest.
             backing.failed(f"the end of command {number} ({outcome})", error)
+
+
+def _given(endpoint: Endpoint, asked: Asked) -> str | None:
+    """What a command is given beside its reason, for the audit log."""
+    apart = ("why", *endpoint.kept_apart)
+    given = {name: value for name, value in asked.body.items() if name not in apart}
+    return json.dumps(given, ensure_ascii=False, separators=(",", ":")) if given else None
 
 
 async def _begun(command: Command, endpoint: Endpoint, backing: Backing) -> int | None:

@@ -10,15 +10,17 @@ from strangler.store.ids import id_bytes, id_text
 from strangler.store.sqlite.connection import Connection
 from strangler.store.sqlite.reads import guarded
 
-_BEGIN = "INSERT INTO command (at, who, what, subject, why, process_id) VALUES (?, ?, ?, ?, ?, ?) RETURNING number"
+_BEGIN = (
+    "INSERT INTO command (at, who, what, subject, why, process_id, given) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING number"
+)
 _END = "INSERT OR IGNORE INTO command_end (number, at, outcome, detail) VALUES (?, ?, ?, ?)"
 _LIST = (
-    "SELECT number, command.at, who, what, subject, why, process_id, command_end.at, outcome, detail "
+    "SELECT number, command.at, who, what, subject, why, process_id, given, command_end.at, outcome, detail "
     "FROM command LEFT JOIN command_end USING (number) WHERE number < :before "
     "AND (:who IS NULL OR who = :who) AND (:what IS NULL OR what = :what) ORDER BY number DESC LIMIT :limit"
 )
 _OF_PROCESS = (
-    "SELECT number, command.at, who, what, subject, why, process_id, command_end.at, outcome, detail "
+    "SELECT number, command.at, who, what, subject, why, process_id, given, command_end.at, outcome, detail "
     "FROM command INDEXED BY command_process LEFT JOIN command_end USING (number) WHERE process_id = :process "
     "AND number < :before AND (:who IS NULL OR who = :who) AND (:what IS NULL OR what = :what) "
     "ORDER BY number DESC LIMIT :limit"
@@ -29,7 +31,7 @@ _NUMBERS = 2**63 - 1
 def begin(command: Command, connection: Connection) -> int:
     """Write a command; its number."""
     process_id = None if command.process_id is None else id_bytes(command.process_id)
-    ((number,),) = connection.rows(_BEGIN, (*command[:5], process_id))
+    ((number,),) = connection.rows(_BEGIN, (*command[:5], process_id, command.given))
     return int(number)
 
 
@@ -56,6 +58,6 @@ def listed(query: AuditQuery, connection: Connection) -> list[Recorded]:
 
 
 def _recorded(row: tuple[Any, ...]) -> Recorded:
-    number, at, who, what, subject, why, process_id, ended_at, outcome, detail = row
+    number, at, who, what, subject, why, process_id, given, ended_at, outcome, detail = row
     about = None if process_id is None else id_text(process_id)
-    return Recorded(number, Command(at, who, what, subject, why, about), ended_at, outcome, detail)
+    return Recorded(number, Command(at, who, what, subject, why, about, given), ended_at, outcome, detail)

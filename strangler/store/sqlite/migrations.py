@@ -33,6 +33,7 @@ _FILES = (
     "0009_retention.sql",
     "0010_credentials.sql",
     "0011_family.sql",
+    "0012_given.sql",
 )
 
 
