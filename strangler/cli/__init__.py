@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
-from strangler.domain.errors import AskFailed, OperatorError
+from strangler.domain.errors import AskedWrongly, AskFailed, OperatorError
 from strangler.runtime.collector import rest_collector
 
 VERBS = {
@@ -71,7 +71,7 @@ def _done(given: Sequence[str], program: str) -> tuple[int, str]:
     except KeyboardInterrupt:
         return _INTERRUPTED, ""
     except AskFailed as error:
-        return 1, str(error)
+        return 2 if isinstance(error, AskedWrongly) else 1, str(error)
     except OperatorError as error:
         return 2, str(error)
     except OSError as error:

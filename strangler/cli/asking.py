@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeGuard
 from urllib.parse import quote, urlencode, urlsplit
 
 from strangler.config.scalars import is_text
-from strangler.domain.errors import AskFailed, AskRefused, OperatorError
+from strangler.domain.errors import AskedWrongly, AskFailed, AskRefused, OperatorError
 from strangler.domain.exchange import authority
 from strangler.domain.process import ID
 from strangler.operations.api.tokens import pass_path
@@ -23,8 +23,9 @@ from strangler.store.open import store_path
 
 _TIMEOUT = 60.0  # seconds for an answer to begin, and between two pieces of it
 _PIECE = 64 * 1024
-_ABOUT_THIS_ONE = frozenset({400, 404, 409, 410, 422})
+_ABOUT_THIS_ONE = frozenset({404, 409, 410, 422})
 _USUAL = "127.0.0.1:9901"
+_USUAL_STORE = "sqlite:///strangler.db"
 # Who listens at all addresses of one family is asked at the loopback of that family: a server takes no other's there.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
@@ -60,10 +61,10 @@ def add_ops_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--store",
-        default=os.environ.get("STRANGLER_STORE", "sqlite:///strangler.db"),
+        default=os.environ.get("STRANGLER_STORE", _USUAL_STORE),
         metavar="URL",
         help="the store of the server on this machine; the token for the command line lies beside it (or "
-        "STRANGLER_STORE; default: sqlite:///strangler.db). A token in STRANGLER_OPS_TOKEN comes first",
+        f"STRANGLER_STORE; default: {_USUAL_STORE}). A token in STRANGLER_OPS_TOKEN comes first",
     )
 
 
@@ -98,11 +99,14 @@ class Ops:
     """A server's operations listener, as the flags say.
 
     Raises:
-        OperatorError: the flags name no place, or the token of the environment is none.
+        OperatorError: the flags name no place, or a store that nobody serves; the token of the environment is none.
     """
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         written = _pass_beside(arguments.store)
+        if written is None and not arguments.ops and arguments.store != _USUAL_STORE and store_path(arguments.store):
+            # Whoever names a store means the server over it, and not the one that happens to be at the usual place.
+            raise OperatorError(_nobody_over(arguments.store))
         self._place = parse_place(arguments.ops or (written.ops if written is not None else _USUAL))
         token = _given_token()
         self._store = arguments.store
@@ -125,7 +129,7 @@ class Ops:
         """What a change answers; members that are None are left out.
 
         Raises:
-            AskRefused: it refused this one.
+            AskRefused: it refused this one; `AskedWrongly`, where nothing can be made of it.
             AskFailed: it refused, or nobody answers.
         """
         given = {name: value for name, value in body.items() if value is not None}
@@ -152,8 +156,7 @@ class Ops:
             connection.request(method, target, body, self._headers(body))
             response = connection.getresponse()
             if response.status >= 300:
-                refused = AskRefused if response.status in _ABOUT_THIS_ONE else AskFailed
-                raise refused(self._refused(response))
+                raise _refusal(response.status)(self._refused(response))
             yield response
         except (OSError, http.client.HTTPException) as error:
             raise AskFailed(self._unreached(error)) from error
@@ -241,6 +244,12 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
+def _refusal(status: int) -> type[AskFailed]:
+    if status == 400:
+        return AskedWrongly
+    return AskRefused if status in _ABOUT_THIS_ONE else AskFailed
+
+
 def _connection(place: Place) -> http.client.HTTPConnection:
     if place.path:
         return _UnixConnection(place.path, _TIMEOUT)
@@ -291,6 +300,15 @@ def _where_tokens_are(store: str) -> str:
     return (
         "Give a token in STRANGLER_OPS_TOKEN, or on the server's machine name its store with --store: the token lies "
         f"beside it (looked for beside {store})"
+    )
+
+
+def _nobody_over(store: str) -> str:
+    path = store_path(store)
+    assert path is not None
+    return (
+        f"--store: nobody serves {store}, as far as can be read here: there is no {pass_path(path).name} beside it, in "
+        "which a server writes where its operations listen. Say with --ops whom to ask"
     )
 
 

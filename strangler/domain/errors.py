@@ -27,6 +27,10 @@ class AskRefused(AskFailed):
     """A running server refused this one thing; the next one may be taken."""
 
 
+class AskedWrongly(AskRefused):
+    """A running server can make nothing of what it was asked: wrong usage."""
+
+
 class InternalError(StranglerError):
     """A rule of our own was broken: a defect."""
 

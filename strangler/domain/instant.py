@@ -53,7 +53,10 @@ def from_text(text: str) -> int:
     if found is None:
         raise ValueError("expected an RFC 3339 instant, as in 2026-11-21T10:00:00Z")
     day, time, fraction, offset = found.groups()
-    whole = datetime.fromisoformat(f"{day}T{time}{'+00:00' if offset in 'Zz' else offset}")
+    try:
+        whole = datetime.fromisoformat(f"{day}T{time}{'+00:00' if offset in 'Zz' else offset}")
+    except ValueError as error:
+        raise ValueError(f"expected an instant that there is: {error}") from None
     return (whole - _EPOCH) // timedelta(milliseconds=1) + int((fraction or "0").ljust(3, "0")[:3])
 
 

@@ -198,7 +198,7 @@ async def test_a_change_needs_a_reason(desk: Desk, run: Run, capsys: pytest.Capt
     assert ended.value.code == 2
     assert "--why" in capsys.readouterr().err
     code, _, err = await run("drain", "--why", " ")
-    assert (code, err.partition(":")[0]) == (1, "bad-request")
+    assert (code, err.partition(":")[0]) == (2, "bad-request")
 
 
 async def test_routes_are_listed_and_the_instance_is_drained(desk: Desk, run: Run) -> None:
@@ -277,6 +277,33 @@ async def test_the_token_of_another_store_is_refused_and_it_is_said_which_one_wa
     code, _, err = await run("processes", "list", "--ops", desk.ops, "--store", f"sqlite:///{other}", store=False)
     assert (code, err.partition(":")[0]) == (1, "unauthenticated")
     assert f"the token beside sqlite:///{other}, of another server or of an earlier start" in err
+
+
+async def test_who_names_a_store_that_nobody_serves_is_not_answered_by_another_server(
+    desk: Desk, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strangler.cli.asking._USUAL", desk.ops.removeprefix("http://"))
+    code, out, err = await run("processes", "list", "--store", f"sqlite:///{tmp_path}/mistyped.db", store=False)
+    assert (code, out) == (2, "")
+    assert f"nobody serves sqlite:///{tmp_path}/mistyped.db" in err
+    assert "there is no mistyped.db.ops-token beside it" in err
+    assert (await run("processes", "list", store=False))[0] == 0, "who names none asks at the usual place"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "processes list --state bogus",
+        "processes list --cursor nope",
+        "exceptions list --kind bogus",
+        "audit --process x",
+        "processes list --since 2026-13-41",
+    ],
+)
+async def test_what_a_server_can_make_nothing_of_is_wrong_usage(run: Run, command: str) -> None:
+    code, out, err = await run(*command.split())
+    assert (code, out) == (2, "")
+    assert "expected" in err
 
 
 async def test_without_a_token_it_is_said_where_one_is(desk: Desk, run: Run) -> None:
