@@ -14,8 +14,9 @@ from strangler.cli.asking import (
     add_why_argument,
     segment,
 )
+from strangler.cli.hints import unmet
 from strangler.cli.moments import moments
-from strangler.cli.showing import print_fields, print_json, print_table, safe, short_time
+from strangler.cli.showing import print_fields, print_hints, print_json, print_table, safe, short_time
 from strangler.domain.errors import OperatorError
 
 _WISHES = (
@@ -106,6 +107,8 @@ def _list(arguments: argparse.Namespace, ops: Ops) -> int:
     )
     if "cursor" in document:
         print(f"\nThere may be more: --cursor {document['cursor']}")
+    if not document["deliveries"]:
+        print_hints(unmet(ops, query))
     return 0
 
 

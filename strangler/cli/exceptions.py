@@ -15,7 +15,8 @@ from strangler.cli.asking import (
     add_why_argument,
     process_id,
 )
-from strangler.cli.showing import print_fields, print_json, print_table, short_time
+from strangler.cli.hints import unmet
+from strangler.cli.showing import print_fields, print_hints, print_json, print_table, short_time
 from strangler.domain import instant
 from strangler.domain.errors import AskFailed, AskRefused, OperatorError
 from strangler.domain.exceptions import ENDS, KINDS
@@ -179,6 +180,8 @@ def _list(arguments: argparse.Namespace, ops: Ops) -> int:
     )
     told = [f"{count} {kind}" for kind, count in counts.items() if count]
     print(f"\nopen: {', '.join(told) or 'none'}")
+    if not found:
+        print_hints(unmet(ops, query))
     return 0
 
 
@@ -292,7 +295,10 @@ def _meant(arguments: argparse.Namespace, ops: Ops) -> list[int]:
         return list(arguments.ids)
     if all(value is None for value in wishes.values()):
         raise OperatorError("which ones? Give their numbers, or --kind, --route, --process or --owner")
-    return [one["id"] for one in _found(ops, {**wishes, "state": "open"}, 0)[0]]
+    numbers = [one["id"] for one in _found(ops, {**wishes, "state": "open"}, 0)[0]]
+    if not numbers and (why := unmet(ops, wishes)):
+        raise OperatorError("\n".join(why))
+    return numbers
 
 
 def _action(arguments: argparse.Namespace) -> str:

@@ -16,10 +16,11 @@ from strangler.cli.asking import (
     process_id,
     segment,
 )
+from strangler.cli.hints import unmet
 from strangler.cli.moments import moments
 from strangler.cli.one_process import print_process
 from strangler.cli.resolving import add_parsers
-from strangler.cli.showing import print_json, print_table, short_time
+from strangler.cli.showing import print_hints, print_json, print_table, short_time
 from strangler.domain.errors import OperatorError
 
 _WISHES = (
@@ -163,6 +164,8 @@ def _list(arguments: argparse.Namespace, ops: Ops) -> int:
     )
     if cursor is not None:
         print(f"\nThere may be more: --cursor {cursor}")
+    if not found:
+        print_hints(unmet(ops, query))
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from strangler.cli.asking import Ops, add_json_argument, add_ops_arguments, add_why_argument, segment
@@ -58,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
             for one in receivers
         ),
     )
+    if document.get("wasPaused") is False:
+        print(f"{arguments.receiver} was not paused{' at this URL' if arguments.url else ''}", file=sys.stderr)
     return 0
 
 

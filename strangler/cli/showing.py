@@ -33,6 +33,12 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         print(f"{text}  {last}".rstrip() if len(line) > 1 else last)
 
 
+def print_hints(hints: Iterable[str]) -> None:
+    """What may be why there is nothing to show; not into what a program reads."""
+    for hint in hints:
+        print(safe(hint), file=sys.stderr)
+
+
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
     """Names and values, one per line; what is None is left out."""
     told = [(name, safe(value)) for name, value in fields if value is not None]

@@ -67,6 +67,10 @@ class Receiver:
     attempts: int = 12
     backoff: Backoff = BACKOFF
 
+    def takes(self, url: CallbackUrl) -> bool:
+        """Whether a URL that a caller names may be one of its."""
+        return any(origin.covers(url) for origin in self.allow)
+
     def serves(self, caller_name: str | None) -> bool:
         """Whether it is told of what a caller of this name submitted; None: the caller has no name."""
         if not self.callers:
@@ -135,4 +139,4 @@ def choose(candidates: Sequence[Receiver], named: str, caller_name: str | None) 
 
 
 def _under(candidates: Iterable[Receiver], url: CallbackUrl) -> list[Receiver]:
-    return [receiver for receiver in candidates if any(origin.covers(url) for origin in receiver.allow)]
+    return [receiver for receiver in candidates if receiver.takes(url)]

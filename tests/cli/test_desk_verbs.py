@@ -248,6 +248,35 @@ async def test_who_reads_no_further_is_no_error(desk: Desk) -> None:
     assert (await shell.communicate())[1] == b""
 
 
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (
+            "processes list --route submit-clam",
+            "--route: the policy in force has no submit-clam; did you mean submit-claim?",
+        ),
+        ("exceptions list --route nowhere", "--route: the policy in force has no nowhere"),
+        ("deliveries list --receiver nobody", "--receiver: the policy in force has no nobody"),
+        ("processes list --caller nobody", "--caller: a caller has a name where its route has `access.name`"),
+    ],
+)
+async def test_where_nothing_is_found_it_is_told_what_can_never_be(run: Run, command: str, hint: str) -> None:
+    code, _, err = await run(*command.split())
+    assert (code, err) == (0, f"{hint}\n")
+
+
+async def test_a_list_that_is_empty_for_no_such_reason_says_nothing(run: Run) -> None:
+    for command in ("processes list --route submit-claim --reference P-1003", "exceptions list --route submit-claim"):
+        code, _, err = await run(*command.split())
+        assert (code, err) == (0, "")
+
+
+async def test_exceptions_of_a_mistyped_route_are_not_resolved_with_success(run: Run) -> None:
+    code, out, err = await run("exceptions", "resolve", "--route", "submit-clam", "--accept", "--why", "seen")
+    assert (code, out) == (2, "")
+    assert "did you mean submit-claim?" in err
+
+
 # ── Where the server is, and with which token ────────────────────────────────────────────────────────────────────────
 
 

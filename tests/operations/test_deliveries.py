@@ -135,6 +135,23 @@ async def test_of_what_does_not_exist_there_is_nothing_to_see_or_to_send(desk: D
         assert (await desk.post(f"/deliveries/{name}/redrive")).code == "no-such-delivery"
     for verb in ("pause", "resume"):
         assert (await desk.post(f"/receivers/nobody/{verb}")).code == "no-such-receiver"
+    assert (await desk.post("/deliveries/redrive", {"receiver": "nobody"})).code == "no-such-receiver"
+    for name in ("broker-a", "partners"):
+        paused = await desk.post(f"/receivers/{name}/pause", {"url": "https://nobody.example/told"})
+        assert (paused.status, paused.code) == (400, "bad-request")
+
+
+async def test_one_url_is_paused_as_it_is_called_however_it_is_written(desk: Desk, receiver: RawReceiver) -> None:
+    url = f"http://127.0.0.1:{receiver.port}/named"
+    await desk.post("/receivers/partners/pause", {"url": url.replace("http:", "HTTP:")})
+    await desk.submit(X_Callback_Url=url)
+    (held,) = await deliveries(desk, "held")
+    assert (held["receiver"], held["url"]) == ("partners", url)
+    told = await desk.post("/receivers/partners/resume", {"url": f"{url}/mistyped"})
+    assert (told.status, told.document["wasPaused"]) == (200, False)
+    told = await desk.post("/receivers/partners/resume", {"url": url})
+    assert (told.document["wasPaused"], told.document["pauses"]) == (True, [])
+    await deliveries(desk, "delivered", 2)
 
 
 async def test_a_dead_letter_is_sent_again_by_a_command_and_leaves_the_queue(desk: Desk, receiver: RawReceiver) -> None:
@@ -193,6 +210,8 @@ async def test_a_receiver_that_asked_for_peace_is_seen_to_rest_until_somebody_en
     assert await strangler(desk, "receivers", "list") == 0
     assert "rests until" in capsys.readouterr().out
     assert "restsUntilAt" not in (await desk.post("/receivers/broker-a/resume")).document
+    assert await strangler(desk, "receivers", "resume", "broker-a", "--why", "again") == 0
+    assert "broker-a was not paused" in capsys.readouterr().err
 
 
 # ── The command line ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -28,6 +28,7 @@ from strangler.operations.api.schemas import (
     read_text,
 )
 from strangler.operations.api.views import at, known
+from strangler.policy.callback_url import parse_callback_url
 from strangler.policy.receivers import Receiver
 from strangler.ports import Clock, Deliveries, DeliveryKey, DeliveryQuery, DeliveryTotal, ReceiverPause
 
@@ -37,7 +38,7 @@ _STATES = [state.value for state in DeliveryState]
 _PAUSE = an_object({"since": INSTANT, "who": TEXT, "why": TEXT}, {"url": TEXT})
 RECEIVER = an_object(
     {"name": TEXT, "known": TRUTH, "pauses": a_list(_PAUSE), "pending": COUNT, "held": COUNT, "dead": COUNT},
-    {"url": TEXT, "allow": a_list(TEXT), "oldestDueAt": INSTANT, "restsUntilAt": INSTANT},
+    {"url": TEXT, "allow": a_list(TEXT), "oldestDueAt": INSTANT, "restsUntilAt": INSTANT, "wasPaused": TRUTH},
 )
 _FILTER = {
     "receiver": {**TEXT, "minLength": 1, "maxLength": 200},
@@ -111,7 +112,7 @@ def _deliveries(desk: DeliveryDesk) -> tuple[Endpoint, ...]:
             handle=partial(_redrive_many, desk),
             about_process=_process_of_filter,
             answers={200: Answered("How many were put back", an_object({"redriven": COUNT}))},
-            problems=("bad-request", "store-unavailable"),
+            problems=("bad-request", "no-such-receiver", "store-unavailable"),
         ),
     )
 
@@ -124,7 +125,7 @@ def _receivers(desk: DeliveryDesk) -> tuple[Endpoint, ...]:
         group="deliveries",
         body={"url": {**TEXT, "minLength": 1, "maxLength": _URL_MOST}},
         answers={200: Answered("The receiver, as it is now", RECEIVER)},
-        problems=("no-such-receiver", "store-unavailable"),
+        problems=("bad-request", "no-such-receiver", "store-unavailable"),
     )
     return (
         Endpoint(
@@ -236,6 +237,8 @@ async def _redrive_many(desk: DeliveryDesk, asked: Asked) -> Told:
     if (query.receiver, query.url, query.process_id, after) == (None, None, None, None):
         return Refusal("bad-request", "expected at least one of receiver, process, url, createdAfter")
     count = await desk.redriver.many(query, asked.who, given["why"])
+    if not count and query.receiver is not None and not await _is_known(desk, query.receiver):
+        return _NO_RECEIVER
     return Done({"redriven": count}, note=f"{count} put back")
 
 
@@ -248,17 +251,27 @@ _NO_DELIVERY = Refusal("no-such-delivery", "there is no delivery of this id")
 
 async def _list_receivers(desk: DeliveryDesk, asked: Asked) -> Told:
     totals = await desk.deliveries.totals()
-    receivers, pauses = desk.receivers(), desk.deliverer.pauses
-    names = {*receivers, *(total.receiver for total in totals), *(pause.receiver for pause in pauses)}
-    return Done({"receivers": [_receiver(desk, name, totals) for name in sorted(names)]})
+    return Done({"receivers": [_receiver(desk, name, totals) for name in sorted(_names(desk, totals))]})
+
+
+def _names(desk: DeliveryDesk, totals: Iterable[DeliveryTotal]) -> set[str]:
+    """Of the policy in force, of what waits or lies dead, and of pauses."""
+    pauses = desk.deliverer.pauses
+    return {*desk.receivers(), *(total.receiver for total in totals), *(pause.receiver for pause in pauses)}
+
+
+async def _is_known(desk: DeliveryDesk, name: str) -> bool:
+    return name in _names(desk, await desk.deliveries.totals())
 
 
 async def _pause(desk: DeliveryDesk, asked: Asked) -> Told:
     name, body = asked.path["name"], asked.body
     if name not in desk.receivers():
         return _NO_RECEIVER
-    pause = ReceiverPause(name, body.get("url"), desk.clock.now(), asked.who, body["why"])
-    await desk.deliverer.pause(pause)
+    url = _as_stored(body["url"]) if "url" in body else None
+    if url is not None and not await _is_called_at(desk, desk.receivers()[name], url):
+        return Refusal("bad-request", f"{name} is not called at this URL, and nothing is left for it there")
+    await desk.deliverer.pause(ReceiverPause(name, url, desk.clock.now(), asked.who, body["why"]))
     return await _as_it_is(desk, name)
 
 
@@ -267,16 +280,36 @@ async def _resume(desk: DeliveryDesk, asked: Asked) -> Told:
     # Whoever left the policy while it was paused can be resumed all the same.
     if name not in desk.receivers() and all(pause.receiver != name for pause in desk.deliverer.pauses):
         return _NO_RECEIVER
-    await desk.deliverer.resume(name, asked.body.get("url"), asked.who, asked.body["why"])
-    return await _as_it_is(desk, name)
+    url = _as_stored(asked.body["url"]) if "url" in asked.body else None
+    paused = await desk.deliverer.resume(name, url, asked.who, asked.body["why"])
+    return await _as_it_is(desk, name, wasPaused=paused)
 
 
-async def _as_it_is(desk: DeliveryDesk, name: str) -> Told:
+def _as_stored(url: str) -> str:
+    """A URL as it is kept where a caller names it; what is none stays as it is."""
+    try:
+        return str(parse_callback_url(url))
+    except ValueError:
+        return url
+
+
+async def _is_called_at(desk: DeliveryDesk, receiver: Receiver, url: str) -> bool:
+    try:
+        if receiver.takes(parse_callback_url(url)):
+            return True
+    except ValueError:
+        pass  # it may be one of an earlier policy
+    return bool(await desk.deliveries.find(DeliveryQuery(receiver.name, url, limit=1)))
+
+
+async def _as_it_is(desk: DeliveryDesk, name: str, **more: bool) -> Told:
     totals = await desk.deliveries.totals()
-    return Done(_receiver(desk, name, totals))
+    return Done({**_receiver(desk, name, totals), **more})
 
 
-_NO_RECEIVER = Refusal("no-such-receiver", "the policy in force has no receiver of this name")
+_NO_RECEIVER = Refusal(
+    "no-such-receiver", "the policy in force has no receiver of this name, and nothing is left for one"
+)
 
 
 def _receiver(desk: DeliveryDesk, name: str, totals: Iterable[DeliveryTotal]) -> dict[str, Any]:
