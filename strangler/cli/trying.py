@@ -145,7 +145,8 @@ def told(trial: Trial) -> Iterator[str]:
         yield ""
         yield "result"
         yield f"  {trial.result.status}"
-        yield from _message(trial.result.headers, trial.result.body.data or b"")
+        assert isinstance(trial.result.body, bytes)
+        yield from _message(trial.result.headers, trial.result.body)
 
 
 def _said(outcome: Outcome) -> str:

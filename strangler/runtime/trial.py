@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 from strangler.config.system import SystemClock, SystemIds
-from strangler.domain.exchange import Body, Header, Peer, RecordedReply, RecordedRequest, Request
+from strangler.domain.exchange import Answer, Body, Header, Peer, RecordedReply, RecordedRequest, Request
 from strangler.domain.outcome import Outcome
 from strangler.domain.problem import TITLES
 from strangler.domain.process import Process
@@ -25,11 +25,13 @@ from strangler.engine.intake import names, recorded
 from strangler.engine.keys import key_of_client
 from strangler.engine.outgoing import outgoing
 from strangler.engine.probe import Question, Unaskable, question_about
+from strangler.engine.queries import Queries
 from strangler.engine.recorder import LiveReply, Recorder
 from strangler.engine.referencing import ended_with, found_in_reply, found_in_request
 from strangler.engine.refusals import UNCLEAR, Refusals, Stop
 from strangler.engine.submission import Acceptance, Pass, Refused, Submission, draft_of
 from strangler.engine.translating import prepared, understood
+from strangler.gateway.result import Results
 from strangler.gateway.switch import client_value
 from strangler.policy import prefer
 from strangler.policy.decide import Decision, decide
@@ -63,7 +65,8 @@ class Trial(NamedTuple):
     rule: str = ""  # that decided
     process: Process | None = None
     document: bytes = b""
-    result: RecordedReply | None = None  # what the client would get
+    reply: RecordedReply | None = None  # as it is kept with a process that ended
+    result: Answer | None = None  # what the client would get of `/result`, whole
 
 
 async def attempt(table: Table, request: Message, reply: Message | None) -> Trial:
@@ -149,13 +152,39 @@ async def _recorded(submission: Submission, data: bytes, reply: Message | None, 
     if sought is not None and sought.asks_reply:
         transitions = ended_with(process, transitions, await found_in_reply(store, sought, process, kept, recorder))
     process = applied(process, transitions, now).process
+    replied = await recorder.finish() if process.final else None
     return trial._replace(
         outcome=outcome,
         rule=rule,
         process=process,
         document=status_document(process, route.process, may_cancel=False),
-        result=await recorder.finish() if process.final else None,
+        reply=replied,
+        result=await _result(process, replied, kept, store) if replied is not None else None,
     )
+
+
+async def _result(process: Process, reply: RecordedReply, request: RecordedRequest, store: MemoryStore) -> Answer:
+    """What a client would get that asks for it."""
+    asked = Request("GET", b"/result", (), Peer("127.0.0.1", 0), _Nothing(), has_body=False, content_length=0)
+    answer = await Results(cast(Queries, _OnlyOne(reply, request)), store).answer(asked, process)
+    if not isinstance(answer.body, bytes):
+        answer.body = b"".join([piece async for piece in answer.body])
+    return answer
+
+
+class _OnlyOne(NamedTuple):
+    """Of the one process that there is."""
+
+    recorded: RecordedReply
+    asked: RecordedRequest
+
+    async def reply(self, process_id: str) -> tuple[int, RecordedReply]:
+        """See `Queries.reply`."""
+        return 1, self.recorded
+
+    async def request(self, process_id: str) -> RecordedRequest:
+        """See `Queries.request`."""
+        return self.asked
 
 
 async def _asked(route: Route, store: MemoryStore, process: Process, kept: RecordedRequest) -> Question | str | None:

@@ -60,6 +60,31 @@ def test_it_shows_what_would_be_sent_and_what_the_reply_would_be_taken_for(
         assert line in shown.splitlines(), shown
 
 
+def test_the_result_is_what_the_client_gets_with_what_is_ours(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "policy.yaml").write_text(
+        'upstreams: {legacy: {url: "http://127.0.0.1:1"}}\n'
+        "routes: [{name: claims, match: {path: /claims, methods: [POST]}, upstream: legacy, mode: async, "
+        "public_url: https://api.example, process: {resource: /claims-in-work}, call: {max_reply: 1KiB}}]\n"
+    )
+    reply = "HTTP/1.1 202 Accepted\nContent-Type: application/json\nLocation: /claims/7\nSet-Cookie: a=b\nAge: 3\n\n{}"
+    (folder / "reply").write_text(reply)
+    assert main(["try", "claims", "--request", "request", "--reply", "reply"]) == 0
+    status, *shown = capsys.readouterr().out.partition("\nresult\n")[2].splitlines()
+    assert (status, shown[-1]) == ("  200", "  {}")
+    fields = dict(line.strip().split(": ", 1) for line in shown if ": " in line)
+    process = fields.pop("Strangler-Process")
+    assert process.startswith("https://api.example/claims-in-work/")
+    assert fields == {
+        "Content-Type": "application/json",
+        "Location": "https://api.example/claims/7",
+        "Cache-Control": "private, no-store",
+        "Strangler-Status": "202",
+    }
+    (folder / "reply").write_text(reply.replace("{}", '{"much": "' + "x" * 1024 + '"}'))
+    assert main(["try", "claims", "--request", "request", "--reply", "reply"]) == 0
+    assert '"code": "result-too-large"' in capsys.readouterr().out
+
+
 def test_without_a_reply_it_ends_with_what_would_be_sent(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["try", "claims", "--request", "request", "--policy", "policy.yaml"]) == 0
     shown = capsys.readouterr().out

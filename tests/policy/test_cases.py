@@ -142,9 +142,9 @@ def compare(trial: Trial, case: Any) -> None:
     if "because" in case:
         assert case["because"] in trial.rule
     if "result" in case:
-        assert trial.result is not None
-        assert trial.result.status == case["result"].get("status", trial.result.status)
-        compare_message(trial.result.headers, trial.result.body.data or b"", case["result"])
+        assert trial.reply is not None
+        assert trial.reply.status == case["result"].get("status", trial.reply.status)
+        compare_message(trial.reply.headers, trial.reply.body.data or b"", case["result"])
 
 
 @pytest.mark.parametrize(("path", "document", "case"), list(cases()))
