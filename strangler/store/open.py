@@ -14,6 +14,7 @@ from strangler.store.memory import MemoryStore
 from strangler.store.sealing import Sealer
 from strangler.store.sqlite.connection import Connection, open_reader
 from strangler.store.sqlite.copying import copy
+from strangler.store.sqlite.foreign import why_foreign
 from strangler.store.sqlite.ledgers import SqliteLedgers
 from strangler.store.sqlite.library import Library, choose_library
 from strangler.store.sqlite.lock import OwnerLock
@@ -46,6 +47,8 @@ def store_path(url: str) -> Path | None:
     path = Path(rest[1:]).absolute()
     if path.is_dir():
         raise OperatorError(f"--store: {path} is a folder; a store is a file in one, such as {path / 'strangler.db'}")
+    if (why := why_foreign(path)) is not None:
+        raise OperatorError(f"--store: {path} is not a store of strangler: {why}. It is left as it is")
     return path
 
 

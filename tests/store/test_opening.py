@@ -147,7 +147,7 @@ def test_a_lock_that_cannot_be_opened_is_not_taken_for_held(tmp_path: Path) -> N
 
 async def test_who_was_refused_at_opening_leaves_the_lock_free(tmp_path: Path, clock: FakeClock) -> None:
     file = tmp_path / "strangler.db"
-    file.write_bytes(b"this is no database, and it is long enough to look like one" * 100)
+    file.write_bytes(b"SQLite format 3\0".ljust(120, b"\0") + b"this is no database, though it begins like one" * 100)
     with pytest.raises(OperatorError, match="not a database"):
         open_store(url_of(tmp_path), SEALER, clock)
     file.unlink()
@@ -300,11 +300,34 @@ def edit(folder: Path, *texts: str) -> None:
 
 def test_a_database_of_somebody_else_is_left_as_it_is(tmp_path: Path, clock: FakeClock) -> None:
     edit(tmp_path, "CREATE TABLE theirs (a)")
-    with pytest.raises(OperatorError, match="not one of strangler"):
+    with pytest.raises(OperatorError, match="is not a store of strangler: it is a SQLite database of something else"):
         open_store(url_of(tmp_path), SEALER, clock)
+    assert [path.name for path in tmp_path.iterdir()] == ["strangler.db"]
     connection = choose_library().dbapi.connect(str(tmp_path / "strangler.db"))
     assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("theirs",)]
     connection.close()
+
+
+def test_a_database_of_somebody_else_that_is_all_in_its_log_is_left_as_it_is(tmp_path: Path, clock: FakeClock) -> None:
+    theirs = choose_library().dbapi.connect(str(tmp_path / "strangler.db"), isolation_level=None)
+    theirs.execute("PRAGMA journal_mode = WAL")
+    theirs.execute("CREATE TABLE theirs (a)")
+    with pytest.raises(OperatorError, match="not one of strangler"):
+        open_store(url_of(tmp_path), SEALER, clock)
+    assert theirs.execute("SELECT name FROM sqlite_schema").fetchall() == [("theirs",)]
+    theirs.close()
+
+
+@pytest.mark.parametrize(
+    "content", [b"upstreams: {}\n", b"SQLite format 3\0".ljust(68, b"\0") + b"\0\0\0\1".ljust(60, b"\0")]
+)
+def test_what_is_no_store_is_not_said_to_have_lost_its_key(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "strangler.db"
+    file.write_bytes(content)
+    with pytest.raises(OperatorError, match="is not a store of strangler"):
+        load_identity_key(None, store_path(url_of(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == ["strangler.db"]
+    assert file.read_bytes() == content
 
 
 async def test_a_file_of_a_newer_release_is_refused(tmp_path: Path, clock: FakeClock) -> None:
