@@ -280,14 +280,15 @@ def parse_place(text: str) -> Place:
     Raises:
         OperatorError: it says no place.
     """
-    if text.startswith("unix:"):
+    if text.startswith("unix:/"):
         return Place(path=text.removeprefix("unix:"))
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")
         port = parts.port
     except ValueError:
         parts, port = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not _is_host(parts.hostname) or parts.path.strip("/") or parts.query:
+    plain = text.isprintable() and "@" not in parts.netloc and not parts.path.strip("/") and not parts.query
+    if parts.scheme not in ("http", "https") or not _is_host(parts.hostname) or not plain or text.startswith("unix:"):
         raise OperatorError(f"--ops: expected http://host:port, host:port or unix:/path, found {text!r}")
     host = _LOOPBACK.get(parts.hostname, parts.hostname)
     usual = 443 if parts.scheme == "https" else 9901

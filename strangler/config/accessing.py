@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from typing import Any
-from urllib.parse import urlsplit
 
 from strangler.config.files import why
 from strangler.config.located import KeyPath
 from strangler.config.paths import build_path
 from strangler.config.scalars import seconds
 from strangler.config.section import Context, Section
+from strangler.config.urls import web_url
 from strangler.engine.admission import AUTHORIZE_NAMES
 from strangler.engine.key_set import read_keys
 from strangler.policy.model import AccessPolicy, AuthorizePolicy, JwtPolicy
@@ -72,12 +72,7 @@ def _jwt(section: Section, context: Context, values: dict[str, Any]) -> JwtPolic
 
 
 def _is_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-    return sound and text.isascii() and text.isprintable() and not (set(" @#") & set(text))
+    return web_url(text) is not None and text.isascii() and text.isprintable() and not (set(" @#") & set(text))
 
 
 def _document(section: Section, context: Context, path: str) -> bytes | None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 from strangler.config.section import Section
+from strangler.config.urls import web_url
 from strangler.policy.model import Deprecation
 
 
@@ -19,6 +20,8 @@ def build_deprecation(section: Section) -> Deprecation | None:
     if since is not None and sunset is not None and sunset < since:
         # RFC 9745 section 4: what is to go away must not have gone before it was deprecated.
         section.complain(("deprecation", "sunset"), "expected a date that is not before `since`")
+    if "link" in values and web_url(values["link"]) is None:
+        section.complain(("deprecation", "link"), "expected an absolute URL; its host or port is not one")
     return Deprecation(
         since=None if since is None else f"@{since.timestamp():.0f}",
         sunset=None if sunset is None else format_datetime(sunset, usegmt=True),

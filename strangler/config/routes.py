@@ -19,6 +19,7 @@ from strangler.config.scalars import duration_text, seconds, size
 from strangler.config.section import Context, Section
 from strangler.config.translating import FRAMING, HOST_STAYS, build_errors, build_wall
 from strangler.config.upstreams import build_rewrite
+from strangler.config.urls import web_url
 from strangler.domain.process import PublicState
 from strangler.domain.retry import Backoff
 from strangler.policy.decide import usual_wait
@@ -77,6 +78,8 @@ def build_route(
     errors = build_errors(section, context)
     cors = _cors(section)
     callbacks = build_callbacks(section, context)
+    if "public_url" in values and web_url(values["public_url"]) is None:
+        section.complain(("public_url",), "expected an absolute URL; its host or port is not one")
     if len(section.report.errors()) > before:
         return None
     digest, text = promise.write(promised)

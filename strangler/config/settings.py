@@ -10,10 +10,10 @@ from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 from strangler.config.files import Reading
 from strangler.config.scalars import seconds, size
+from strangler.config.urls import web_url
 from strangler.config.variables import SecretText, Variables
 from strangler.domain.errors import OperatorError
 from strangler.domain.exchange import authority
@@ -192,14 +192,10 @@ def base_url(text: str) -> str:
     Raises:
         ValueError: it is none; the text says what was expected.
     """
-    try:
-        parts = urlsplit(text)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        sound = False
+    parts = web_url(text)
     # It goes into header fields as it is, in angle brackets too (RFC 3986 section 2, RFC 8288 section 3).
     plain = text.isascii() and text.isprintable() and not set(' "<>\\^`{|}') & set(text)
-    if not sound or not plain or "@" in parts.netloc or parts.query or parts.fragment:
+    if parts is None or not plain or "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError(
             "expected an absolute URL such as https://api.example.org/base, in ASCII, without query and credentials"
         )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from strangler.config.scalars import seconds
 from strangler.config.section import Context, Section
+from strangler.config.urls import is_host, web_url
 from strangler.config.variables import part
 from strangler.engine.tls import holds_authorities, holds_own
 from strangler.policy.model import Rewrite
@@ -17,7 +16,6 @@ from strangler.policy.target import normal
 from strangler.policy.upstreams import Forward, Tls, Upstream
 
 # A name of DNS (RFC 1035 section 2.3.4: labels of at most 63 octets, 253 in all), or an address of IPv6.
-_HOST = re.compile(r"(?=.{1,254}\Z)[\w-]{1,63}(\.[\w-]{1,63})*\.?|(?=.*:)[0-9A-Fa-f:.]+(%25[A-Za-z0-9]+)?", re.ASCII)
 
 
 class _Address(NamedTuple):
@@ -75,22 +73,18 @@ def _address(url: str) -> _Address:
         if path == "/":
             raise ValueError("expected the path of a socket: unix:/path.sock")
         return _Address("unix", socket_path=path)
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ValueError("expected a URL: http://host:port/base; its host or port is not one") from None
+    parts = web_url(url)
+    if parts is None:
+        raise ValueError("expected a URL: http://host:port/base; its host or port is not one")
     if "@" in parts.netloc:
         raise ValueError("a URL holds no credentials here; send them with call.headers.set and ${secret-env:NAME}")
     if parts.query or parts.fragment or url.endswith(("?", "#")):
         raise ValueError("expected a URL without query and fragment")
-    host = parts.hostname or ""
-    if not _HOST.fullmatch(host) or port == 0 or parts.netloc.endswith(":"):
-        raise ValueError("expected a URL: http://host:port/base; its host or port is not one")
     base = parts.path.rstrip("/")
     if not base.isascii() or " " in base or (base and normal(base.encode()) != base.encode()):
         raise ValueError("expected a base path in normal form: without dot segments, //, or encoded plain letters")
-    return _Address(parts.scheme, host, port or (443 if parts.scheme == "https" else 80), "", part(base, url))
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return _Address(parts.scheme, parts.hostname or "", port, "", part(base, url))
 
 
 def build_tls(values: Mapping[str, Any], section: Section, context: Context) -> Tls:
@@ -106,9 +100,12 @@ def build_tls(values: Mapping[str, Any], section: Section, context: Context) -> 
             paths[key] = path
     if "key" in paths and "cert" not in paths:
         section.complain(("tls", "key"), "a private key needs its certificate, `cert`")
+    name = values.get("server_name")
+    if name is not None and not is_host(name):
+        section.complain(("tls", "server_name"), "expected the name of a host, or an address")
     stamps = [context.reading.stamps[path] for path in paths.values()]
     seen = tuple(stamp for stamp in stamps if stamp is not None)
-    tls = Tls(**paths, verify=values["verify"], server_name=values.get("server_name"), seen=seen)
+    tls = Tls(**paths, verify=values["verify"], server_name=name, seen=seen)
     if len(seen) == len(stamps):
         _examine(tls, section)
     return tls

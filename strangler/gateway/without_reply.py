@@ -39,7 +39,8 @@ def unknown(process: Process) -> Answer:
     """Nobody knows what its call did."""
     return problem(
         "outcome-unknown",
-        "the call was sent, and nobody knows what it did; do not send it again before somebody has looked",
+        "the call was sent, and nobody knows what it did; before somebody has looked, repeat it with its "
+        "Idempotency-Key or not at all: with another, or with none, it may be done twice",
         correlation_id=process.correlation_id,
         process=process_url(process),
         effect="unknown",

@@ -33,7 +33,22 @@ def test_a_place_is_told_as_it_is_given() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["", "ftp://x", "http://", "http://x/path", "x:y", "http://x?y", "a..b:80", "a b:80"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "ftp://x",
+        "http://",
+        "http://x/path",
+        "x:y",
+        "http://x?y",
+        "a..b:80",
+        "a b:80",
+        "unix:",
+        "u:p@a:80",
+        "a\n:80",
+    ],
+)
 def test_what_is_no_place_is_refused(text: str) -> None:
     with pytest.raises(OperatorError, match="--ops: expected"):
         parse_place(text)

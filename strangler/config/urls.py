@@ -1,0 +1,34 @@
+"""What a URL in a policy or behind a flag has to be, whatever it is for (RFC 3986 section 3.2)."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from urllib.parse import SplitResult, urlsplit
+
+_NAME = re.compile(r"(?=.{1,254}\Z)[\w-]{1,63}(\.[\w-]{1,63})*\.?", re.ASCII)
+
+
+def web_url(text: str) -> SplitResult | None:
+    """An absolute URL of http or https taken apart; None: its host, or its port, can be none, or it is of another kind.
+
+    Credentials, query and fragment are for the caller to judge.
+    """
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return None
+    sound = parts.scheme in ("http", "https") and is_host(parts.hostname or "")
+    return parts if sound and port != 0 and not parts.netloc.endswith(":") else None
+
+
+def is_host(name: str) -> bool:
+    """Whether a text can be the name of a host, or is an address, without brackets."""
+    if ":" not in name:
+        return _NAME.fullmatch(name) is not None
+    try:
+        ip_address(name.replace("%25", "%", 1))
+    except ValueError:
+        return False
+    return True
