@@ -131,19 +131,27 @@ class Pool:
         task.add_done_callback(self._dials.discard)
 
     async def _open_link(self, place: Place) -> None:
-        opened = await self._dialer.open(lambda: UpstreamLink(self, self._max_head))
+        try:
+            opened = await self._dialer.open(lambda: UpstreamLink(self, self._max_head))
+        except BaseException:
+            # A defect, or the end of all: whoever waits is told, and the room goes to the next one.
+            self._not_opened(place, Failure(Trouble.UNREACHABLE, "the connection to the upstream could not be opened"))
+            raise
         if isinstance(opened, Failure):
-            self._open -= 1
-            if place in self._queue:
-                self.leave(place)
-                place.borrower.unavailable(opened)
-            self._dial_next()
+            self._not_opened(place, opened)
             return
         opened.counted = True
         if place in self._queue:
             self._serve(place, opened)
         else:
             self.returned(opened)  # its place was served by another link, or given up
+
+    def _not_opened(self, place: Place, why: Failure) -> None:
+        self._open -= 1
+        if place in self._queue:
+            self.leave(place)
+            place.borrower.unavailable(why)
+        self._dial_next()
 
     def _dial_next(self) -> None:
         """There is room for a connection: open one for the first who waits without."""

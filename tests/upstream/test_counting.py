@@ -89,6 +89,19 @@ async def a_connection_was_closed_at_once(world: World) -> None:
     await world.legacy.accept()
 
 
+async def a_defect_was_in_the_way(world: World) -> None:
+    async def broken(dialer: Dialer, make: Callable[[], UpstreamLink]) -> UpstreamLink:
+        raise AttributeError("a defect")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Dialer, "_connect", broken)
+        waiter = Waiter()
+        world.connections.borrow(world.upstream, waiter)
+        await waiter.heard()
+        assert waiter.failure is not None
+        assert waiter.failure.trouble is Trouble.UNREACHABLE
+
+
 @pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.parametrize(
     "before",
@@ -98,6 +111,7 @@ async def a_connection_was_closed_at_once(world: World) -> None:
         an_idle_link_has_ended,
         a_link_was_aborted,
         a_connection_was_closed_at_once,
+        a_defect_was_in_the_way,
     ],
 )
 async def test_there_is_one_connection_where_one_is_allowed(
