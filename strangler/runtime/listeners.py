@@ -66,8 +66,10 @@ def bind(addresses: Sequence[Address], flag: str = "--listen") -> list[socket.so
 
 
 def close(sockets: Sequence[socket.socket]) -> None:
-    """Listen no more, and take the names of Unix sockets away, unless they are somebody else's by now."""
+    """Listen no more, and take the names of Unix sockets away, unless they are somebody else's by now; also twice."""
     for one in sockets:
+        if one.fileno() < 0:
+            continue
         if isinstance(one, _AtPath):
             path = one.getsockname()
             with contextlib.suppress(FileNotFoundError):

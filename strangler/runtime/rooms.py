@@ -209,12 +209,14 @@ class Rooms:
                 self._frame.telemetry.note("listen", address=address, tls=self._tls is not None)
 
     async def listen_on(self, listeners: Sequence[socket.socket]) -> None:
-        """Listen on sockets that somebody else has bound and keeps open.
+        """Listen on sockets that somebody else has bound, and keeps open in another OS process.
 
         Raises:
             OperatorError: a certificate or key cannot be used.
         """
         await self._serve_on(listeners, server_tls(self._frame.settings))
+        for one in listeners:
+            one.close()  # the front has it: with that the last of it is closed here
 
     async def _serve_on(self, listeners: Sequence[socket.socket], tls: ssl.SSLContext | None) -> None:
         listens: list[str] = []

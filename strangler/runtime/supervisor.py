@@ -164,6 +164,9 @@ class _Supervisor:
             self._inside = listeners.bind_path(self._given.socket)
 
     def _store_work(self, living: Sequence[str] | None, line: Line) -> int:
+        for one in self._public:
+            one.close()  # else clients would still find room there when nobody takes them in any more
+
         async def work(telemetry: Any) -> None:
             await StoreProcess(self._given, telemetry, line, self._inside, self._ops, living).run()
 
@@ -290,8 +293,9 @@ class _Supervisor:
         return False
 
     def _let_leave(self) -> None:
-        """Once no worker has a call under way, nobody can wait for one."""
+        """Once no worker has a call under way, nobody can wait for one: no more clients are taken in, here as there."""
         if self._draining and all(worker.drained or not worker.pid for worker in self._workers):
+            listeners.close(self._public)
             for worker in self._workers:
                 if worker.line is not None:
                     worker.line.tell(do="leave")

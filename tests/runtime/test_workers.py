@@ -181,6 +181,28 @@ async def test_a_drain_waits_for_the_calls_of_all_workers_and_ends_with_0(crew: 
     assert [one["state"] for one in await client.all_processes()] == ["completed"] * 2
 
 
+async def test_who_comes_when_nobody_takes_clients_in_any_more_is_refused_and_not_kept_waiting(crew: Crew) -> None:
+    await crew.begin()
+    first, _ = await crew.clients()
+    passing = asyncio.create_task(first.request("GET", "/slow", headers={"X-Legacy": "do=hold"}))
+    await eventually(lambda: any(line["path"] == "/slow" for line in crew.legacy.lines()))
+    crew.server.signal(signal.SIGTERM)
+
+    async def refused() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", crew.server.port)
+        except ConnectionRefusedError:
+            return True
+        writer.close()
+        return False
+
+    await eventually(refused)
+    assert not passing.done()
+    await crew.legacy.release()
+    assert (await passing).status == 200
+    assert await crew.server.ended() == 0
+
+
 @pytest.mark.slow
 async def test_who_waits_at_one_worker_for_a_call_of_another_one_is_answered_before_the_end(crew: Crew) -> None:
     await crew.begin()
