@@ -20,7 +20,7 @@ _LOST = """\
 {store} under another identity key:
 - No caller finds the processes that it has by now: they are 404 to whoever began them. Operators find them.
 - What is repeated with a known idempotency key counts as new, and may be done a second time.
-- Stored credentials do not open. {open} processes are open. Those that would be called with their client's credentials
+- Stored credentials do not open. Open processes: {open}. Those that would be called with their client's credentials
   are not called: what was never sent fails (credentials-lost, effect none), and is an exception where it was promised;
   what may have been sent is left to a person."""
 

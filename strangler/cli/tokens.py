@@ -59,13 +59,13 @@ def _add(arguments: argparse.Namespace) -> int:
     token = make_token()
     line = entry_line(arguments.name, Role(arguments.role), token)
     parse(text + ("" if not text or text.endswith("\n") else "\n") + line, str(path))  # the file is a list of lines
+    print(token, flush=True)  # first: a token that nobody has seen must not be left in the file
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(line if not text or text.endswith("\n") else "\n" + line)
     except OSError as error:
-        raise OperatorError(f"{path}: {error.strerror}") from error
-    print(token)
+        raise OperatorError(f"{path}: {error.strerror}; the token above is none") from error
     print(
         f"{arguments.name} has it from now on. It is shown this once; give it as STRANGLER_OPS_TOKEN, or as the header "
         "Authorization: Bearer …",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import stat
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,7 +12,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from strangler.config.files import Reading
+from strangler.config.files import Reading, why
 from strangler.config.scalars import seconds, size
 from strangler.config.urls import web_url
 from strangler.config.variables import SecretText, Variables
@@ -175,9 +176,13 @@ def _address(text: str) -> Address:
 
 
 def _file(text: str) -> str:
-    if not os.access(text, os.R_OK) or not Path(text).is_file():
-        raise ValueError(f"{text} cannot be read")
-    return text
+    try:
+        if not stat.S_ISREG(os.stat(text).st_mode):  # to open a pipe would wait for whoever writes to it
+            raise ValueError(f"{text} cannot be read: it is no file")
+        with Path(text).open("rb"):
+            return text
+    except OSError as error:
+        raise ValueError(f"{text} cannot be read: {why(error)}") from None
 
 
 def _host(text: str) -> str:

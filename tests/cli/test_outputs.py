@@ -118,3 +118,10 @@ def test_an_error_of_the_system_is_said_behind_what_was_found(error: str, said: 
 def test_a_failure_stays_one_although_nobody_reads_what_was_found(error: str, code: int, said: bytes) -> None:
     raising = "from strangler.domain.errors import *\n" + RAISING.format(error=error)
     assert unread([sys.executable, "-c", raising], unbuffered=False) == (code, said)
+
+
+def test_a_token_that_nobody_can_have_seen_is_not_left_in_the_file(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.yaml"
+    done = shell('"$0" -m strangler tokens add support --role viewer --file "$1" >/dev/full', tokens)
+    assert (done[0], done[2]) == (1, b"strangler tokens: " + FULL)
+    assert not tokens.exists()

@@ -111,7 +111,8 @@ def test_repeatable_flags_and_comma_lists() -> None:
         ("identity-key", "short", "expected at least 16 characters"),
         ("identity-key", "${secret-env:NOPE}", "the environment has no NOPE"),
         ("identity-key", "${file:/nowhere}", "/nowhere cannot be read"),
-        ("tls-cert", "/nowhere", "/nowhere cannot be read"),
+        ("tls-cert", "/nowhere", "/nowhere cannot be read: No such file or directory"),
+        ("tls-cert", "/", "/ cannot be read: it is no file"),
         ("lease", "1s", "expected at least 5s, found 1s"),
     ],
 )

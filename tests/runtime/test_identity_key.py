@@ -129,7 +129,7 @@ async def test_who_lost_the_key_is_told_what_goes_with_it_and_goes_on_without_a_
 
     asked = it.rekey()
     assert asked.returncode == 1
-    assert "2 processes are open" in asked.stdout
+    assert "Open processes: 2." in asked.stdout
     assert "Nothing has changed" in asked.stdout
     assert not it.key.exists()
     assert it.rekey("--confirm").returncode == 2
