@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from strangler.domain.errors import IllegalTransition
-from strangler.domain.process import FINAL, Process, PublicState
+from strangler.domain.process import FINAL, Process, PublicState, is_id
 from strangler.domain.retry import Backoff, delay
 
 FINAL_STATES = frozenset(PublicState(state.value) for state in FINAL)
@@ -121,7 +121,9 @@ def parse_delivery_id(text: str) -> tuple[str, int, int] | None:
     """Process id, version and position of a delivery's name; None: it is none."""
     process_id, _, rest = text.rpartition("-")
     process_id, _, version = process_id.rpartition("-")
-    if not process_id or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in (version, rest)):
+    if not is_id(process_id) or not all(
+        part.isascii() and part.isdigit() and len(part) < 10 for part in (version, rest)
+    ):
         return None
     return process_id, int(version), int(rest)
 

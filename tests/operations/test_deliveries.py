@@ -130,7 +130,7 @@ async def test_a_wish_about_deliveries_that_cannot_be_read_is_told(desk: Desk, q
 
 
 async def test_of_what_does_not_exist_there_is_nothing_to_see_or_to_send(desk: Desk) -> None:
-    for name in ("x", "01a1f000-0000-7000-8000-000000000001-1-0"):
+    for name in ("x", "2026-11-23", "01a1f000-0000-7000-8000-000000000001-1-0"):
         assert (await desk.get(f"/deliveries/{name}")).code == "no-such-delivery"
         assert (await desk.post(f"/deliveries/{name}/redrive")).code == "no-such-delivery"
     for verb in ("pause", "resume"):
