@@ -116,7 +116,9 @@ class Concluder:
             target: where the upstream can be asked about what it took; None: nobody knows.
         """
         means = self._means
-        result = recorder.result(arriving=live is not None) if recorder is not None else None
+        whole = recorder.result(arriving=live is not None) if recorder is not None else None
+        # What is left in its own words does not leave the house where the route has others for it.
+        result = None if isinstance(outcome, InDoubt) and self._translates(process) else whole
         evidence = None
         if recorder is not None and (recorder.original is not None or isinstance(outcome, InDoubt | Pending)):
             evidence = await self._evidence(attempt, recorder, late=False)
@@ -129,7 +131,7 @@ class Concluder:
 
         def held(reply: RecordedReply) -> None:
             after = decided(process).process
-            settled = Settled(after, attempt.number, reply if after.final else None)
+            settled = Settled(after, attempt.number, reply if after.has_result else None)
             self._held(settled, "its reply cannot be stored now")
 
         reply = None
@@ -137,14 +139,15 @@ class Concluder:
             reply = await recorder.finish(held if self._notifier.awaited(process.id) else None)
         while True:
             change = decided(process)
-            commit = settling(change, attempt, reply, evidence=evidence)
-            settled = Settled(change.process, attempt.number, reply if change.process.final else None, live)
+            told = reply if change.process.has_result else None
+            commit = settling(change, attempt, told, evidence=evidence)
+            settled = Settled(change.process, attempt.number, told, live)
             if await self._commit_until(commit, change, settled, attempt):
                 return change.process
             current = await self.current(process)
             if current is None or (current.fence, current.state) != (process.fence, process.state):
-                if recorder is not None and result is not None:
-                    await self._late(process, outcome, attempt, recorder, result, reply, references)
+                if recorder is not None and whole is not None:
+                    await self._late(process, outcome, attempt, recorder, whole, reply, references)
                 return None
             process = current  # somebody told how far it is meanwhile; the attempt is ours all the same
 
@@ -178,7 +181,7 @@ class Concluder:
         if isinstance(transition, Finish) and recorder is not None:
             transition = await self.told(process, transition, recorder)
         reply = None
-        if recorder is not None and isinstance(transition, Finish):
+        if recorder is not None and isinstance(transition, Finish) and transition.result is not None:
             reply = recorder.number, await recorder.finish()
         return await self.asked(process, transition, evidence, reply)
 
@@ -239,6 +242,10 @@ class Concluder:
         promise = self._means.promise_of(process.promise)
         promised = on_in_doubt_for(promise.on_in_doubt, process.method) if promise is not None else "review"
         return stricter(promised, on_in_doubt_for(call.on_in_doubt, process.method))
+
+    def _translates(self, process: Process) -> bool:
+        promise = self._means.promise_of(process.promise)
+        return promise is not None and promise.wall is not None and promise.wall.translates_reply
 
     def promise_is_unknown(self, process: Process, call: CallPolicy) -> bool:
         """Whether what becomes of a doubt is up to a promise that is not known now."""

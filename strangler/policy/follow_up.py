@@ -57,7 +57,7 @@ def follow_up(
                 return (untold(NOWHERE, on_in_doubt),)
             return (looked_after(process, outcome, call, target, now, stood_still),)
         case InDoubt(reason):
-            return _in_doubt(process, reason, call, on_in_doubt, now, chance)
+            return _in_doubt(process, reason, call, on_in_doubt, now, chance, result)
         case _:
             assert_never(outcome)
 
@@ -160,11 +160,17 @@ def withdrawn(process: Process, on_in_doubt: OnInDoubt, *, lost: bool) -> Doubt 
 
 
 def _in_doubt(
-    process: Process, reason: str, call: CallPolicy, on_in_doubt: OnInDoubt, now: int, chance: float
+    process: Process,
+    reason: str,
+    call: CallPolicy,
+    on_in_doubt: OnInDoubt,
+    now: int,
+    chance: float,
+    result: Result | None,
 ) -> tuple[Transition, ...]:
     match on_in_doubt:
         case "fail":
-            return (Finish(State.FAILED, Effect.UNKNOWN, None, reason),)
+            return (Finish(State.FAILED, Effect.UNKNOWN, None, reason, result),)
         case "retry" if process.attempts < call.attempts_for(process.method):
             # The legacy side may still be at work on what we lost: no repeat starts before it has settled.
             wait = max(call.settle, delay(call.backoff, process.tries, chance))

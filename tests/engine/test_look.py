@@ -229,6 +229,14 @@ async def test_a_202_that_names_no_place_leaves_nobody_to_ask() -> None:
     on = world(on_in_doubt="fail")
     process = await following(on, Reply(202, b""))
     assert (process.state, process.effect, process.reason) == (State.FAILED, Effect.UNKNOWN, "follow-nowhere")
+    assert (process.has_result, await on.store.reply(process.id)) == (False, None)
+
+
+async def test_an_answer_that_tells_nothing_any_more_is_no_result_where_that_ends_it() -> None:
+    on = world(on_in_doubt="fail")
+    process = await looked(on, await following(on, TAKEN, Reply(403, b"who are you?")))
+    assert (process.state, process.effect, process.reason) == (State.FAILED, Effect.UNKNOWN, "follow-refused")
+    assert (process.has_result, await on.store.reply(process.id)) == (False, None)
 
 
 async def test_what_takes_too_long_is_in_doubt() -> None:

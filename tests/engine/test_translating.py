@@ -253,6 +253,24 @@ async def test_a_reply_that_cannot_be_translated_leaves_the_process_in_doubt(tmp
     assert (process.state, process.reason) == (State.IN_DOUBT, "reply-not-translated")
 
 
+@pytest.mark.parametrize("reply", [Reply(200, b"<RESULT><CODE>OK</CODE>", [XML]), Reply(504, b"<mf1/>", [XML])])
+async def test_where_a_doubt_ends_it_a_reply_in_words_of_the_upstream_reaches_nobody(
+    tmp_path: Path, reply: Reply
+) -> None:
+    world = await a_world(tmp_path, TRANSLATED + "    call: {on_in_doubt: fail}\n")
+    gate = Gate(reply)
+    world.upstream.script = [gate]
+    accepted = await world.accepted(a_request(BODY), COMPAT)
+    with world.outcomes.interest(accepted.id):
+        gate.open.set()
+        process = await ended(world, accepted)
+        told = world.outcomes.get(accepted.id)
+    assert (process.state, process.effect, process.has_result) == (State.FAILED, Effect.UNKNOWN, False)
+    assert told is not None
+    assert (told.reply, await world.store.reply(process.id)) == (None, None)
+    assert evidence(world)["reply"].body == reply.body
+
+
 @pytest.mark.parametrize(
     ("body", "name"),
     [(b"{", "bad-request"), (b'{"policy": ""}', "invalid-request"), (b'{"policy": "\\u0000"}', "invalid-request")],

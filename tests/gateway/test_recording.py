@@ -16,7 +16,7 @@ import pytest
 from strangler.config.hooks import find_hook
 from strangler.domain.errors import StoreUnavailable
 from strangler.domain.exchange import CHUNK_SIZE, Answer, Fault, FaultKind, Hindrance, PassOn, Request
-from strangler.domain.process import Process, State
+from strangler.domain.process import Effect, Process, State
 from strangler.engine.commands import Commands
 from strangler.engine.signals import Signals, Watch
 from strangler.gateway.acceptance import Recording
@@ -35,6 +35,7 @@ from strangler.policy.model import (
 )
 from strangler.policy.wall import Condition
 from strangler.ports import Outgoing, ReplySink, Said
+from strangler.store.ledger import Ledger
 from tests.engine import admitting
 from tests.engine.tokens import Signer
 from tests.engine.world import ASYNC, COMPAT, IDENTITY_KEY, Reply, World, a_request, a_route, feed
@@ -698,3 +699,18 @@ async def test_who_is_not_let_in_is_told_so_with_the_clients_correlation_id() ->
     assert head["X-Correlation-ID"] == "c-7"
     assert head["WWW-Authenticate"] == 'Bearer error="invalid_token", error_description="the token is malformed"'
     assert ("refused", ("submit-claim", "unauthenticated")) in world.instrument.told
+
+
+async def test_a_reply_that_nobody_can_make_sense_of_is_the_result_where_that_ends_it() -> None:
+    world = await a_world(a_route(on_in_doubt="fail"))
+    world.upstream.script = [Reply(502, b'{"legacy": 1}', [(b"Content-Type", b"application/json")])]
+    answer = await ask(world, keyed(), COMPAT)
+    assert (answer.status, answer.body) == (502, b'{"legacy": 1}')
+    again = await ask(world, keyed(), COMPAT)
+    assert (again.status, again.body) == (502, b'{"legacy": 1}')
+    assert fields(again)["Idempotency-Replayed"] == "true"
+    with world.store.ledgers() as ledgers:
+        [ledger] = ledgers.all()
+    assert isinstance(ledger, Ledger)
+    assert (ledger.process.state, ledger.process.effect) == (State.FAILED, Effect.UNKNOWN)
+    assert (ledger.process.reason, ledger.process.result_status) == ("gateway-lost-it", 502)
