@@ -31,13 +31,17 @@ refused by its name.
   `translate` over `process: {id, type, correlationId, url, idempotencyKey}` too, over `soap: {version, header}` where
   the request is a SOAP message, and in `translate.response` over `reply: {status, headers, body, soap}`. In `outcome`,
   and in `when`, an expression looks at the body of the reply alone. A mapping of names to expressions makes a mapping.
+  Of a parameter of the query that comes more than once the first counts; lines of one header are joined with commas.
   A body that is packed with gzip or deflate is unpacked for it; where a reply is looked into, the upstream is asked for
   plain bytes (`Accept-Encoding: identity`), and for all of them (no `Range: bytes=…`), as where its body is replaced.
 - **XML** is seen as `{root: {"@attribute": …, child: …, "#text": …}}`, by local names; a child that comes more than
   once is a list, one that is named in `lists` always. White space around text is dropped; `xsi:nil` is null. Of a SOAP
   message it is what stands in its Body; a fault of either version is `Fault: {code, subcode, reason, actor, detail}`.
-- **Numbers** outside JSON (in XML, forms, text, paths and headers) are written in digits, without an exponent;
-  one that begins more than 64 places from its point is refused. `to_string` writes JSON, wherever it stands.
+- **Numbers** with a fraction are read as other readers of JSON read them (RFC 8259 section 6, IEEE 754): a translated
+  body has 15 to 17 digits of them, `1.10` is written `1.1`, and below 1e-323 they are 0. Integers are exact. What has
+  to arrive digit by digit has to be text. Outside JSON (in XML, forms, text, paths and headers) all are written in
+  digits, without an exponent; one that begins more than 64 places from its point is refused. `to_string` writes JSON,
+  wherever it stands.
 - **Hooks**: `{python: "package.module:function"}` in place of an expression calls that function with the whole
   document (`method … process`, and `reply` where there is one) as plain dicts and lists, which it must not change; it
   returns plain JSON values. It runs in a thread of its own for at most 30 s, may be called more than once for a

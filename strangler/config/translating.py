@@ -13,7 +13,7 @@ from strangler.config.paths import build_path
 from strangler.config.schema import policy_schema, with_defaults
 from strangler.config.section import Context, Section
 from strangler.domain.process import Effect
-from strangler.policy.charset import codec_of
+from strangler.policy.charset import codec_of, holds_ascii
 from strangler.policy.conditions import Test
 from strangler.policy.expressions import (
     RECORDED_NAMES,
@@ -244,6 +244,10 @@ class _Builder:
             soap_action=soap["action"],
             soap_header=self.formula((*keys, "soap", "header"), soap.get("header"), names),
         )
+        if form == "form" and codec_of(content.charset) is not None and not holds_ascii(content.charset):
+            self._section.complain(
+                (*keys, "charset"), f"a form is ASCII, and that is something else in {content.charset}"
+            )
         if template is not None:
             self._check_template((*keys, "template"), content, template, names)
         if isinstance(values.get("body"), Mapping) and content.body is not None and content.body.text is not None:

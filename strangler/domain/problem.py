@@ -44,7 +44,7 @@ TITLES: dict[str, tuple[int, str]] = {
     "unsupported-media-type": (415, "The media type is not taken here"),
     "expectation-failed": (417, "The expectation cannot be met"),
     "idempotency-key-reused": (422, "Idempotency-Key is already used"),
-    "invalid-request": (422, "The request does not match its schema"),
+    "invalid-request": (422, "The request cannot be taken as it is"),
     "callback-not-allowed": (422, "The callback is not allowed"),
     "policy-invalid": (422, "The policy did not load"),  # on the private listener only
     "too-many-requests": (429, "Too many requests"),

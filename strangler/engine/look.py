@@ -178,7 +178,7 @@ class Looker:
         self, route: Route, process: Process, request: RecordedRequest, recorder: Recorder
     ) -> tuple[Outcome, str | None]:
         """What the last answer means, and the rule that says so; None: the built-in ones, where there are no others."""
-        built_in = interpret_end(recorder.status, recorder.headers, route.call)
+        built_in = interpret_end(process.method, recorder.status, recorder.headers, route.call)
         promise = self._means.promise_of(process.promise)
         if promise is None or promise.wall is None:
             return built_in, None

@@ -6,6 +6,7 @@ from __future__ import annotations
 import encodings
 import pkgutil
 import re
+import string
 from encodings.aliases import aliases
 from functools import lru_cache
 
@@ -47,6 +48,12 @@ def codec_of(name: str) -> str | None:
     if len(name) > MAX_NAME or not (name.isascii() and name.isprintable()):
         return None
     return CODECS.get(encodings.normalize_encoding(name).lower())
+
+
+def holds_ascii(name: str) -> bool:
+    """Whether ASCII is written in a known charset as it is everywhere: not so in UTF-16 and in EBCDIC."""
+    codec = codec_of(name)
+    return codec is not None and string.printable.encode(codec, "replace") == string.printable.encode("ascii")
 
 
 def said_charset(content_type: str | None) -> str | None:

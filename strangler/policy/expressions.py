@@ -165,19 +165,22 @@ class Template:
         return "".join(part for part in self._parts if isinstance(part, str))
 
     def path(self, document: Any) -> str:
-        """The text as a path: each value is one percent-encoded segment, or a part of one.
+        """The text as a path: each value is one percent-encoded segment, or a part of one; behind ``?``, of the query.
 
         Raises:
             ExpressionError: as `text`; also where a value is null or empty, or a dot segment.
         """
         document = Document.of(document)
         parts = []
+        refused: tuple[str, ...] = ("", ".", "..")
         for part in self._parts:
             if isinstance(part, str):
                 parts.append(part)
+                if "?" in part:
+                    refused = ("",)  # dots change a path only
                 continue
             value = _scalar(part, part.evaluate(document))
-            if value in ("", ".", ".."):
+            if value in refused:
                 # An empty or a dotted segment would make another path of it.
                 raise ExpressionError(f"{part.text} is {value or 'empty'}, which cannot stand in a path")
             try:

@@ -70,8 +70,15 @@ def interpret_reply(
     return Failed(UPSTREAM_ERROR, Effect.UNKNOWN)
 
 
-def interpret_end(status: int, headers: Headers, call: CallPolicy) -> Outcome:
-    """What the last answer about what the upstream took means: nothing is "not yet" or refused any more."""
+def interpret_end(method: str, status: int, headers: Headers, call: CallPolicy) -> Outcome:
+    """What the last answer about what the upstream took means: nothing is "not yet" or refused any more.
+
+    Args:
+        method: of the request that it took.
+    """
+    if status == 404 and method not in READS:
+        # What is not found is what was asked for: it says nothing of what was taken.
+        return Rejected(effect=Effect.UNKNOWN)
     return interpret_reply(
         "GET",
         status,

@@ -160,6 +160,14 @@ def test_a_module_that_ends_the_program_is_none_of_functions(tmp_path: Path, mon
         ("translate: {request: {template: bad.xml, format: xml}}", "it is no XML"),
         ("translate: {request: {template: open.xml, format: xml}}", "is not closed"),
         ("translate: {request: {template: latin.xml, format: xml}}", "is not UTF-8"),
+        (
+            "translate: {request: {body: body, format: form, charset: utf-16}}",
+            "a form is ASCII, and that is something else",
+        ),
+        (
+            "translate: {request: {body: body, format: form, charset: cp500}}",
+            "a form is ASCII, and that is something else",
+        ),
         ("translate: {request: {body: body, charset: klingon}}", "no charset is known by the name klingon"),
         ("translate: {request: {body: body, charset: zlib}}", "no charset is known by the name zlib"),
         ("translate: {request: {body: body, charset: punycode}}", "no charset is known by the name punycode"),

@@ -196,6 +196,7 @@ async def test_a_303_is_asked_for_the_result_within_the_same_look() -> None:
     see_other = Reply(303, b"", [(b"Location", b"results/17")])
     process = await looked(on, await following(on, TAKEN, see_other, Reply(404, b"no such policy")))
     assert (process.state, process.result_status) == (State.REJECTED, 404)
+    assert process.effect is Effect.UNKNOWN, "it was taken, and may have been done"
     assert on.upstream.sent[-1].target == b"/jobs/results/17"
 
 

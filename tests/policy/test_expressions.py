@@ -195,6 +195,12 @@ def test_what_would_make_another_path_of_it_is_an_error(expression: str) -> None
         Template(f"/claims/{{{expression}}}").path(DOCUMENT)
 
 
+def test_in_a_query_dots_are_a_value_as_any_other() -> None:
+    assert Template("/claims?at={body.dots}&of={body.policy}").path(DOCUMENT) == "/claims?at=..&of=P-1"
+    with pytest.raises(ExpressionError):
+        Template("/claims?at={body.no}").path(DOCUMENT)
+
+
 @pytest.mark.parametrize("template", ["{body", "{'}", "{}", "{boddy}"])
 def test_what_is_wrong_with_a_template_is_said_when_it_is_compiled(template: str) -> None:
     with pytest.raises(ExpressionSyntaxError):

@@ -101,14 +101,17 @@ def test_what_is_followed_is_pending(header: str, status: int, outcome: Outcome)
 
 
 @pytest.mark.parametrize(
-    ("status", "outcome"),
+    ("method", "status", "outcome"),
     [
-        (202, Completed()),
-        (401, Rejected()),
-        (429, Rejected()),
-        (502, Failed(UPSTREAM_ERROR, Effect.UNKNOWN)),
-        (503, Failed(UPSTREAM_ERROR, Effect.UNKNOWN)),
+        ("POST", 202, Completed()),
+        ("POST", 401, Rejected()),
+        ("POST", 404, Rejected(effect=Effect.UNKNOWN)),
+        ("GET", 404, Rejected()),
+        ("POST", 422, Rejected()),
+        ("POST", 429, Rejected()),
+        ("POST", 502, Failed(UPSTREAM_ERROR, Effect.UNKNOWN)),
+        ("POST", 503, Failed(UPSTREAM_ERROR, Effect.UNKNOWN)),
     ],
 )
-def test_the_last_answer_is_neither_not_yet_nor_a_refusal(status: int, outcome: Outcome) -> None:
-    assert interpret_end(status, LATER, call(follow=FollowPolicy())) == outcome
+def test_the_last_answer_is_neither_not_yet_nor_a_refusal(method: str, status: int, outcome: Outcome) -> None:
+    assert interpret_end(method, status, LATER, call(follow=FollowPolicy())) == outcome
