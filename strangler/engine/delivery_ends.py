@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 
-from strangler.domain.delivery import Delivery, DeliveryState
+from strangler.domain.delivery import Delivery, DeliveryState, Release, apply
 from strangler.domain.errors import StoreUnavailable
 from strangler.engine.delivery_lanes import DeliveryLane
 from strangler.engine.delivery_means import DeliveryMeans
+from strangler.engine.delivery_pauses import again
 from strangler.engine.receptions import Attempt, commit_of, step_of
 from strangler.ports import Commit, Committed, DeliveryStep, Stale, Verdict
 
@@ -98,10 +99,20 @@ class Ends:
             if await self.commit(commit_of(step, now)):
                 return step
             found = await means.deliveries.log(delivery[:3])
-            if found is None or found[0].state is not DeliveryState.PENDING:
+            if found is None or found[0].state not in (DeliveryState.PENDING, DeliveryState.HELD):
                 means.instrument.note("delivery_settled_twice", "warning", delivery=delivery.id)
                 return None
             delivery = found[0]
+            if delivery.state is DeliveryState.HELD:
+                # It was ready before it was held, and its receiver is called again before it is put back.
+                delivery = await self._released(delivery)
+
+    async def _released(self, delivery: Delivery) -> Delivery:
+        """What was held, put back; where somebody else was faster, the next commit shows it."""
+        now = self._means.clock.now()
+        step = DeliveryStep(delivery, apply(delivery, Release(), now), closes=again(now))
+        await self.commit(Commit(None, delivery=step))
+        return step.after
 
     async def commit(self, commit: Commit) -> bool:
         """Commit; while the store cannot, try again. False: the delivery is no longer what the step starts from."""

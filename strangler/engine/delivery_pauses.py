@@ -101,8 +101,7 @@ class Pauses:
         """What was cut off in the middle of a pause, or of its end, is done to its end. Returns what `release` does."""
         for pause in self.all():
             await self.hold(pause)
-        again = Closing(self._clock.now(), "strangler", "mended", "its receiver is called again")
-        return await self.release(None, again)
+        return await self.release(None, again(self._clock.now()))
 
     def _held(self, delivery: Delivery) -> Commit | None:
         pause = self.of(delivery)
@@ -116,6 +115,11 @@ class Pauses:
             if len(found) < query.limit:
                 return
             query = query._replace(before=found[-1][:3])
+
+
+def again(now: int) -> Closing:
+    """How an exception about what is held is closed where nobody says why."""
+    return Closing(now, "strangler", "mended", "its receiver is called again")
 
 
 def held(delivery: Delivery, pause: ReceiverPause, now: int) -> Commit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from strangler.domain.delivery import DeliveryState, Release, apply
+from strangler.domain.delivery import DeliveryState, Release, Taken, apply
 from strangler.domain.process import Process
 from strangler.engine.delivery_pauses import held
 from strangler.ports import Commit, Committed, DeliveryStep, Reception
@@ -52,23 +52,24 @@ async def test_what_somebody_else_has_settled_while_it_was_sent_stays_as_it_is(
 ) -> None:
     gate, process = await being_sent(begun, reception)
     delivery = await begun.one(process)
-    assert await begun.store.commit(held(delivery, PAUSE, NOON)) == Committed()
-    settled = await begun.one(process)
+    step = DeliveryStep(delivery, apply(delivery, Taken(), NOON))
+    assert await begun.store.commit(Commit(None, delivery=step)) == Committed()
     gate.open.set()
     await begun.settled()
-    assert settled.state is DeliveryState.HELD
-    assert await begun.one(process) == settled
+    assert await begun.one(process) == step.after
     assert notes_of(begun) == [("delivery_settled_twice", "warning", delivery.id)]
 
 
 @TAKEN_OR_NOT
-async def test_what_came_of_an_attempt_is_kept_although_it_was_held_and_put_back_meanwhile(
-    begun: Telling, reception: Reception
+@pytest.mark.parametrize("put_back", [False, True])
+async def test_what_came_of_an_attempt_is_kept_although_it_was_held_and_perhaps_put_back_meanwhile(
+    begun: Telling, reception: Reception, put_back: bool
 ) -> None:
     gate, process = await being_sent(begun, reception)
     await begun.store.commit(held(await begun.one(process), PAUSE, NOON))
-    back = await begun.one(process)
-    await begun.store.commit(Commit(None, delivery=DeliveryStep(back, apply(back, Release(), NOON))))
+    if put_back:
+        back = await begun.one(process)
+        await begun.store.commit(Commit(None, delivery=DeliveryStep(back, apply(back, Release(), NOON))))
     gate.open.set()
     await begun.settled()
     delivery = await begun.one(process)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
 import pytest
 
-from strangler.domain.delivery import DeliveryState, Subscription
+from strangler.domain.delivery import Delivery, DeliveryState, Subscription
 from strangler.engine import delivery_pauses
 from strangler.ports import DeliveryQuery, ExceptionQuery
 from tests.engine.receivers import OK, PAUSE, TO_A, TO_B, Gate, Telling, answer, named
@@ -31,6 +34,38 @@ async def test_while_a_receiver_is_paused_all_is_held_and_nothing_dropped(begun:
     assert len(await begun.all(DeliveryState.DELIVERED)) == 2
     assert (await begun.one(waiting)).attempts == 1  # it goes on where it was
     assert not await begun.deliverer.resume("broker-a", None, "ann", "it is back")
+
+
+async def test_what_is_sent_before_it_is_put_back_is_on_record_and_not_sent_twice(
+    begun: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun.receiver(concurrency=1)
+    begun.sender.scripts["broker-a"] = [gate := Gate(), OK]
+    first, second = await begun.processes(2)
+    await gate.reached.wait()
+    await begun.deliverer.pause(PAUSE)
+    assert (await begun.one(second)).state is DeliveryState.HELD
+    find, slow = begun.store.deliveries.find, asyncio.Event()
+
+    async def found(query: DeliveryQuery) -> Sequence[Delivery]:
+        if DeliveryState.HELD in query.states:
+            await slow.wait()
+        return await find(query)
+
+    monkeypatch.setattr(begun.store.deliveries, "find", found)
+    resumed = asyncio.ensure_future(begun.deliverer.resume("broker-a", None, "ann", "it is back"))
+    await begun.until(lambda: not begun.deliverer.pauses)
+    gate.open.set()
+    await begun.until(lambda: len(begun.sender.sent) == 2)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    slow.set()
+    await resumed
+    await begun.settled()
+    for process in (first, second):
+        delivery = await begun.one(process)
+        assert (delivery.state, delivery.tries) == (DeliveryState.DELIVERED, 1)
+    assert len(begun.sender.sent) == 2
 
 
 async def test_a_pause_outlives_a_restart(begun: Telling) -> None:
