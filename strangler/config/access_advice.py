@@ -15,6 +15,7 @@ def of_access(route: Route) -> Iterator[tuple[KeyPath, str, Level]]:
     """What is unwise about who may come in on a recorded route: keys, text, level."""
     access = route.access
     yield from _lost_callers(access)
+    yield from _joined_by_others(route)
     if access.jwt is not None:
         yield from _of_tokens(access.jwt)
     if access.read == "caller" and not _known_for_sure(route):
@@ -23,6 +24,12 @@ def of_access(route: Route) -> Iterator[tuple[KeyPath, str, Level]]:
             "what is submitted without an identity can be read by nobody; accept.require_headers can ask for one",
             "warning",
         )
+
+
+def _joined_by_others(route: Route) -> Iterator[tuple[KeyPath, str, Level]]:
+    if route.accept.idempotency.scope == "route" and route.access.read != "anyone":
+        text = "another caller who repeats a request with its key is told of its process, and cannot read it then; "
+        yield ("accept", "idempotency", "scope"), text + "with access.read: anyone it can", "warning"
 
 
 def _lost_callers(access: AccessPolicy) -> Iterator[tuple[KeyPath, str, Level]]:

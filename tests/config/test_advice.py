@@ -58,6 +58,11 @@ def test_a_sound_policy_gets_no_advice(tmp_path: Path) -> None:
             "async",
             "idempotency.derive: has no effect: who sends no key is refused (required)",
         ),
+        (
+            "accept: {idempotency: {scope: route}}",
+            "async",
+            "idempotency.scope: another caller who repeats a request with",
+        ),
         ("accept: {idempotency: {derive_anonymous: true}}", "async", "derive_anonymous: has no effect: no key is"),
         ("rollout: {mode: compat, percent: 0}", "async", "rollout.percent: has no effect: nobody is in it"),
         ("on_store_failure: passthrough", "async", "on_store_failure: has no effect: only compat can let"),
