@@ -20,7 +20,8 @@ def unmet(ops: Ops, wishes: Mapping[str, Any]) -> list[str]:
     """
     told = []
     if any(wishes.get(name) is not None for name in ("route", "reference")):
-        routes = {route["name"]: route["references"] for route in ops.get("/routes")["routes"]}
+        # A server of an earlier release does not say what its routes have for references.
+        routes = {route["name"]: route.get("references", ["?"]) for route in ops.get("/routes")["routes"]}
         if wishes.get("route") is not None:
             told += _unknown("--route", wishes["route"], routes)
         if wishes.get("reference") is not None and not any(routes.values()):

@@ -85,6 +85,17 @@ def test_the_result_is_what_the_client_gets_with_what_is_ours(folder: Path, caps
     assert '"code": "result-too-large"' in capsys.readouterr().out
 
 
+def test_a_reply_that_is_left_in_its_own_words_is_shown_to_nobody(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "policy.yaml").write_text(POLICY.replace("    wait: 2s\n", "    call: {on_in_doubt: fail}\n"))
+    (folder / "reply").write_text('HTTP/1.1 504 X\nContent-Type: application/json\n\n{"host": "mf1"}')
+    assert main(["try", "claims", "--request", "request", "--reply", "reply"]) == 0
+    shown = capsys.readouterr().out
+    assert '"code": "upstream-failed"' in shown
+    assert "mf1" not in shown
+
+
 def test_without_a_reply_it_ends_with_what_would_be_sent(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["try", "claims", "--request", "request", "--policy", "policy.yaml"]) == 0
     shown = capsys.readouterr().out
