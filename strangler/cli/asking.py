@@ -11,10 +11,11 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
 
 from strangler.config.scalars import is_text
+from strangler.config.urls import web_url
 from strangler.domain.errors import AskedWrongly, AskFailed, AskRefused, OperatorError
 from strangler.domain.exchange import authority
 from strangler.domain.process import ID
@@ -104,9 +105,9 @@ class Ops:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         written = _pass_beside(arguments.store)
-        if written is None and not arguments.ops and arguments.store != _USUAL_STORE and store_path(arguments.store):
+        if written is None and not arguments.ops and arguments.store != _USUAL_STORE:
             # Whoever names a store means the server over it, and not the one that happens to be at the usual place.
-            raise OperatorError(_nobody_over(arguments.store))
+            _require_served(arguments.store)
         self._place = parse_place(arguments.ops or (written.ops if written is not None else _USUAL))
         token = _given_token()
         self._store = arguments.store
@@ -266,14 +267,6 @@ def _given_token() -> str:
     return token
 
 
-def _is_host(name: str | None) -> TypeGuard[str]:
-    """Whether a name, or an address, can be one of a host."""
-    try:
-        return bool(name and name.encode("idna") and name.isprintable() and " " not in name)
-    except UnicodeError:
-        return False
-
-
 def parse_place(text: str) -> Place:
     """Where operations listen, from what a flag says.
 
@@ -282,17 +275,13 @@ def parse_place(text: str) -> Place:
     """
     if text.startswith("unix:/"):
         return Place(path=text.removeprefix("unix:"))
-    try:
-        parts = urlsplit(text if "://" in text else f"http://{text}")
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    plain = text.isprintable() and "@" not in parts.netloc and not parts.path.strip("/") and not parts.query
-    if parts.scheme not in ("http", "https") or not _is_host(parts.hostname) or not plain or text.startswith("unix:"):
+    parts = web_url(text if "://" in text else f"http://{text}")
+    plain = parts is not None and "@" not in parts.netloc and not parts.path.strip("/") and not parts.query
+    if parts is None or not plain or not text.isprintable():
         raise OperatorError(f"--ops: expected http://host:port, host:port or unix:/path, found {text!r}")
-    host = _LOOPBACK.get(parts.hostname, parts.hostname)
+    host = parts.hostname or ""
     usual = 443 if parts.scheme == "https" else 9901
-    return Place(host, port if port is not None else usual, tls=parts.scheme == "https")
+    return Place(_LOOPBACK.get(host, host), parts.port or usual, tls=parts.scheme == "https")
 
 
 def _where_tokens_are(store: str) -> str:
@@ -304,13 +293,18 @@ def _where_tokens_are(store: str) -> str:
     )
 
 
-def _nobody_over(store: str) -> str:
+def _require_served(store: str) -> None:
+    """Nothing is written down beside a store: one with a file is served by nobody.
+
+    Raises:
+        OperatorError: it has a file.
+    """
     path = store_path(store)
-    assert path is not None
-    return (
-        f"--store: nobody serves {store}, as far as can be read here: there is no {pass_path(path).name} beside it, in "
-        "which a server writes where its operations listen. Say with --ops whom to ask"
-    )
+    if path is not None:
+        raise OperatorError(
+            f"--store: nobody serves {store}, as far as can be read here: there is no {pass_path(path).name} beside "
+            "it, in which a server writes where its operations listen. Say with --ops whom to ask"
+        )
 
 
 def _pass_beside(store: str) -> Pass | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from strangler.cli.asking import Ops
+from strangler.config.located import nearest
 
 
 def unmet(ops: Ops, wishes: Mapping[str, Any]) -> list[str]:
@@ -35,8 +35,4 @@ def unmet(ops: Ops, wishes: Mapping[str, Any]) -> list[str]:
 
 
 def _unknown(flag: str, name: str, known: Collection[str]) -> list[str]:
-    if name in known:
-        return []
-    close = get_close_matches(name, known, 1)
-    meant = f"; did you mean {close[0]}?" if close else ""
-    return [f"{flag}: the policy in force has no {name}{meant}"]
+    return [] if name in known else [f"{flag}: the policy in force has no {name}; {nearest(name, known)}"]

@@ -22,6 +22,7 @@ from strangler.engine.uninterrupted import uninterrupted
 from strangler.policy.follow_up import finished, follow_up, overdue, settled_late, stricter, withdrawn
 from strangler.policy.interpret import CREDENTIALS_LOST, WORKER_LOST
 from strangler.policy.model import CallPolicy, OnInDoubt, on_in_doubt_for
+from strangler.policy.translate import stays_inside
 from strangler.ports import Closing, Commit, End, Evidence, OpenException, Stale, Verdict
 
 _STORE_BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -117,8 +118,8 @@ class Concluder:
         """
         means = self._means
         whole = recorder.result(arriving=live is not None) if recorder is not None else None
-        # What is left in its own words does not leave the house where the route has others for it.
-        result = None if isinstance(outcome, InDoubt) and self._translates(process) else whole
+        promise = means.promise_of(process.promise)
+        result = None if stays_inside(outcome, promise.wall if promise is not None else None) else whole
         evidence = None
         if recorder is not None and (recorder.original is not None or isinstance(outcome, InDoubt | Pending)):
             evidence = await self._evidence(attempt, recorder, late=False)
@@ -242,10 +243,6 @@ class Concluder:
         promise = self._means.promise_of(process.promise)
         promised = on_in_doubt_for(promise.on_in_doubt, process.method) if promise is not None else "review"
         return stricter(promised, on_in_doubt_for(call.on_in_doubt, process.method))
-
-    def _translates(self, process: Process) -> bool:
-        promise = self._means.promise_of(process.promise)
-        return promise is not None and promise.wall is not None and promise.wall.translates_reply
 
     def promise_is_unknown(self, process: Process, call: CallPolicy) -> bool:
         """Whether what becomes of a doubt is up to a promise that is not known now."""

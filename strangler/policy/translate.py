@@ -165,6 +165,12 @@ class Interpreter:
         return None
 
 
+def stays_inside(outcome: Outcome, wall: Interpreter | None) -> bool:
+    """Whether a whole reply that came to an outcome is shown to no client: it is left in the upstream's own words, and
+    the route has others for it."""
+    return isinstance(outcome, InDoubt) and wall is not None and wall.translates_reply
+
+
 class _Request:
     def __init__(self, translation: RequestTranslation, find: FindHook) -> None:
         self._policy = translation

@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 
 from strangler.config.system import SystemClock, SystemIds
 from strangler.domain.exchange import Answer, Body, Header, Peer, RecordedReply, RecordedRequest, Request
-from strangler.domain.outcome import InDoubt, Outcome
+from strangler.domain.outcome import Outcome
 from strangler.domain.problem import TITLES
 from strangler.domain.process import Process
 from strangler.domain.steps import Accept, Claim
@@ -40,7 +40,7 @@ from strangler.policy.interpret import interpret_reply, rule_of
 from strangler.policy.match import compile_table
 from strangler.policy.model import Mode, Route, Table, on_in_doubt_for
 from strangler.policy.target import clear
-from strangler.policy.translate import Unreadable, Untranslatable
+from strangler.policy.translate import Unreadable, Untranslatable, stays_inside
 from strangler.ports import Outgoing
 from strangler.store.memory import MemoryStore
 
@@ -148,9 +148,7 @@ async def _recorded(submission: Submission, data: bytes, reply: Message | None, 
     if wall is not None and seen is not None:
         outcome, rule, _ = await understood(wall, seen, recorder, outcome, now, repeats=repeats(process))
     on_in_doubt = on_in_doubt_for(route.call.on_in_doubt, process.method)
-    # As `Concluder.conclude` has it.
-    hidden = isinstance(outcome, InDoubt) and wall is not None and wall.translates_reply
-    result = None if hidden else recorder.result()
+    result = None if stays_inside(outcome, wall) else recorder.result()
     transitions = follow_up(process, outcome, route.call, on_in_doubt, now, 0.5, result)
     if sought is not None and sought.asks_reply:
         transitions = ended_with(process, transitions, await found_in_reply(store, sought, process, kept, recorder))

@@ -60,8 +60,6 @@ class Dialer:
         if upstream.scheme == "https" and self._context is None:
             # First, so that nothing is connected while it cannot be made.
             self._context = client_context(upstream.tls)
-        if "\0" in name:
-            raise ValueError(name)  # `ssl` would say TypeError, once it is connected
         addresses = await resolve(upstream.host, upstream.port)
         connected = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_AFTER, interleave=1, loop=loop)
         if upstream.scheme == "http":

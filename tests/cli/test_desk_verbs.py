@@ -255,8 +255,11 @@ async def test_who_reads_no_further_is_no_error(desk: Desk) -> None:
             "processes list --route submit-clam",
             "--route: the policy in force has no submit-clam; did you mean submit-claim?",
         ),
-        ("exceptions list --route nowhere", "--route: the policy in force has no nowhere"),
-        ("deliveries list --receiver nobody", "--receiver: the policy in force has no nobody"),
+        (
+            "exceptions list --route nowhere",
+            "--route: the policy in force has no nowhere; known here: open-claim, plain, submit-claim",
+        ),
+        ("deliveries list --receiver nobody", "--receiver: the policy in force has no nobody; nothing is known here"),
         ("processes list --caller nobody", "--caller: a caller has a name where its route has `access.name`"),
     ],
 )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from strangler.cli import main
+from strangler.config.load import load_policy
+from strangler.demo.stage import POLICY as POLICY_OF_DEMO
+from strangler.runtime.trial import Message, attempt
 
 POLICY = """\
 upstreams: {legacy: {url: "http://127.0.0.1:1"}}
@@ -266,3 +270,13 @@ def test_a_path_that_is_not_clear_and_another_route_are_told(folder: Path, capsy
     assert "refused   400: the path holds a % that encodes nothing" in capsys.readouterr().out
     assert main(["try", "other", "--request", "request"]) == 1
     assert capsys.readouterr().err == "the request falls on claims, not on other\n"
+
+
+def test_a_claim_of_the_demo_is_found_by_its_policy_and_by_its_number() -> None:
+    table = load_policy([POLICY_OF_DEMO], {}).table
+    fields = [(b"Host", b"a"), (b"Content-Type", b"application/json")]
+    request = Message("POST /claims", fields, b'{"policyNumber": "P-1003", "amount": 2000}')
+    reply = Message("201", fields[1:], b'{"claimNumber": "C-0001", "policyNumber": "P-1003"}')
+    process = asyncio.run(attempt(table, request, reply)).process
+    assert process is not None
+    assert process.business_references == '{"policyNumber":"P-1003","claimNumber":"C-0001"}'

@@ -162,6 +162,10 @@ def test_a_wrong_match(tmp_path: Path, match: str, said: str) -> None:
         ('{url: "http://a", upgrade: [H2C]}', "h2c is never tunnelled"),
         ('{url: "https://a", tls: {ca: nowhere.pem}}', "nowhere.pem cannot be read"),
         (
+            '{url: "https://a", tls: {server_name: "a\\0b"}}',
+            "tls.server_name: expected the name of a host, or an address",
+        ),
+        (
             '{url: "https://a", tls: {server_name: "a b"}}',
             "tls.server_name: expected the name of a host, or an address",
         ),

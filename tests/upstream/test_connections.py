@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 
-from strangler.policy.upstreams import Tls
 from strangler.ports import Trouble
 from strangler.upstream.pool import WAITING_PER_CONNECTION, Pool
 from strangler.wire.reply_head import ReplyHead
@@ -266,15 +265,3 @@ async def test_an_upstream_that_has_no_connection_now_is_not_forgotten(world: Wo
     idle.link.release()
     world.connections.close()
     await end.gone()
-
-
-async def test_a_name_for_tls_that_is_none_is_told_to_who_waits(world: World) -> None:
-    """What cannot be asked for by TLS must leave nobody without an answer, nor take a place for good."""
-    tls = Tls(server_name="a\0b", verify=False)
-    world.upstream = replace(world.upstream, scheme="https", tls=tls, max_connections=1)
-    for _ in range(2):
-        waiter = Waiter()
-        world.connections.borrow(world.upstream, waiter)
-        await waiter.heard()
-        assert waiter.failure is not None
-        assert waiter.failure.trouble is Trouble.UNREACHABLE

@@ -69,6 +69,17 @@ async def a_link_was_aborted(world: World, *, fresh: bool = False) -> None:
     waiter.link.abort()
 
 
+async def not_lent(world: World, connect: Callable[..., Awaitable[UpstreamLink]]) -> None:
+    """Who waits is told, where connecting goes like this."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Dialer, "_connect", connect)
+        waiter = Waiter()
+        world.connections.borrow(world.upstream, waiter)
+        await waiter.heard()
+        assert waiter.failure is not None
+        assert waiter.failure.trouble is Trouble.UNREACHABLE
+
+
 async def a_connection_was_closed_at_once(world: World) -> None:
     """It is gone before it is lent."""
     connect = Dialer._connect
@@ -79,13 +90,7 @@ async def a_connection_was_closed_at_once(world: World) -> None:
         await asyncio.sleep(0)
         return link
 
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Dialer, "_connect", closed)
-        waiter = Waiter()
-        world.connections.borrow(world.upstream, waiter)
-        await waiter.heard()
-        assert waiter.failure is not None
-        assert waiter.failure.trouble is Trouble.UNREACHABLE
+    await not_lent(world, closed)
     await world.legacy.accept()
 
 
@@ -93,13 +98,7 @@ async def a_defect_was_in_the_way(world: World) -> None:
     async def broken(dialer: Dialer, make: Callable[[], UpstreamLink]) -> UpstreamLink:
         raise AttributeError("a defect")
 
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Dialer, "_connect", broken)
-        waiter = Waiter()
-        world.connections.borrow(world.upstream, waiter)
-        await waiter.heard()
-        assert waiter.failure is not None
-        assert waiter.failure.trouble is Trouble.UNREACHABLE
+    await not_lent(world, broken)
 
 
 @pytest.mark.parametrize("fresh", [False, True])

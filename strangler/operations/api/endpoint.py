@@ -112,9 +112,8 @@ class Endpoint:
     problems: Sequence[str] = ()  # names of problems
     local: bool = False  # from this machine it needs no token, though it changes something
     audited: bool = True  # where it changes something
-    about_process: Callable[[Asked], Awaitable[str | None]] = (
-        about_its_path  # for the audit log; may raise StoreUnavailable
-    )
+    # The process that a change is about, for the audit log; may raise StoreUnavailable.
+    about_process: Callable[[Asked], Awaitable[str | None]] = about_its_path
     kept_apart: Sequence[str] = ()  # members of the body that are kept with what they tell of, and go with it
     asks_why: bool = True  # likewise
     needs_record: bool = True  # it is not done while the store cannot record it; else the log has to do
