@@ -14,12 +14,12 @@ from strangler.front.desk import Desk
 from strangler.front.exchange import Exchange
 from strangler.front.handling import Handling
 from strangler.front.head_buffer import HeadBuffer
-from strangler.front.passage import Passage
+from strangler.front.passage import Again, Passage
 from strangler.front.peer import peer_of
 from strangler.front.pinned import Pinned
 from strangler.front.promised import Promised
 from strangler.front.response import refusal, respond
-from strangler.front.socket_end import UNSEEN, SocketEnd
+from strangler.front.socket_end import SocketEnd
 from strangler.front.upstream_head import UpstreamFields
 from strangler.policy.forwarding import has_been_here
 from strangler.ports import Handle, Passthrough
@@ -30,8 +30,6 @@ from strangler.wire.request_head import RequestHead
 LINGER = 5.0
 """Seconds for which a client that takes nothing of its answer may go on sending what nobody reads any more; closing at
 once would make its kernel throw the answer away (RFC 9112 section 9.6)."""
-
-_ON_ITS_WAY = 64 * 1024  # bytes that a client may not have acknowledged yet, though it is quick to read
 
 MAX_PIPELINED = 64 * 1024
 """Bytes of requests that may wait behind the one under way."""
@@ -48,6 +46,8 @@ class ClientConnection(SocketEnd):
         self.trusted = False
         self.pinned = Pinned()
         self.last_fields: UpstreamFields | None = None  # how the fields of the last one that passed through went
+        self._passed: RequestHead | None = None  # the head of the last one that did
+        self._again: Again | None = None  # how it goes if the same comes once more
         self._state: _State = "idle"
         self._heads = HeadBuffer(desk.settings.max_head)
         self._exchange: Exchange | None = None
@@ -128,7 +128,7 @@ class ClientConnection(SocketEnd):
             self._exchange.overdue()
         elif self._state == "head":
             self._refuse(Malformed("request-timeout", "The head of the request took too long to arrive."))
-        elif self._state == "idle" and self._was_read():
+        elif self._state == "idle" and self.was_read():
             self._transport.close()
         elif not self.takes():
             self.abandon()
@@ -239,6 +239,10 @@ class ClientConnection(SocketEnd):
         self._state = "busy"
         self._head = head
         self.deadline = math.inf
+        if self._again is not None and self._again.holds(head):
+            self._exchange = passage = Passage(self, head, self._again.way)
+            passage.repeat(self._again.first)
+            return
         content = b""
         body: LengthBody | ChunkedBody | None = None
         if head.fields.has_body:
@@ -270,6 +274,9 @@ class ClientConnection(SocketEnd):
                 body.pieces.clear()
             self._exchange = passage = Passage(self, head, direction)
             passage.start(content, self._body is None)
+            if head is self._passed:
+                self._again = passage.again()
+            self._passed = head
         elif isinstance(direction, Handle):
             self._handle(head, request, direction, body, content)
         else:
@@ -383,11 +390,6 @@ class ClientConnection(SocketEnd):
         self._state = "linger"
         self.outlast(self.desk.settings.body_idle_timeout)
         self._transport.close()
-
-    def _was_read(self) -> bool:
-        """Whether a client that is idle has long had its answer: what was merely on its way at the first look is no
-        slow reading."""
-        return UNSEEN < self._unsent <= _ON_ITS_WAY and self.unsent() == 0
 
     def _lose_exchange(self) -> None:
         exchange, self._exchange = self._exchange, None

@@ -23,7 +23,7 @@ _EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 class HeadBuffer:
     """Gathers bytes until a head is whole."""
 
-    __slots__ = ("_empty", "_fields", "_lines", "_max_head", "_position", "_searched", "held")
+    __slots__ = ("_empty", "_fields", "_last", "_lines", "_max_head", "_position", "_searched", "held")
 
     def __init__(self, max_head: int) -> None:
         self._max_head = max_head
@@ -31,6 +31,7 @@ class HeadBuffer:
         self._position = 0  # of it all before is used up
         self._searched = 0  # no end of a head begins before it
         self._empty = 0  # bytes of empty lines since the last head
+        self._last: tuple[bytes, RequestHead] | None = None  # the last head, as it came and read
         self._lines: FieldLines | None = None  # the last ones
         self._fields: RequestFields | None = None  # and what they say
 
@@ -74,12 +75,16 @@ class HeadBuffer:
         return data[start:end]
 
     def next(self) -> RequestHead | None:
-        """The next head, or None while it is incomplete.
+        """The next head, or None while it is incomplete. The same bytes as last time are the same head.
 
         Raises:
             Malformed: it is refused, and stays where it is.
         """
-        data, start = self.held, self._position
+        data, start, last = self.held, self._position, self._last
+        if last is not None and data.startswith(last[0], start):
+            self._use_up(start + len(last[0]))
+            self._empty = 0
+            return last[1]
         if data.startswith(b"\r\n", start):  # RFC 9112 section 2.2: old clients send one after a body
             self._skip_empty_lines()
             data, start = self.held, self._position
@@ -103,6 +108,8 @@ class HeadBuffer:
             malformed.target = _path_of(target)
             malformed.headers = sound.headers() if sound is not None else ()
             raise
+        if end + 4 - start <= MAX_REMEMBERED:
+            self._last = data[start : end + 4], head
         self._use_up(end + 4)
         self._empty = 0
         return head

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from strangler.domain.problem import problem
 from strangler.front.client_head import client_head, interim_head, switches_to, upgrade_head
@@ -12,7 +12,7 @@ from strangler.front.response import CONTINUE
 from strangler.front.tunnel import Tunnel
 from strangler.front.upstream_head import UpstreamFields, upstream_fields
 from strangler.policy.forwarding import upstream_target
-from strangler.ports import Failure, Link, Passthrough, Trouble, Wait
+from strangler.ports import Failure, Link, Passthrough, Trouble, Validity, Wait
 from strangler.wire.body import chunk, last_chunk
 from strangler.wire.fields import MAX_REMEMBERED
 from strangler.wire.malformed import Malformed
@@ -38,6 +38,19 @@ _PROBLEMS = {
     Trouble.BROKEN: ("upstream-failed", "The upstream closed the connection without a whole reply."),
     Trouble.GARBAGE: ("upstream-failed", "What the upstream replied is not well formed."),
 }
+
+
+class Again(NamedTuple):
+    """How a request without a body goes through, for the next one of the connection that has the same head."""
+
+    head: RequestHead
+    way: Passthrough
+    first: bytes  # what goes upstream
+    validity: Validity
+
+    def holds(self, head: RequestHead) -> bool:
+        """Whether ``head`` is the same, and the table says the same."""
+        return head is self.head and not self.validity.over
 
 
 class Passage:
@@ -80,6 +93,19 @@ class Passage:
         if head.fields.expects_continue and expect and not body and not complete:
             self._continue = asyncio.get_running_loop().call_later(CONTINUE_AFTER, self._invite)
         self._borrow(fresh=False)
+
+    def repeat(self, first: bytes) -> None:
+        """Begin as an earlier one did; see `Again`."""
+        self._first = first
+        self._sent = True
+        self._borrow(fresh=False)
+
+    def again(self) -> Again | None:
+        """How to `repeat` it. None: there is more to it than its head, or the next one may go another way."""
+        validity = self._way.validity
+        if self._head.fields.has_body or self._asked or not self._first or validity is None:
+            return None
+        return Again(self._head, self._way, self._first, validity)
 
     def start_decoded(self, content: bytes, complete: bool, *, expect: bool) -> None:
         """Begin after a handler has read of the body; from here on the connection delivers content."""

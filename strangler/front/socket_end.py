@@ -13,9 +13,10 @@ from typing import Final
 
 from strangler.front.desk import Desk
 
-UNSEEN: Final = -1
+_UNSEEN: Final = -1
 """In place of what is unsent: nobody has looked at it since it was written."""
 
+_ON_ITS_WAY = 64 * 1024  # bytes that a client may not have acknowledged yet, though it is quick to read
 _RESET = struct.pack("ii", 1, 0)
 _COUNT = bytes(struct.calcsize("i"))
 
@@ -62,7 +63,7 @@ class SocketEnd(asyncio.Protocol):
 
     def outlast(self, patience: float) -> None:
         """Wait until the client takes nothing of what was written for ``patience`` seconds."""
-        self._patience, self._unsent = patience, UNSEEN
+        self._patience, self._unsent = patience, _UNSEEN
         self.deadline = self.desk.soon  # then it is looked at: what the kernel takes at once, the client has not read
 
     def takes(self) -> bool:
@@ -75,6 +76,11 @@ class SocketEnd(asyncio.Protocol):
             return False
         self.deadline = self.desk.soon + self._patience
         return True
+
+    def was_read(self) -> bool:
+        """Whether a client that is idle has long had its answer: what was merely on its way at the first look is no
+        slow reading."""
+        return _UNSEEN < self._unsent <= _ON_ITS_WAY and self.unsent() == 0
 
     def unsent(self) -> int:
         """Bytes that were written and that the client's kernel has not taken."""

@@ -22,7 +22,7 @@ from strangler.policy.match import Matched, Matcher, ResourcePath
 from strangler.policy.model import Mode, Rollout, Route, Table
 from strangler.policy.target import clear
 from strangler.policy.trust import NOBODY, TrustedNetworks
-from strangler.ports import Direction, Handle, Passthrough
+from strangler.ports import Direction, Handle, Passthrough, Validity
 
 Respond = Callable[[Request, ResourcePath], Awaitable[Answer | Upgrade]]
 
@@ -53,6 +53,7 @@ class Switch:
         self._matcher: Matcher | None = None
         self._default: Passthrough | None = None
         self._passthrough: dict[str, Passthrough] = {}
+        self._validity = Validity()
         self._usual: dict[str, Decision] = {}  # for who wishes nothing, of routes that treat all clients alike
         self._straight: Collection[str] = ()  # routes on which nothing is waited for but the body and the commit
         self._remembered: Collection[str] = ()
@@ -63,14 +64,18 @@ class Switch:
         self._cors.load(table)
         self._admission.load(table)
         self._remembered = frozenset(remembered)
-        default = table.default
-        self._default = Passthrough(default.upstream, default.rewrite, "default") if default is not None else None
+        self._validity.over = True
+        self._validity = validity = Validity()
+        self._default = None
+        if (default := table.default) is not None:
+            self._default = Passthrough(default.upstream, default.rewrite, "default", validity=validity)
         self._passthrough = {
             route.name: Passthrough(
                 route.upstream,
                 route.rewrite,
                 route.name,
                 tuple(deprecation_headers(route.deprecation)) if route.deprecation is not None else (),
+                validity if self._only_passes(route) else None,
             )
             for route in table.routes.values()
         }
@@ -109,9 +114,9 @@ class Switch:
 
     def _direct_route(self, request: Request, matched: Matched, route: Route) -> Direction:
         passthrough = self._passthrough[route.name]
-        if not (records := route.records) and route.name not in self._remembered:
+        if self._only_passes(route):
             return passthrough
-        wishes = request.field(b"prefer") if records else None
+        wishes = request.field(b"prefer") if route.records else None
         decision = self._usual.get(route.name) if not wishes else None
         if decision is None:
             rollout = route.rollout
@@ -131,6 +136,10 @@ class Switch:
         if self._cors.serves(route.name):
             answer = partial(self._shared, route.name, answer)
         return Handle(answer, passthrough, route.name, begin)
+
+    def _only_passes(self, route: Route) -> bool:
+        """Whether nothing that a request of this route says can make it anything but a passthrough."""
+        return not route.records and route.name not in self._remembered
 
     async def _shared(
         self, route: str, respond: Callable[[Request], Awaitable[Answer | PassOn]], request: Request

@@ -46,6 +46,7 @@ from strangler.ports.front import (
     Passthrough,
     Respond,
     Said,
+    Validity,
 )
 from strangler.ports.keys import (
     MAX_KEYS,
@@ -188,6 +189,7 @@ __all__ = [
     "Unreached",
     "Upkeep",
     "UpstreamCaller",
+    "Validity",
     "Verdict",
     "Wait",
 ]

@@ -16,6 +16,15 @@ from strangler.policy.model import Rewrite
 from strangler.policy.upstreams import Upstream
 
 
+class Validity:
+    """Whether the table that a direction was taken from is still in force."""
+
+    __slots__ = ("over",)
+
+    def __init__(self) -> None:
+        self.over = False
+
+
 class Passthrough(NamedTuple):
     """It goes through untouched."""
 
@@ -23,6 +32,7 @@ class Passthrough(NamedTuple):
     rewrite: Rewrite
     route: str  # its name in metrics; "default" for the default
     add_headers: tuple[Header, ...] = ()  # to the reply, named by the policy (`deprecation`)
+    validity: Validity | None = None  # until it is over all requests with the same head go this way; None: not all do
 
 
 Respond = Callable[[Request], Awaitable[Answer | PassOn | Upgrade]]

@@ -44,6 +44,7 @@ class ReplyHead:
     ``hop`` are those for this connection only, each with the CRLF before it."""
 
     __slots__ = (
+        "_end_to_end",
         "block",
         "chunked",
         "connection",
@@ -60,6 +61,7 @@ class ReplyHead:
         self.status = status
         self.reason = reason
         self.block = block
+        self._end_to_end: bytes | None = None
         self.connection: bytes | None = None
         self.content_length: int | None = None
         self.chunked = False
@@ -99,6 +101,8 @@ class ReplyHead:
 
     def end_to_end(self, *, chunked: bool) -> bytes:
         """The block without the lines for this connection only. ``chunked``: chunks may go on."""
+        if chunked and self._end_to_end is not None:
+            return self._end_to_end
         block = self.block
         # RFC 9112 section 6.1 and RFC 9110 section 8.6: these have no length, and one that is not 0 would mislead.
         lengthless = self.status == 204 or self.status < 200
@@ -108,6 +112,8 @@ class ReplyHead:
             block = cut(block, self.hop)
             if self.connection is not None and self.connection.lower() not in (b"keep-alive", b"close"):
                 block = without(block, nominated(self.connection))
+        if chunked:  # as nearly all ask; and one head may begin many replies
+            self._end_to_end = block
         return block
 
     def framing(self, *, to_head: bool) -> int:

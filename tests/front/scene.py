@@ -13,7 +13,7 @@ from strangler.domain.exchange import Answer, PassOn, Request, Upgrade
 from strangler.front import Front, Settings
 from strangler.policy.model import Rewrite
 from strangler.policy.upstreams import Upstream
-from strangler.ports import Direction, Handle, Passthrough
+from strangler.ports import Direction, Handle, Passthrough, Validity
 from strangler.upstream import Connections
 from tests.front.raw import PATIENCE, End, RawUpstream
 
@@ -98,6 +98,7 @@ class Scene:
         if "tls_" in upstream:
             upstream["tls"] = upstream.pop("tls_")
         self._upstream = {"name": "legacy", "scheme": "http", "host": "127.0.0.1", **upstream}
+        self._validity = Validity()
         self._loaded: Upstream | None = None  # the same object for all requests, as where a policy names it
         self._connections = Connections(max_head=self._settings.max_head)
         self._clients: list[End] = []
@@ -109,12 +110,14 @@ class Scene:
     def way(self) -> Passthrough:
         if self._loaded is None:
             self._loaded = Upstream(**{"port": self.legacy.port, **self._upstream})
-        return Passthrough(self._loaded, self.rewrite, "default", self.add_headers)
+        return Passthrough(self._loaded, self.rewrite, "default", self.add_headers, self._validity)
 
     def reload(self, **upstream: Any) -> None:
         """The policy says of the upstream from now on what it said before, and this."""
         self._upstream |= upstream
         self._loaded = None
+        self._validity.over = True
+        self._validity = Validity()
 
     def _direct(self, request: Request) -> Direction:
         self.seen.append(request)

@@ -114,6 +114,11 @@ async def test_of_requests_in_a_row_each_goes_on_as_the_policy_says_by_then() ->
         client = await scene.send(request)
         upstream = await scene.legacy.accept()
         for changed in ({}, {"host_header": "upstream"}, {"forward": SILENT}):
+            for _ in range(4):  # what is the same again and again is not read again
+                assert b"\r\nX-Forwarded-For: 127.0.0.1\r\n" in await upstream.head()
+                upstream.send(OK)
+                assert await client.reply()
+                client.send(request)
             assert b"\r\nX-Forwarded-For: 127.0.0.1\r\n" in await upstream.head()
             upstream.send(OK)
             assert await client.reply()
@@ -122,6 +127,27 @@ async def test_of_requests_in_a_row_each_goes_on_as_the_policy_says_by_then() ->
             if changed:
                 upstream = await scene.legacy.accept()
         assert await upstream.head() == b"GET / HTTP/1.1\r\nHost: 127.0.0.1:%d" % scene.legacy.port
+
+
+async def test_of_requests_in_a_row_only_what_is_the_same_to_the_last_byte_goes_as_the_one_before() -> None:
+    usual = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
+    others = (
+        b"HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /ab HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: h\r\nX-A: 1\r\n\r\n",
+        b"PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi",
+    )
+    async with Scene(forward=SILENT) as scene:
+        client, upstream = await scene.client(), None
+        for request in [one for other in others for one in (usual, usual, usual, other, other, other)]:
+            client.send(request)
+            upstream = upstream or await scene.legacy.accept()
+            head, _, body = request.partition(b"\r\n\r\n")
+            assert await upstream.head() == head
+            assert await upstream.exactly(len(body)) == body
+            to_head = request.startswith(b"HEAD")
+            upstream.send(OK[:-2] if to_head else OK)
+            assert (await client.reply(to_head=to_head)).body == (b"" if to_head else b"ok")
 
 
 @pytest.mark.parametrize(("first", "second"), [(b"1.1", b"1.0"), (b"1.0", b"1.1")])

@@ -225,6 +225,27 @@ def test_a_route_that_went_back_looks_at_keys_only_where_processes_are_remembere
     assert isinstance(way(remembering, "POST", b"/claims"), Passthrough)
 
 
+def test_only_where_nothing_but_the_head_counts_does_the_same_head_go_the_same_way(tmp_path: Path) -> None:
+    policy = POLICY + "default: {upstream: claims}\n"
+    switch = a_switch(tmp_path, policy)
+    assert way(switch, "GET", b"/else").validity is not None
+    assert way(switch, "GET", b"/claims").validity is not None
+    assert way(switch, "GET", b"/some").validity is None, "a share of its clients is recorded"
+    back = policy.replace("mode: async}", "mode: passthrough}", 1)
+    assert way(a_switch(tmp_path, back), "POST", b"/claims").validity is not None
+    assert way(a_switch(tmp_path, back, frozenset({"submit"})), "POST", b"/claims").validity is None
+
+
+def test_once_another_policy_is_in_force_no_request_goes_by_the_one_before(tmp_path: Path) -> None:
+    switch = a_switch(tmp_path, POLICY + "default: {upstream: claims}\n")
+    before = [way(switch, "GET", path).validity for path in (b"/else", b"/claims")]
+    assert not any(validity.over for validity in before)
+    table = load_policy([tmp_path / "routes.yaml"], {}).table
+    switch.load(table, compile_table(table), ())
+    assert all(validity.over for validity in before)
+    assert not way(switch, "GET", b"/else").validity.over
+
+
 SHARING = POLICY.replace("mode: async}", "mode: async, cors: {origins: ['https://app.example']}}", 1)
 ASKS = ((b"Origin", b"https://app.example"), (b"Access-Control-Request-Method", b"POST"))
 
