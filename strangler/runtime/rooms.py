@@ -30,6 +30,7 @@ from strangler.engine.pauses import Pauses
 from strangler.engine.queries import Queries
 from strangler.engine.signals import Signals
 from strangler.engine.streams import Streams
+from strangler.engine.tls import judge_alike
 from strangler.engine.verify import Verifier
 from strangler.front.listener import Front
 from strangler.front.settings import Settings as FrontSettings
@@ -303,6 +304,7 @@ def server_tls(settings: Settings) -> ssl.SSLContext | None:
     if settings.tls_cert is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    judge_alike(context)
     context.set_alpn_protocols(["http/1.1"])
     try:
         context.load_cert_chain(settings.tls_cert, settings.tls_key)

@@ -210,7 +210,8 @@ class StoreProcess:
             self._pass.write(address)
             self._telemetry.note("operations_listen", address=address)
             await self._begin()
-            server = await asyncio.get_running_loop().create_unix_server(self._hub.guest, sock=self._listener)
+            # Not `create_unix_server`, which takes the file of a socket away when it is closed (Python 3.13).
+            server = await asyncio.get_running_loop().create_server(self._hub.guest, sock=self._listener)
             self._line.tell(ready=True)
             await self._ended.wait()
             server.close()

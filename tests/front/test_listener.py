@@ -150,6 +150,20 @@ async def test_the_upstream_is_verified_and_gets_our_certificate(authority: Auth
             assert (await client.reply()).status == 200
 
 
+@pytest.mark.parametrize("named", ["the root", "one that the root signed"])
+async def test_certificates_of_a_house_are_taken_by_every_python(named: str, tmp_path: Path) -> None:
+    root = Authority(tmp_path, "Root", terse=True)
+    authority = root if named == "the root" else Authority(tmp_path, "Legacy Systems", by=root, terse=True)
+    async with RawUpstream(tls=server_context(authority)) as legacy:
+        way = {"scheme": "https", "host": "localhost", "port": legacy.port}
+        async with Scene(**way, tls_=Tls(ca=authority.ca)) as scene:
+            client = await scene.send(G)
+            upstream = await legacy.accept()
+            await upstream.head()
+            upstream.send(OK)
+            assert (await client.reply()).body == b"ok"
+
+
 async def test_what_tls_cannot_close_by_half_is_closed_whole(authority: Authority) -> None:
     ask = G.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
     async with RawUpstream(tls=server_context(authority)) as legacy:

@@ -53,7 +53,7 @@ class Owner:
         self.store = SqliteStore(self.path, choose_library(), AesGcmSealer(b"k" * 32), self.clock)
         self.host = Forgetful(self.store)
         loop = asyncio.get_running_loop()
-        self.server = await loop.create_unix_server(self.host.guest, sock=self.listener.dup())
+        self.server = await loop.create_server(self.host.guest, sock=self.listener.dup())
 
     def cut(self) -> None:
         """Break all connections."""
