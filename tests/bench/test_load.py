@@ -19,7 +19,7 @@ def program(*command: str) -> Program:
 
 def test_every_reply_is_counted_by_its_status() -> None:
     with program("bench.baselines", "answer", "{port}") as aiohttp:
-        seen = load(aiohttp.port, [submission(), reading("/a")], connections=2, seconds=5, most=100, sample=2)
+        seen = load(aiohttp.port, [submission(), reading("/a")], connections=2, seconds=5, most=100, sample=100)
         assert seen.statuses == {"202": 50, "200": 50}
         assert seen.errors == 0
         assert set(seen.bodies) == {"{}", STATUS_DOCUMENT.decode()}
