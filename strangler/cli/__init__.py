@@ -12,7 +12,7 @@ import os
 import select
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
@@ -93,11 +93,10 @@ class _Parser(argparse.ArgumentParser):
         return parsed, rest
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        # argparse takes no notice of an output that cannot be written, which is one without a buffer.
-        if message and file is sys.stdout:
-            file.write(message)
-        else:
-            super()._print_message(message, file)
+        # Not every argparse takes the same notice of an output that cannot be written, which is one without a buffer.
+        output = file or sys.stderr
+        with suppress(OSError) if output is sys.stderr else nullcontext():
+            output.write(message)
 
 
 def _parsed(given: Sequence[str]) -> argparse.Namespace:

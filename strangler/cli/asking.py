@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from strangler.config.scalars import is_text
-from strangler.config.urls import web_url
+from strangler.config.urls import MAX_SOCKET_PATH, is_socket_path, web_url
 from strangler.domain.errors import AskedWrongly, AskFailed, AskRefused, OperatorError
 from strangler.domain.exchange import authority
 from strangler.domain.process import ID
@@ -274,7 +274,12 @@ def parse_place(text: str) -> Place:
         OperatorError: it says no place.
     """
     if text.startswith("unix:/"):
-        return Place(path=text.removeprefix("unix:"))
+        path = text.removeprefix("unix:")
+        if not is_socket_path(path):
+            raise OperatorError(
+                f"--ops: expected the path of a socket, which has at most {MAX_SOCKET_PATH} bytes, found {path}"
+            )
+        return Place(path=path)
     parts = web_url(text if "://" in text else f"http://{text}")
     plain = parts is not None and "@" not in parts.netloc and not parts.path.strip("/") and not parts.query
     if parts is None or not plain or not text.isprintable():

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from strangler.config.files import Reading, why
 from strangler.config.scalars import seconds, size
-from strangler.config.urls import web_url
+from strangler.config.urls import MAX_SOCKET_PATH, is_socket_path, web_url
 from strangler.config.variables import SecretText, Variables
 from strangler.domain.errors import OperatorError
 from strangler.domain.exchange import authority
@@ -164,6 +164,8 @@ def _address(text: str) -> Address:
         path = text.removeprefix("unix:")
         if not path.startswith("/"):
             raise ValueError(f"expected unix:/path, found {text!r}")
+        if not is_socket_path(path):
+            raise ValueError(f"expected the path of a socket, which has at most {MAX_SOCKET_PATH} bytes, found {path}")
         return Address("", 0, path)
     host, separator, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):

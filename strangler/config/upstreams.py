@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from strangler.config.scalars import seconds
 from strangler.config.section import Context, Section
-from strangler.config.urls import is_host, web_url
+from strangler.config.urls import MAX_SOCKET_PATH, is_host, is_socket_path, web_url
 from strangler.config.variables import part
 from strangler.engine.tls import holds_authorities, holds_own
 from strangler.policy.model import Rewrite
@@ -72,6 +72,8 @@ def _address(url: str) -> _Address:
         path = "/" + url.removeprefix("unix:").lstrip("/")
         if path == "/":
             raise ValueError("expected the path of a socket: unix:/path.sock")
+        if not is_socket_path(path):
+            raise ValueError(f"expected the path of a socket, which has at most {MAX_SOCKET_PATH} bytes")
         return _Address("unix", socket_path=path)
     parts = web_url(url)
     if parts is None:

@@ -1,12 +1,17 @@
-"""What a URL in a policy or behind a flag has to be, whatever it is for (RFC 3986 section 3.2)."""
+"""What a URL in a policy or behind a flag has to be (RFC 3986 section 3.2), and what the path of a socket."""
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 _NAME = re.compile(r"(?=.{1,254}\Z)[\w-]{1,63}(\.[\w-]{1,63})*\.?", re.ASCII)
+
+MAX_SOCKET_PATH = 107 if sys.platform == "linux" else 103
+"""Bytes of the path of a Unix socket at most: an address has a fixed size, with a NUL at the end (unix(7))."""
 
 
 def web_url(text: str) -> SplitResult | None:
@@ -32,3 +37,8 @@ def is_host(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_socket_path(path: str) -> bool:
+    """Whether a path is short enough for a Unix socket."""
+    return len(os.fsencode(path)) <= MAX_SOCKET_PATH

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from strangler.config.settings import Settings
+from strangler.config.urls import is_socket_path
 from strangler.domain.errors import OperatorError
 from strangler.operations import lines
 from strangler.runtime import listeners
@@ -70,6 +71,10 @@ def supervise(settings: Settings, paths: Sequence[Path], environ: Mapping[str, s
     bound: list[socket.socket] = []
     try:
         given = Given(settings, paths, environ, None, folder)
+        if not is_socket_path(given.socket):
+            raise OperatorError(
+                f"--workers: {folder} is too long a path for a socket in it; name a shorter one in TMPDIR"
+            )
         bound = listeners.bind(settings.listen)
         ops = listeners.bind([settings.ops], "--ops")[0]
         bound.append(ops)

@@ -6,6 +6,7 @@ import pytest
 
 from strangler.cli import main
 from strangler.cli.asking import Place, parse_place
+from strangler.config.urls import MAX_SOCKET_PATH
 from strangler.domain.errors import OperatorError
 
 
@@ -45,6 +46,7 @@ def test_a_place_is_told_as_it_is_given() -> None:
         "a..b:80",
         "a b:80",
         "unix:",
+        "unix:/" + "s" * MAX_SOCKET_PATH,
         "u:p@a:80",
         "a\n:80",
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import socket
 import stat
 import subprocess
@@ -243,7 +244,7 @@ async def test_an_export_that_breaks_off_is_no_success(desk: Desk, run: Run, mon
 async def test_who_reads_no_further_is_no_error(desk: Desk) -> None:
     for _ in range(3):
         await desk.submit(path="/open")
-    command = f"{sys.executable} -m strangler processes list --json --store {desk.store_url} | true"
+    command = f"{shlex.quote(sys.executable)} -m strangler processes list --json --store {desk.store_url} | true"
     shell = await asyncio.create_subprocess_shell(command, stderr=asyncio.subprocess.PIPE)
     assert (await shell.communicate())[1] == b""
 

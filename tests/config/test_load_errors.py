@@ -9,6 +9,7 @@ import pytest
 from strangler.config.load import load_policy
 from strangler.config.located import PolicyErrors
 from strangler.config.schema import policy_schema
+from strangler.config.urls import MAX_SOCKET_PATH
 from strangler.operations.api.public import STATUS_KNOWN, STATUS_MEMBERS
 from tests.config.scene import UPSTREAM, errors, load, one_route, private_key, without_folder, write, write_certificates
 
@@ -157,6 +158,10 @@ def test_a_wrong_match(tmp_path: Path, match: str, said: str) -> None:
         ('{url: "http://a?b"}', "expected a URL without query and fragment"),
         ('{url: "http://a/b/../c"}', "expected a base path in normal form"),
         ('{url: "unix:/"}', "expected the path of a socket: unix:/path.sock"),
+        (
+            f'{{url: "unix:/{"s" * MAX_SOCKET_PATH}"}}',
+            f"expected the path of a socket, which has at most {MAX_SOCKET_PATH}",
+        ),
         ('{url: "http://a", timeout: 1}', "expected a duration"),
         ('{url: "http://a", max_connections: 0}', "expected a whole number of at least 1, found 0"),
         ('{url: "http://a", upgrade: [H2C]}', "h2c is never tunnelled"),

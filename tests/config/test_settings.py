@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from strangler.config.settings import Address, Settings, SettingsError, add_arguments, read_settings
+from strangler.config.urls import MAX_SOCKET_PATH
 
 
 def read(*flags: str, **environ: str) -> Settings:
@@ -89,6 +90,11 @@ def test_repeatable_flags_and_comma_lists() -> None:
         ("listen", "::1:8080", "expected HOST:PORT"),
         ("listen", "a:70000", "expected HOST:PORT"),
         ("listen", "unix:run", "expected unix:/path, found 'unix:run'"),
+        (
+            "ops",
+            "unix:/" + "s" * MAX_SOCKET_PATH,
+            f"expected the path of a socket, which has at most {MAX_SOCKET_PATH}",
+        ),
         ("ops-host", "a:b/c", "expected a host name"),
         ("public-url", "api.example", "expected an absolute URL such as"),
         ("public-url", "https://a..b", "expected an absolute URL such as"),

@@ -24,7 +24,7 @@ def installed(tmp_path: Path) -> Path:
     """The unit as if the program were installed."""
     program = shlex.split(values("ExecStart")[0])[0]
     unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text().replace(program, sys.executable))
+    unit.write_text(UNIT.read_text().replace(program, f'"{sys.executable}"'))
     return unit
 
 

@@ -6,13 +6,18 @@ import asyncio
 import json
 import os
 import signal
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from strangler.config.settings import Settings
+from strangler.config.urls import MAX_SOCKET_PATH
+from strangler.domain.errors import OperatorError
+from strangler.runtime.supervisor import supervise
 from strangler.store.sqlite.library import choose_library
 from tests.chaos.policies import one_route
 from tests.chaos.test_reload import answers, rewrite
@@ -232,16 +237,30 @@ async def test_a_second_sigterm_ends_all_of_them_at_once(crew: Crew) -> None:
     assert not any(map(alive, children))
 
 
-async def test_children_end_with_a_supervisor_that_is_killed_and_the_next_one_starts(
-    crew: Crew, tmp_path: Path
+def test_where_temporary_files_lie_too_deep_for_a_socket_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "private"
-    folder.mkdir()
-    await crew.begin(TMPDIR=str(folder))
+    deep = tmp_path / ("d" * MAX_SOCKET_PATH)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with pytest.raises(OperatorError, match="too long a path for a socket in it; name a shorter one in TMPDIR"):
+        supervise(Settings(store=f"sqlite:///{tmp_path}/s.db", workers=2), [], {})
+    assert list(deep.iterdir()) == []
+
+
+@pytest.fixture
+def private() -> Iterator[Path]:
+    """A folder with a short path: a socket is going to be in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+async def test_children_end_with_a_supervisor_that_is_killed_and_the_next_one_starts(crew: Crew, private: Path) -> None:
+    await crew.begin(TMPDIR=str(private))
     children = [*crew.workers, crew.store]
     await crew.server.kill()
     await eventually(lambda: not any(map(alive, children)), 5.0)
-    assert list(folder.iterdir()) == []
+    assert list(private.iterdir()) == []
     await crew.server.start()
     client = await crew.stage.client(crew.server)
     assert (await client.submit("/claims", "m")).status == 202
